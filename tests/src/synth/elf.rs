@@ -1,0 +1,365 @@
+//! Writes a machine as an ELF64 core file.
+//!
+//! Layout as `/proc/vmcore` presents it: ELF header, program headers, notes at a page boundary,
+//! then each PT_LOAD at a file offset that equals its physical address modulo the page size.
+//! Bytes of the file that no PT_LOAD claims are filled with [`UNCLAIMED`], so that a reader that
+//! takes them for memory is found out.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::content::{Content, PAGE};
+use super::machine::Machine;
+use super::memory::Memory;
+
+/// Fills the rest of a page beside an unaligned segment.
+pub const UNCLAIMED: u8 = 0xa5;
+
+/// `p_paddr` that says "none".
+pub const NO_PADDR: u64 = u64::MAX;
+
+/// One PT_LOAD.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Virtual address.
+    pub vaddr: u64,
+    /// Physical address, or [`NO_PADDR`].
+    pub paddr: u64,
+    /// Bytes in the file.
+    pub filesz: u64,
+    /// Bytes in memory.
+    pub memsz: u64,
+    /// `p_flags`.
+    pub flags: u32,
+    /// `p_align`.
+    pub align: u64,
+    /// File offset; chosen by the writer if none.
+    pub offset: Option<u64>,
+    /// Bytes to store in place of the machine's memory, where two segments shall differ.
+    pub fill: Option<u8>,
+}
+
+impl Load {
+    /// A segment stored whole.
+    pub fn new(vaddr: u64, paddr: u64, bytes: u64) -> Self {
+        Load {
+            vaddr,
+            paddr,
+            filesz: bytes,
+            memsz: bytes,
+            flags: 7,
+            align: 0,
+            offset: None,
+            fill: None,
+        }
+    }
+
+    /// Whether it has a physical address at all.
+    pub fn is_physical(&self) -> bool {
+        self.paddr != NO_PADDR
+    }
+
+    /// Frames touched by the part in memory.
+    pub fn frames(&self) -> Range<u64> {
+        self.paddr / PAGE as u64..(self.paddr + self.memsz).div_ceil(PAGE as u64)
+    }
+
+    /// Frames touched by the part in the file.
+    pub fn stored_frames(&self) -> Range<u64> {
+        let end = (self.paddr + self.filesz).div_ceil(PAGE as u64);
+        if self.filesz == 0 {
+            return 0..0;
+        }
+        self.paddr / PAGE as u64..end
+    }
+}
+
+/// One note.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The name with its NUL, and further padding if the producer counted it.
+    pub name: Vec<u8>,
+    /// Type.
+    pub kind: u32,
+    /// Descriptor.
+    pub desc: Vec<u8>,
+}
+
+impl Note {
+    /// A note with a plain name.
+    pub fn new(name: &str, kind: u32, desc: impl Into<Vec<u8>>) -> Self {
+        let mut name = name.as_bytes().to_vec();
+        name.push(0);
+        Note { name, kind, desc: desc.into() }
+    }
+
+    /// A device dump: name "LINUX" padded to 8, a 44-byte device name, then the data.
+    pub fn device_dump(device: &str, data: &[u8]) -> Self {
+        let mut desc = vec![0; 44];
+        desc[..device.len()].copy_from_slice(device.as_bytes());
+        desc.extend(data);
+        Note { name: b"LINUX\0\0\0".to_vec(), kind: 0x700, desc }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for word in [self.name.len() as u32, self.desc.len() as u32, self.kind] {
+            out.extend(word.to_le_bytes());
+        }
+        for part in [&self.name, &self.desc] {
+            out.extend(part);
+            out.resize(out.len().next_multiple_of(4), 0);
+        }
+        out
+    }
+}
+
+/// A built machine: its memory, and the headers it will be written with.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// What was described.
+    pub machine: Machine,
+    /// PT_LOADs in table order. A test may change them before writing.
+    pub loads: Vec<Load>,
+    /// All notes in order.
+    pub notes: Vec<Note>,
+    /// RAM, the builder's own included; frames, ascending.
+    pub ram: Vec<Range<u64>>,
+    /// Numbers of the memory sections that are present.
+    pub sections: BTreeSet<u64>,
+    /// The VMCOREINFO text.
+    pub vmcoreinfo: String,
+    /// `e_machine`; 62 unless a test says otherwise.
+    pub e_machine: u16,
+    /// Write `e_phnum` as PN_XNUM even where the count would fit.
+    pub force_xnum: bool,
+    /// Where the program headers start.
+    pub e_phoff: u64,
+    memory: Memory,
+}
+
+impl Image {
+    pub(super) fn new(
+        machine: Machine,
+        memory: Memory,
+        ram: Vec<Range<u64>>,
+        loads: Vec<Load>,
+        vmcoreinfo: String,
+    ) -> Self {
+        let mut notes = machine.front_notes.clone();
+        for cpu in 0..machine.cpus {
+            let mut prstatus = vec![0; 336];
+            prstatus[32..36].copy_from_slice(&(cpu as u32 + 1).to_le_bytes());
+            prstatus[112..120].copy_from_slice(&0xffff_ffff_8100_0000u64.to_le_bytes());
+            notes.push(Note::new("CORE", 1, prstatus));
+        }
+        if machine.has_vmcoreinfo {
+            notes.push(Note::new("VMCOREINFO", 0, vmcoreinfo.as_bytes()));
+        }
+        notes.extend(machine.back_notes.iter().cloned());
+        Image {
+            machine,
+            loads,
+            notes,
+            ram,
+            sections: BTreeSet::new(),
+            vmcoreinfo,
+            e_machine: 62,
+            force_xnum: false,
+            e_phoff: 64,
+            memory,
+        }
+    }
+
+    /// Whether there is a VMCOREINFO note.
+    pub fn vmcoreinfo_present(&self) -> bool {
+        self.machine.has_vmcoreinfo
+    }
+
+    /// The note segment's bytes.
+    pub fn note_bytes(&self) -> Vec<u8> {
+        self.notes.iter().flat_map(Note::bytes).collect()
+    }
+
+    /// What the machine has in a frame.
+    pub fn page(&self, pfn: u64) -> [u8; PAGE] {
+        match self.memory.page(pfn) {
+            Some(page) => *page,
+            None => self.content(pfn).bytes(pfn),
+        }
+    }
+
+    fn content(&self, pfn: u64) -> Content {
+        let found = self.machine.contents.iter().rev().find(|(frames, _)| frames.contains(&pfn));
+        found.map_or(Content::Zero, |(_, content)| *content)
+    }
+
+    /// What a reader of the vmcore has to find in a frame: each byte from the first PT_LOAD, in
+    /// table order, that stores it; zero where none does. Nothing if none stores any byte.
+    pub fn expected_page(&self, pfn: u64) -> Option<[u8; PAGE]> {
+        let start = pfn * PAGE as u64;
+        let memory = self.page(pfn);
+        let mut touching = self
+            .loads
+            .iter()
+            .filter(|load| load.is_physical() && load.stored_frames().contains(&pfn));
+        let first = touching.next()?;
+        if first.fill.is_none()
+            && first.paddr <= start
+            && start + PAGE as u64 <= first.paddr + first.filesz
+        {
+            return Some(memory); // the usual case
+        }
+        let mut page = [0; PAGE];
+        let mut done = [false; PAGE];
+        for load in self.loads.iter().filter(|load| load.is_physical()) {
+            let from = load.paddr.max(start);
+            let to = (load.paddr + load.filesz).min(start + PAGE as u64);
+            for at in from..to.max(from) {
+                let i = (at - start) as usize;
+                if !done[i] {
+                    page[i] = load.fill.unwrap_or(memory[i]);
+                    done[i] = true;
+                }
+            }
+        }
+        done.contains(&true).then_some(page)
+    }
+
+    /// Whether a reader of the vmcore finds zero bytes only in a frame that is stored.
+    pub fn expects_zero(&self, pfn: u64) -> bool {
+        let untouched = self.memory.page(pfn).is_none() && self.content(pfn).is_zero();
+        if untouched && self.loads.iter().all(|load| load.fill.is_none()) {
+            return true;
+        }
+        self.expected_page(pfn).is_some_and(|page| page.iter().all(|&byte| byte == 0))
+    }
+
+    /// Frames whose content is not zero.
+    fn filled(&self) -> BTreeSet<u64> {
+        let mut frames: BTreeSet<u64> = self.memory.written().collect();
+        for (range, content) in &self.machine.contents {
+            if !content.is_zero() {
+                frames.extend(range.clone());
+            }
+        }
+        frames
+    }
+
+    /// Writes the vmcore, with holes where memory is zero.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let file = fs::OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+        let count = self.loads.len() + 1;
+        let xnum = self.force_xnum || count >= 0xffff;
+        let headers = self.e_phoff + 56 * count as u64;
+        let shoff = headers;
+        let notes = self.note_bytes();
+        let notes_at = (headers + if xnum { 64 } else { 0 }).next_multiple_of(PAGE as u64);
+        let mut next = (notes_at + notes.len() as u64).next_multiple_of(PAGE as u64);
+
+        let mut table = phdr(4, 0, notes_at, 0, 0, notes.len() as u64, notes.len() as u64, 0);
+        let filled = self.filled();
+        for load in &self.loads {
+            let skew = if load.is_physical() { load.paddr % PAGE as u64 } else { 0 };
+            let offset = load.offset.unwrap_or(next + skew);
+            table.extend(phdr(
+                1,
+                load.flags,
+                offset,
+                load.vaddr,
+                load.paddr,
+                load.filesz,
+                load.memsz,
+                load.align,
+            ));
+            self.write_load(&file, load, offset, &filled)?;
+            next = next.max((offset + load.filesz).next_multiple_of(PAGE as u64));
+        }
+        file.write_all_at(&self.ehdr(count, xnum.then_some(shoff)), 0)?;
+        file.write_all_at(&table, self.e_phoff)?;
+        if xnum {
+            let mut shdr = [0; 64];
+            shdr[32..40].copy_from_slice(&1u64.to_le_bytes());
+            shdr[44..48].copy_from_slice(&(count as u32).to_le_bytes());
+            file.write_all_at(&shdr, shoff)?;
+        }
+        file.write_all_at(&notes, notes_at)?;
+        if file.metadata()?.len() < next {
+            file.set_len(next)?;
+        }
+        Ok(())
+    }
+
+    fn write_load(
+        &self,
+        file: &File,
+        load: &Load,
+        offset: u64,
+        filled: &BTreeSet<u64>,
+    ) -> io::Result<()> {
+        if !load.is_physical() || load.filesz == 0 {
+            return Ok(());
+        }
+        let end = load.paddr + load.filesz;
+        if load.offset.is_none() {
+            let before = load.paddr % PAGE as u64;
+            file.write_all_at(&vec![UNCLAIMED; before as usize], offset - before)?;
+            let after = end.next_multiple_of(PAGE as u64) - end;
+            file.write_all_at(&vec![UNCLAIMED; after as usize], offset + load.filesz)?;
+        }
+        let put = |pfn: u64, page: [u8; PAGE]| {
+            let start = pfn * PAGE as u64;
+            let (from, to) = (load.paddr.max(start), end.min(start + PAGE as u64));
+            let bytes = &page[(from - start) as usize..(to - start) as usize];
+            file.write_all_at(bytes, offset + (from - load.paddr))
+        };
+        match load.fill {
+            Some(byte) => load.stored_frames().try_for_each(|pfn| put(pfn, [byte; PAGE])),
+            None => {
+                filled.range(load.stored_frames()).try_for_each(|&pfn| put(pfn, self.page(pfn)))
+            }
+        }
+    }
+
+    fn ehdr(&self, count: usize, shoff: Option<u64>) -> Vec<u8> {
+        let mut out = b"\x7fELF\x02\x01\x01".to_vec();
+        out.resize(16, 0);
+        out.extend(4u16.to_le_bytes());
+        out.extend(self.e_machine.to_le_bytes());
+        out.extend(1u32.to_le_bytes());
+        out.extend(0u64.to_le_bytes());
+        out.extend(self.e_phoff.to_le_bytes());
+        out.extend(shoff.unwrap_or(0).to_le_bytes());
+        out.extend(0u32.to_le_bytes());
+        let phnum = if shoff.is_some() { 0xffff } else { count as u16 };
+        let sections = if shoff.is_some() { (64u16, 1u16) } else { (0, 0) };
+        for half in [64, 56, phnum, sections.0, sections.1, 0] {
+            out.extend(half.to_le_bytes());
+        }
+        out
+    }
+}
+
+#[allow(clippy::too_many_arguments)] // one for each field of Elf64_Phdr, in its order
+fn phdr(
+    kind: u32,
+    flags: u32,
+    offset: u64,
+    vaddr: u64,
+    paddr: u64,
+    filesz: u64,
+    memsz: u64,
+    align: u64,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(56);
+    out.extend(kind.to_le_bytes());
+    out.extend(flags.to_le_bytes());
+    for word in [offset, vaddr, paddr, filesz, memsz, align] {
+        out.extend(word.to_le_bytes());
+    }
+    out
+}

@@ -1,0 +1,516 @@
+//! The description of a machine.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use super::content::{Content, PAGE};
+use super::elf::{Image, Load, Note};
+use super::log::{self, LogLine};
+use super::memmap;
+use super::memory::{Leaf, Memory};
+use super::page::Class;
+use super::style::{Facts, KernelStyle};
+use super::{SECTION_PAGES, info};
+
+/// A page or block of pages in one use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// First page frame.
+    pub pfn: u64,
+    /// What it is used for.
+    pub class: Class,
+}
+
+/// How the kernel finds the `struct page` of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemModel {
+    /// SPARSEMEM_EXTREME with one virtual array for all sections.
+    Vmemmap,
+    /// SPARSEMEM_EXTREME with an array per section in the direct map.
+    SparseExtreme,
+    /// SPARSEMEM with a static table of all sections; needs few physical address bits.
+    SparsePlain,
+    /// One array for all frames from 0.
+    Flat,
+}
+
+/// What `SYMBOL(mem_section)` is the address of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SectionTable {
+    /// The array of roots, in the kernel image (before 4.15).
+    Array,
+    /// The array of roots, allocated at boot (4.15 on, as the kernel prints it).
+    PointedTo,
+    /// The variable that points at the array (as in symbol files).
+    Variable,
+}
+
+/// Why a part of the array of `struct page` cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The page tables have no entry.
+    Unmapped,
+    /// The page tables point at memory that no PT_LOAD covers.
+    NotInFile,
+}
+
+/// A machine under description. Frame numbers and byte addresses are physical.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    pub(super) facts: Facts,
+    pub(super) ram: Vec<Range<u64>>,
+    pub(super) meta_at: u64,
+    pub(super) meta_cap: u64,
+    pub(super) blocks: Vec<Block>,
+    pub(super) poisoned: BTreeSet<u64>,
+    pub(super) contents: Vec<(Range<u64>, Content)>,
+    pub(super) model: MemModel,
+    pub(super) table: SectionTable,
+    pub(super) page_struct: u64,
+    pub(super) levels: u32,
+    pub(super) sme_mask: u64,
+    pub(super) kernel_offset: u64,
+    pub(super) phys_load: Option<u64>,
+    pub(super) page_offset: u64,
+    pub(super) vmemmap: u64,
+    pub(super) physmem_bits: u32,
+    pub(super) direct_leaf: Leaf,
+    pub(super) vmemmap_leaf: Leaf,
+    pub(super) text_leaf: Leaf,
+    pub(super) absent: BTreeSet<u64>,
+    pub(super) offline: BTreeSet<u64>,
+    pub(super) faults: Vec<(Range<u64>, Fault)>,
+    pub(super) removed_keys: Vec<String>,
+    pub(super) added_lines: Vec<String>,
+    pub(super) has_vmcoreinfo: bool,
+    pub(super) trailing_newline: Option<bool>,
+    pub(super) cpus: usize,
+    pub(super) front_notes: Vec<Note>,
+    pub(super) back_notes: Vec<Note>,
+    pub(super) log: Option<(Vec<LogLine>, usize)>,
+}
+
+/// Where the kernel is linked, relative to the start of the text mapping.
+const LINK: u64 = 0x100_0000;
+/// Start of the kernel text mapping.
+pub(super) const TEXT_MAP: u64 = 0xffff_ffff_8000_0000;
+/// Bytes of the kernel image.
+const IMAGE: u64 = 4 << 20;
+/// Offset in the image of `init_uts_ns`.
+const UTS_AT: u64 = 0x1000;
+/// Offset in the image of the top page table.
+const TOP_TABLE_AT: u64 = 0x2000;
+/// Offset in the image of `free_huge_page`.
+const FREE_HUGE_PAGE_AT: u64 = 0x3000;
+/// Offset in the image of `mem_section`, `mem_map` and of the log's variables.
+const VARIABLES_AT: u64 = 0x4000;
+/// Offset in the image of static tables.
+const TABLES_AT: u64 = 0x10_0000;
+
+impl Machine {
+    /// A machine without RAM of its own, 4-level page tables, no address randomisation, and the
+    /// memory model usual for the generation: SPARSEMEM_EXTREME with a virtual array.
+    pub fn new(style: KernelStyle) -> Self {
+        let facts = style.facts();
+        Machine {
+            ram: Vec::new(),
+            meta_at: 48 << 20,
+            meta_cap: 32 << 20,
+            blocks: Vec::new(),
+            poisoned: BTreeSet::new(),
+            contents: Vec::new(),
+            model: MemModel::Vmemmap,
+            table: if facts.mem_section_pointer {
+                SectionTable::PointedTo
+            } else {
+                SectionTable::Array
+            },
+            page_struct: facts.page.size,
+            levels: 4,
+            sme_mask: 0,
+            kernel_offset: 0,
+            phys_load: None,
+            page_offset: facts.page_offset,
+            vmemmap: facts.vmemmap,
+            physmem_bits: facts.physmem_bits,
+            direct_leaf: Leaf::M2,
+            vmemmap_leaf: Leaf::K4,
+            text_leaf: Leaf::M2,
+            absent: BTreeSet::new(),
+            offline: BTreeSet::new(),
+            faults: Vec::new(),
+            removed_keys: Vec::new(),
+            added_lines: Vec::new(),
+            has_vmcoreinfo: true,
+            trailing_newline: None,
+            cpus: 2,
+            front_notes: Vec::new(),
+            back_notes: Vec::new(),
+            log: None,
+            facts,
+        }
+    }
+
+    /// Adds RAM: page frames `pfns`, zero-filled until [`Machine::fill`] says otherwise.
+    pub fn ram(mut self, pfns: Range<u64>) -> Self {
+        self.ram.push(pfns);
+        self
+    }
+
+    /// Puts the builder's own region at this physical address, a multiple of 2 MiB, which must
+    /// leave room for `cap` bytes without touching the RAM of the test.
+    pub fn meta_at(mut self, at: u64, cap: u64) -> Self {
+        (self.meta_at, self.meta_cap) = (at, cap);
+        self
+    }
+
+    /// Puts a page or block in use at `pfn`.
+    pub fn put(mut self, pfn: u64, class: Class) -> Self {
+        self.blocks.push(Block { pfn, class });
+        self
+    }
+
+    /// Sets `PG_hwpoison` on the structure of `pfn`, whatever its use.
+    pub fn poison(mut self, pfn: u64) -> Self {
+        self.poisoned.insert(pfn);
+        self
+    }
+
+    /// Fills page frames; later calls win.
+    pub fn fill(mut self, pfns: Range<u64>, content: Content) -> Self {
+        self.contents.push((pfns, content));
+        self
+    }
+
+    /// Chooses the memory model. Plain SPARSEMEM gets 36 physical address bits, so that its table
+    /// stays small; only kernels that export `MAX_PHYSMEM_BITS` can say so.
+    pub fn model(mut self, model: MemModel) -> Self {
+        self.model = model;
+        if model == MemModel::SparsePlain {
+            self.physmem_bits = 36;
+        }
+        self
+    }
+
+    /// Chooses what `SYMBOL(mem_section)` means.
+    pub fn section_table(mut self, table: SectionTable) -> Self {
+        self.table = table;
+        self
+    }
+
+    /// Sets `sizeof(struct page)` to another number of bytes.
+    pub fn page_struct(mut self, bytes: u64) -> Self {
+        self.page_struct = bytes;
+        self
+    }
+
+    /// Five levels of page tables, with the address layout that goes with them.
+    pub fn five_level(mut self) -> Self {
+        assert!(self.facts.exports_l5, "this generation has no fifth level");
+        self.levels = 5;
+        self.physmem_bits = 52;
+        self.page_offset = 0xff11_0000_0000_0000;
+        self.vmemmap = 0xffd4_0000_0000_0000;
+        self
+    }
+
+    /// Moves the kernel: `offset` is `KERNELOFFSET` (virtual), `phys_load` where the image lies.
+    /// Both are multiples of 2 MiB.
+    pub fn kaslr(mut self, offset: u64, phys_load: u64) -> Self {
+        (self.kernel_offset, self.phys_load) = (offset, Some(phys_load));
+        self
+    }
+
+    /// Moves the direct map and vmemmap, as memory randomisation does; multiples of 1 GiB.
+    pub fn bases(mut self, page_offset: u64, vmemmap: u64) -> Self {
+        (self.page_offset, self.vmemmap) = (page_offset, vmemmap);
+        self
+    }
+
+    /// Sets the memory encryption bit in every page table entry.
+    pub fn sme_mask(mut self, mask: u64) -> Self {
+        self.sme_mask = mask;
+        self
+    }
+
+    /// Chooses page table entry sizes of the direct map, of vmemmap and of the kernel image. A
+    /// 1 GiB leaf under vmemmap lies at physical 0, so the machine's RAM has to start above the
+    /// structures of all its sections (2 MiB for each 128 MiB).
+    pub fn leaves(mut self, direct: Leaf, vmemmap: Leaf, text: Leaf) -> Self {
+        (self.direct_leaf, self.vmemmap_leaf, self.text_leaf) = (direct, vmemmap, text);
+        self
+    }
+
+    /// Leaves a section out of the section table though RAM lies in it.
+    pub fn absent_section(mut self, section: u64) -> Self {
+        self.absent.insert(section);
+        self
+    }
+
+    /// Marks a section present, but not online.
+    pub fn offline_section(mut self, section: u64) -> Self {
+        self.offline.insert(section);
+        self
+    }
+
+    /// Makes the structures of these frames unreadable, in whole pages of structures; vmemmap of
+    /// 4 KiB pages only.
+    pub fn fault(mut self, pfns: Range<u64>, fault: Fault) -> Self {
+        self.faults.push((pfns, fault));
+        self
+    }
+
+    /// Leaves out the VMCOREINFO line that starts with `key` and `=`.
+    pub fn without_key(mut self, key: &str) -> Self {
+        self.removed_keys.push(format!("{key}="));
+        self
+    }
+
+    /// Adds a VMCOREINFO line (without newline) before `CRASHTIME`.
+    pub fn line(mut self, line: &str) -> Self {
+        self.added_lines.push(line.to_string());
+        self
+    }
+
+    /// Leaves out the VMCOREINFO note.
+    pub fn without_vmcoreinfo(mut self) -> Self {
+        self.has_vmcoreinfo = false;
+        self
+    }
+
+    /// Forces the last VMCOREINFO line to end with a newline, or not to.
+    pub fn trailing_newline(mut self, newline: bool) -> Self {
+        self.trailing_newline = Some(newline);
+        self
+    }
+
+    /// Sets the number of CPUs, that is of NT_PRSTATUS notes.
+    pub fn cpus(mut self, cpus: usize) -> Self {
+        self.cpus = cpus;
+        self
+    }
+
+    /// Adds a note before all others, as device dumps are.
+    pub fn front_note(mut self, note: Note) -> Self {
+        self.front_notes.push(note);
+        self
+    }
+
+    /// Adds a note behind VMCOREINFO.
+    pub fn back_note(mut self, note: Note) -> Self {
+        self.back_notes.push(note);
+        self
+    }
+
+    /// Puts a log buffer of the generation's kind into memory; `clear_from` is the index of the
+    /// first line after the last clearing of the log.
+    pub fn log(mut self, lines: &[LogLine], clear_from: usize) -> Self {
+        self.log = Some((lines.to_vec(), clear_from));
+        self
+    }
+
+    /// What the generation is like.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The blocks put so far.
+    pub fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// Whether a VMCOREINFO with this key is in the vmcore.
+    pub fn has_key(&self, key: &str) -> bool {
+        self.has_vmcoreinfo
+            && info::text(self, &Default::default())
+                .lines()
+                .any(|line| line.strip_prefix(key).is_some_and(|rest| rest.starts_with('=')))
+    }
+
+    /// The frames given [`Machine::poison`].
+    pub fn poisoned(&self) -> &BTreeSet<u64> {
+        &self.poisoned
+    }
+
+    /// The memory model.
+    pub fn mem_model(&self) -> MemModel {
+        self.model
+    }
+
+    /// Whether a section was marked offline.
+    pub fn is_offline(&self, section: u64) -> bool {
+        self.offline.contains(&section)
+    }
+
+    /// Frames whose structures lie, in part at least, in pages that cannot be read.
+    pub fn unreadable_frames(&self) -> Vec<Range<u64>> {
+        let (page, size) = (PAGE as u64, self.page_struct);
+        let around = |frames: &Range<u64>| {
+            let start = frames.start * size / page * page / size;
+            let end = ((frames.end * size).next_multiple_of(page)).div_ceil(size);
+            start..end
+        };
+        self.faults.iter().map(|(frames, _)| around(frames)).collect()
+    }
+
+    /// Builds memory, page tables and headers.
+    pub fn build(&self) -> Image {
+        let load_at = self.phys_load.unwrap_or(self.meta_at);
+        let image_is_meta = load_at == self.meta_at;
+        let mut kit = Kit {
+            memory: Memory::default(),
+            next: self.meta_at + if image_is_meta { IMAGE } else { 0 },
+            end: self.meta_at + self.meta_cap,
+            text_va: TEXT_MAP + LINK + self.kernel_offset,
+            symbols: Vec::new(),
+            variables: 0,
+            tables: 0,
+            extra_ram: Vec::new(),
+            page_offset: self.page_offset,
+        };
+        let text_va = kit.text_va;
+        kit.memory.map(text_va, load_at, IMAGE, self.text_leaf);
+        let mut mapped = self.ram.clone();
+        let meta_frames = self.meta_at / PAGE as u64..kit.end / PAGE as u64;
+        let image_frames = load_at / PAGE as u64..(load_at + IMAGE) / PAGE as u64;
+        mapped.push(meta_frames.clone());
+        if !image_is_meta {
+            mapped.push(image_frames.clone());
+            kit.extra_ram.push(image_frames);
+        }
+        map_direct(&mut kit.memory, &mapped, self.page_offset, self.direct_leaf);
+
+        kit.symbols.push(("_stext".into(), text_va));
+        kit.symbols.push(("swapper_pg_dir".into(), text_va + TOP_TABLE_AT));
+        kit.symbols.push((self.facts.top_table.into(), text_va + TOP_TABLE_AT));
+        kit.symbols.push(("init_uts_ns".into(), text_va + UTS_AT));
+        kit.symbols.push(("free_huge_page".into(), text_va + FREE_HUGE_PAGE_AT));
+        kit.memory.write(text_va + UTS_AT + self.facts.uts_name.0, &uts(self.facts.release));
+        let sections = memmap::write(self, &mut kit);
+        if let Some((lines, clear_from)) = &self.log {
+            log::write(self, &mut kit, lines, *clear_from);
+        }
+        let mut next = kit.next;
+        kit.memory.write_tables(load_at + TOP_TABLE_AT, self.levels, self.sme_mask, || {
+            next += PAGE as u64;
+            next - PAGE as u64
+        });
+        kit.next = next;
+        assert!(kit.next <= kit.end, "the builder's region is too small: give meta_at more room");
+
+        let mut ram = self.ram.clone();
+        ram.extend(kit.extra_ram.iter().cloned());
+        ram.push(self.meta_at / PAGE as u64..kit.next.next_multiple_of(PAGE as u64) / PAGE as u64);
+        ram.sort_by_key(|range| range.start);
+        for pair in ram.windows(2) {
+            assert!(pair[0].end <= pair[1].start, "RAM {:x?} overlaps {:x?}", pair[0], pair[1]);
+        }
+        let mut loads = vec![Load::new(text_va, load_at, IMAGE)];
+        for range in &ram {
+            let paddr = range.start * PAGE as u64;
+            let len = (range.end - range.start) * PAGE as u64;
+            loads.push(Load::new(self.page_offset.wrapping_add(paddr), paddr, len));
+        }
+        let facts = info::Addresses {
+            symbols: kit.symbols,
+            phys_base: load_at.wrapping_sub(LINK + self.kernel_offset) as i64,
+        };
+        let mut image = Image::new(self.clone(), kit.memory, ram, loads, info::text(self, &facts));
+        image.sections = sections;
+        image
+    }
+
+    /// Numbers of all sections that the section table calls present.
+    pub(super) fn present_sections(&self, kit: &Kit) -> BTreeSet<u64> {
+        self.frames(kit)
+            .iter()
+            .filter(|range| !range.is_empty())
+            .flat_map(|range| range.start / SECTION_PAGES..range.end.div_ceil(SECTION_PAGES))
+            .filter(|section| !self.absent.contains(section))
+            .collect()
+    }
+
+    /// All frames that may be RAM, the builder's region at its full size.
+    pub(super) fn frames(&self, kit: &Kit) -> Vec<Range<u64>> {
+        let mut ram = self.ram.clone();
+        ram.extend(kit.extra_ram.iter().cloned());
+        ram.push(self.meta_at / PAGE as u64..kit.end / PAGE as u64);
+        ram
+    }
+}
+
+/// What is at hand while a machine is built.
+pub(super) struct Kit {
+    pub memory: Memory,
+    pub next: u64,
+    pub end: u64,
+    pub text_va: u64,
+    pub symbols: Vec<(String, u64)>,
+    variables: u64,
+    tables: u64,
+    pub extra_ram: Vec<Range<u64>>,
+    page_offset: u64,
+}
+
+impl Kit {
+    /// Physical memory of the builder's region, aligned.
+    pub fn alloc(&mut self, len: u64, align: u64) -> u64 {
+        let at = self.next.next_multiple_of(align);
+        self.next = at + len;
+        at
+    }
+
+    /// The same, by its address in the direct map.
+    pub fn alloc_va(&mut self, len: u64) -> u64 {
+        self.page_offset.wrapping_add(self.alloc(len, PAGE as u64))
+    }
+
+    /// A variable in the kernel image; its symbol becomes known.
+    pub fn variable(&mut self, name: &str, value: &[u8]) -> u64 {
+        let at = self.text_va + VARIABLES_AT + self.variables;
+        self.variables += (value.len() as u64).next_multiple_of(64) + 64;
+        assert!(VARIABLES_AT + self.variables <= TABLES_AT, "too many variables in the image");
+        self.memory.write(at, value);
+        self.symbols.push((name.into(), at));
+        at
+    }
+
+    /// A zeroed static table in the kernel image; its symbol becomes known.
+    pub fn table(&mut self, name: &str, len: u64) -> u64 {
+        let at = self.text_va + TABLES_AT + self.tables;
+        self.tables += len.next_multiple_of(PAGE as u64);
+        assert!(TABLES_AT + self.tables <= IMAGE, "too large a table in the image");
+        self.symbols.push((name.into(), at));
+        at
+    }
+}
+
+/// Six strings of 65 bytes, as in `struct new_utsname`.
+fn uts(release: &str) -> Vec<u8> {
+    let strings = ["Linux", "synth", release, "#1 SMP synthetic", "x86_64", "(none)"];
+    let mut out = Vec::new();
+    for text in strings {
+        let mut field = [0; 65];
+        field[..text.len()].copy_from_slice(text.as_bytes());
+        out.extend(field);
+    }
+    out
+}
+
+fn map_direct(memory: &mut Memory, ram: &[Range<u64>], page_offset: u64, leaf: Leaf) {
+    let frames = leaf.bytes() / PAGE as u64;
+    let chunks: BTreeSet<u64> = ram
+        .iter()
+        .filter(|range| !range.is_empty())
+        .flat_map(|range| range.start / frames..range.end.div_ceil(frames))
+        .collect();
+    let mut chunks = chunks.into_iter().peekable();
+    while let Some(first) = chunks.next() {
+        let mut end = first + 1;
+        while chunks.next_if_eq(&end).is_some() {
+            end += 1;
+        }
+        let at = first * leaf.bytes();
+        memory.map(page_offset.wrapping_add(at), at, (end - first) * leaf.bytes(), leaf);
+    }
+}

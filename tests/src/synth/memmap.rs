@@ -1,0 +1,226 @@
+//! Writes the array of `struct page` and the tables that lead to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::content::PAGE;
+use super::machine::{Fault, Kit, Machine, MemModel, SectionTable};
+use super::memory::Leaf;
+use super::page::{self, Class, Use};
+use super::{HugetlbMark, SECTION_PAGES};
+
+/// A physical address that no RAM of any test covers.
+const NOWHERE: u64 = 0x3f_0000_0000;
+
+/// Writes structures of all blocks, and sections or the flat array's pointer. Gives the numbers of
+/// the sections that are present.
+pub(super) fn write(machine: &Machine, kit: &mut Kit) -> BTreeSet<u64> {
+    let place = Place::new(machine, kit);
+    let mut written = Structures { machine, place: &place, kit, frames: BTreeSet::new() };
+    for block in &machine.blocks {
+        written.block(block.pfn, block.class);
+    }
+    for &pfn in &machine.poisoned {
+        if !written.frames.contains(&pfn) {
+            written.block(pfn, Class::Poisoned);
+        }
+    }
+    place.finish(machine, kit);
+    match machine.model {
+        MemModel::Flat => {
+            let start = place.flat.expect("a flat array");
+            kit.variable("mem_map", &start.to_le_bytes());
+        }
+        MemModel::SparsePlain => sections_plain(machine, kit, &place),
+        MemModel::Vmemmap | MemModel::SparseExtreme => sections_extreme(machine, kit, &place),
+    }
+    place.sections.into_keys().collect()
+}
+
+/// Where the structure of each frame is.
+struct Place {
+    size: u64,
+    /// Virtual address of each present section's first structure.
+    sections: BTreeMap<u64, u64>,
+    flat: Option<u64>,
+}
+
+impl Place {
+    fn new(machine: &Machine, kit: &mut Kit) -> Self {
+        let size = machine.page_struct;
+        let bytes = (SECTION_PAGES * size).next_multiple_of(PAGE as u64);
+        let mut place = Place { size, sections: BTreeMap::new(), flat: None };
+        if machine.model == MemModel::Flat {
+            let end = machine.frames(kit).iter().map(|range| range.end).max().unwrap_or(0);
+            place.flat = Some(kit.alloc_va(end * size));
+            return place;
+        }
+        if machine.vmemmap_leaf == Leaf::G1 {
+            // The leaf at physical 0: structure of frame n at n * size.
+            let last = machine.present_sections(kit).last().copied().unwrap_or(0);
+            let end = ((last + 1) * bytes).div_ceil(PAGE as u64);
+            kit.extra_ram.push(0..end);
+            kit.memory.map(machine.vmemmap, 0, 1 << 30, Leaf::G1);
+        }
+        let sections = machine.present_sections(kit);
+        let mut chunks = BTreeSet::new();
+        for section in sections {
+            let va = match machine.model {
+                MemModel::Vmemmap => machine.vmemmap + section * SECTION_PAGES * size,
+                _ => kit.alloc_va(bytes),
+            };
+            place.sections.insert(section, va);
+            let leaf = Leaf::M2.bytes();
+            chunks.extend(va / leaf..(va + bytes).div_ceil(leaf));
+        }
+        if machine.model == MemModel::Vmemmap && machine.vmemmap_leaf == Leaf::M2 {
+            for chunk in chunks {
+                let len = Leaf::M2.bytes();
+                let at = kit.alloc(len, len);
+                kit.memory.map(chunk * len, at, len, Leaf::M2);
+            }
+        }
+        place
+    }
+
+    /// Virtual address of a frame's structure; none where no section has it.
+    fn of(&self, pfn: u64) -> Option<u64> {
+        match self.flat {
+            Some(start) => Some(start + pfn * self.size),
+            None => {
+                let start = self.sections.get(&(pfn / SECTION_PAGES))?;
+                Some(start + pfn % SECTION_PAGES * self.size)
+            }
+        }
+    }
+
+    /// Maps what nothing was written to, and takes away what must not be readable.
+    fn finish(&self, machine: &Machine, kit: &mut Kit) {
+        if machine.model != MemModel::Vmemmap || machine.vmemmap_leaf != Leaf::K4 {
+            assert!(machine.faults.is_empty(), "faults need vmemmap in 4 KiB pages");
+            return;
+        }
+        let zeros = kit.alloc(PAGE as u64, PAGE as u64);
+        for start in self.sections.values() {
+            let end = start + SECTION_PAGES * self.size;
+            for va in (start / 4096 * 4096..end).step_by(PAGE) {
+                if kit.memory.translate(va).is_none() {
+                    kit.memory.map(va, zeros, PAGE as u64, Leaf::K4);
+                }
+            }
+        }
+        for (frames, fault) in &machine.faults {
+            let pages: BTreeSet<u64> = frames
+                .clone()
+                .filter_map(|pfn| self.of(pfn))
+                .map(|va| va / PAGE as u64 * PAGE as u64)
+                .collect();
+            for va in pages {
+                kit.memory.unmap(va);
+                if *fault == Fault::NotInFile {
+                    kit.memory.map(va, NOWHERE, PAGE as u64, Leaf::K4);
+                }
+            }
+        }
+    }
+}
+
+struct Structures<'a> {
+    machine: &'a Machine,
+    place: &'a Place,
+    kit: &'a mut Kit,
+    frames: BTreeSet<u64>,
+}
+
+impl Structures<'_> {
+    fn put(&mut self, pfn: u64, mut page: page::PageStruct<'_>) {
+        self.frames.insert(pfn);
+        if self.machine.poisoned.contains(&pfn) {
+            page.flag(self.machine.facts.flags.hwpoison);
+        }
+        let Some(va) = self.place.of(pfn) else { return };
+        let (first, last) = (va & !0xfff, (va + self.place.size - 1) & !0xfff);
+        for page_va in [first, last] {
+            if self.kit.memory.translate(page_va).is_none() {
+                let at = self.kit.alloc(PAGE as u64, PAGE as u64);
+                self.kit.memory.map(page_va, at, PAGE as u64, Leaf::K4);
+            }
+        }
+        self.kit.memory.write(va, page.bytes());
+    }
+
+    fn block(&mut self, pfn: u64, class: Class) {
+        let (facts, size) = (&self.machine.facts, self.place.size);
+        self.put(pfn, page::head(facts, size, class));
+        let Class::Compound { order, of } = class else { return };
+        let head_va = self.place.of(pfn).unwrap_or(0);
+        let free_huge_page = self.kit.text_va + 0x3000;
+        let shared = of == Use::HugetlbHvo && !matches!(facts.hugetlb, HugetlbMark::Lru { .. });
+        // With the structures' memory given back, what one page of them holds is what all hold.
+        let period = if shared { PAGE as u64 / size } else { u64::MAX };
+        for index in 1..1u64 << order {
+            let seen = if shared { index % period } else { index };
+            let page = match seen {
+                0 => page::head(facts, size, class),
+                _ => page::tail(facts, size, order, of, seen, head_va, free_huge_page),
+            };
+            self.put(pfn + index, page);
+        }
+    }
+}
+
+/// `section_mem_map` of a section: where its structures would start if it began at frame 0, and
+/// flags in the low bits.
+fn encoded(machine: &Machine, section: u64, start: u64) -> u64 {
+    let base = start.wrapping_sub(section * SECTION_PAGES * machine.page_struct);
+    assert_eq!(base & 63, 0, "the encoded pointer leaves no room for flags");
+    let online = machine.facts.section_online.unwrap_or(0);
+    let flags = machine.facts.section_flags;
+    base | if machine.offline.contains(&section) { flags & !online } else { flags }
+}
+
+fn sections_plain(machine: &Machine, kit: &mut Kit, place: &Place) {
+    let count = 1u64 << (machine.physmem_bits - 27);
+    let size = machine.facts.mem_section_size;
+    let table = kit.table("mem_section", count * size);
+    for (&section, &start) in &place.sections {
+        let word = encoded(machine, section, start);
+        kit.memory.write(table + section * size, &word.to_le_bytes());
+    }
+}
+
+fn sections_extreme(machine: &Machine, kit: &mut Kit, place: &Place) {
+    let size = machine.facts.mem_section_size;
+    let per_root = PAGE as u64 / size;
+    let bytes = roots(machine) * 8;
+    let table = match machine.table {
+        SectionTable::Array => kit.table("mem_section", bytes),
+        SectionTable::PointedTo => {
+            let table = kit.alloc_va(bytes);
+            kit.symbols.push(("mem_section".into(), table));
+            table
+        }
+        SectionTable::Variable => {
+            let table = kit.alloc_va(bytes);
+            kit.variable("mem_section", &table.to_le_bytes());
+            table
+        }
+    };
+    let mut pages = BTreeMap::new();
+    for (&section, &start) in &place.sections {
+        let root = *pages.entry(section / per_root).or_insert_with(|| {
+            let page = kit.alloc_va(PAGE as u64);
+            kit.memory.write(table + section / per_root * 8, &page.to_le_bytes());
+            page
+        });
+        let word = encoded(machine, section, start);
+        kit.memory.write(root + section % per_root * size, &word.to_le_bytes());
+        // The word behind it (pageblock flags or usage map) is a pointer in real kernels.
+        kit.memory.write(root + section % per_root * size + 8, &root.to_le_bytes());
+    }
+}
+
+/// Entries of the root array: `LENGTH(mem_section)` with SPARSEMEM_EXTREME.
+pub(super) fn roots(machine: &Machine) -> u64 {
+    let sections = 1u64 << (machine.physmem_bits - 27);
+    sections.div_ceil(PAGE as u64 / machine.facts.mem_section_size)
+}

@@ -1,0 +1,211 @@
+//! The physical memory of a synthetic machine and its page tables.
+
+use std::collections::BTreeMap;
+
+use super::content::PAGE;
+
+/// Size of the mapping made by one page table entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Leaf {
+    /// 4 KiB.
+    K4,
+    /// 2 MiB, bit 7 of the PMD entry.
+    M2,
+    /// 1 GiB, bit 7 of the PUD entry.
+    G1,
+}
+
+impl Leaf {
+    /// Bytes mapped by one entry.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Leaf::K4 => 1 << 12,
+            Leaf::M2 => 1 << 21,
+            Leaf::G1 => 1 << 30,
+        }
+    }
+
+    /// Level of the table that holds the entry: 1 for ptes.
+    fn level(self) -> u32 {
+        match self {
+            Leaf::K4 => 1,
+            Leaf::M2 => 2,
+            Leaf::G1 => 3,
+        }
+    }
+}
+
+/// Pages written so far, by frame number; all others read as the machine's [`super::Content`].
+#[derive(Clone, Default, Debug)]
+pub struct Memory {
+    pages: BTreeMap<u64, Box<[u8; PAGE]>>,
+    /// Virtual address to (physical address, bytes, leaf).
+    maps: BTreeMap<u64, (u64, u64, Leaf)>,
+}
+
+impl Memory {
+    /// The page written at `pfn`, if any byte of it was.
+    pub fn page(&self, pfn: u64) -> Option<&[u8; PAGE]> {
+        self.pages.get(&pfn).map(|page| &**page)
+    }
+
+    /// Frame numbers of the pages written.
+    pub fn written(&self) -> impl Iterator<Item = u64> {
+        self.pages.keys().copied()
+    }
+
+    /// Writes at a physical address.
+    pub fn write_phys(&mut self, mut at: u64, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let offset = at as usize % PAGE;
+            let n = bytes.len().min(PAGE - offset);
+            let page = self.pages.entry(at / PAGE as u64).or_insert_with(|| Box::new([0; PAGE]));
+            page[offset..offset + n].copy_from_slice(&bytes[..n]);
+            bytes = &bytes[n..];
+            at += n as u64;
+        }
+    }
+
+    /// Reads eight bytes at a physical address, which are zero where nothing was written.
+    pub fn read_phys_u64(&self, at: u64) -> u64 {
+        let offset = at as usize % PAGE;
+        self.page(at / PAGE as u64)
+            .map_or(0, |page| u64::from_le_bytes(page[offset..offset + 8].try_into().unwrap()))
+    }
+
+    /// Maps `len` bytes at `va` to `pa` by entries of one size.
+    pub fn map(&mut self, va: u64, pa: u64, len: u64, leaf: Leaf) {
+        let size = leaf.bytes();
+        assert!(
+            va.is_multiple_of(size) && pa.is_multiple_of(size) && len.is_multiple_of(size),
+            "a mapping of {va:#x} to {pa:#x}, {len:#x} bytes, is not aligned to its {leaf:?} leaf"
+        );
+        if len != 0 {
+            self.maps.insert(va, (pa, len, leaf));
+        }
+    }
+
+    /// Removes a mapping made by one [`Memory::map`] call that starts at `va`.
+    pub fn unmap(&mut self, va: u64) -> bool {
+        self.maps.remove(&va).is_some()
+    }
+
+    /// The physical address behind `va`.
+    pub fn translate(&self, va: u64) -> Option<u64> {
+        let (start, (pa, len, _)) = self.maps.range(..=va).next_back()?;
+        (va - start < *len).then(|| pa + (va - start))
+    }
+
+    /// Writes at a virtual address, which must be mapped.
+    pub fn write(&mut self, mut va: u64, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let n = bytes.len().min(PAGE - va as usize % PAGE);
+            let pa = self.translate(va).unwrap_or_else(|| panic!("{va:#x} is not mapped"));
+            self.write_phys(pa, &bytes[..n]);
+            bytes = &bytes[n..];
+            va += n as u64;
+        }
+    }
+
+    /// Writes page tables for every mapping. `top` is the physical address of the top table,
+    /// `levels` 4 or 5, `mask` is set in every entry's address (memory encryption), `alloc` gives
+    /// the physical addresses of further zeroed tables.
+    pub fn write_tables(
+        &mut self,
+        top: u64,
+        levels: u32,
+        mask: u64,
+        mut alloc: impl FnMut() -> u64,
+    ) {
+        const PRESENT: u64 = 0x63; // present, writable, accessed, dirty
+        const HUGE: u64 = 0x80;
+        const GLOBAL_NX: u64 = 1 << 63 | 0x100;
+        let address = 0x000f_ffff_ffff_f000 & !mask;
+        let maps: Vec<_> = self.maps.iter().map(|(va, map)| (*va, *map)).collect();
+        for (start, (pa, len, leaf)) in maps {
+            let step = leaf.bytes();
+            for i in 0..len / step {
+                let (va, pa) = (start + i * step, pa + i * step);
+                let mut table = top;
+                let mut level = levels;
+                loop {
+                    let slot = table + (va >> (12 + 9 * (level - 1)) & 0x1ff) * 8;
+                    if level == leaf.level() {
+                        let huge = if leaf == Leaf::K4 { 0 } else { HUGE };
+                        let entry = pa | mask | PRESENT | huge | GLOBAL_NX;
+                        self.write_phys(slot, &entry.to_le_bytes());
+                        break;
+                    }
+                    let entry = self.read_phys_u64(slot);
+                    assert_eq!(entry & HUGE, 0, "{va:#x} is mapped twice");
+                    table = if entry & 1 != 0 {
+                        entry & address
+                    } else {
+                        let table = alloc();
+                        self.write_phys(slot, &(table | mask | PRESENT).to_le_bytes());
+                        table
+                    };
+                    level -= 1;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A walk written apart from `write_tables`, straight from the processor manual.
+    fn walk(memory: &Memory, top: u64, levels: u32, mask: u64, va: u64) -> Option<u64> {
+        let mut table = top;
+        for shift in (0..levels).rev().map(|n| 12 + 9 * n) {
+            let entry = memory.read_phys_u64(table + ((va >> shift) % 512) * 8);
+            if entry & 1 == 0 {
+                return None;
+            }
+            let address = entry & !mask & 0x000f_ffff_ffff_f000;
+            if shift == 12 || entry & 0x80 != 0 {
+                return Some((address >> shift << shift) + va % (1 << shift));
+            }
+            table = address;
+        }
+        None
+    }
+
+    #[test]
+    fn tables_translate_what_was_mapped() {
+        for (levels, mask) in [(4, 0), (5, 0), (4, 1 << 47), (5, 1 << 51)] {
+            let mut memory = Memory::default();
+            let base = if levels == 4 { 0xffff_8880_0000_0000 } else { 0xff11_0000_0000_0000 };
+            memory.map(base, 0, 1 << 30, Leaf::G1);
+            memory.map(base + (2 << 30), 2 << 30, 4 << 20, Leaf::M2);
+            memory.map(0xffff_ffff_8100_0000, 0x160_0000, 0x3000, Leaf::K4);
+            let mut next = 0x10_0000;
+            memory.write_tables(0x8000, levels, mask, || {
+                next += 0x1000;
+                next
+            });
+            for (va, pa) in [
+                (base + 0x1234_5678, Some(0x1234_5678)),
+                (base + (1 << 30), None),
+                (base + (2 << 30) + 0x20_1008, Some((2 << 30) + 0x20_1008)),
+                (0xffff_ffff_8100_2ff8, Some(0x160_2ff8)),
+                (0xffff_ffff_8100_3000, None),
+            ] {
+                assert_eq!(walk(&memory, 0x8000, levels, mask, va), pa, "{va:#x}");
+                assert_eq!(memory.translate(va), pa, "{va:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn writes_cross_pages_by_virtual_address() {
+        let mut memory = Memory::default();
+        memory.map(0x1000, 0x9000, 0x1000, Leaf::K4);
+        memory.map(0x2000, 0x5000, 0x1000, Leaf::K4);
+        memory.write(0x1ffe, &[1, 2, 3, 4]);
+        assert_eq!(&memory.page(9).unwrap()[4094..], &[1, 2]);
+        assert_eq!(&memory.page(5).unwrap()[..2], &[3, 4]);
+    }
+}
