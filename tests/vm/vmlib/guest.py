@@ -1,0 +1,286 @@
+"""Boot a guest, crash it, and bring home what its crash kernel wrote."""
+
+import os
+import random
+import shutil
+import signal
+import struct
+import subprocess
+import time
+
+from . import packages
+from .common import REPO, VmError, replace_file, run, say, state_dir, tail
+from .runs import KERNELS
+
+TARGET = "x86_64-unknown-linux-musl"
+
+MODULES = ["virtio_pci", "virtio_blk", "crc32c_generic", "ext4"]
+"""What the guests need where it is not built in. No virtio_balloon: in the crash kernel it would
+hand that kernel's little memory to the host."""
+
+FIRST_LINE = "console=ttyS0 panic=5 loglevel=4 rdinit=/init crashkernel={crashkernel}"
+CRASH_LINE = "console=ttyS0 nr_cpus=1 irqpoll reset_devices panic=1 loglevel=4 rdinit=/init"
+
+BOTH_INITS = """#!/bin/busybox sh
+# Made by tests/vm. {about}
+export PATH=/bin
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+fail() {{ echo "VM: failed: $*"; sync; reboot -f; sleep 60; }}
+for module in $(cat /modules/order); do
+    insmod /modules/$module.ko || fail "insmod $module"
+done
+for try in 1 2 3 4 5 6 7 8 9 10; do [ -b /dev/vdc ] && break; sleep 0.3; done
+[ -b /dev/vdc ] || fail "the disks have not come up"
+"""
+
+FIRST_INIT = BOTH_INITS + """
+mkdir -p /data /tmp
+mount -t ext4 /dev/vda /data || fail "mount of the load's disk"
+mount -t tmpfs -o size=80% tmp /tmp || fail "mount of a tmpfs"
+mkdir /tmp/huge
+mount -t tmpfs -o size=20%,huge=always tmp /tmp/huge || fail "mount of a tmpfs of huge pages"
+vm_guest kexec-load /data/boot/vmlinuz /data/boot/crash.cpio "{crash_line}" || fail "kexec-load"
+echo "VM: crash kernel loaded"
+mkdir /data/files && mv /data/read.* /data/files/ || fail "the load's files"
+vm_guest load {load_mib} /data/files /tmp || fail "load"
+sync
+grep -E 'MemTotal|MemFree|Cached|AnonPages|AnonHuge|ShmemHuge|HugePages_(Total|Free)|HardwareCorrupted|Slab' /proc/meminfo | sed 's/^/VM: /'
+echo "VM: panic now"
+echo c > /proc/sysrq-trigger
+"""
+
+CRASH_INIT = BOTH_INITS + """
+echo "VM: crash kernel runs"
+[ -s /proc/vmcore ] || fail "/proc/vmcore is not there"
+mkdir -p /out
+mount -t ext4 /dev/vdb /out || fail "mount of the output disk"
+{{
+    echo "vmcore_bytes=$(stat -c %s /proc/vmcore)"
+    echo "memtotal_kb=$(awk '/^MemTotal/ {{ print $2 }}' /proc/meminfo)"
+}} > /out/result
+{capture}
+{raw}
+echo "complete=yes" >> /out/result
+umount /out || fail "unmount"
+sync
+echo "VM: done"
+reboot -f
+"""
+
+CAPTURE_PART = """
+vm_guest measure /out/measured {command} > /out/capture.log 2>&1 || fail "measure"
+cat /out/measured >> /out/result
+echo "VM: captured"
+"""
+
+RAW_PART = """
+dd if=/proc/vmcore of=/dev/vdc bs=1M conv=fsync 2>/out/dd.log || fail "copy of /proc/vmcore"
+"""
+
+
+def cargo_build(package, *extra):
+    """Build one static binary; returns its path."""
+    target_dir = os.environ.get("CARGO_TARGET_DIR") or REPO / "target"
+    say(f"building {package}")
+    run(["cargo", "build", "--release", "-p", package, *extra, "--target", TARGET],
+        f"building {package}", timeout=1200, cwd=REPO,
+        env=dict(os.environ, CARGO_TERM_COLOR="never"),
+        hint=f"try the command yourself; a missing target comes with `rustup target add {TARGET}`, "
+             f"a missing musl-gcc with `apt-get install musl-tools`")
+    name = extra[extra.index("--bin") + 1] if "--bin" in extra else package
+    path = REPO / target_dir / TARGET / "release" / name
+    if not path.exists():
+        raise VmError(f"while building {package}: cargo succeeded but {path} is not there")
+    return path
+
+
+def guest_helper():
+    """The static helper that runs inside the guests."""
+    return cargo_build("tamis-tests", "--bin", "vm_guest")
+
+
+def capture_binary():
+    """The program under test."""
+    return cargo_build("tamis-capture")
+
+
+def cpio(entries):
+    """A newc archive of (name, mode, bytes); folders are mode 0o40755 with no bytes."""
+    out = bytearray()
+    for number, (name, mode, data) in enumerate([*entries, ("TRAILER!!!", 0, b"")], 1):
+        encoded = name.encode() + b"\0"
+        fields = [number, mode, 0, 0, 1, 0, len(data), 0, 0, 0, 0, len(encoded), 0]
+        out += b"070701" + b"".join(b"%08X" % field for field in fields)
+        out += encoded
+        out += b"\0" * (-len(out) % 4)
+        out += data
+        out += b"\0" * (-len(out) % 4)
+    return bytes(out)
+
+
+def initramfs(kernel, init, programs):
+    """An initramfs with busybox, the modules in loading order, and the given programs in /bin."""
+    entries = [(folder, 0o40755, b"") for folder in ("bin", "modules", "proc", "sys", "dev")]
+    entries.append(("dev/console", 0o20600, b""))
+    entries.append(("bin/busybox", 0o100755, packages.busybox().read_bytes()))
+    for name, path in programs.items():
+        entries.append((f"bin/{name}", 0o100755, path.read_bytes()))
+    modules = kernel.modules_in_order(MODULES)
+    for name, data in modules:
+        entries.append((f"modules/{name}.ko", 0o100644, data))
+    entries.append(("modules/order", 0o100644, "\n".join(name for name, _ in modules).encode()))
+    entries.append(("init", 0o100755, init.encode()))
+    return cpio(entries)
+
+
+def seeded_files(folder, mib):
+    """Files for the guest to read: they become clean page cache. The same bytes every time."""
+    source = random.Random(20260)
+    text = "".join(f"{number} the quick brown fox {source.random()}\n" for number in range(9000))
+    for part in range(4):
+        chunks = []
+        for _ in range(mib * 16 // 4):
+            kind = source.randrange(4)
+            if kind == 0:
+                chunks.append(source.randbytes(65536))
+            elif kind == 1:
+                chunks.append(bytes(65536))
+            elif kind == 2:
+                pairs = (0xffff888000000000 | source.getrandbits(28) & ~63 for _ in range(8192))
+                chunks.append(struct.pack("<8192Q", *pairs))
+            else:
+                start = source.randrange(len(text) - 65536)
+                chunks.append(text[start:start + 65536].encode())
+        (folder / f"read.{part}").write_bytes(b"".join(chunks))
+
+
+def make_disk(path, mib, content=None):
+    """An ext4 image, filled from a folder; no mount needed."""
+    path.unlink(missing_ok=True)
+    with open(path, "wb") as disk:
+        disk.truncate(mib << 20)
+    argv = [find_sbin("mkfs.ext4"), "-q", "-F", "-O", "^metadata_csum,^has_journal", "-m", "0"]
+    if content:
+        argv += ["-d", content]
+    run([*argv, path], f"making the disk {path.name}", timeout=300)
+
+
+def find_sbin(program):
+    """The path of a program that may be in /usr/sbin only."""
+    found = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
+    if not found:
+        raise VmError(f"while looking for {program}: not installed\n  next: run `vm setup`")
+    return found
+
+
+def extract(disk, name, path, doing):
+    """Copy a file out of an ext4 image."""
+    path.unlink(missing_ok=True)
+    run([find_sbin("debugfs"), "-R", f"dump {name} {path}", disk], doing, timeout=300)
+    if not path.exists():
+        raise VmError(f"while {doing}: {disk} holds no {name}")
+
+
+def read_result(text):
+    """key=value lines as a dict."""
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+def boot(argv, serial, timeout):
+    """Run QEMU until the guest ends; killed after `timeout` seconds, or when the guest says it failed."""
+    log = open(serial.with_name("qemu.log"), "wb")
+    process = subprocess.Popen([str(word) for word in argv], stdin=subprocess.DEVNULL,
+                               stdout=log, stderr=log, start_new_session=True)
+    started = time.monotonic()
+    try:
+        while process.poll() is None:
+            if time.monotonic() - started > timeout:
+                raise VmError(f"no end after {timeout} s")
+            time.sleep(0.2)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        log.close()
+    if process.returncode != 0:
+        said = serial.with_name("qemu.log").read_text(errors="replace")
+        raise VmError(f"QEMU ended with status {process.returncode}: {tail(said, 10)}")
+
+
+def crash(one, capture=None, options="-c -d 31"):
+    """Crash the guest of a run; afterwards its folder holds vmcore, result, serial.log.
+
+    With a `capture` binary the crash kernel also runs it, and dump and capture.log are there.
+    """
+    home = state_dir() / one.name
+    home.mkdir(parents=True, exist_ok=True)
+    for old in ("vmcore", "dump", "result", "capture.log", "serial.log"):
+        (home / old).unlink(missing_ok=True)
+    kernel = packages.kernel(one.kernel, *KERNELS[one.kernel])
+    helper = guest_helper()
+    say(f"{one.name}: making the guest of {kernel.release}")
+
+    programs = {"vm_guest": helper}
+    capture_part = ""
+    if capture:
+        programs["tamis-capture"] = capture
+        command = f"/bin/tamis-capture {options} /proc/vmcore /out/dump"
+        capture_part = CAPTURE_PART.format(command=command)
+    crash_init = CRASH_INIT.format(about="PID 1 of the crash kernel.", capture=capture_part,
+                                   raw=RAW_PART)
+    first_init = FIRST_INIT.format(about="PID 1 of the kernel that is going to crash.",
+                                   crash_line=CRASH_LINE, load_mib=one.load_mib)
+    (home / "first.cpio").write_bytes(initramfs(kernel, first_init, {"vm_guest": helper}))
+    seed = home / "seed"
+    shutil.rmtree(seed, ignore_errors=True)
+    (seed / "boot").mkdir(parents=True)
+    (seed / "boot/crash.cpio").write_bytes(initramfs(kernel, crash_init, programs))
+    shutil.copyfile(kernel.image, seed / "boot/vmlinuz")
+    seeded_files(seed, max(8, one.load_mib // 12))
+    make_disk(home / "load.img", 128 + one.load_mib, seed)
+    make_disk(home / "out.img", 128 + one.memory_mib)
+    with open(home / "raw.img", "wb") as raw:
+        raw.truncate((one.memory_mib + 64) << 20)
+
+    argv = [
+        "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max",
+        "-m", f"{one.memory_mib}M", "-smp", one.smp,
+        "-display", "none", "-vga", "none", "-nic", "none", "-no-reboot", "-monitor", "none",
+        "-serial", f"file:{home / 'serial.log'}",
+        "-kernel", kernel.image, "-initrd", home / "first.cpio",
+        "-append", FIRST_LINE.format(crashkernel=one.crashkernel),
+    ]
+    for name in ("load.img", "out.img", "raw.img"):
+        argv += ["-drive", f"file={home / name},format=raw,if=virtio,cache=unsafe"]
+    timeout = 150 + one.memory_mib // 8
+    say(f"{one.name}: booting, crashing (at most {timeout} s)")
+    started = time.monotonic()
+    serial = home / "serial.log"
+    try:
+        boot(argv, serial, timeout)
+        extract(home / "out.img", "/result", home / "result", "fetching the crash kernel's result")
+        result = read_result((home / "result").read_text(errors="replace"))
+        if result.get("complete") != "yes":
+            raise VmError("the crash kernel did not come to its end")
+    except VmError as error:
+        said = serial.read_text(errors="replace") if serial.exists() else ""
+        raise VmError(f"while crashing the guest of {one.name}: {error}\n"
+                      f"--- the end of {serial} ---\n{tail(said, 40)}\n---\n"
+                      f"  next: read the whole serial log; `vm raw {one.name}` repeats it without "
+                      f"the capture") from None
+    if capture:
+        extract(home / "out.img", "/capture.log", home / "capture.log", "fetching the capture's log")
+        if result.get("exit_status") == "0":
+            extract(home / "out.img", "/dump", home / "dump", "fetching the dump")
+    size = int(result["vmcore_bytes"])
+    os.truncate(home / "raw.img", size)
+    (home / "raw.img").rename(home / "vmcore")
+    shutil.rmtree(seed)
+    for used in ("load.img", "out.img", "first.cpio"):
+        (home / used).unlink()
+    replace_file(home / "kernel.json", (kernel.home / "info.json").read_text())
+    say(f"{one.name}: vmcore of {size} bytes after {time.monotonic() - started:.1f} s in the guest")
+    return home
