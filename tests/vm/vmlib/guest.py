@@ -73,6 +73,7 @@ reboot -f
 CAPTURE_PART = """
 vm_guest measure /out/measured {command} > /out/capture.log 2>&1 || fail "measure"
 cat /out/measured >> /out/result
+echo "options={options}" >> /out/result
 echo "VM: captured"
 """
 
@@ -228,7 +229,7 @@ def crash(one, capture=None, options="-c -d 31"):
     if capture:
         programs["tamis-capture"] = capture
         command = f"/bin/tamis-capture {options} /proc/vmcore /out/dump"
-        capture_part = CAPTURE_PART.format(command=command)
+        capture_part = CAPTURE_PART.format(command=command, options=options)
     crash_init = CRASH_INIT.format(about="PID 1 of the crash kernel.", capture=capture_part,
                                    raw=RAW_PART)
     first_init = FIRST_INIT.format(about="PID 1 of the kernel that is going to crash.",
