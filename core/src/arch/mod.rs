@@ -1,0 +1,199 @@
+//! What differs between architectures, one file each, chosen from the ELF machine at run time: one
+//! binary reads every architecture it knows.
+
+pub mod x86_64;
+
+use crate::kernel::{Info, MissingKey};
+use crate::source::{Machine, ReadFault, Segment, Source};
+use crate::units::{PhysAddr, VirtAddr};
+use core::fmt;
+
+/// Why a virtual address has no physical one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WalkError {
+    /// An entry of the page tables is not present.
+    NotMapped {
+        /// The virtual address.
+        at: VirtAddr,
+        /// The level of the entry.
+        level: &'static str,
+    },
+    /// A page table could not be read.
+    Table {
+        /// The virtual address that was looked up.
+        at: VirtAddr,
+        /// What happened.
+        fault: ReadFault,
+    },
+    /// The address is none that the hardware allows.
+    NotCanonical(VirtAddr),
+}
+
+impl fmt::Display for WalkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WalkError::NotMapped { at, level } => {
+                write!(f, "virtual address {at} is not mapped ({level} entry)")
+            }
+            WalkError::Table { at, fault } => {
+                write!(f, "page tables of virtual address {at}: {fault}")
+            }
+            WalkError::NotCanonical(at) => write!(f, "virtual address {at} is not canonical"),
+        }
+    }
+}
+
+/// Where a virtual address lies, and how far the same mapping goes on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mapping {
+    /// Physical address of the virtual address that was asked for.
+    pub phys: PhysAddr,
+    /// Bytes from there on that are physically contiguous in this leaf.
+    pub len: u64,
+}
+
+/// Reads page tables through a small cache: one table per level, so that a sequential walk reads
+/// each table once.
+pub struct TableCache<'b> {
+    tables: &'b mut [u8],
+    held: [Option<PhysAddr>; TableCache::LEVELS],
+    leaf: Option<(VirtAddr, Mapping)>,
+}
+
+impl<'b> TableCache<'b> {
+    /// Most levels of any architecture here.
+    pub const LEVELS: usize = 5;
+    /// Bytes of a table at a time.
+    pub const TABLE: usize = 4096;
+    /// Bytes of storage it needs.
+    pub const STORAGE: usize = Self::LEVELS * Self::TABLE;
+
+    /// An empty cache over [`TableCache::STORAGE`] bytes.
+    pub fn new(tables: &'b mut [u8]) -> TableCache<'b> {
+        TableCache { tables, held: [None; Self::LEVELS], leaf: None }
+    }
+
+    /// The bytes of the table at `table` (aligned to its size), from the cache or read.
+    pub fn table(
+        &mut self,
+        source: &mut impl Source,
+        level: usize,
+        table: PhysAddr,
+    ) -> Result<&[u8], ReadFault> {
+        let absent = ReadFault::Absent(table);
+        let held = self.held.get_mut(level).ok_or(absent)?;
+        let start = level * Self::TABLE;
+        let bytes = self.tables.get_mut(start..start + Self::TABLE).ok_or(absent)?;
+        if *held != Some(table) {
+            *held = None;
+            source.read(table, bytes)?;
+            *held = Some(table);
+        }
+        Ok(bytes)
+    }
+}
+
+/// An architecture, with what it had to know about this kernel.
+#[derive(Clone, Copy, Debug)]
+pub enum Arch {
+    /// x86_64.
+    X86_64(x86_64::X86_64),
+}
+
+/// Why an architecture cannot be used.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ArchError {
+    /// tamis does not know it (yet): the ELF machine number.
+    Unknown(u16),
+    /// A fact about this kernel is missing.
+    Missing(MissingKey),
+}
+
+impl fmt::Display for ArchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ArchError::Unknown(m) => write!(f, "page tables of ELF machine {m} are not supported"),
+            ArchError::Missing(key) => key.fmt(f),
+        }
+    }
+}
+
+impl From<MissingKey> for ArchError {
+    fn from(key: MissingKey) -> ArchError {
+        ArchError::Missing(key)
+    }
+}
+
+impl Arch {
+    /// The architecture of `machine`, from what VMCOREINFO and the memory ranges tell.
+    pub fn new(machine: Machine, info: &Info<'_>, ram: &[Segment]) -> Result<Arch, ArchError> {
+        match machine.elf_machine {
+            x86_64::ELF_MACHINE => Ok(Arch::X86_64(x86_64::X86_64::new(info, ram)?)),
+            other => Err(ArchError::Unknown(other)),
+        }
+    }
+
+    /// Name as `uname -m` gives it; `None` for machines that tamis does not know.
+    pub fn machine_name(machine: Machine) -> Option<&'static str> {
+        match machine.elf_machine {
+            x86_64::ELF_MACHINE => Some(x86_64::NAME),
+            _ => None,
+        }
+    }
+
+    /// Physical base of the kernel image, for the sub-header.
+    pub fn phys_base(&self) -> u64 {
+        match self {
+            Arch::X86_64(a) => a.phys_base,
+        }
+    }
+
+    /// log2 of the bytes of a memory section, where VMCOREINFO does not say.
+    pub fn default_section_bits(&self) -> u32 {
+        match self {
+            Arch::X86_64(_) => x86_64::SECTION_BITS,
+        }
+    }
+
+    /// log2 of the largest physical address, where VMCOREINFO does not say.
+    pub fn default_physmem_bits(&self, info: &Info<'_>) -> u32 {
+        match self {
+            Arch::X86_64(a) => a.physmem_bits(info),
+        }
+    }
+
+    /// Largest order (log2 of pages) of a compound page: what the largest huge page has.
+    pub fn max_compound_order(&self, page_shift: u32) -> u32 {
+        match self {
+            Arch::X86_64(_) => x86_64::LARGEST_HUGE_PAGE_BITS.saturating_sub(page_shift),
+        }
+    }
+
+    /// Whether a pointer can be one into the kernel's own address space.
+    pub fn is_kernel_address(&self, at: VirtAddr) -> bool {
+        match self {
+            Arch::X86_64(a) => a.is_kernel_address(at),
+        }
+    }
+
+    /// Translates a kernel virtual address. The leaf found last answers for its neighbours.
+    pub fn translate(
+        &self,
+        at: VirtAddr,
+        source: &mut impl Source,
+        cache: &mut TableCache<'_>,
+    ) -> Result<Mapping, WalkError> {
+        if let Some((start, leaf)) = cache.leaf {
+            let inside = at.0.wrapping_sub(start.0);
+            if inside < leaf.len {
+                let phys = PhysAddr(leaf.phys.0.wrapping_add(inside));
+                return Ok(Mapping { phys, len: leaf.len - inside });
+            }
+        }
+        let found = match self {
+            Arch::X86_64(a) => a.walk(at, source, cache)?,
+        };
+        cache.leaf = Some((at, found));
+        Ok(found)
+    }
+}

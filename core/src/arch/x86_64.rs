@@ -1,0 +1,213 @@
+//! x86_64: 4- and 5-level paging, KASLR, SME (Intel SDM vol. 3A chapter 5 "Paging"; Linux
+//! `Documentation/arch/x86/x86_64/mm.rst`, `arch/x86/kernel/vmcore_info_64.c`).
+
+use super::{Mapping, TableCache, WalkError};
+use crate::endian::Endian;
+use crate::kernel::{Info, MissingKey, Version};
+use crate::source::{Segment, Source};
+use crate::units::{PhysAddr, VirtAddr};
+use crate::wire::elf;
+use crate::wire::vmcoreinfo::Kind;
+
+/// ELF machine number.
+pub const ELF_MACHINE: u16 = elf::EM_X86_64;
+/// `uname -m`.
+pub const NAME: &str = "x86_64";
+/// `SECTION_SIZE_BITS`: sections of 128 MiB.
+pub const SECTION_BITS: u32 = 27;
+/// 1 GiB pages.
+pub const LARGEST_HUGE_PAGE_BITS: u32 = 30;
+
+/// `__START_KERNEL_map`: where the kernel image is linked to.
+const KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
+/// Bits 12 to 51 of an entry.
+const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+const PRESENT: u64 = 1;
+/// PS bit of a PUD or PMD entry: a 1 GiB or 2 MiB page.
+const LARGE: u64 = 1 << 7;
+const PAGE_BITS: u32 = 12;
+const INDEX_BITS: u32 = 9;
+
+/// What the walk needs to know about one kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct X86_64 {
+    /// Physical address of the kernel image less its link address, two's complement.
+    pub phys_base: u64,
+    root: PhysAddr,
+    five_levels: bool,
+    sme_mask: u64,
+}
+
+impl X86_64 {
+    /// Keys: `SYMBOL(init_top_pgt)` (4.13 and later) or `SYMBOL(init_level4_pgt)`, or
+    /// `SYMBOL(swapper_pg_dir)`, an alias of both; `NUMBER(phys_base)` (4.10 and later; before
+    /// that the PT_LOAD of the kernel image tells), `NUMBER(pgtable_l5_enabled)`,
+    /// `NUMBER(sme_mask)`.
+    pub fn new(info: &Info<'_>, ram: &[Segment]) -> Result<X86_64, MissingKey> {
+        let root = ["init_level4_pgt", "init_top_pgt", "swapper_pg_dir"]
+            .iter()
+            .find_map(|name| info.get(Kind::Symbol, name))
+            .ok_or(MissingKey(Kind::Symbol, "init_top_pgt"))?;
+        let phys_base = info.get(Kind::Number, "phys_base").unwrap_or_else(|| {
+            ram.iter()
+                .find(|s| s.virt.0 >= KERNEL_MAP)
+                .map_or(0, |s| s.phys.0.wrapping_sub(s.virt.0 - KERNEL_MAP))
+        });
+        Ok(X86_64 {
+            phys_base,
+            root: PhysAddr(root.wrapping_sub(KERNEL_MAP).wrapping_add(phys_base)),
+            five_levels: info.get(Kind::Number, "pgtable_l5_enabled").unwrap_or(0) != 0,
+            sme_mask: info.get(Kind::Number, "sme_mask").unwrap_or(0),
+        })
+    }
+
+    /// `MAX_PHYSMEM_BITS` of kernels that do not export it (before 5.9).
+    pub fn physmem_bits(&self, info: &Info<'_>) -> u32 {
+        match info.version() {
+            _ if self.five_levels => 52,
+            Some(v) if v < Version(2, 6, 26) => 40,
+            Some(v) if v < Version(2, 6, 31) => 44,
+            _ => 46,
+        }
+    }
+
+    /// The upper half of the address space, as far as this paging mode has it.
+    pub fn is_kernel_address(&self, at: VirtAddr) -> bool {
+        at.0 >= if self.five_levels { 0xff00_0000_0000_0000 } else { 0xffff_8000_0000_0000 }
+    }
+
+    /// Walks the kernel's page tables.
+    pub fn walk(
+        &self,
+        at: VirtAddr,
+        source: &mut impl Source,
+        cache: &mut TableCache<'_>,
+    ) -> Result<Mapping, WalkError> {
+        const LEVELS: [&str; 5] = ["PTE", "PMD", "PUD", "P4D", "PGD"];
+        let levels = if self.five_levels { 5 } else { 4 };
+        let unused = 64 - (PAGE_BITS + INDEX_BITS * levels);
+        if ((at.0 << unused) as i64 >> unused) as u64 != at.0 {
+            return Err(WalkError::NotCanonical(at));
+        }
+        let mut table = PhysAddr(self.root.0 & ADDRESS & !self.sme_mask);
+        for level in (0..levels).rev() {
+            let name = match (level, levels) {
+                (3, 4) => "PGD",
+                _ => LEVELS.get(level as usize).copied().unwrap_or(""),
+            };
+            let shift = PAGE_BITS + INDEX_BITS * level;
+            let index = (at.0 >> shift) & ((1 << INDEX_BITS) - 1);
+            let bytes = cache
+                .table(source, level as usize, table)
+                .map_err(|fault| WalkError::Table { at, fault })?;
+            let entry = Endian::Little.u64(bytes, index as usize * 8).unwrap_or(0);
+            if entry & PRESENT == 0 {
+                return Err(WalkError::NotMapped { at, level: name });
+            }
+            let to = entry & ADDRESS & !self.sme_mask;
+            let leaf = level == 0 || (level <= 2 && entry & LARGE != 0);
+            if leaf {
+                let inside = at.0 & ((1 << shift) - 1);
+                let base = to & !((1 << shift) - 1);
+                return Ok(Mapping { phys: PhysAddr(base | inside), len: (1 << shift) - inside });
+            }
+            table = PhysAddr(to);
+        }
+        Err(WalkError::NotMapped { at, level: "PTE" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::testing::{Memory, info};
+    use std::vec;
+
+    const TEXT: &str = "OSRELEASE=6.1.0\nPAGESIZE=4096\nSYMBOL(init_top_pgt)=ffffffff81001000\n\
+        NUMBER(phys_base)=16777216\n";
+
+    fn walk(text: &str, memory: &mut Memory, at: u64) -> Result<Mapping, WalkError> {
+        let arch = X86_64::new(&info(text), &[]).unwrap();
+        let mut storage = vec![0; TableCache::STORAGE];
+        arch.walk(VirtAddr(at), memory, &mut TableCache::new(&mut storage))
+    }
+
+    // phys_base 16 MiB: the root of TEXT is at physical 0x2001000.
+    fn tables() -> Memory {
+        let mut m = Memory::new(0x200_0000, 0x10000);
+        m.put64(0x200_1000 + 8 * 0x1ff, 0x200_2003); // top of the address space
+        m.put64(0x200_2000 + 8 * 0x1fe, 0x200_3003);
+        m.put64(0x200_3000, 0x200_4063); // 4 KiB pages
+        m.put64(0x200_3000 + 8, 0x8000_0000_4000_10e3); // 2 MiB, NX and PAT set
+        m.put64(0x200_4000 + 8 * 5, 0x8000_0000_1234_5163);
+        m.put64(0x200_2000 + 8 * 0x1fd, 0xc000_00e3); // 1 GiB
+        m
+    }
+
+    #[test]
+    fn leaves_of_every_size_are_found() {
+        let mut m = tables();
+        assert_eq!(
+            walk(TEXT, &mut m, 0xffff_ffff_8000_5123),
+            Ok(Mapping { phys: PhysAddr(0x1234_5123), len: 0xedd })
+        );
+        assert_eq!(
+            walk(TEXT, &mut m, 0xffff_ffff_8020_0010),
+            Ok(Mapping { phys: PhysAddr(0x4000_0010), len: 0x1f_fff0 })
+        );
+        assert_eq!(
+            walk(TEXT, &mut m, 0xffff_ffff_7fff_fff0),
+            Ok(Mapping { phys: PhysAddr(0xffff_fff0), len: 0x10 })
+        );
+    }
+
+    #[test]
+    fn holes_name_their_level() {
+        let mut m = tables();
+        let not = |at, level| Err(WalkError::NotMapped { at: VirtAddr(at), level });
+        assert_eq!(walk(TEXT, &mut m, 0xffff_ffff_8000_4000), not(0xffff_ffff_8000_4000, "PTE"));
+        assert_eq!(walk(TEXT, &mut m, 0xffff_ffff_8040_0000), not(0xffff_ffff_8040_0000, "PMD"));
+        assert_eq!(walk(TEXT, &mut m, 0xffff_ffff_c000_0000), not(0xffff_ffff_c000_0000, "PUD"));
+        assert_eq!(walk(TEXT, &mut m, 0xffff_8000_0000_0000), not(0xffff_8000_0000_0000, "PGD"));
+        let odd = 0x1234_5678_9abc_def0;
+        assert_eq!(walk(TEXT, &mut m, odd), Err(WalkError::NotCanonical(VirtAddr(odd))));
+    }
+
+    #[test]
+    fn five_levels_and_the_sme_bit() {
+        let mut m = Memory::new(0x200_0000, 0x10000);
+        let c = 1u64 << 47;
+        m.put64(0x200_1000 + 8 * 0x110, 0x200_2003 | c);
+        m.put64(0x200_2000 + 8 * 3, 0x200_3003 | c);
+        m.put64(0x200_3000 + 8 * 4, 0x1_0000_00e3 | c);
+        let text = std::format!("{TEXT}NUMBER(pgtable_l5_enabled)=1\nNUMBER(sme_mask)={c}\n");
+        let at = 0xff10_0000_0000_0000u64 + (3 << 39) + (4 << 30) + 0x1234;
+        assert_eq!(
+            walk(&text, &mut m, at),
+            Ok(Mapping { phys: PhysAddr(0x1_0000_1234), len: (1 << 30) - 0x1234 })
+        );
+    }
+
+    #[test]
+    fn tables_outside_memory_and_loops_end() {
+        let mut m = Memory::new(0x200_0000, 0x10000);
+        m.put64(0x200_1000 + 8 * 0x1ff, 0x9_0000_0003);
+        assert!(matches!(walk(TEXT, &mut m, u64::MAX), Err(WalkError::Table { .. })));
+        m.put64(0x200_1000 + 8 * 0x1ff, 0x200_1003); // the root points at itself
+        assert!(walk(TEXT, &mut m, u64::MAX).is_ok());
+    }
+
+    #[test]
+    fn phys_base_comes_from_the_image_segment_where_no_key_has_it() {
+        let text = "OSRELEASE=3.10.0\nPAGESIZE=4096\nSYMBOL(init_level4_pgt)=ffffffff81c0d000\n";
+        let image = Segment {
+            phys: PhysAddr(0x200_0000),
+            virt: VirtAddr(0xffff_ffff_8100_0000),
+            ..Segment::default()
+        };
+        let arch = X86_64::new(&info(text), &[Segment::default(), image]).unwrap();
+        assert_eq!((arch.phys_base, arch.root), (0x100_0000, PhysAddr(0x2c0_d000)));
+        let missing = X86_64::new(&info("OSRELEASE=3.10.0\nPAGESIZE=4096\n"), &[]).unwrap_err();
+        assert_eq!(std::format!("{missing}"), "SYMBOL(init_top_pgt) is missing in VMCOREINFO");
+    }
+}

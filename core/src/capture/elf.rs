@@ -1,0 +1,536 @@
+//! The ELF format (-E): one PT_LOAD after the other, cut where 256 or more pages in a row are
+//! dropped (`core/docs/format.md`).
+//!
+//! Shorter runs of dropped pages stay inside a segment, as holes that read as zeros: nothing that
+//! was dropped reaches the file.
+
+use super::pages::PageReader;
+use super::{Capture, CaptureError, Notice, Phase};
+use crate::bitmap::Bitmap;
+use crate::endian::{Endian, Word};
+use crate::sink::Sink;
+use crate::source::{Segment, Source};
+use crate::tally::{Reason, Tally};
+use crate::units::{PageShift, Pfn, PfnSpan};
+use crate::wire::elf;
+
+/// A run of dropped pages as long as this ends a segment.
+const SPLIT_RUN: u64 = 256;
+
+fn failed(step: &'static str) -> impl Fn(crate::sink::SinkError) -> CaptureError {
+    move |error| CaptureError::Sink { step, part: 0, error }
+}
+
+/// A piece of output segment, in bytes of physical memory: where, and whether it is in the dump.
+#[derive(Clone, Copy)]
+struct Piece {
+    at: u64,
+    len: u64,
+    keep: bool,
+}
+
+/// The output segment being put together from pieces in ascending order.
+#[derive(Clone, Copy, Default)]
+struct Open {
+    phys: u64,
+    filesz: u64,
+    memsz: u64,
+    /// Dropped pages, and their bytes, since the last kept piece.
+    run: u64,
+    run_bytes: u64,
+}
+
+/// What a piece does to the output.
+enum Step {
+    /// Nothing to write.
+    None,
+    /// Write the piece so many bytes into the segment.
+    Write(u64),
+    /// Close this segment; write the piece at the start of the next.
+    Cut(Open),
+}
+
+impl Open {
+    fn at(phys: u64) -> Open {
+        Open { phys, ..Open::default() }
+    }
+
+    fn push(&mut self, piece: Piece) -> Step {
+        if !piece.keep {
+            self.run += 1;
+            self.run_bytes += piece.len;
+            self.memsz += piece.len;
+            return Step::None;
+        }
+        if self.run >= SPLIT_RUN {
+            let closed = *self;
+            *self = Open { filesz: piece.len, memsz: piece.len, ..Open::at(piece.at) };
+            return Step::Cut(closed);
+        }
+        let at = self.filesz + self.run_bytes;
+        self.filesz = at + piece.len;
+        self.memsz += piece.len;
+        (self.run, self.run_bytes) = (0, 0);
+        Step::Write(at)
+    }
+}
+
+pub(super) fn write<S: Source>(
+    c: &mut Capture<'_, S>,
+    sink: &mut dyn Sink,
+) -> Result<(), CaptureError> {
+    let too_large = CaptureError::TooLarge(c.max_pfn.0);
+    let machine = c.source.machine();
+    let (word, endian) = (machine.word, machine.endian);
+    let pages = c.source.segments().iter().map(|s| c.shift.touched(s.phys, s.mem_len).len()).sum();
+
+    // Count the segments: their headers come before the data.
+    let mut count = Count::default();
+    let mut progress = Progress { phase: Phase::Classify, done: 0, total: pages };
+    c.observer.progress(progress.phase, 0, pages);
+    for index in 0..c.source.segments().len() {
+        segment(c, index, &mut progress, &mut count)?;
+    }
+    c.observer.progress(progress.phase, pages, pages);
+    c.report.tally = count.tally;
+    c.report.holes = c.max_pfn.0.saturating_sub(count.tally.exist);
+
+    let phentsize = elf::program_header_size(word) as u64;
+    let table = elf::header_size(word) as u64;
+    let phnum = count.loads + 1;
+    let extended = phnum >= u64::from(elf::PN_XNUM);
+    let table_end =
+        phnum.checked_mul(phentsize).and_then(|l| l.checked_add(table)).ok_or(too_large)?;
+    let notes_at = table_end + if extended { elf::SECTION_HEADER as u64 } else { 0 };
+    let notes_len = c.source.notes_len();
+    let data_at = notes_at.checked_add(notes_len).ok_or(too_large)?;
+
+    sink.extend(data_at).map_err(failed("the file's head"))?;
+    let mut out = Out {
+        sink,
+        word,
+        endian,
+        next: table,
+        end: table_end,
+        data_at,
+        buffer: core::mem::take(&mut c.buffers.data),
+        held: (data_at, 0),
+        bytes: 0,
+        lost: 0,
+    };
+    out.program_header(&elf::ProgramHeader {
+        kind: elf::PT_NOTE,
+        offset: notes_at,
+        filesz: notes_len,
+        memsz: notes_len,
+        ..Default::default()
+    })?;
+    if extended {
+        let mut raw = [0; elf::SECTION_HEADER];
+        elf::emit_extended_count(endian, phnum, &mut raw).ok_or(too_large)?;
+        out.write(table_end, &raw, "the section header")?;
+    }
+    let mut at = 0;
+    while at < notes_len {
+        let len = (notes_len - at).min(c.buffers.run.len() as u64) as usize;
+        let chunk = c.buffers.run.get_mut(..len).unwrap_or_default();
+        if let Err(io) = c.source.read_notes(at, chunk) {
+            chunk.fill(0);
+            c.report.incomplete = true;
+            c.observer.notice(Notice::NotesLost(at, io));
+        }
+        out.write(notes_at + at, chunk, "the notes")?;
+        at += len as u64;
+    }
+    // A stream has its header once, as it is to be in the end.
+    let rewrites = out.sink.rewrites();
+    let begun = if rewrites { elf::FLAG_INCOMPLETE } else { 0 };
+    out.header(machine.elf_machine, begun, phnum)?;
+
+    progress = Progress { phase: Phase::Copy, done: 0, total: pages };
+    c.observer.progress(progress.phase, 0, pages);
+    let mut result = Ok(());
+    for index in 0..c.source.segments().len() {
+        result = segment(c, index, &mut progress, &mut out);
+        if result.is_err() {
+            break;
+        }
+    }
+    c.report.bytes += out.bytes;
+    c.report.tally.unreadable = out.lost;
+    c.report.incomplete |= out.lost > 0;
+    result?;
+    if out.next != out.end {
+        return Err(CaptureError::Unsteady);
+    }
+    c.observer.progress(progress.phase, pages, pages);
+
+    if rewrites {
+        // The last page may be one that was lost, and end in a hole.
+        out.sink.extend(out.data_at).map_err(failed("page data"))?;
+        out.sink.sync().map_err(failed("page data"))?;
+        if !c.report.incomplete {
+            out.header(machine.elf_machine, 0, phnum)?;
+        }
+        out.sink.finish().map_err(failed("the header"))
+    } else if !c.report.incomplete {
+        // The end record is what makes a stream a complete one.
+        out.sink.finish().map_err(failed("the end of the stream"))
+    } else {
+        Ok(())
+    }
+}
+
+struct Progress {
+    phase: Phase,
+    done: u64,
+    total: u64,
+}
+
+/// What is done with the pieces of the segments: counted first, written then.
+trait Pieces {
+    /// Whether kept pieces must come with their bytes.
+    const COPY: bool;
+    /// Pages by what becomes of them, where they count.
+    fn tally(&mut self) -> Option<&mut Tally>;
+    /// A piece begins a new output segment; `closed` is the one before it.
+    fn cut(&mut self, from: &Segment, closed: &Open) -> Result<(), CaptureError>;
+    /// `bytes` lie so many bytes into the open segment; `None` is a page that is lost.
+    fn bytes(&mut self, inside: u64, bytes: Option<&[u8]>) -> Result<(), CaptureError>;
+    /// Takes back the bytes given last.
+    fn take_back(&mut self, len: usize);
+    /// The last output segment of an input segment ends.
+    fn close(&mut self, from: &Segment, last: &Open) -> Result<(), CaptureError>;
+}
+
+#[derive(Default)]
+struct Count {
+    loads: u64,
+    tally: Tally,
+}
+
+impl Pieces for Count {
+    const COPY: bool = false;
+
+    fn tally(&mut self) -> Option<&mut Tally> {
+        Some(&mut self.tally)
+    }
+
+    fn cut(&mut self, _: &Segment, _: &Open) -> Result<(), CaptureError> {
+        self.loads += 1;
+        Ok(())
+    }
+
+    fn bytes(&mut self, _: u64, _: Option<&[u8]>) -> Result<(), CaptureError> {
+        Ok(())
+    }
+
+    fn take_back(&mut self, _: usize) {}
+
+    fn close(&mut self, _: &Segment, _: &Open) -> Result<(), CaptureError> {
+        self.loads += 1;
+        Ok(())
+    }
+}
+
+/// The output: program headers one after the other, data gathered into large writes.
+struct Out<'s, 'b> {
+    sink: &'s mut dyn Sink,
+    word: Word,
+    endian: Endian,
+    /// File offset of the next program header, and of the end of their table.
+    next: u64,
+    end: u64,
+    /// File offset of the open segment's first byte.
+    data_at: u64,
+    buffer: &'b mut [u8],
+    /// File offset and length of what is in `buffer`.
+    held: (u64, usize),
+    bytes: u64,
+    lost: u64,
+}
+
+impl Out<'_, '_> {
+    fn write(&mut self, at: u64, bytes: &[u8], step: &'static str) -> Result<(), CaptureError> {
+        self.bytes += bytes.len() as u64;
+        self.sink.write_at(at, bytes).map_err(failed(step))
+    }
+
+    fn flush(&mut self) -> Result<(), CaptureError> {
+        let (at, len) = self.held;
+        self.held = (at + len as u64, 0);
+        self.bytes += len as u64;
+        match self.buffer.get(..len) {
+            Some(bytes) if len > 0 => self.sink.write_at(at, bytes).map_err(failed("page data")),
+            _ => Ok(()),
+        }
+    }
+
+    fn header(&mut self, machine: u16, flags: u32, phnum: u64) -> Result<(), CaptureError> {
+        let size = elf::header_size(self.word);
+        let header = elf::Header {
+            word: self.word,
+            endian: self.endian,
+            machine,
+            phoff: size as u64,
+            shoff: 0,
+            flags,
+            phentsize: elf::program_header_size(self.word) as u16,
+            phnum: 0,
+        };
+        let mut raw = [0; elf::HEADER_MAX];
+        let raw = raw.get_mut(..size).unwrap_or_default();
+        header.emit(phnum, raw).ok_or(CaptureError::TooLarge(phnum))?;
+        self.write(0, raw, "the ELF header")
+    }
+
+    fn program_header(&mut self, ph: &elf::ProgramHeader) -> Result<(), CaptureError> {
+        let mut raw = [0; elf::PROGRAM_HEADER_MAX];
+        let raw = raw.get_mut(..elf::program_header_size(self.word)).unwrap_or_default();
+        ph.emit(self.word, self.endian, raw).ok_or(CaptureError::TooLarge(ph.paddr))?;
+        let at = self.next;
+        self.next += raw.len() as u64;
+        if self.next > self.end {
+            return Err(CaptureError::Unsteady);
+        }
+        self.write(at, raw, "a program header")
+    }
+
+    /// Data first, then the header that points at it.
+    fn segment(&mut self, from: &Segment, open: &Open, offset: u64) -> Result<(), CaptureError> {
+        self.flush()?;
+        self.data_at += open.filesz;
+        self.program_header(&elf::ProgramHeader {
+            kind: elf::PT_LOAD,
+            flags: from.flags,
+            offset,
+            vaddr: from.virt.0.wrapping_add(open.phys - from.phys.0),
+            paddr: open.phys,
+            filesz: open.filesz,
+            memsz: open.memsz,
+            align: from.align,
+        })
+    }
+}
+
+impl Pieces for Out<'_, '_> {
+    const COPY: bool = true;
+
+    fn tally(&mut self) -> Option<&mut Tally> {
+        None
+    }
+
+    fn cut(&mut self, from: &Segment, closed: &Open) -> Result<(), CaptureError> {
+        let offset = if closed.filesz == 0 { 0 } else { self.data_at };
+        self.segment(from, closed, offset)
+    }
+
+    fn bytes(&mut self, inside: u64, bytes: Option<&[u8]>) -> Result<(), CaptureError> {
+        let Some(bytes) = bytes else {
+            self.lost += 1;
+            return Ok(());
+        };
+        let to = self.data_at + inside;
+        let (at, len) = self.held;
+        if to != at + len as u64 || self.buffer.len() - len < bytes.len() {
+            self.flush()?;
+            self.held = (to, 0);
+        }
+        let len = self.held.1;
+        if let Some(room) = self.buffer.get_mut(len..len + bytes.len()) {
+            room.copy_from_slice(bytes);
+            self.held.1 += bytes.len();
+        }
+        Ok(())
+    }
+
+    fn take_back(&mut self, len: usize) {
+        self.held.1 = self.held.1.saturating_sub(len);
+    }
+
+    fn close(&mut self, from: &Segment, last: &Open) -> Result<(), CaptureError> {
+        self.segment(from, last, self.data_at)
+    }
+}
+
+/// Classifies the pages of one input segment, zero pages included, and gives them to `to` piece
+/// by piece: a page, or the part of it that the segment has.
+fn segment<S: Source, P: Pieces>(
+    c: &mut Capture<'_, S>,
+    index: usize,
+    progress: &mut Progress,
+    to: &mut P,
+) -> Result<(), CaptureError> {
+    let Some(&segment) = c.source.segments().get(index) else { return Ok(()) };
+    let shift = c.shift;
+    let pages = shift.touched(segment.phys, segment.mem_len);
+    // Pages past the last one that the kernel knows are dropped.
+    let within = pages.clip(c.all());
+    // A range inside another one (the kernel image) holds pages that are counted there.
+    let counts = !c.source.segments().iter().enumerate().any(|(i, s)| {
+        let same = s.phys == segment.phys && s.mem_len == segment.mem_len;
+        i != index
+            && (!same || i < index)
+            && s.phys <= segment.phys
+            && segment.mem_end() <= s.mem_end()
+    });
+    let mut open = Open::at(segment.phys.0);
+    let mut unused = Tally::default();
+    c.rewind();
+    let mut at = pages.start;
+    while at < pages.end {
+        let len = c.window_len();
+        let start = (at.0 / len * len).max(pages.start.0 & !7);
+        let end = Pfn((start.saturating_add(len) / len * len).min(pages.end.0));
+        let window = PfnSpan::new(Pfn(start), end);
+        let tally = match to.tally() {
+            Some(tally) if counts => tally,
+            _ => &mut unused,
+        };
+        let before = tally.dropped();
+        let stored = c.wanted(window, within, tally).count();
+        let there = PfnSpan::new(at, end).clip(within).len();
+        tally.exist += there;
+        tally.no_data += there.saturating_sub(stored + tally.dropped() - before);
+
+        let mut map = Bitmap::over(&mut *c.buffers.bitmap, window);
+        let mut reader = PageReader::new(&mut *c.buffers.run, shift);
+        if c.level.zero() {
+            drop_zero_pages(c.source, &mut reader, &mut map, tally);
+        }
+        tally.kept += map.count();
+        let mut run_end = at;
+        while at < end {
+            let stays = map.get(at);
+            if stays && at >= run_end {
+                run_end = map.next_run(at, u64::MAX).map_or(at, |r| r.end);
+            }
+            let piece = piece(&segment, at, pages.start, shift, stays);
+            let inside = match open.push(piece) {
+                Step::None => None,
+                Step::Write(inside) => Some(inside),
+                Step::Cut(closed) => {
+                    to.cut(&segment, &closed)?;
+                    Some(0)
+                }
+            };
+            // Of a page that is dropped but must have its place, there is a hole.
+            if let Some(inside) = inside.filter(|_| P::COPY && stays) {
+                let read = reader.page(c.source, at, run_end).map(|page| part(page, &piece));
+                match read {
+                    Ok(bytes) => to.bytes(inside, Some(bytes))?,
+                    Err(fault) => {
+                        c.observer.notice(Notice::PageLost(at, fault));
+                        to.bytes(inside, None)?;
+                    }
+                }
+                if c.source.window_broke() {
+                    to.take_back(piece.len as usize);
+                    match reader.again(c.source, at).map(|page| part(page, &piece)) {
+                        Ok(bytes) => to.bytes(inside, Some(bytes))?,
+                        Err(fault) => {
+                            c.observer.notice(Notice::PageLost(at, fault));
+                            to.bytes(inside, None)?;
+                        }
+                    }
+                }
+            }
+            at.0 += 1;
+            progress.done += 1;
+            if progress.done.is_multiple_of(1024) {
+                c.observer.progress(progress.phase, progress.done, progress.total);
+            }
+        }
+    }
+    to.close(&segment, &open)
+}
+
+/// The part of page `pfn` that the segment has. The part of a page that a segment begins with
+/// always has its place in the output, as makedumpfile does it.
+fn piece(segment: &Segment, pfn: Pfn, first: Pfn, shift: PageShift, stays: bool) -> Piece {
+    let at = shift.addr(pfn).unwrap_or_default().0.max(segment.phys.0);
+    let end = shift.addr(Pfn(pfn.0 + 1)).map_or(u64::MAX, |a| a.0).min(segment.mem_end());
+    let head = pfn == first && at & (shift.bytes() as u64 - 1) != 0;
+    Piece { at, len: end.saturating_sub(at), keep: stays || head }
+}
+
+/// The bytes of a piece out of its page.
+fn part<'p>(page: &'p [u8], piece: &Piece) -> &'p [u8] {
+    let skip = piece.at as usize & page.len().saturating_sub(1);
+    page.get(skip..skip + piece.len as usize).unwrap_or_default()
+}
+
+/// Clears the bits of zero pages. One that cannot be read stays, and is found again, and named,
+/// when it is to be copied.
+fn drop_zero_pages<S: Source>(
+    source: &mut S,
+    reader: &mut PageReader<'_>,
+    map: &mut Bitmap<'_>,
+    tally: &mut Tally,
+) {
+    let mut pfn = map.span().start;
+    while let Some(run) = map.next_run(pfn, u64::MAX) {
+        while pfn.max(run.start) < run.end {
+            pfn = pfn.max(run.start);
+            let next = Pfn(pfn.0 + 1);
+            if reader.is_zero(source, pfn, run.end) == Ok(true) {
+                tally.add(Reason::Zero, map.clear_span(PfnSpan::new(pfn, next)));
+            }
+            pfn = next;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segments(start: u64, keep: &[(u64, bool)]) -> std::vec::Vec<(u64, u64, u64)> {
+        let mut open = Open::at(start);
+        let mut at = start;
+        let mut found = std::vec::Vec::new();
+        for &(pages, keep) in keep {
+            for _ in 0..pages {
+                if let Step::Cut(c) = open.push(Piece { at, len: 0x1000, keep }) {
+                    found.push((c.phys, c.filesz, c.memsz));
+                }
+                at += 0x1000;
+            }
+        }
+        found.push((open.phys, open.filesz, open.memsz));
+        found
+    }
+
+    // The worked example of the format description: pages 0x100, 0x101, 0x201-0x204, 0x305-0x330
+    // and 0x800 of [0x100000, 0x1100000) are not zero.
+    #[test]
+    fn runs_of_256_dropped_pages_end_a_segment_and_shorter_ones_do_not() {
+        let keep = [
+            (2, true),
+            (255, false),
+            (4, true),
+            (0x305 - 0x205, false),
+            (0x331 - 0x305, true),
+            (0x800 - 0x331, false),
+            (1, true),
+            (0x1100 - 0x801, false),
+        ];
+        assert_eq!(
+            segments(0x10_0000, &keep),
+            [
+                (0x10_0000, 0x10_5000, 0x20_5000),
+                (0x30_5000, 0x2_c000, 0x4f_b000),
+                (0x80_0000, 0x1000, 0x90_0000)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_segment_that_begins_with_a_long_run_has_no_data() {
+        assert_eq!(
+            segments(0x1000, &[(256, false), (1, true)]),
+            [(0x1000, 0, 0x10_0000), (0x10_1000, 0x1000, 0x1000)]
+        );
+        assert_eq!(segments(0x1000, &[(300, false)]), [(0x1000, 0, 300 << 12)]);
+    }
+}

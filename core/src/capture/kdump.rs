@@ -1,0 +1,463 @@
+//! The kdump-compressed format, in one file or split into several (`core/docs/format.md`).
+//!
+//! Order of writes, so that the file tells the truth wherever it is cut off: it is first made long
+//! enough for its bitmaps; then notes and sub-header; then the header, saying *incomplete*; only
+//! from then on a reader opens it. Then the bitmaps, page data before the descriptors that point at
+//! it, and at the end the header again.
+
+use super::pages::{PageReader, PageWriter, Places};
+use super::{About, Capture, CaptureError, Notice, Phase};
+use crate::bitmap::Bitmap;
+use crate::sink::Sink;
+use crate::source::Source;
+use crate::tally::{Reason, Tally};
+use crate::units::{Pfn, PfnSpan};
+use crate::wire::disk_header::{self, MainHeader, Signature, SubHeader};
+use crate::wire::page_desc;
+
+/// Most files of a split dump.
+pub const MAX_PARTS: usize = 64;
+
+/// Where the parts of a file are.
+struct Layout {
+    block: u64,
+    notes: u64,
+    notes_len: u64,
+    sub_hdr_size: u32,
+    bitmap_blocks: u32,
+    bitmap1: u64,
+    bitmap2: u64,
+    descriptors: u64,
+}
+
+impl Layout {
+    fn new<S: Source>(capture: &Capture<'_, S>) -> Option<Layout> {
+        let block = capture.shift.bytes() as u64;
+        let sub = SubHeader::size(capture.source.machine().word) as u64;
+        let notes_len = capture.source.notes_len();
+        let sub_hdr_size = sub.checked_add(notes_len)?.div_ceil(block);
+        let half = capture.max_pfn.0.div_ceil(8).div_ceil(block).max(1);
+        let bitmap1 = sub_hdr_size.checked_add(1)?.checked_mul(block)?;
+        let half_bytes = half.checked_mul(block)?;
+        Some(Layout {
+            block,
+            notes: block + sub,
+            notes_len,
+            sub_hdr_size: i32::try_from(sub_hdr_size).ok()? as u32,
+            bitmap_blocks: u32::try_from(half.checked_mul(2)?).ok()?,
+            bitmap1,
+            bitmap2: bitmap1.checked_add(half_bytes)?,
+            descriptors: bitmap1.checked_add(half_bytes.checked_mul(2)?)?,
+        })
+    }
+}
+
+fn failed(step: &'static str, part: usize) -> impl Fn(crate::sink::SinkError) -> CaptureError {
+    move |error| CaptureError::Sink { step, part, error }
+}
+
+pub(super) fn write<S: Source>(
+    c: &mut Capture<'_, S>,
+    about: &About<'_>,
+    sinks: &mut [&mut dyn Sink],
+    split_block: u64,
+) -> Result<(), CaptureError> {
+    let layout = Layout::new(c).ok_or(CaptureError::TooLarge(c.max_pfn.0))?;
+    let splits = sinks.len() > 1;
+    let machine = c.source.machine();
+
+    for (part, sink) in sinks.iter_mut().enumerate() {
+        sink.extend(layout.descriptors).map_err(failed("the file's head", part))?;
+    }
+    write_notes(c, &layout, sinks)?;
+    let mut headers = Headers { about, layout: &layout, splits, machine, max_pfn: c.max_pfn.0 };
+    let codec = c.encoder.flag();
+    // A stream has its header once, as it is to be in the end.
+    let rewrites = sinks.iter().all(|s| s.rewrites());
+    let begun = if rewrites { codec | disk_header::INCOMPLETE } else { codec };
+    for (part, sink) in sinks.iter_mut().enumerate() {
+        c.report.bytes += headers.sub(part, (0, 0), *sink)?;
+        c.report.bytes += headers.main(part, begun, *sink)?;
+    }
+
+    write_bitmap1(c, &layout, sinks)?;
+    let reads_back = sinks.iter().all(|s| s.can_read_back());
+    let one_window = c.window_len() >= c.max_pfn.0;
+    let mut tally = c.report.tally;
+    let kept = pass_a(c, &layout, sinks, reads_back, &mut tally)?;
+    tally.kept = kept;
+    c.report.tally = tally;
+
+    let data = kept
+        .checked_mul(page_desc::SIZE as u64)
+        .and_then(|len| layout.descriptors.checked_add(len))
+        .ok_or(CaptureError::TooLarge(c.max_pfn.0))?;
+    for (part, sink) in sinks.iter_mut().enumerate() {
+        sink.extend(data).map_err(failed("page descriptors", part))?;
+    }
+    let mut ranges = [PfnSpan::default(); MAX_PARTS];
+    if splits {
+        divide(c, &layout, sinks, kept, split_block, &mut ranges)?;
+        for (part, (sink, range)) in sinks.iter_mut().zip(&ranges).enumerate() {
+            headers.sub(part, (range.start.0, range.end.0), *sink)?;
+        }
+    } else if let Some(range) = ranges.first_mut() {
+        *range = c.all();
+    }
+
+    let from = if reads_back {
+        Bits::File
+    } else if one_window {
+        Bits::Memory
+    } else {
+        Bits::Again
+    };
+    pass_b(c, &layout, sinks, &ranges, data, from)?;
+
+    let incomplete = c.report.incomplete;
+    for (part, sink) in sinks.iter_mut().enumerate() {
+        if rewrites {
+            // Pages before the header that calls them complete.
+            sink.sync().map_err(failed("page data", part))?;
+            let status = if incomplete { codec | disk_header::INCOMPLETE } else { codec };
+            headers.main(part, status, *sink)?;
+            sink.finish().map_err(failed("the header", part))?;
+        } else if !incomplete {
+            // The end record is what makes a stream a complete one.
+            sink.finish().map_err(failed("the end of the stream", part))?;
+        }
+    }
+    Ok(())
+}
+
+/// Main header and sub-header of every part.
+struct Headers<'a> {
+    about: &'a About<'a>,
+    layout: &'a Layout,
+    splits: bool,
+    machine: crate::source::Machine,
+    max_pfn: u64,
+}
+
+impl Headers<'_> {
+    fn main(&mut self, part: usize, status: u32, sink: &mut dyn Sink) -> Result<u64, CaptureError> {
+        let word = self.machine.word;
+        let header = MainHeader {
+            signature: if status & page_desc::LZ4 != 0 {
+                Signature::Tamis
+            } else {
+                Signature::Kdump
+            },
+            utsname: self.about.utsname,
+            crash_time: self.about.crash_time,
+            status,
+            block_size: self.layout.block as u32,
+            sub_hdr_size: self.layout.sub_hdr_size,
+            bitmap_blocks: self.layout.bitmap_blocks,
+            max_mapnr: self.max_pfn,
+            nr_cpus: self.about.cpus,
+        };
+        let mut raw = [0; disk_header::MAIN];
+        let raw = raw.get_mut(..MainHeader::size(word)).unwrap_or_default();
+        header.emit(word, self.machine.endian, raw);
+        sink.write_at(0, raw).map_err(failed("the header", part))?;
+        Ok(raw.len() as u64)
+    }
+
+    fn sub(
+        &mut self,
+        part: usize,
+        range: (u64, u64),
+        sink: &mut dyn Sink,
+    ) -> Result<u64, CaptureError> {
+        let word = self.machine.word;
+        let l = self.layout;
+        let none = (0, 0);
+        let header = SubHeader {
+            phys_base: self.about.phys_base,
+            dump_level: self.about.level.number().into(),
+            split: self.splits.then_some(range),
+            vmcoreinfo: self.about.vmcoreinfo.map_or(none, |(at, len)| (l.notes + at, len)),
+            notes: if l.notes_len > 0 { (l.notes, l.notes_len) } else { none },
+            max_mapnr: self.max_pfn,
+        };
+        let mut raw = [0; disk_header::SUB];
+        let raw = raw.get_mut(..SubHeader::size(word)).unwrap_or_default();
+        header.emit(word, self.machine.endian, raw);
+        sink.write_at(l.block, raw).map_err(failed("the sub-header", part))?;
+        Ok(raw.len() as u64)
+    }
+}
+
+fn write_notes<S: Source>(
+    c: &mut Capture<'_, S>,
+    layout: &Layout,
+    sinks: &mut [&mut dyn Sink],
+) -> Result<(), CaptureError> {
+    let mut at = 0;
+    while at < layout.notes_len {
+        let len = (layout.notes_len - at).min(c.buffers.run.len() as u64) as usize;
+        let chunk = c.buffers.run.get_mut(..len).unwrap_or_default();
+        if let Err(io) = c.source.read_notes(at, chunk) {
+            chunk.fill(0);
+            c.report.incomplete = true;
+            c.observer.notice(Notice::NotesLost(at, io));
+        }
+        for (part, sink) in sinks.iter_mut().enumerate() {
+            sink.write_at(layout.notes + at, chunk).map_err(failed("the notes", part))?;
+            c.report.bytes += chunk.len() as u64;
+        }
+        at += len as u64;
+    }
+    Ok(())
+}
+
+/// Writes the bits of a window, if there are any: the file reads as zeros where nothing is written.
+fn write_bits(
+    map: &Bitmap<'_>,
+    base: u64,
+    step: &'static str,
+    sinks: &mut [&mut dyn Sink],
+) -> Result<u64, CaptureError> {
+    let count = map.count();
+    if count > 0 {
+        let at = base + map.span().start.0 / 8;
+        for (part, sink) in sinks.iter_mut().enumerate() {
+            sink.write_at(at, map.bytes()).map_err(failed(step, part))?;
+        }
+    }
+    Ok(count)
+}
+
+fn write_bitmap1<S: Source>(
+    c: &mut Capture<'_, S>,
+    layout: &Layout,
+    sinks: &mut [&mut dyn Sink],
+) -> Result<(), CaptureError> {
+    let mut exist = 0;
+    let mut at = Pfn(0);
+    while let Some(window) = c.next_window(at, c.all()) {
+        let map = c.existing(window);
+        exist += write_bits(&map, layout.bitmap1, "bitmap 1", sinks)?;
+        at = window.end;
+    }
+    c.report.tally.exist = exist;
+    c.report.holes = c.max_pfn.0.saturating_sub(exist);
+    c.report.bytes += 2 * sinks.len() as u64 * c.max_pfn.0.div_ceil(8);
+    Ok(())
+}
+
+/// Classifies every window. Where the output can be read back, its bits go to their place in the
+/// file; otherwise those of the last window stay in the buffer. Gives the number of pages kept.
+fn pass_a<S: Source>(
+    c: &mut Capture<'_, S>,
+    layout: &Layout,
+    sinks: &mut [&mut dyn Sink],
+    reads_back: bool,
+    tally: &mut Tally,
+) -> Result<u64, CaptureError> {
+    let all = c.all();
+    let total = all.end.0;
+    let (mut kept, mut stored) = (0, 0);
+    let mut at = Pfn(0);
+    c.rewind();
+    c.observer.progress(Phase::Classify, 0, total);
+    while let Some(window) = c.next_window(at, all) {
+        let before = tally.dropped();
+        let map = c.wanted(window, all, tally);
+        let count = if reads_back {
+            write_bits(&map, layout.bitmap2, "bitmap 2", sinks)?
+        } else {
+            map.count()
+        };
+        kept += count;
+        stored += count + tally.dropped() - before;
+        at = window.end;
+        c.observer.progress(Phase::Classify, at.0, total);
+    }
+    c.observer.progress(Phase::Classify, total, total);
+    tally.no_data = tally.exist.saturating_sub(stored);
+    Ok(kept)
+}
+
+/// Where pass B has its bits from.
+#[derive(Clone, Copy, PartialEq)]
+enum Bits {
+    /// Bitmap 2 of the (first) file.
+    File,
+    /// The one window is still in the buffer.
+    Memory,
+    /// Classifying once more.
+    Again,
+}
+
+fn read_bits<'b>(
+    bitmap: &'b mut [u8],
+    window: PfnSpan,
+    base: u64,
+    sinks: &mut [&mut dyn Sink],
+) -> Result<Bitmap<'b>, CaptureError> {
+    let len = window.len().div_ceil(8) as usize;
+    let bytes = bitmap.get_mut(..len).unwrap_or_default();
+    if let Some(first) = sinks.first_mut() {
+        let at = base + window.start.0 / 8;
+        first.read_back(at, bytes).map_err(failed("bitmap 2 (reading back)", 0))?;
+    }
+    Ok(Bitmap::over(bytes, window))
+}
+
+/// Divides the pfns among the parts of a split dump: each gets whole blocks of `block` pfns, as
+/// many as it takes to reach its share of the kept pages.
+fn divide<S: Source>(
+    c: &mut Capture<'_, S>,
+    layout: &Layout,
+    sinks: &mut [&mut dyn Sink],
+    kept: u64,
+    block: u64,
+    ranges: &mut [PfnSpan; MAX_PARTS],
+) -> Result<(), CaptureError> {
+    let (all, block) = (c.all(), block.max(1));
+    let parts = sinks.len().min(MAX_PARTS);
+    let share = kept / parts.max(1) as u64;
+    let (mut part, mut start, mut in_part) = (0, 0, 0);
+    let mut in_block = 0;
+    // The end of a block decides whether the part is full.
+    let mut close = |end: u64, count: u64, ranges: &mut [PfnSpan; MAX_PARTS]| {
+        in_part += count;
+        if part + 1 < parts && in_part >= share {
+            if let Some(range) = ranges.get_mut(part) {
+                *range = PfnSpan::new(Pfn(start), Pfn(end));
+            }
+            (part, start, in_part) = (part + 1, end, 0);
+        }
+    };
+    let mut at = Pfn(0);
+    let mut next_block = block;
+    while let Some(window) = c.next_window(at, all) {
+        let mut map = read_bits(c.buffers.bitmap, window, layout.bitmap2, sinks)?;
+        let mut pfn = window.start.0;
+        while pfn < window.end.0 {
+            // Blocks that ended in a gap between windows hold nothing more.
+            if next_block <= pfn {
+                close(next_block, in_block, ranges);
+                in_block = 0;
+                next_block = (pfn / block + 1).saturating_mul(block);
+            }
+            let stop = next_block.min(window.end.0);
+            in_block += map.count_span(PfnSpan::new(Pfn(pfn), Pfn(stop)));
+            pfn = stop;
+        }
+        at = window.end;
+    }
+    if next_block < all.end.0 {
+        close(next_block, in_block, ranges);
+    }
+    for (index, range) in ranges.iter_mut().enumerate().skip(part) {
+        let from = if index == part { Pfn(start) } else { all.end };
+        *range = PfnSpan::new(from, all.end);
+    }
+    Ok(())
+}
+
+fn pass_b<S: Source>(
+    c: &mut Capture<'_, S>,
+    layout: &Layout,
+    sinks: &mut [&mut dyn Sink],
+    ranges: &[PfnSpan; MAX_PARTS],
+    data: u64,
+    from: Bits,
+) -> Result<(), CaptureError> {
+    let all = c.all();
+    let total = c.report.tally.kept;
+    let size = c.shift.bytes();
+    let zero_page = c.level.zero().then_some(size);
+    let bound = c.encoder.bound(size).max(size);
+    let places = Places { descriptors: layout.descriptors, data };
+    let endian = c.source.machine().endian;
+    let (mut part, mut done, mut at) = (0, 0u64, Pfn(0));
+    c.rewind();
+    c.observer.progress(Phase::Copy, 0, total);
+
+    // The writer and the reader take their buffers for the whole pass.
+    let (run, data_buffer, descriptors) = (
+        core::mem::take(&mut c.buffers.run),
+        core::mem::take(&mut c.buffers.data),
+        core::mem::take(&mut c.buffers.descriptors),
+    );
+    let mut reader = PageReader::new(run, c.shift);
+    let mut writer = PageWriter::new(data_buffer, descriptors, endian);
+    if let Some(sink) = sinks.first_mut() {
+        writer.begin(0, places, zero_page, *sink)?;
+    }
+    while let Some(window) = c.next_window(at, all) {
+        match from {
+            Bits::File => {
+                read_bits(c.buffers.bitmap, window, layout.bitmap2, sinks)?;
+            }
+            Bits::Memory => {}
+            Bits::Again => {
+                c.wanted(window, all, &mut Tally::default());
+            }
+        }
+        let map = Bitmap::over(c.buffers.bitmap, window);
+        if from != Bits::File {
+            write_bits(&map, layout.bitmap2, "bitmap 2", sinks)?;
+        }
+        let mut pfn = window.start;
+        while let Some(run) = map.next_run(pfn, u64::MAX) {
+            let mut page = run.start;
+            while page < run.end {
+                while ranges.get(part).is_some_and(|r| page >= r.end) && part + 1 < sinks.len() {
+                    if let Some(sink) = sinks.get_mut(part) {
+                        writer.flush(*sink)?;
+                    }
+                    part += 1;
+                    if let Some(sink) = sinks.get_mut(part) {
+                        writer.begin(part, places, zero_page, *sink)?;
+                    }
+                }
+                let Some(sink) = sinks.get_mut(part) else { return Err(CaptureError::Unsteady) };
+                writer.reserve(bound, *sink)?;
+                let mut made =
+                    reader.page(c.source, page, run.end).map(|p| writer.make(p, c.encoder));
+                if c.source.window_broke() {
+                    made = reader.again(c.source, page).map(|p| writer.make(p, c.encoder));
+                }
+                match made {
+                    Ok(m) => {
+                        if matches!(m, super::pages::Made::Zero) {
+                            c.report.tally.add(Reason::Zero, 1);
+                        }
+                        writer.commit(Some(m))?;
+                    }
+                    Err(fault) => {
+                        c.report.incomplete = true;
+                        c.report.tally.unreadable += 1;
+                        c.observer.notice(Notice::PageLost(page, fault));
+                        writer.commit(None)?;
+                    }
+                }
+                page.0 += 1;
+                done += 1;
+                if done.is_multiple_of(256) {
+                    c.observer.progress(Phase::Copy, done, total);
+                }
+            }
+            pfn = run.end;
+        }
+        at = window.end;
+    }
+    // Parts that got no page still have their zero page.
+    while part < sinks.len() {
+        if let Some(sink) = sinks.get_mut(part) {
+            writer.flush(*sink)?;
+        }
+        part += 1;
+        if let Some(sink) = sinks.get_mut(part) {
+            writer.begin(part, places, zero_page, *sink)?;
+        }
+    }
+    c.report.bytes += writer.written;
+    c.observer.progress(Phase::Copy, total, total);
+    Ok(())
+}

@@ -1,0 +1,274 @@
+//! The capture: which pages, in which order, into which file.
+//!
+//! Pfns are gone over in windows, as many as the bitmap buffer holds bits. Pass A classifies each
+//! `struct page` once and puts the bits where the dump has its bitmap 2; pass B reads them back and
+//! saves the pages. Only an output that cannot be read back (a pipe), with more than one window,
+//! makes pass A run twice.
+//!
+//! Nothing about the result depends on the size of a window or of any buffer.
+
+mod elf;
+mod kdump;
+mod pages;
+mod scan;
+
+pub use kdump::MAX_PARTS;
+pub use scan::Scanner;
+
+use crate::bitmap::Bitmap;
+use crate::codec::Encoder;
+use crate::kernel::page::Level;
+use crate::sink::{Sink, SinkError};
+use crate::source::{IoError, ReadFault, Source};
+use crate::tally::Tally;
+use crate::units::{PageShift, Pfn, PfnSpan};
+use crate::wire::disk_header::UTS;
+use core::fmt;
+
+/// What is being done, for progress reports. Percentages only go up, over all windows together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// Looking at `struct page`s.
+    Classify,
+    /// Reading, compressing and writing pages.
+    Copy,
+}
+
+/// Something that people should know about the dump.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// The `struct page`s of these pages could not be read: they are kept.
+    MemMapUnreadable(PfnSpan),
+    /// The kernel has no `struct page`s for these pages: they are kept.
+    NoSection(PfnSpan),
+    /// The kernel took these pages offline as a whole: they are kept, their `struct page`s mean
+    /// nothing.
+    OfflineSection(PfnSpan),
+    /// This page could not be read: the dump is incomplete.
+    PageLost(Pfn, ReadFault),
+    /// The notes could not be read from this byte on: they are zeros, the dump is incomplete.
+    NotesLost(u64, IoError),
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let span = |f: &mut fmt::Formatter<'_>, s: &PfnSpan, why: &str| {
+            write!(f, "pfns {} to {}: {why}, pages kept", s.start, Pfn(s.end.0.saturating_sub(1)))
+        };
+        match self {
+            Notice::MemMapUnreadable(s) => span(f, s, "struct pages unreadable"),
+            Notice::NoSection(s) => span(f, s, "no memory section"),
+            Notice::OfflineSection(s) => span(f, s, "memory section offline"),
+            Notice::PageLost(pfn, fault) => write!(f, "pfn {pfn} lost: {fault}"),
+            Notice::NotesLost(at, io) => write!(f, "notes lost from byte {at} on: {io}"),
+        }
+    }
+}
+
+/// Hears what happens.
+pub trait Observer {
+    /// `done` of `total` pages of a phase.
+    fn progress(&mut self, phase: Phase, done: u64, total: u64);
+    /// See [`Notice`].
+    fn notice(&mut self, notice: Notice);
+}
+
+/// Why a dump ended early, or was not begun.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum CaptureError {
+    /// The output failed.
+    Sink {
+        /// What was being written.
+        step: &'static str,
+        /// Which of the outputs.
+        part: usize,
+        /// What happened.
+        error: SinkError,
+    },
+    /// The machine's addresses are too large for the format: one past the last pfn.
+    TooLarge(u64),
+    /// Classifying twice gave different pages: the input changed.
+    Unsteady,
+}
+
+impl CaptureError {
+    /// Whether the output ran out of space (or of the size it may have).
+    pub fn is_no_space(&self) -> bool {
+        use crate::source::IoKind::NoSpace;
+        matches!(self, CaptureError::Sink { error, .. } if error.io.kind == NoSpace)
+    }
+}
+
+impl fmt::Display for CaptureError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CaptureError::Sink { step, error, .. } => {
+                write!(f, "writing {step} at offset {}: {}", error.at, error.io)
+            }
+            CaptureError::TooLarge(pfn) => {
+                write!(f, "the machine's memory ends at pfn 0x{pfn:x}: too large for the format")
+            }
+            CaptureError::Unsteady => {
+                f.write_str("the input changed while it was read: the dump is incomplete")
+            }
+        }
+    }
+}
+
+impl core::error::Error for CaptureError {}
+
+/// What a dump says about the kernel and itself.
+#[derive(Clone, Copy, Debug)]
+pub struct About<'u> {
+    /// Dump level.
+    pub level: Level,
+    /// The kernel's six utsname strings.
+    pub utsname: &'u [u8; UTS],
+    /// Seconds since 1970; 0 where unknown.
+    pub crash_time: u64,
+    /// Physical base of the kernel image.
+    pub phys_base: u64,
+    /// CPUs with a register note.
+    pub cpus: u32,
+    /// Offset in the notes and bytes of the VMCOREINFO text.
+    pub vmcoreinfo: Option<(u64, u64)>,
+}
+
+/// Memory for a capture; the sizes are those of a [`crate::budget::Plan`].
+pub struct Buffers<'m> {
+    /// Bits of a window.
+    pub bitmap: &'m mut [u8],
+    /// Pages read at a time; a page at least.
+    pub run: &'m mut [u8],
+    /// Page data before it is written; the encoder's bound at least.
+    pub data: &'m mut [u8],
+    /// Page descriptors before they are written.
+    pub descriptors: &'m mut [u8],
+}
+
+/// What a finished run has done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Report {
+    /// Pages by what became of them.
+    pub tally: Tally,
+    /// One past the last pfn.
+    pub max_pfn: Pfn,
+    /// Pages that exist in no memory range.
+    pub holes: u64,
+    /// Bytes written, headers included.
+    pub bytes: u64,
+    /// Whether pages are missing that should be there: the dump is marked incomplete.
+    pub incomplete: bool,
+}
+
+/// A capture in progress.
+pub struct Capture<'m, S> {
+    source: &'m mut S,
+    scanner: Option<Scanner<'m>>,
+    buffers: Buffers<'m>,
+    observer: &'m mut dyn Observer,
+    encoder: &'m mut dyn Encoder,
+    shift: PageShift,
+    max_pfn: Pfn,
+    level: Level,
+    report: Report,
+}
+
+impl<'m, S: Source> Capture<'m, S> {
+    /// `max_pfn` is one past the last pfn to look at. Without a `scanner` no page but zero ones
+    /// is dropped.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one thing, each needed")]
+    pub fn new(
+        source: &'m mut S,
+        scanner: Option<Scanner<'m>>,
+        buffers: Buffers<'m>,
+        observer: &'m mut dyn Observer,
+        encoder: &'m mut dyn Encoder,
+        shift: PageShift,
+        max_pfn: Pfn,
+        level: Level,
+    ) -> Capture<'m, S> {
+        source.set_page_shift(shift);
+        let report = Report { max_pfn, ..Report::default() };
+        Capture { source, scanner, buffers, observer, encoder, shift, max_pfn, level, report }
+    }
+
+    /// What was done up to now; also after an error.
+    pub fn report(&self) -> Report {
+        self.report
+    }
+
+    /// Writes a kdump-compressed dump. With more than one sink it is split into one part each, in
+    /// blocks of `split_block` pages; such sinks must be ones that can be read back.
+    pub fn kdump(
+        &mut self,
+        about: &About<'_>,
+        sinks: &mut [&mut dyn Sink],
+        split_block: u64,
+    ) -> Result<Report, CaptureError> {
+        kdump::write(self, about, sinks, split_block)?;
+        Ok(self.report)
+    }
+
+    /// Writes an ELF dump.
+    pub fn elf(&mut self, sink: &mut dyn Sink) -> Result<Report, CaptureError> {
+        elf::write(self, sink)?;
+        Ok(self.report)
+    }
+
+    /// Pfns of a window.
+    fn window_len(&self) -> u64 {
+        (self.buffers.bitmap.len() as u64).saturating_mul(8).max(8)
+    }
+
+    /// The window at `from` or later, within `all`, that has memory in it. Windows begin at
+    /// multiples of their length (or at the start of `all`, rounded down to a byte of bits).
+    fn next_window(&self, from: Pfn, all: PfnSpan) -> Option<PfnSpan> {
+        let start = self
+            .source
+            .segments()
+            .iter()
+            .map(|s| self.shift.touched(s.phys, s.mem_len).clip(PfnSpan::new(from, all.end)))
+            .filter(|s| !s.is_empty())
+            .map(|s| s.start)
+            .min()?;
+        let len = self.window_len();
+        let first = (start.0 / len * len).max(all.start.0 & !7);
+        let end = first.saturating_add(len) / len * len;
+        Some(PfnSpan::new(Pfn(first), Pfn(end.min(all.end.0))))
+    }
+
+    /// The bits of the pages that exist.
+    fn existing(&mut self, window: PfnSpan) -> Bitmap<'_> {
+        let mut map = Bitmap::clear(self.buffers.bitmap, window);
+        for s in self.source.segments() {
+            map.set(self.shift.touched(s.phys, s.mem_len));
+        }
+        map
+    }
+
+    /// The bits of the pages that `tally` does not drop. `within` are the pfns that count.
+    fn wanted(&mut self, window: PfnSpan, within: PfnSpan, tally: &mut Tally) -> Bitmap<'_> {
+        let mut map = Bitmap::clear(self.buffers.bitmap, window);
+        for s in self.source.segments() {
+            map.set(self.shift.touched(s.phys, s.file_len).clip(within));
+        }
+        if let Some(scanner) = &mut self.scanner {
+            scanner.scan(self.source, &mut map, tally, self.observer);
+        }
+        map
+    }
+
+    /// All pfns.
+    fn all(&self) -> PfnSpan {
+        PfnSpan::new(Pfn(0), self.max_pfn)
+    }
+
+    /// Begins a pass over the pfns.
+    fn rewind(&mut self) {
+        if let Some(scanner) = &mut self.scanner {
+            scanner.rewind();
+        }
+    }
+}

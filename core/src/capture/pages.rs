@@ -1,0 +1,276 @@
+//! Pass B: pages out of the source, into descriptors and data.
+
+use super::CaptureError;
+use crate::codec::{Encoder, Stored, is_zero};
+use crate::endian::Endian;
+use crate::sink::{Sink, SinkError};
+use crate::source::{ReadFault, Source};
+use crate::units::{PageShift, Pfn, PfnSpan};
+use crate::wire::page_desc::{self, PageDesc};
+
+/// Data that may be written between two syncs: a power cut cannot leave descriptors of more data
+/// than this that never reached the disk.
+const SYNC_EVERY: u64 = 64 << 20;
+
+/// Pages of a source one by one: lent ones as they are, others read ahead in runs.
+pub(super) struct PageReader<'b> {
+    buffer: &'b mut [u8],
+    shift: PageShift,
+    held: PfnSpan,
+}
+
+impl<'b> PageReader<'b> {
+    /// `buffer` holds one page at least.
+    pub(super) fn new(buffer: &'b mut [u8], shift: PageShift) -> PageReader<'b> {
+        PageReader { buffer, shift, held: PfnSpan::default() }
+    }
+
+    /// The bytes of `pfn`. Those up to `until` are wanted next.
+    ///
+    /// If [`Source::window_broke`] says so after they were looked at, they are worthless: ask
+    /// [`PageReader::again`].
+    pub(super) fn page<'a, S: Source>(
+        &'a mut self,
+        source: &'a mut S,
+        pfn: Pfn,
+        until: Pfn,
+    ) -> Result<&'a [u8], ReadFault> {
+        let size = self.shift.bytes();
+        if !self.held.contains(pfn) {
+            let at = self.shift.addr(pfn).unwrap_or_default();
+            // Asked twice, as the borrow checker cannot see that nothing is lent otherwise.
+            if source.window(at, size).is_some() {
+                return Ok(source.window(at, size).unwrap_or_default());
+            }
+            let most = (self.buffer.len() / size).max(1) as u64;
+            let end = Pfn(until.0.clamp(pfn.0 + 1, pfn.0 + most));
+            let run = PfnSpan::new(pfn, end);
+            let part = self.buffer.get_mut(..run.len() as usize * size).unwrap_or_default();
+            self.held = PfnSpan::default();
+            if source.read(at, part).is_err() {
+                return self.again(source, pfn);
+            }
+            self.held = run;
+        }
+        let at = (pfn.0 - self.held.start.0) as usize * size;
+        Ok(self.buffer.get(at..at + size).unwrap_or_default())
+    }
+
+    /// The bytes of `pfn`, read for itself.
+    pub(super) fn again<S: Source>(
+        &mut self,
+        source: &mut S,
+        pfn: Pfn,
+    ) -> Result<&[u8], ReadFault> {
+        self.held = PfnSpan::default();
+        let at = self.shift.addr(pfn).unwrap_or_default();
+        let page = self.buffer.get_mut(..self.shift.bytes()).unwrap_or_default();
+        source.read(at, page)?;
+        Ok(page)
+    }
+
+    /// Whether all bytes of `pfn` are zero.
+    pub(super) fn is_zero<S: Source>(
+        &mut self,
+        source: &mut S,
+        pfn: Pfn,
+        until: Pfn,
+    ) -> Result<bool, ReadFault> {
+        let zero = self.page(source, pfn, until).map(is_zero);
+        if source.window_broke() {
+            return self.again(source, pfn).map(is_zero);
+        }
+        zero
+    }
+}
+
+/// What became of a page, not yet part of the dump.
+#[derive(Clone, Copy)]
+pub(super) enum Made {
+    Zero,
+    Bytes { len: usize, flags: u32 },
+}
+
+/// Writes the page data and descriptors of one dump file. Data goes out before the descriptors that
+/// point at it.
+pub(super) struct PageWriter<'b> {
+    data: &'b mut [u8],
+    data_len: usize,
+    /// File offset of the first byte in `data`.
+    data_at: u64,
+    descriptors: &'b mut [u8],
+    descriptors_len: usize,
+    /// File offset of the first descriptor in `descriptors`.
+    descriptors_at: u64,
+    /// End of the room for descriptors.
+    descriptors_end: u64,
+    /// The descriptor of all zero pages.
+    zero: Option<PageDesc>,
+    unsynced: u64,
+    endian: Endian,
+    part: usize,
+    /// Bytes handed to the sink.
+    pub(super) written: u64,
+}
+
+/// Where the pages of a dump file go.
+#[derive(Clone, Copy)]
+pub(super) struct Places {
+    /// File offset of the first descriptor of the file.
+    pub(super) descriptors: u64,
+    /// File offset of the data: the end of the room for descriptors.
+    pub(super) data: u64,
+}
+
+impl<'b> PageWriter<'b> {
+    pub(super) fn new(
+        data: &'b mut [u8],
+        descriptors: &'b mut [u8],
+        endian: Endian,
+    ) -> PageWriter<'b> {
+        PageWriter {
+            data,
+            data_len: 0,
+            data_at: 0,
+            descriptors,
+            descriptors_len: 0,
+            descriptors_at: 0,
+            descriptors_end: 0,
+            zero: None,
+            unsynced: 0,
+            endian,
+            part: 0,
+            written: 0,
+        }
+    }
+
+    /// Begins a file. With `zero_page` (a page of zeros), that page comes first in the data, and
+    /// all zero pages share it.
+    pub(super) fn begin(
+        &mut self,
+        part: usize,
+        places: Places,
+        zero_page: Option<usize>,
+        sink: &mut dyn Sink,
+    ) -> Result<(), CaptureError> {
+        self.part = part;
+        self.data_at = places.data;
+        self.data_len = 0;
+        self.descriptors_at = places.descriptors;
+        self.descriptors_len = 0;
+        self.descriptors_end = places.data;
+        self.unsynced = 0;
+        self.zero = None;
+        if let Some(size) = zero_page {
+            self.reserve(size, sink)?;
+            self.data.get_mut(..size).unwrap_or_default().fill(0);
+            self.data_len = size;
+            self.zero = Some(PageDesc { offset: places.data, size: size as u32, flags: 0 });
+        }
+        Ok(())
+    }
+
+    /// Makes room for a page that takes up to `bound` bytes.
+    pub(super) fn reserve(
+        &mut self,
+        bound: usize,
+        sink: &mut dyn Sink,
+    ) -> Result<(), CaptureError> {
+        if self.data.len() - self.data_len < bound {
+            self.flush_data(sink)?;
+        }
+        if self.descriptors.len() - self.descriptors_len < page_desc::SIZE {
+            self.flush(sink)?;
+        }
+        Ok(())
+    }
+
+    /// Compresses a page into the room that [`PageWriter::reserve`] made. Nothing changes before
+    /// [`PageWriter::commit`].
+    pub(super) fn make(&mut self, page: &[u8], encoder: &mut dyn Encoder) -> Made {
+        if self.zero.is_some() && is_zero(page) {
+            return Made::Zero;
+        }
+        let room = self.data.get_mut(self.data_len..).unwrap_or_default();
+        if let Stored::Compressed(len) = encoder.encode(page, room) {
+            return Made::Bytes { len, flags: encoder.flag() };
+        }
+        if let Some(to) = room.get_mut(..page.len()) {
+            to.copy_from_slice(page);
+        }
+        Made::Bytes { len: page.len(), flags: 0 }
+    }
+
+    /// Makes a page part of the dump; `None` is one that is lost.
+    pub(super) fn commit(&mut self, made: Option<Made>) -> Result<(), CaptureError> {
+        let desc = match (made, self.zero) {
+            (Some(Made::Bytes { len, flags }), _) => {
+                let offset = self.data_at + self.data_len as u64;
+                self.data_len += len;
+                PageDesc { offset, size: len as u32, flags }
+            }
+            (Some(Made::Zero), Some(zero)) => zero,
+            _ => PageDesc::LOST,
+        };
+        // One more page than was counted would reach into the data.
+        let end = self.descriptors_at + (self.descriptors_len + page_desc::SIZE) as u64;
+        let slot = self
+            .descriptors
+            .get_mut(self.descriptors_len..self.descriptors_len + page_desc::SIZE)
+            .filter(|_| end <= self.descriptors_end)
+            .ok_or(CaptureError::Unsteady)?;
+        slot.copy_from_slice(&desc.emit(self.endian));
+        self.descriptors_len += page_desc::SIZE;
+        Ok(())
+    }
+
+    fn flush_data(&mut self, sink: &mut dyn Sink) -> Result<(), CaptureError> {
+        let bytes = self.data.get(..self.data_len).unwrap_or_default();
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = sink.write_at(self.data_at, bytes) {
+            self.salvage(&error, sink);
+            return Err(CaptureError::Sink { step: "page data", part: self.part, error });
+        }
+        self.written += self.data_len as u64;
+        self.unsynced += self.data_len as u64;
+        self.data_at += self.data_len as u64;
+        self.data_len = 0;
+        Ok(())
+    }
+
+    /// After data could not be written: the descriptors of pages whose data did reach the file are
+    /// still good. Errors no longer matter.
+    fn salvage(&mut self, error: &SinkError, sink: &mut dyn Sink) {
+        let durable = error.at.saturating_add(error.written);
+        let held = self.descriptors.get_mut(..self.descriptors_len).unwrap_or_default();
+        for raw in held.chunks_exact_mut(page_desc::SIZE) {
+            let good = PageDesc::parse(self.endian, raw)
+                .is_some_and(|d| d.offset.saturating_add(d.size.into()) <= durable);
+            if !good {
+                raw.fill(0);
+            }
+        }
+        let _ = sink.write_at(self.descriptors_at, held);
+    }
+
+    /// Writes what is held: data, then descriptors.
+    pub(super) fn flush(&mut self, sink: &mut dyn Sink) -> Result<(), CaptureError> {
+        self.flush_data(sink)?;
+        let failed = |step, part| move |error| CaptureError::Sink { step, part, error };
+        if self.unsynced >= SYNC_EVERY {
+            sink.sync().map_err(failed("page data", self.part))?;
+            self.unsynced = 0;
+        }
+        let held = self.descriptors.get(..self.descriptors_len).unwrap_or_default();
+        if !held.is_empty() {
+            sink.write_at(self.descriptors_at, held)
+                .map_err(failed("page descriptors", self.part))?;
+            self.written += held.len() as u64;
+        }
+        self.descriptors_at += self.descriptors_len as u64;
+        self.descriptors_len = 0;
+        Ok(())
+    }
+}

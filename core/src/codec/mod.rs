@@ -1,0 +1,76 @@
+//! Page codecs: every page of a dump is compressed on its own.
+
+#[cfg(feature = "lz4")]
+pub mod lz4;
+#[cfg(feature = "zlib")]
+pub mod zlib;
+
+/// What became of a page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stored {
+    /// It shrank to so many bytes of the output.
+    Compressed(usize),
+    /// It did not shrink: keep it as it is.
+    Raw,
+}
+
+/// Compresses pages. The state is made once and reset for each page, so that the output depends on
+/// the page alone.
+///
+/// Used as `&mut dyn Encoder`: one call per page, against microseconds of work.
+pub trait Encoder {
+    /// Page flag, and status bit of the main header.
+    fn flag(&self) -> u32;
+
+    /// Bytes of output room that a page of `page_size` bytes needs; at least the page size.
+    fn bound(&self, page_size: usize) -> usize {
+        page_size
+    }
+
+    /// Compresses `page` into `out`, which has at least [`Encoder::bound`] bytes. Anything that
+    /// would not be smaller than the page is [`Stored::Raw`].
+    fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Stored;
+}
+
+/// Keeps pages as they are.
+#[derive(Default)]
+pub struct NoCodec;
+
+impl Encoder for NoCodec {
+    fn flag(&self) -> u32 {
+        0
+    }
+
+    fn encode(&mut self, _: &[u8], _: &mut [u8]) -> Stored {
+        Stored::Raw
+    }
+}
+
+/// Whether every byte is zero.
+///
+/// A fold over 256-byte blocks, which compilers turn into vector code; stops at the first block
+/// that has a bit.
+pub fn is_zero(bytes: &[u8]) -> bool {
+    let (blocks, rest) = bytes.as_chunks::<256>();
+    blocks.iter().all(|block| block.iter().fold(0, |bits, byte| bits | byte) == 0)
+        && rest.iter().all(|byte| *byte == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec;
+
+    #[test]
+    fn one_bit_anywhere_is_not_zero() {
+        for len in [0, 1, 255, 256, 257, 4096] {
+            let mut bytes = vec![0; len];
+            assert!(is_zero(&bytes));
+            for at in 0..len {
+                bytes[at] = 0x10;
+                assert!(!is_zero(&bytes), "{at} of {len}");
+                bytes[at] = 0;
+            }
+        }
+    }
+}

@@ -1,0 +1,472 @@
+//! A vmcore in ELF form: `/proc/vmcore`, a copy of it, or what a hypervisor wrote.
+//!
+//! Opened in two steps, so that memory can be planned in between: [`probe`] reads only headers and
+//! says how much there is; [`ElfVmcore::load`] takes the storage for it.
+
+use crate::endian::Word;
+use crate::source::{IoError, Machine, RandomAccess, ReadFault, Segment, Source};
+use crate::units::{PageShift, PhysAddr, VirtAddr};
+use crate::wire::{WireError, elf, note};
+use core::fmt;
+
+/// Why a file cannot be used as a vmcore.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// A header could not be read.
+    Read {
+        /// Which header.
+        what: &'static str,
+        /// Its file offset.
+        at: u64,
+        /// The system's answer.
+        io: IoError,
+    },
+    /// A header is not what it must be.
+    Wire(WireError),
+    /// It has no memory range.
+    NoLoad,
+    /// The storage given is smaller than [`Facts`] asked for.
+    Storage,
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OpenError::Read { what, at, io } => write!(f, "reading {what} at offset {at}: {io}"),
+            OpenError::Wire(e) => e.fmt(f),
+            OpenError::NoLoad => f.write_str("it has no PT_LOAD with a physical address"),
+            OpenError::Storage => f.write_str("the file changed while it was being read"),
+        }
+    }
+}
+
+impl core::error::Error for OpenError {}
+
+/// What a look at the headers tells.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// Whose memory.
+    pub machine: Machine,
+    /// Memory ranges with a physical address: length of the table that [`ElfVmcore::load`] needs.
+    pub segments: usize,
+    /// One past the last byte of memory.
+    pub mem_end: u64,
+    /// File offset and bytes of the first PT_NOTE; (0, 0) without one.
+    pub notes: (u64, u64),
+    /// Offset in the notes and bytes of the VMCOREINFO text, if there is one.
+    pub vmcoreinfo: Option<(u64, u64)>,
+    /// Number of CPUs with a register note.
+    pub cpus: u32,
+    /// Whether the notes end in something that is no note; those before it count.
+    pub notes_damaged: bool,
+    header: elf::Header,
+    program_headers: u32,
+}
+
+/// Reads the ELF header and counts program headers and notes, without storage.
+pub fn probe(file: &mut impl RandomAccess) -> Result<Facts, OpenError> {
+    let read =
+        |file: &mut dyn FnMut(&mut [u8]) -> Result<(), IoError>,
+         what: &'static str,
+         at: u64,
+         buf: &mut [u8]| { file(buf).map_err(|io| OpenError::Read { what, at, io }) };
+    // The 32-bit header is shorter: a file may end before 64 bytes.
+    let mut raw = [0; elf::HEADER_MAX];
+    let (short, _) = raw.split_at_mut(elf::header_size(Word::Bits32));
+    read(&mut |b| file.read_at(0, b), "the ELF header", 0, short)?;
+    let _ = file.read_at(0, &mut raw);
+    let header = elf::Header::parse(&raw).map_err(OpenError::Wire)?;
+
+    let program_headers = if header.phnum == elf::PN_XNUM && header.word == Word::Bits64 {
+        let mut raw = [0; elf::SECTION_HEADER];
+        let at = header.shoff;
+        read(&mut |b| file.read_at(at, b), "the first section header", at, &mut raw)?;
+        elf::extended_count(header.endian, &raw).map_err(OpenError::Wire)?
+    } else {
+        header.phnum.into()
+    };
+
+    let mut facts = Facts {
+        machine: Machine { elf_machine: header.machine, endian: header.endian, word: header.word },
+        segments: 0,
+        mem_end: 0,
+        notes: (0, 0),
+        vmcoreinfo: None,
+        cpus: 0,
+        notes_damaged: false,
+        header,
+        program_headers,
+    };
+    for index in 0..program_headers {
+        let ph = facts.program_header(file, index)?;
+        if ph.kind == elf::PT_LOAD && ph.has_paddr() && ph.memsz.max(ph.filesz) > 0 {
+            facts.segments += 1;
+            let end = ph.paddr.saturating_add(ph.memsz.max(ph.filesz));
+            facts.mem_end = facts.mem_end.max(end);
+        } else if ph.kind == elf::PT_NOTE && facts.notes.1 == 0 {
+            facts.notes = (ph.offset, ph.filesz);
+        }
+    }
+    if facts.segments == 0 {
+        return Err(OpenError::NoLoad);
+    }
+    facts.look_at_notes(file);
+    Ok(facts)
+}
+
+impl Facts {
+    fn program_header(
+        &self,
+        file: &mut impl RandomAccess,
+        index: u32,
+    ) -> Result<elf::ProgramHeader, OpenError> {
+        let mut raw = [0; elf::PROGRAM_HEADER_MAX];
+        let size = elf::program_header_size(self.header.word);
+        let raw = raw.get_mut(..size).unwrap_or_default();
+        let step = u64::from(self.header.phentsize);
+        let at = self.header.phoff.saturating_add(u64::from(index) * step);
+        file.read_at(at, raw).map_err(|io| OpenError::Read { what: "a program header", at, io })?;
+        elf::ProgramHeader::parse(self.header.word, self.header.endian, raw)
+            .map_err(OpenError::Wire)
+    }
+
+    /// Walks the note headers. Notes are a convenience: what cannot be read ends the walk.
+    fn look_at_notes(&mut self, file: &mut impl RandomAccess) {
+        let (start, len) = self.notes;
+        let mut at = 0;
+        while len.saturating_sub(at) >= note::HEADER as u64 {
+            let mut raw = [0; note::HEADER];
+            let parsed = file
+                .read_at(start.saturating_add(at), &mut raw)
+                .ok()
+                .and_then(|()| note::NoteHeader::parse(self.header.endian, &raw).ok())
+                // The last note's padding may be missing.
+                .filter(|n| n.desc_at() + u64::from(n.desc_len) <= len - at);
+            let Some(found) = parsed else {
+                self.notes_damaged = true;
+                return;
+            };
+            let mut name = [0; note::NAME_MAX];
+            let name = name.get_mut(..(found.name_len as usize).min(note::NAME_MAX));
+            let name = name.unwrap_or_default();
+            if file.read_at(start.saturating_add(at + note::HEADER as u64), name).is_err() {
+                self.notes_damaged = true;
+                return;
+            }
+            if name == note::VMCOREINFO && found.kind == 0 {
+                self.vmcoreinfo = Some((at + found.desc_at(), found.desc_len.into()));
+            } else if name == b"CORE\0" && found.kind == note::NT_PRSTATUS {
+                self.cpus += 1;
+            }
+            at += found.padded_len();
+        }
+    }
+}
+
+/// An open vmcore: a [`Source`].
+pub struct ElfVmcore<'t, F> {
+    file: F,
+    facts: Facts,
+    segments: &'t [Segment],
+    /// A segment and the addresses for which it is the first one.
+    last: Option<(Segment, u64, u64)>,
+    shift: PageShift,
+}
+
+impl<'t, F: RandomAccess> ElfVmcore<'t, F> {
+    /// Reads the memory ranges into `table`, whose length is `facts.segments`.
+    pub fn load(
+        mut file: F,
+        facts: Facts,
+        table: &'t mut [Segment],
+    ) -> Result<ElfVmcore<'t, F>, OpenError> {
+        let mut slots = table.iter_mut();
+        for index in 0..facts.program_headers {
+            let ph = facts.program_header(&mut file, index)?;
+            if ph.kind != elf::PT_LOAD || !ph.has_paddr() || ph.memsz.max(ph.filesz) == 0 {
+                continue;
+            }
+            // QEMU gives a range outside its dump filter the offset -1: nothing is stored.
+            let stored = ph.offset.checked_add(ph.filesz).map_or(0, |_| ph.filesz);
+            // Addresses end at 2^64; a range that runs over is cut there.
+            let room = u64::MAX - ph.paddr;
+            *slots.next().ok_or(OpenError::Storage)? = Segment {
+                phys: PhysAddr(ph.paddr),
+                virt: VirtAddr(ph.vaddr),
+                file_at: ph.offset,
+                file_len: stored.min(ph.memsz.max(ph.filesz)).min(room),
+                mem_len: ph.memsz.max(ph.filesz).min(room),
+                flags: ph.flags,
+                align: ph.align,
+            };
+        }
+        if slots.next().is_some() {
+            return Err(OpenError::Storage);
+        }
+        Ok(ElfVmcore { file, facts, segments: table, last: None, shift: PageShift::FOUR_KIB })
+    }
+
+    /// What the headers told.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The segment that stores the byte at `at`, the first in table order, and the end of the
+    /// bytes for which it is the first. The answer given last is kept.
+    fn stored(&mut self, at: u64) -> Option<(Segment, u64)> {
+        if let Some((segment, from, until)) = self.last
+            && (from..until).contains(&at)
+        {
+            return Some((segment, until));
+        }
+        let holds = |s: &&Segment| s.phys.0 <= at && at < s.file_end();
+        let index = self.segments.iter().position(|s| holds(&s))?;
+        let (earlier, rest) = self.segments.split_at_checked(index)?;
+        let segment = *rest.first()?;
+        let (mut from, mut until) = (segment.phys.0, segment.file_end());
+        for s in earlier.iter().filter(|s| s.file_len > 0) {
+            if s.phys.0 > at {
+                until = until.min(s.phys.0);
+            } else {
+                from = from.max(s.file_end());
+            }
+        }
+        self.last = Some((segment, from, until));
+        Some((segment, until))
+    }
+
+    /// How many bytes from `at` on no segment stores, up to the end of the page; `None` if the
+    /// page has no stored byte at all.
+    fn gap(&self, at: u64) -> Option<u64> {
+        let size = self.shift.bytes() as u64;
+        let page = at & !(size - 1);
+        let end = page.saturating_add(size);
+        let mut next = end;
+        let mut any = false;
+        for s in self.segments.iter().filter(|s| s.phys.0 < end && s.file_end() > page) {
+            any |= s.file_len > 0;
+            if s.phys.0 > at {
+                next = next.min(s.phys.0);
+            }
+        }
+        any.then_some(next - at)
+    }
+}
+
+impl<F: RandomAccess> Source for ElfVmcore<'_, F> {
+    fn machine(&self) -> Machine {
+        self.facts.machine
+    }
+
+    fn segments(&self) -> &[Segment] {
+        self.segments
+    }
+
+    fn set_page_shift(&mut self, shift: PageShift) {
+        self.shift = shift;
+    }
+
+    fn read(&mut self, at: PhysAddr, mut buf: &mut [u8]) -> Result<(), ReadFault> {
+        let mut at = at.0;
+        while !buf.is_empty() {
+            let len = match self.stored(at) {
+                Some((s, until)) => {
+                    let len = (until - at).min(buf.len() as u64) as usize;
+                    let part = buf.get_mut(..len).unwrap_or_default();
+                    let offset = s.file_at.saturating_add(at - s.phys.0);
+                    self.file.read_at(offset, part).map_err(|io| match io.kind {
+                        crate::source::IoKind::Poisoned => ReadFault::Poisoned(PhysAddr(at)),
+                        _ => ReadFault::Io(PhysAddr(at), io),
+                    })?;
+                    len
+                }
+                None => {
+                    let gap = self.gap(at).ok_or(ReadFault::Absent(PhysAddr(at)))?;
+                    let len = gap.min(buf.len() as u64) as usize;
+                    buf.get_mut(..len).unwrap_or_default().fill(0);
+                    len
+                }
+            };
+            buf = buf.get_mut(len..).unwrap_or_default();
+            at = at.saturating_add(len as u64);
+        }
+        Ok(())
+    }
+
+    fn window(&mut self, at: PhysAddr, len: usize) -> Option<&[u8]> {
+        let (s, until) = self.stored(at.0)?;
+        if until - at.0 < len as u64 {
+            return None;
+        }
+        self.file.window(s.file_at.checked_add(at.0 - s.phys.0)?, len)
+    }
+
+    fn window_broke(&mut self) -> bool {
+        self.file.window_broke()
+    }
+
+    fn notes_len(&self) -> u64 {
+        self.facts.notes.1
+    }
+
+    fn read_notes(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError> {
+        self.file.read_at(self.facts.notes.0.saturating_add(at), buf)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endian::Endian;
+    use crate::source::IoKind;
+    use std::{vec, vec::Vec};
+
+    /// A 64-bit little-endian core: header, program headers, then `tail` at its offset.
+    fn file(segments: &[elf::ProgramHeader], tail: &[(usize, &[u8])]) -> Vec<u8> {
+        let header = elf::Header {
+            word: Word::Bits64,
+            endian: Endian::Little,
+            machine: elf::EM_X86_64,
+            phoff: 64,
+            shoff: 0,
+            flags: 0,
+            phentsize: 56,
+            phnum: 0,
+        };
+        let mut bytes = vec![0; 64 + 56 * segments.len()];
+        header.emit(segments.len() as u64, &mut bytes[..64]).unwrap();
+        for (i, s) in segments.iter().enumerate() {
+            let at = 64 + 56 * i;
+            s.emit(Word::Bits64, Endian::Little, &mut bytes[at..at + 56]).unwrap();
+        }
+        for (at, data) in tail {
+            bytes.resize(bytes.len().max(at + data.len()), 0);
+            bytes[*at..at + data.len()].copy_from_slice(data);
+        }
+        bytes
+    }
+
+    fn load(paddr: u64, offset: u64, filesz: u64, memsz: u64) -> elf::ProgramHeader {
+        elf::ProgramHeader {
+            kind: elf::PT_LOAD,
+            offset,
+            paddr,
+            filesz,
+            memsz,
+            ..Default::default()
+        }
+    }
+
+    fn open<'t>(bytes: &'t [u8], table: &'t mut Vec<Segment>) -> ElfVmcore<'t, &'t [u8]> {
+        let facts = probe(&mut &*bytes).unwrap();
+        table.resize(facts.segments, Segment::default());
+        ElfVmcore::load(bytes, facts, table).unwrap()
+    }
+
+    #[test]
+    fn reads_are_put_together_from_overlapping_and_partial_segments() {
+        let (a, b) = ([1u8; 0x1000], [2u8; 0x800]);
+        let bytes = file(
+            &[load(0x1000, 0x2000, 0x1000, 0x1000), load(0x1c00, 0x4000, 0x800, 0x2000)],
+            &[(0x2000, &a), (0x4000, &b)],
+        );
+        let mut table = Vec::new();
+        let mut core = open(&bytes, &mut table);
+        let mut buf = [9; 0x2000];
+        core.read(PhysAddr(0x1000), &mut buf).unwrap();
+        assert_eq!(buf[..0x1000], [1; 0x1000]);
+        assert_eq!(buf[0x1000..0x1400], [2; 0x400]);
+        assert_eq!(buf[0x1400..], [0; 0xc00]); // memsz only: zeros
+        assert_eq!(
+            core.read(PhysAddr(0x3000), &mut buf[..1]),
+            Err(ReadFault::Absent(PhysAddr(0x3000)))
+        );
+        assert_eq!(
+            core.read(PhysAddr(0xfff), &mut buf[..2]),
+            Err(ReadFault::Absent(PhysAddr(0xfff)))
+        );
+        assert_eq!(core.window(PhysAddr(0x1ffe), 2), Some(&[1, 1][..]));
+        assert_eq!(core.window(PhysAddr(0x1ffe), 3), None);
+        assert_eq!(core.window(PhysAddr(0x23ff), 1), Some(&[2][..]));
+    }
+
+    #[test]
+    fn holes_of_a_page_read_as_zeros() {
+        let bytes = file(
+            &[load(0x1100, 0x1000, 0x10, 0x10), load(0x1200, 0x1010, 0x10, 0x10)],
+            &[(0x1000, &[7; 0x20])],
+        );
+        let mut table = Vec::new();
+        let mut buf = [9; 0x1000];
+        open(&bytes, &mut table).read(PhysAddr(0x1000), &mut buf).unwrap();
+        for (i, byte) in buf.iter().enumerate() {
+            let stored = (0x100..0x110).contains(&i) || (0x200..0x210).contains(&i);
+            assert_eq!(*byte, if stored { 7 } else { 0 }, "{i:x}");
+        }
+    }
+
+    #[test]
+    fn a_cut_file_names_the_address_it_cannot_read() {
+        let bytes = file(&[load(0x1000, 0x1000, 0x3000, 0x3000)], &[(0x1000, &[1; 0x1800])]);
+        let mut table = Vec::new();
+        let mut core = open(&bytes, &mut table);
+        let mut buf = [0; 0x1000];
+        core.read(PhysAddr(0x1000), &mut buf).unwrap();
+        let eof = IoError { kind: IoKind::Eof, code: 0 };
+        assert_eq!(
+            core.read(PhysAddr(0x2000), &mut buf),
+            Err(ReadFault::Io(PhysAddr(0x2000), eof))
+        );
+    }
+
+    fn note(name: &[u8], kind: u32, desc: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for n in [name.len() as u32, desc.len() as u32, kind] {
+            bytes.extend(n.to_le_bytes());
+        }
+        bytes.extend(name);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes.extend(desc);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    }
+
+    fn notes_core(notes: &[u8], filesz: u64) -> Vec<u8> {
+        let ph =
+            elf::ProgramHeader { kind: elf::PT_NOTE, offset: 0x1000, filesz, ..Default::default() };
+        file(&[ph, load(0x1000, 0, 0x40, 0x40)], &[(0x1000, notes)])
+    }
+
+    #[test]
+    fn notes_are_walked_to_vmcoreinfo() {
+        let mut notes = note(b"LINUX\0\0\0", 0x700, &[5; 100]);
+        notes.extend(note(b"CORE\0", 1, &[0; 336]));
+        notes.extend(note(b"CORE\0", 1, &[0; 336]));
+        let at = notes.len() as u64 + 24;
+        notes.extend(note(b"VMCOREINFO\0", 0, b"PAGESIZE=4096\n"));
+        let bytes = notes_core(&notes, notes.len() as u64);
+        let facts = probe(&mut &bytes[..]).unwrap();
+        assert_eq!(facts.cpus, 2);
+        assert_eq!(facts.vmcoreinfo, Some((at, 14)));
+        assert!(!facts.notes_damaged);
+    }
+
+    #[test]
+    fn lying_note_sizes_end_the_walk() {
+        let mut notes = note(b"CORE\0", 1, &[0; 8]);
+        let mut bad = note(b"VMCOREINFO\0", 0, b"PAGESIZE=4096\n");
+        bad[4..8].copy_from_slice(&u32::MAX.to_le_bytes());
+        notes.extend(bad);
+        let bytes = notes_core(&notes, notes.len() as u64);
+        let facts = probe(&mut &bytes[..]).unwrap();
+        assert_eq!((facts.cpus, facts.vmcoreinfo, facts.notes_damaged), (1, None, true));
+    }
+
+    #[test]
+    fn files_without_memory_are_refused() {
+        let bytes = file(&[load(u64::MAX, 0, 0x1000, 0x1000)], &[]);
+        assert_eq!(probe(&mut &bytes[..]).unwrap_err(), OpenError::NoLoad);
+        assert!(matches!(probe(&mut &b"KDUMP"[..]), Err(OpenError::Read { .. })));
+    }
+}

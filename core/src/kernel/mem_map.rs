@@ -1,0 +1,385 @@
+//! Where the `struct page` of a pfn is: SPARSEMEM (with roots or plain, vmemmap or not) and
+//! FLATMEM (Linux `include/linux/mmzone.h`, `mm/sparse.c`).
+//!
+//! Sections grow with the machine (64 TiB has 524,288 of 128 MiB): they are read one root block at
+//! a time and never collected.
+
+use super::{Info, Memory, MissingKey, VirtFault};
+use crate::source::Source;
+use crate::units::{PageShift, Pfn, PfnSpan, VirtAddr};
+use crate::wire::vmcoreinfo::Kind;
+use core::fmt;
+
+/// Low bits of `section_mem_map` that are flags: five up to 6.14, six since
+/// `SECTION_IS_VMEMMAP_PREINIT`. The pointer above them is aligned to more than that.
+const FLAGS: u64 = 0x3f;
+const PRESENT: u64 = 1 << 0;
+const HAS_MEM_MAP: u64 = 1 << 1;
+/// Since 4.13.
+const ONLINE: u64 = 1 << 2;
+
+/// What is known about the `struct page`s of some pfns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// They are there; the address of the first one.
+    At(VirtAddr),
+    /// The kernel has none for them.
+    Absent,
+    /// The kernel took the section offline: they may hold anything.
+    Offline,
+    /// The table that tells could not be read.
+    Unreadable,
+}
+
+/// Pfns that share a [`State`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Part {
+    /// Which pfns.
+    pub span: PfnSpan,
+    /// Their state.
+    pub state: State,
+}
+
+/// Why there is no mem_map to look at. All pages that are not zero are kept then.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NoMemMap {
+    /// A key is missing.
+    Missing(MissingKey),
+    /// A memory model that tamis does not do.
+    Model(&'static str),
+    /// The table could not be read.
+    Unreadable(VirtFault),
+    /// What is at the place named by VMCOREINFO is no such table.
+    Implausible(VirtAddr),
+}
+
+impl fmt::Display for NoMemMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NoMemMap::Missing(key) => key.fmt(f),
+            NoMemMap::Model(name) => write!(f, "the {name} memory model is not supported"),
+            NoMemMap::Unreadable(fault) => write!(f, "looking for the mem_map: {fault}"),
+            NoMemMap::Implausible(at) => write!(f, "no mem_section table at {at}"),
+        }
+    }
+}
+
+impl From<MissingKey> for NoMemMap {
+    fn from(key: MissingKey) -> NoMemMap {
+        NoMemMap::Missing(key)
+    }
+}
+
+/// The sections of a SPARSEMEM kernel.
+#[derive(Clone, Copy, Debug)]
+struct Sections {
+    /// Array of pointers to roots, or (plain) the sections themselves.
+    table: VirtAddr,
+    extreme: bool,
+    /// Sections in a root; of a plain table, sections read at a time.
+    per_root: u64,
+    entry: u64,
+    word_at: usize,
+    /// Sections of the whole machine.
+    count: u64,
+    /// log2 of the pages of a section.
+    order: u32,
+    /// Whether this kernel marks online sections at all.
+    marks_online: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Model {
+    Flat(VirtAddr),
+    Sparse(Sections),
+}
+
+/// One block of sections, read last.
+pub struct RootCache<'b> {
+    block: &'b mut [u8],
+    held: Option<(u64, Root)>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Root {
+    Absent,
+    Unreadable,
+    Held,
+}
+
+impl<'b> RootCache<'b> {
+    /// An empty cache over `block`, one page of the dead kernel long.
+    pub fn new(block: &'b mut [u8]) -> RootCache<'b> {
+        RootCache { block, held: None }
+    }
+}
+
+/// The dead kernel's array of `struct page`.
+#[derive(Clone, Copy, Debug)]
+pub struct MemMap {
+    model: Model,
+    page_struct: u64,
+    max_pfn: Pfn,
+}
+
+impl MemMap {
+    /// Finds the mem_map of a machine whose pfns end at `max_pfn`. `page_struct` is `SIZE(page)`.
+    ///
+    /// Keys: `mem_section` (symbol, `SIZE`, `OFFSET(.section_mem_map)`, `LENGTH`),
+    /// `SECTION_SIZE_BITS`, `MAX_PHYSMEM_BITS`; or `SYMBOL(mem_map)`.
+    pub fn find<S: Source>(
+        info: &Info<'_>,
+        memory: &mut Memory<'_, '_, S>,
+        cache: &mut RootCache<'_>,
+        shift: PageShift,
+        page_struct: u64,
+        max_pfn: Pfn,
+    ) -> Result<MemMap, NoMemMap> {
+        let over = |model, max_pfn| MemMap { model, page_struct, max_pfn };
+        if let Some(symbol) = info.get(Kind::Symbol, "mem_section") {
+            let (sections, end) =
+                Sections::find(info, memory, cache, shift, VirtAddr(symbol), page_struct, max_pfn)?;
+            return Ok(over(Model::Sparse(sections), end));
+        }
+        let discontig = info.get(Kind::Offset, "pglist_data.node_mem_map").is_some()
+            && ["node_data", "pgdat_list"].iter().any(|s| info.get(Kind::Symbol, s).is_some());
+        match info.get(Kind::Symbol, "mem_map") {
+            Some(symbol) => {
+                let base = memory.word(VirtAddr(symbol)).map_err(NoMemMap::Unreadable)?;
+                if !memory.arch().is_kernel_address(VirtAddr(base)) {
+                    return Err(NoMemMap::Implausible(VirtAddr(symbol)));
+                }
+                Ok(over(Model::Flat(VirtAddr(base)), max_pfn))
+            }
+            None if discontig => Err(NoMemMap::Model("DISCONTIGMEM")),
+            None => Err(MissingKey(Kind::Symbol, "mem_section").into()),
+        }
+    }
+
+    /// One past the last pfn that the kernel manages: the end of the last section that is there,
+    /// if every root could be read; otherwise what [`MemMap::find`] was given.
+    pub fn max_pfn(&self) -> Pfn {
+        self.max_pfn
+    }
+
+    /// The state of `pfn` and of those after it, as far as it is the same.
+    pub fn part<S: Source>(
+        &self,
+        pfn: Pfn,
+        memory: &mut Memory<'_, '_, S>,
+        cache: &mut RootCache<'_>,
+    ) -> Part {
+        match &self.model {
+            Model::Flat(base) => {
+                let at = pfn.0.checked_mul(self.page_struct).and_then(|o| base.checked_add(o));
+                let state = at.map_or(State::Absent, State::At);
+                let end = if pfn < self.max_pfn { self.max_pfn } else { Pfn(u64::MAX) };
+                let state = if pfn < self.max_pfn { state } else { State::Absent };
+                Part { span: PfnSpan::new(pfn, end), state }
+            }
+            Model::Sparse(s) => s.part(pfn, self.page_struct, memory, cache),
+        }
+    }
+}
+
+impl Sections {
+    fn find<S: Source>(
+        info: &Info<'_>,
+        memory: &mut Memory<'_, '_, S>,
+        cache: &mut RootCache<'_>,
+        shift: PageShift,
+        symbol: VirtAddr,
+        page_struct: u64,
+        max_pfn: Pfn,
+    ) -> Result<(Sections, Pfn), NoMemMap> {
+        let arch = *memory.arch();
+        let bits = |name, default| {
+            info.get(Kind::Number, name)
+                .and_then(|b| u32::try_from(b).ok())
+                .filter(|b| (1..64).contains(b))
+                .unwrap_or(default)
+        };
+        let section_bits = bits("SECTION_SIZE_BITS", arch.default_section_bits());
+        let physmem_bits = bits("MAX_PHYSMEM_BITS", arch.default_physmem_bits(info));
+        let bad_bits = MissingKey(Kind::Number, "SECTION_SIZE_BITS");
+        let order = section_bits.checked_sub(shift.bits()).ok_or(bad_bits)?;
+        let all = 1u64 << physmem_bits.saturating_sub(section_bits).min(40);
+
+        let entry = info.need(Kind::Size, "mem_section")?;
+        let at = info.need(Kind::Offset, "mem_section.section_mem_map")?;
+        let word = memory.word_size().bytes() as u64;
+        let bad_entry = MissingKey(Kind::Size, "mem_section");
+        if entry == 0 || at.checked_add(word).is_none_or(|end| end > entry) {
+            return Err(bad_entry.into());
+        }
+        let per_root = (cache.block.len() as u64).min(shift.bytes() as u64) / entry;
+        if per_root == 0 {
+            return Err(bad_entry.into());
+        }
+        // LENGTH(mem_section) is the number of roots, or (plain) of sections; 4.15 and later have
+        // a pointer in place of an array of roots and do not export it.
+        let extreme = match info.get(Kind::Length, "mem_section") {
+            Some(length) => length != all || all.div_ceil(per_root) == all,
+            None => true,
+        };
+        let sections = Sections {
+            table: symbol,
+            extreme,
+            per_root,
+            entry,
+            word_at: at as usize,
+            count: (max_pfn.0.div_ceil(1 << order)).min(all),
+            order,
+            marks_online: false,
+        };
+        // VMCOREINFO names the array of roots, a symbol table the pointer to it; versions differ.
+        if let Some(found) = sections.checked(page_struct, max_pfn, memory, cache) {
+            return Ok(found);
+        }
+        if extreme {
+            let table = VirtAddr(memory.word(symbol).map_err(NoMemMap::Unreadable)?);
+            if arch.is_kernel_address(table) {
+                let sections = Sections { table, ..sections };
+                if let Some(found) = sections.checked(page_struct, max_pfn, memory, cache) {
+                    return Ok(found);
+                }
+            }
+        }
+        Err(NoMemMap::Implausible(symbol))
+    }
+
+    /// Reads all sections once. `None` if this is not the table: nothing is present, or something
+    /// is that cannot be. Gives the sections with `marks_online` known, and the end of the last
+    /// present one.
+    fn checked<S: Source>(
+        &self,
+        page_struct: u64,
+        max_pfn: Pfn,
+        memory: &mut Memory<'_, '_, S>,
+        cache: &mut RootCache<'_>,
+    ) -> Option<(Sections, Pfn)> {
+        cache.held = None;
+        let (mut present, mut online, mut all_read) = (None, false, true);
+        let mut nr = 0;
+        while nr < self.count {
+            let next_root = (nr / self.per_root + 1) * self.per_root;
+            match self.root(nr / self.per_root, memory, cache) {
+                Err(()) => return None,
+                Ok(Root::Absent) => nr = next_root,
+                Ok(Root::Unreadable) => {
+                    all_read = false;
+                    nr = next_root;
+                }
+                Ok(Root::Held) => {
+                    while nr < next_root.min(self.count) {
+                        let word = self.word(nr, memory, cache);
+                        if word & PRESENT != 0 && word & HAS_MEM_MAP != 0 {
+                            let map = self.map_of(word, nr, page_struct)?;
+                            if !memory.arch().is_kernel_address(map) {
+                                return None;
+                            }
+                            present = Some(nr);
+                            online |= word & ONLINE != 0;
+                        }
+                        nr += 1;
+                    }
+                }
+            }
+        }
+        cache.held = None;
+        let end = Pfn((present? + 1) << self.order);
+        let sections = Sections { marks_online: online, ..*self };
+        Some((sections, if all_read { max_pfn.min(end) } else { max_pfn }))
+    }
+
+    /// Puts root `index` into the cache. An error is a root pointer that is none.
+    fn root<S: Source>(
+        &self,
+        index: u64,
+        memory: &mut Memory<'_, '_, S>,
+        cache: &mut RootCache<'_>,
+    ) -> Result<Root, ()> {
+        if let Some((held, state)) = cache.held
+            && held == index
+        {
+            return Ok(state);
+        }
+        cache.held = None;
+        let (len, at) = if self.extreme {
+            let word = memory.word_size().bytes() as u64;
+            let pointer = index
+                .checked_mul(word)
+                .and_then(|offset| self.table.checked_add(offset))
+                .ok_or(())?;
+            (self.per_root * self.entry, memory.word(pointer).map(VirtAddr))
+        } else {
+            // The last block of a plain table ends with the table.
+            let left = self.count.saturating_sub(index * self.per_root).min(self.per_root);
+            let offset = index * self.per_root * self.entry;
+            (left * self.entry, Ok(self.table.checked_add(offset).ok_or(())?))
+        };
+        let state = match at {
+            Err(_) => Root::Unreadable,
+            Ok(VirtAddr(0)) => Root::Absent,
+            Ok(at) if !memory.arch().is_kernel_address(at) => return Err(()),
+            Ok(at) => {
+                let block = cache.block.get_mut(..len as usize).ok_or(())?;
+                if memory.read(at, block).is_ok() { Root::Held } else { Root::Unreadable }
+            }
+        };
+        cache.held = Some((index, state));
+        Ok(state)
+    }
+
+    /// `section_mem_map` of section `nr`, whose root is in the cache.
+    fn word<S: Source>(&self, nr: u64, memory: &Memory<'_, '_, S>, cache: &RootCache<'_>) -> u64 {
+        let at = (nr % self.per_root * self.entry) as usize + self.word_at;
+        memory.endian().word(memory.word_size(), cache.block, at).unwrap_or(0)
+    }
+
+    /// Address of the first `struct page` of section `nr`: the word is that less `nr`'s first pfn
+    /// times the size of a `struct page`.
+    fn map_of(&self, word: u64, nr: u64, page_struct: u64) -> Option<VirtAddr> {
+        let offset = (nr << self.order).checked_mul(page_struct)?;
+        Some(VirtAddr((word & !FLAGS).wrapping_add(offset)))
+    }
+
+    fn part<S: Source>(
+        &self,
+        pfn: Pfn,
+        page_struct: u64,
+        memory: &mut Memory<'_, '_, S>,
+        cache: &mut RootCache<'_>,
+    ) -> Part {
+        let nr = pfn.0 >> self.order;
+        let until = |section: u64| {
+            let end = section.saturating_mul(1 << self.order);
+            PfnSpan::new(pfn, Pfn(end))
+        };
+        if nr >= self.count {
+            return Part { span: until(u64::MAX), state: State::Absent };
+        }
+        let root = nr / self.per_root;
+        let root_end = until(((root + 1) * self.per_root).min(self.count));
+        match self.root(root, memory, cache) {
+            Ok(Root::Absent) => Part { span: root_end, state: State::Absent },
+            Err(()) | Ok(Root::Unreadable) => Part { span: root_end, state: State::Unreadable },
+            Ok(Root::Held) => {
+                let word = self.word(nr, memory, cache);
+                let span = until(nr + 1);
+                let inside = (pfn.0 - (nr << self.order)).saturating_mul(page_struct);
+                let state = if word & PRESENT == 0 || word & HAS_MEM_MAP == 0 {
+                    State::Absent
+                } else if self.marks_online && word & ONLINE == 0 {
+                    State::Offline
+                } else {
+                    match self.map_of(word, nr, page_struct).and_then(|m| m.checked_add(inside)) {
+                        Some(at) if memory.arch().is_kernel_address(at) => State::At(at),
+                        _ => State::Unreadable,
+                    }
+                };
+                Part { span, state }
+            }
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! The engine of tamis: it reads a dead kernel's memory, decides which pages a reader of the dump
+//! needs, and writes them in a format that `crash`, `drgn`, `gdb` and libkdumpfile open.
+//!
+//! # Words
+//! - **vmcore**: the dead kernel's memory as an ELF core (`/proc/vmcore`, or a file).
+//!   **dump**: what is written. **capture kernel**: the kernel this code runs under.
+//! - **pfn**: page frame number. **span**: half-open range of pfns.
+//! - **window** (one *cycle*): the span whose bitmap is in memory at once.
+//! - **mem_map**: the dead kernel's array of `struct page`.
+//! - **bitmap 1**: pfns that exist. **bitmap 2**: pfns whose data is in the dump.
+//!   **page descriptor**: the 24-byte record of one bit of bitmap 2.
+//! - **reason**: why a page is dropped. **tally**: pages per reason.
+//!
+//! # Flow
+//! 1. [`elf_vmcore`] reads the ELF headers and finds the notes ([`source::Source`]).
+//! 2. [`wire::vmcoreinfo`] is the kernel's own description of itself; [`kernel::Info`] asks it.
+//! 3. [`arch`] walks the page tables; [`kernel::mem_map`] finds the `struct page` of a pfn.
+//! 4. [`budget::Plan`] gives every byte an owner before the first write.
+//! 5. [`capture`] goes over the pfns in windows: classify (pass A), then save (pass B), into a
+//!    [`sink::Sink`].
+//!
+//! Nothing here allocates: storage comes in through constructors. The exception are codecs of
+//! other crates, behind features.
+//!
+//! # Not goals
+//! Guessing. Where a fact about the kernel is missing, the page is kept and the fact is named.
+#![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::unreachable,
+        clippy::todo
+    )
+)]
+
+#[cfg(any(test, feature = "zlib"))]
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod arch;
+pub mod bitmap;
+pub mod budget;
+pub mod capture;
+pub mod codec;
+pub mod dmesg;
+pub mod elf_vmcore;
+pub mod endian;
+pub mod kernel;
+pub mod sink;
+pub mod source;
+pub mod tally;
+pub mod units;
+pub mod wire;

@@ -1,0 +1,184 @@
+//! Where a dump goes. A regular file takes writes at offsets; a pipe only appends, and
+//! [`Flattened`] makes the first out of the second.
+//!
+//! Sinks are used as `&mut dyn Sink`: a program has several kinds at once (file, stream, none),
+//! each behind the same writers, and a call carries tens of kilobytes, so that one copy of the
+//! writers is worth more than an inlined call.
+
+use crate::source::IoError;
+use crate::wire::flattened;
+
+/// What a sink could not do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SinkError {
+    /// The system's answer.
+    pub io: IoError,
+    /// File offset of the failed operation.
+    pub at: u64,
+    /// Bytes from `at` on that did get written all the same.
+    pub written: u64,
+}
+
+/// A dump that is being written.
+pub trait Sink {
+    /// Writes all of `bytes` at file offset `at`.
+    fn write_at(&mut self, at: u64, bytes: &[u8]) -> Result<(), SinkError>;
+
+    /// Whether what was written can be read again with [`Sink::read_back`].
+    fn can_read_back(&self) -> bool;
+
+    /// Fills `buf` from file offset `at`; never-written bytes before the end read as zeros.
+    fn read_back(&mut self, at: u64, buf: &mut [u8]) -> Result<(), SinkError>;
+
+    /// Makes the file at least `len` bytes long; new bytes read as zeros.
+    fn extend(&mut self, len: u64) -> Result<(), SinkError>;
+
+    /// Returns when everything written so far would survive a power cut.
+    fn sync(&mut self) -> Result<(), SinkError>;
+
+    /// Ends the dump. Nothing is written afterwards.
+    fn finish(&mut self) -> Result<(), SinkError>;
+
+    /// Whether a header may be written first as incomplete and again at the end. A stream has it
+    /// once; what says incomplete there is the missing end record.
+    fn rewrites(&self) -> bool;
+}
+
+/// Something that takes bytes one after the other.
+pub trait Append {
+    /// Writes all of `bytes`.
+    fn append(&mut self, bytes: &[u8]) -> Result<(), IoError>;
+}
+
+/// A dump as a stream of positioned records (makedumpfile's flattened format).
+pub struct Flattened<A> {
+    out: A,
+    started: bool,
+}
+
+impl<A: Append> Flattened<A> {
+    /// A stream into `out`; its start block goes out with the first record.
+    pub fn new(out: A) -> Flattened<A> {
+        Flattened { out, started: false }
+    }
+
+    fn start(&mut self) -> Result<(), IoError> {
+        if self.started {
+            return Ok(());
+        }
+        self.started = true;
+        let head = flattened::start();
+        self.out.append(&head)?;
+        let zeros = [0; 256];
+        let mut left = flattened::START - head.len();
+        while left > 0 {
+            let part = zeros.get(..left).unwrap_or(&zeros);
+            self.out.append(part)?;
+            left -= part.len();
+        }
+        Ok(())
+    }
+}
+
+fn failed(at: u64) -> impl Fn(IoError) -> SinkError {
+    move |io| SinkError { io, at, written: 0 }
+}
+
+impl<A: Append> Sink for Flattened<A> {
+    fn write_at(&mut self, at: u64, bytes: &[u8]) -> Result<(), SinkError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let too_far = IoError { kind: crate::source::IoKind::Other, code: 0 };
+        let head = flattened::record(at, bytes.len() as u64).ok_or(failed(at)(too_far))?;
+        self.start().map_err(failed(at))?;
+        self.out.append(&head).map_err(failed(at))?;
+        self.out.append(bytes).map_err(failed(at))
+    }
+
+    fn can_read_back(&self) -> bool {
+        false
+    }
+
+    fn read_back(&mut self, at: u64, _: &mut [u8]) -> Result<(), SinkError> {
+        Err(failed(at)(IoError { kind: crate::source::IoKind::Other, code: 0 }))
+    }
+
+    fn extend(&mut self, _: u64) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), SinkError> {
+        self.start().map_err(failed(0))?;
+        self.out.append(&flattened::END).map_err(failed(0))
+    }
+
+    fn rewrites(&self) -> bool {
+        false
+    }
+}
+
+/// Takes everything and keeps nothing, for a run that only wants to know.
+#[derive(Default)]
+pub struct Discard;
+
+impl Sink for Discard {
+    fn write_at(&mut self, _: u64, _: &[u8]) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn can_read_back(&self) -> bool {
+        false
+    }
+
+    fn read_back(&mut self, at: u64, _: &mut [u8]) -> Result<(), SinkError> {
+        Err(failed(at)(IoError { kind: crate::source::IoKind::Other, code: 0 }))
+    }
+
+    fn extend(&mut self, _: u64) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn rewrites(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    impl Append for &mut Vec<u8> {
+        fn append(&mut self, bytes: &[u8]) -> Result<(), IoError> {
+            self.extend_from_slice(bytes);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_stream_is_a_start_block_records_and_an_end() {
+        let mut bytes = Vec::new();
+        let mut sink = Flattened::new(&mut bytes);
+        sink.write_at(0x1000, b"abc").unwrap();
+        sink.write_at(7, b"").unwrap();
+        sink.write_at(0, b"h").unwrap();
+        sink.finish().unwrap();
+        assert_eq!(bytes.len(), 4096 + 16 + 3 + 16 + 1 + 16);
+        assert_eq!(bytes[32..4096], [0; 4064]);
+        assert_eq!(bytes[4096..4115], *b"\0\0\0\0\0\0\x10\0\0\0\0\0\0\0\0\x03abc");
+        assert_eq!(bytes[4132..], [0xff; 16]);
+    }
+}

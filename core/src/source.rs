@@ -1,0 +1,164 @@
+//! Where the dead kernel's memory comes from: the consumer's side only.
+
+use crate::endian::{Endian, Word};
+use crate::units::{PageShift, PhysAddr, VirtAddr};
+use core::fmt;
+
+/// What went wrong with an operation of the system below.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IoError {
+    /// What kind, as far as it changes what is done next.
+    pub kind: IoKind,
+    /// The system's own error number; 0 where it gave none.
+    pub code: i32,
+}
+
+/// Kinds of I/O failure that are handled differently.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IoKind {
+    /// The file ends before the bytes asked for.
+    Eof,
+    /// No space left, a quota, or a size limit reached.
+    NoSpace,
+    /// The hardware says that the memory is broken.
+    Poisoned,
+    /// Anything else.
+    Other,
+}
+
+impl fmt::Display for IoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            IoKind::Eof => "unexpected end of file",
+            IoKind::NoSpace => "no space left",
+            IoKind::Poisoned => "hardware memory error",
+            IoKind::Other => "input/output error",
+        };
+        if self.code == 0 { f.write_str(kind) } else { write!(f, "{kind} (errno {})", self.code) }
+    }
+}
+
+/// Why bytes of physical memory could not be had.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReadFault {
+    /// The source does not hold this address.
+    Absent(PhysAddr),
+    /// The hardware says that this memory is broken.
+    Poisoned(PhysAddr),
+    /// Reading failed.
+    Io(PhysAddr, IoError),
+}
+
+impl fmt::Display for ReadFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReadFault::Absent(at) => write!(f, "physical address {at} is not in the vmcore"),
+            ReadFault::Poisoned(at) => write!(f, "memory at physical address {at} is broken"),
+            ReadFault::Io(at, e) => write!(f, "reading physical address {at}: {e}"),
+        }
+    }
+}
+
+/// A range of physical memory as the source describes it (a PT_LOAD).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Segment {
+    /// Physical address of the first byte.
+    pub phys: PhysAddr,
+    /// Virtual address of the first byte; only -E output and old kernels' `phys_base` need it.
+    pub virt: VirtAddr,
+    /// Offset of the first byte in the source's file.
+    pub file_at: u64,
+    /// Bytes that the source holds, from the first on; at most `mem_len`.
+    pub file_len: u64,
+    /// Bytes that exist.
+    pub mem_len: u64,
+    /// `p_flags`, for -E output.
+    pub flags: u32,
+    /// `p_align`, for -E output.
+    pub align: u64,
+}
+
+impl Segment {
+    /// One past the last byte that exists.
+    pub fn mem_end(&self) -> u64 {
+        self.phys.0.saturating_add(self.mem_len)
+    }
+
+    /// One past the last byte that the source holds.
+    pub fn file_end(&self) -> u64 {
+        self.phys.0.saturating_add(self.file_len)
+    }
+}
+
+/// What machine the memory is of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Machine {
+    /// ELF `e_machine`.
+    pub elf_machine: u16,
+    /// Byte order.
+    pub endian: Endian,
+    /// Word size.
+    pub word: Word,
+}
+
+/// The dead kernel's memory. Wrappers that inject faults, count or trace are Sources too.
+pub trait Source {
+    /// What machine the memory is of.
+    fn machine(&self) -> Machine;
+
+    /// Ranges of memory in the order of the source; they may overlap and need no order.
+    fn segments(&self) -> &[Segment];
+
+    /// Tells the page size as soon as it is known; 4 KiB before.
+    fn set_page_shift(&mut self, shift: PageShift);
+
+    /// Fills `buf` from `at`, whole or not at all. Bytes that the source does not hold read as
+    /// zeros where their page has others that it holds; a page without any is
+    /// [`ReadFault::Absent`].
+    fn read(&mut self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadFault>;
+
+    /// The bytes `[at, at + len)` without copying them, where the source can lend them.
+    ///
+    /// What is lent may turn out to be unreadable only while it is looked at: ask
+    /// [`Source::window_broke`] afterwards.
+    fn window(&mut self, at: PhysAddr, len: usize) -> Option<&[u8]>;
+
+    /// Whether bytes of a lent window had to be replaced by zeros since the last call. If so,
+    /// whatever came out of the window is worthless: [`Source::read`] the pages one by one.
+    fn window_broke(&mut self) -> bool;
+
+    /// Bytes of the notes.
+    fn notes_len(&self) -> u64;
+
+    /// Fills `buf` with the notes from byte `at` on.
+    fn read_notes(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError>;
+}
+
+/// A file that can be read anywhere: what [`crate::elf_vmcore`] stands on.
+pub trait RandomAccess {
+    /// Fills `buf` from file offset `at`, whole or not at all.
+    fn read_at(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError>;
+
+    /// See [`Source::window`].
+    fn window(&mut self, at: u64, len: usize) -> Option<&[u8]>;
+
+    /// See [`Source::window_broke`].
+    fn window_broke(&mut self) -> bool;
+}
+
+/// Bytes in memory are a file.
+impl RandomAccess for &[u8] {
+    fn read_at(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError> {
+        let eof = IoError { kind: IoKind::Eof, code: 0 };
+        buf.copy_from_slice(self.window(at, buf.len()).ok_or(eof)?);
+        Ok(())
+    }
+
+    fn window(&mut self, at: u64, len: usize) -> Option<&[u8]> {
+        self.get(usize::try_from(at).ok()?..)?.get(..len)
+    }
+
+    fn window_broke(&mut self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,68 @@
+//! Why pages are dropped, and how many.
+
+/// The reason a page is not in the dump.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reason {
+    /// All bytes are zero (dump level 1).
+    Zero,
+    /// Page cache without private data (dump level 2).
+    Cache,
+    /// Page cache with private data (dump level 4).
+    CachePrivate,
+    /// Anonymous memory and huge pages of processes (dump level 8).
+    User,
+    /// Free or not yet accepted memory (dump level 16).
+    Free,
+    /// Memory that the hardware reported as broken (every level).
+    HwPoison,
+    /// Memory that the kernel took offline: balloons, virtio-mem (every level).
+    Offline,
+}
+
+impl Reason {
+    /// All reasons, in the order of reports.
+    pub const ALL: [Reason; 7] = [
+        Reason::Zero,
+        Reason::Cache,
+        Reason::CachePrivate,
+        Reason::User,
+        Reason::Free,
+        Reason::HwPoison,
+        Reason::Offline,
+    ];
+}
+
+/// Pages per reason. Every page counts once: only where its bit was set before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Tally {
+    dropped: [u64; 7],
+    /// Pages that exist (bits of bitmap 1).
+    pub exist: u64,
+    /// Pages that exist but whose data the input does not hold.
+    pub no_data: u64,
+    /// Bits of bitmap 2.
+    pub kept: u64,
+    /// Pages kept because their `struct page` could not be found or read.
+    pub undecided: u64,
+    /// Pages whose data could not be read: their descriptors are empty.
+    pub unreadable: u64,
+}
+
+impl Tally {
+    /// Adds `pages` to a reason.
+    pub fn add(&mut self, reason: Reason, pages: u64) {
+        if let Some(count) = self.dropped.get_mut(reason as usize) {
+            *count += pages;
+        }
+    }
+
+    /// Pages dropped for a reason.
+    pub fn of(&self, reason: Reason) -> u64 {
+        self.dropped.get(reason as usize).copied().unwrap_or(0)
+    }
+
+    /// Pages dropped for any reason.
+    pub fn dropped(&self) -> u64 {
+        self.dropped.iter().sum()
+    }
+}

@@ -1,0 +1,2 @@
+//! `tamis`: the workstation side of the project.
+fn main() {}
