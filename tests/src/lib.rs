@@ -3,6 +3,16 @@
 //!
 //! * [`synth`] builds ELF vmcores from a description of a machine.
 //! * [`oracle`] says from the same description which pages a dump must hold.
+//! * [`dumpread`], [`flat`] and [`elfread`] read what the capture binary wrote.
+//! * [`check`] compares the two.
+//! * [`zoo`] is a small machine with a page of every kind.
+//! * [`run`] builds and runs the binary.
 
+pub mod check;
+pub mod dumpread;
+pub mod elfread;
+pub mod flat;
 pub mod oracle;
+pub mod run;
 pub mod synth;
+pub mod zoo;

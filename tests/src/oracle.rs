@@ -204,9 +204,17 @@ fn judge_block(image: &Image, level: u32, pfn: u64, class: Class, fates: &mut [F
             (class == Class::Offline && facts.offline.is_some()).then_some(Reason::Offline)
         });
     let Class::Compound { order, .. } = class else {
+        let whole = wanted == Some(Reason::Free);
         if let Some(reason) = wanted {
-            let whole = matches!(reason, Reason::Free);
             drop(pfn, if whole { class.pages(facts) } else { 1 }, reason);
+        }
+        if !whole {
+            // Only the first page of a free block is marked: the others stand for themselves.
+            for tail in pfn + 1..pfn + class.pages(facts) {
+                if is_parsed(image, tail) && hwpoison(image.machine.poisoned().contains(&tail)) {
+                    drop(tail, 1, Reason::Hwpoison);
+                }
+            }
         }
         return;
     };

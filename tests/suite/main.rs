@@ -1,1 +1,9 @@
-fn main(){}
+//! Black-box tests of `tamis-capture`: synthetic vmcores in, dumps and messages out.
+//!
+//! The binary under test is the static release build, made at the first use.
+
+mod common;
+
+mod classes;
+mod paging;
+mod windows;

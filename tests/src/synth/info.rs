@@ -54,7 +54,6 @@ fn full(machine: &Machine, built: &Addresses) -> String {
         }
         line(format!("SYMBOL({name})={address:x}"));
     }
-    line("SYMBOL(node_online_map)=ffffffff81a00000".into());
     if machine.model != MemModel::Flat {
         let length = match machine.model {
             MemModel::SparsePlain => 1 << (machine.physmem_bits - 27),

@@ -192,6 +192,12 @@ impl Machine {
         self
     }
 
+    /// Sets `LENGTH(zone.free_area)`: the highest order of a free block, plus one.
+    pub fn free_orders(mut self, orders: u32) -> Self {
+        self.facts.free_orders = orders;
+        self
+    }
+
     /// Chooses what `SYMBOL(mem_section)` means.
     pub fn section_table(mut self, table: SectionTable) -> Self {
         self.table = table;
@@ -386,6 +392,7 @@ impl Machine {
         kit.symbols.push(("init_uts_ns".into(), text_va + UTS_AT));
         kit.symbols.push(("free_huge_page".into(), text_va + FREE_HUGE_PAGE_AT));
         kit.memory.write(text_va + UTS_AT + self.facts.uts_name.0, &uts(self.facts.release));
+        kit.variable("node_online_map", &1u64.to_le_bytes());
         let sections = memmap::write(self, &mut kit);
         if let Some((lines, clear_from)) = &self.log {
             log::write(self, &mut kit, lines, *clear_from);

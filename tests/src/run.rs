@@ -1,0 +1,193 @@
+//! Builds and runs the capture binary.
+
+use std::ffi::{OsStr, OsString};
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{env, fs, io, thread};
+
+/// The target that the capture binary is built for.
+pub const TARGET: &str = "x86_64-unknown-linux-musl";
+
+/// Path of the static capture binary, built once per test process. `TAMIS_CAPTURE` names another
+/// binary to test instead.
+pub fn capture_binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| match env::var_os("TAMIS_CAPTURE") {
+        Some(path) => path.into(),
+        None => build_capture(),
+    })
+}
+
+fn build_capture() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's root");
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["build", "--release", "--package", "tamis-capture", "--target", TARGET])
+        .args(["--message-format", "json-render-diagnostics"])
+        .current_dir(root)
+        .output()
+        .unwrap_or_else(|e| panic!("cargo cannot be run to build tamis-capture: {e}"));
+    let messages = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "tamis-capture does not build for {TARGET} (is the target installed?):\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let path = messages
+        .lines()
+        .filter(|line| line.contains(r#""name":"tamis-capture""#))
+        .filter_map(|line| line.split(r#""executable":""#).nth(1))
+        .filter_map(|rest| rest.split('"').next())
+        .next_back()
+        .unwrap_or_else(|| panic!("cargo names no executable of tamis-capture:\n{messages}"));
+    PathBuf::from(path)
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// Exit status; none if a signal ended it.
+    pub code: Option<i32>,
+    /// Signal that ended it.
+    pub signal: Option<i32>,
+    /// Standard output.
+    pub stdout: Vec<u8>,
+    /// Standard error.
+    pub stderr: Vec<u8>,
+    /// Largest resident set in KiB, pages of mapped files included.
+    pub max_rss_kib: i64,
+    /// The arguments, for messages.
+    pub args: Vec<OsString>,
+}
+
+impl Run {
+    /// Standard output and error as one text.
+    pub fn text(&self) -> String {
+        let out = String::from_utf8_lossy(&self.stdout);
+        let err = String::from_utf8_lossy(&self.stderr);
+        format!("{out}{err}")
+    }
+
+    /// Fails the test unless the run ended with this status.
+    #[track_caller]
+    pub fn expect(&self, code: i32) -> &Self {
+        assert_eq!(
+            self.code,
+            Some(code),
+            "tamis-capture {:?} (signal {:?}) said:\n{}",
+            self.args,
+            self.signal,
+            self.text()
+        );
+        self
+    }
+
+    /// Fails the test unless the messages contain this text.
+    #[track_caller]
+    pub fn says(&self, text: &str) -> &Self {
+        assert!(
+            self.text().contains(text),
+            "tamis-capture {:?} does not say {text:?}, but:\n{}",
+            self.args,
+            self.text()
+        );
+        self
+    }
+}
+
+/// Runs the capture binary to its end.
+pub fn capture<I>(args: I) -> Run
+where
+    I: IntoIterator,
+    I::Item: AsRef<OsStr>,
+{
+    let args: Vec<OsString> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
+    let mut command = Command::new(capture_binary());
+    command.args(&args);
+    run_command(command, args)
+}
+
+/// Runs a prepared command to its end; `args` are for messages.
+pub fn run_command(mut command: Command, args: Vec<OsString>) -> Run {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("{} cannot be run: {e}", capture_binary().display()));
+    let mut out = child.stdout.take().expect("a pipe");
+    let mut err = child.stderr.take().expect("a pipe");
+    let stderr = thread::spawn(move || {
+        let mut bytes = Vec::new();
+        err.read_to_end(&mut bytes).expect("reading standard error");
+        bytes
+    });
+    let mut stdout = Vec::new();
+    out.read_to_end(&mut stdout).expect("reading standard output");
+    let stderr = stderr.join().expect("the reader of standard error");
+    let (status, usage) = wait4(child.id()).expect("waiting for the run");
+    Run {
+        code: status.code(),
+        signal: status.signal(),
+        stdout,
+        stderr,
+        max_rss_kib: usage.ru_maxrss,
+        args,
+    }
+}
+
+fn wait4(pid: u32) -> io::Result<(ExitStatus, libc::rusage)> {
+    let mut status = 0;
+    // SAFETY: both pointers are to live values of the types that wait4(2) writes; rusage is plain
+    // old data, for which all zeros is a value.
+    let (done, usage) = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        (libc::wait4(pid as libc::pid_t, &mut status, 0, &mut usage), usage)
+    };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok((ExitStatus::from_raw(status), usage))
+}
+
+/// A directory of a test, removed at its end.
+#[derive(Debug)]
+pub struct TempDir(PathBuf);
+
+impl TempDir {
+    /// A new directory below the system's one for temporary files.
+    pub fn new() -> TempDir {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = env::temp_dir().join(format!("tamis-tests-{}-{n}", std::process::id()));
+        fs::create_dir_all(&path)
+            .unwrap_or_else(|e| panic!("{} cannot be made: {e}", path.display()));
+        TempDir(path)
+    }
+
+    /// The path of a file in it.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Default for TempDir {
+    fn default() -> Self {
+        TempDir::new()
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}

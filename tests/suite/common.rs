@@ -1,0 +1,74 @@
+//! What the modules of the suite share.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use tamis_tests::check;
+use tamis_tests::dumpread::Dump;
+use tamis_tests::oracle::{self, Expected};
+use tamis_tests::run::{self, Run, TempDir};
+use tamis_tests::synth::Image;
+
+/// A vmcore on disk and a directory for what is made of it.
+pub struct Bench {
+    /// The machine.
+    pub image: Image,
+    /// The vmcore's path.
+    pub vmcore: PathBuf,
+    dir: TempDir,
+}
+
+impl Bench {
+    /// Writes the vmcore.
+    pub fn new(image: Image) -> Bench {
+        let dir = TempDir::new();
+        let vmcore = dir.file("vmcore");
+        image.write(&vmcore).expect("writing the vmcore");
+        Bench { image, vmcore, dir }
+    }
+
+    /// A path in the bench's directory.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.file(name)
+    }
+
+    /// Runs with these options, the vmcore and an output name.
+    pub fn run<S: AsRef<OsStr>>(&self, options: &[S], output: &Path) -> Run {
+        let mut args: Vec<&OsStr> = options.iter().map(AsRef::as_ref).collect();
+        args.extend([self.vmcore.as_os_str(), output.as_os_str()]);
+        run::capture(args)
+    }
+
+    /// Makes a dump that must succeed; the output file is removed.
+    #[track_caller]
+    pub fn dump<S: AsRef<OsStr>>(&self, options: &[S]) -> (Run, Dump) {
+        let output = self.file("dump");
+        let run = self.run(options, &output);
+        run.expect(0);
+        let dump = Dump::open(&output).unwrap_or_else(|fault| panic!("{:?}: {fault}", run.args));
+        std::fs::remove_file(&output).expect("removing the dump");
+        (run, dump)
+    }
+
+    /// Makes a dump and checks headers, bitmaps, pages and report against the oracle.
+    #[track_caller]
+    pub fn check<S: AsRef<OsStr>>(&self, level: u32, options: &[S]) -> (Run, Dump) {
+        let level_text = level.to_string();
+        let mut all: Vec<&OsStr> = vec!["--show-stats".as_ref(), "-d".as_ref()];
+        all.push(level_text.as_ref());
+        all.extend(options.iter().map(AsRef::<OsStr>::as_ref));
+        let (run, dump) = self.dump(&all);
+        let expected = oracle::expect(&self.image, level);
+        let what = format!("{:?}", run.args);
+        check::assert_dump(&dump, &self.image, &expected, &what);
+        assert_report(&run, &expected);
+        (run, dump)
+    }
+}
+
+/// Fails the test if the report's numbers are not the oracle's.
+#[track_caller]
+pub fn assert_report(run: &Run, expected: &Expected) {
+    let faults = check::report_faults(&run.text(), expected);
+    assert!(faults.is_empty(), "{:?}:\n{}\n{}", run.args, faults.join("\n"), run.text());
+}
