@@ -112,6 +112,7 @@ where
 }
 
 /// Runs a prepared command to its end; `args` are for messages.
+#[expect(clippy::zombie_processes, reason = "wait4 reaps the child, and says what it used")]
 pub fn run_command(mut command: Command, args: Vec<OsString>) -> Run {
     let mut child = command
         .stdin(Stdio::null())

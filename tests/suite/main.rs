@@ -5,5 +5,8 @@
 mod common;
 
 mod classes;
+mod flattened;
+mod formats;
 mod paging;
+mod split;
 mod windows;

@@ -407,7 +407,7 @@ impl Machine {
 
         let mut ram = self.ram.clone();
         ram.extend(kit.extra_ram.iter().cloned());
-        ram.push(self.meta_at / PAGE as u64..kit.next.next_multiple_of(PAGE as u64) / PAGE as u64);
+        ram.push(self.meta_at / PAGE as u64..kit.next.div_ceil(PAGE as u64));
         ram.sort_by_key(|range| range.start);
         for pair in ram.windows(2) {
             assert!(pair[0].end <= pair[1].start, "RAM {:x?} overlaps {:x?}", pair[0], pair[1]);
