@@ -11,7 +11,9 @@ import lzma
 import os
 import re
 import shutil
+import subprocess
 import sys
+import tarfile
 import time
 
 from .common import VmError, replace_file, run, say, state_dir
@@ -315,6 +317,37 @@ def kernel(name, suites, pattern, refresh=False):
         "release": modules[0].name, "image": str(images[0].relative_to(home)),
         "modules": str(modules[0].relative_to(home))}, indent=1) + "\n")
     return Kernel(home)
+
+
+def debug_vmlinux(one):
+    """The kernel's vmlinux with debug information, out of its -dbg package (some 300 MB, once)."""
+    path = one.home / f"vmlinux-{one.release}"
+    if path.exists():
+        return path
+    suite = Suite(one.suite)
+    names = suite.names(rf"linux-(image|binary|modules)-{re.escape(one.release)}(-unsigned)?-dbg")
+    if not names:
+        raise VmError(f"while looking for the debug symbols of {one.release}: {one.suite} has no "
+                      f"such -dbg package any more\n  next: `vm setup --refresh {one.home.name}`, "
+                      f"then `vm raw` makes a vmcore of the newer kernel")
+    for name in names:
+        deb = suite.fetch(name)
+        say(f"unpacking vmlinux out of {deb.name}")
+        partial = path.with_name(path.name + ".partial")
+        with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as unpacker:
+            with tarfile.open(fileobj=unpacker.stdout, mode="r|") as archive:
+                for member in archive:
+                    if member.isfile() and re.fullmatch(r"vmlinux(-.*)?", os.path.basename(member.name)):
+                        with open(partial, "wb") as out:
+                            shutil.copyfileobj(archive.extractfile(member), out, 1 << 20)
+                        partial.rename(path)
+                        break
+            unpacker.kill()
+        if path.exists():
+            deb.unlink()
+            return path
+    raise VmError(f"while unpacking {' '.join(names)}: no vmlinux in there\n"
+                  f"  next: look at the package with `dpkg-deb -c`; the packaging may have changed")
 
 
 def venv_python():
