@@ -1,0 +1,151 @@
+//! Files as the engine wants them: a source that can be read anywhere, sinks for dumps.
+
+use crate::sys::{File, FileKind, Window};
+use tamis_core::sink::{Append, Sink, SinkError};
+use tamis_core::source::{IoError, IoKind, RandomAccess};
+
+/// An input file: mapped where it can be, read elsewhere.
+pub struct Input {
+    file: File,
+    size: u64,
+    window: Option<Window>,
+}
+
+impl Input {
+    /// Opens a vmcore. Without `map` it is only read.
+    pub fn open(path: &[u8], map: bool) -> Result<Input, IoError> {
+        let file = File::open(path)?;
+        // /proc/vmcore is a regular file, and its size is what can be read.
+        let size = match file.kind()? {
+            FileKind::Regular(size) => size,
+            FileKind::Block | FileKind::Other => 0,
+        };
+        Ok(Input { file, size, window: (map && size > 0).then(Window::new) })
+    }
+}
+
+impl RandomAccess for Input {
+    fn read_at(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError> {
+        self.file.read_at(at, buf)
+    }
+
+    fn window(&mut self, at: u64, len: usize) -> Option<&[u8]> {
+        self.window.as_mut()?.bytes(&self.file, self.size, at, len)
+    }
+
+    fn window_broke(&mut self) -> bool {
+        self.window.as_mut().is_some_and(Window::broke)
+    }
+}
+
+/// The error of a limit that was set on the command line.
+const LIMIT_REACHED: IoError = IoError { kind: IoKind::NoSpace, code: 0 };
+
+/// A dump file.
+pub struct DumpFile {
+    file: File,
+    kind: FileKind,
+    /// `-L`.
+    limit: u64,
+    /// End of what was made sure to read as zeros where nothing is written.
+    extended: u64,
+}
+
+impl DumpFile {
+    /// Creates it; see [`File::create`].
+    pub fn create(path: &[u8], force: bool, limit: Option<u64>) -> Result<DumpFile, IoError> {
+        let file = File::create(path, force)?;
+        let kind = file.kind()?;
+        Ok(DumpFile { file, kind, limit: limit.unwrap_or(u64::MAX), extended: 0 })
+    }
+
+    /// Whether it is a block device, which has no holes.
+    pub fn is_block_device(&self) -> bool {
+        self.kind == FileKind::Block
+    }
+
+    fn check(&self, at: u64, len: u64) -> Result<(), SinkError> {
+        match at.checked_add(len) {
+            Some(end) if end <= self.limit => Ok(()),
+            _ => Err(SinkError { io: LIMIT_REACHED, at, written: 0 }),
+        }
+    }
+}
+
+impl Sink for DumpFile {
+    fn write_at(&mut self, at: u64, bytes: &[u8]) -> Result<(), SinkError> {
+        self.check(at, bytes.len() as u64)?;
+        self.file.write_at(at, bytes).map_err(|(io, written)| SinkError { io, at, written })
+    }
+
+    fn can_read_back(&self) -> bool {
+        self.kind != FileKind::Other
+    }
+
+    fn read_back(&mut self, at: u64, buf: &mut [u8]) -> Result<(), SinkError> {
+        self.file.read_at(at, buf).map_err(|io| SinkError { io, at, written: 0 })
+    }
+
+    fn extend(&mut self, len: u64) -> Result<(), SinkError> {
+        let from = self.extended;
+        if len <= from {
+            return Ok(());
+        }
+        self.check(len, 0)?;
+        let failed = |io| SinkError { io, at: len, written: 0 };
+        match self.kind {
+            FileKind::Regular(_) => {
+                // A file that is longer already must not be cut.
+                match self.file.kind().map_err(failed)? {
+                    FileKind::Regular(now) if now >= len => {}
+                    _ => self.file.set_len(len).map_err(failed)?,
+                }
+            }
+            // A device has old bytes where a file has holes.
+            FileKind::Block => {
+                let zeros = [0; 4096];
+                let mut at = from;
+                while at < len {
+                    let part = zeros.get(..(len - at).min(4096) as usize).unwrap_or(&zeros);
+                    self.write_at(at, part)?;
+                    at += part.len() as u64;
+                }
+            }
+            FileKind::Other => {}
+        }
+        self.extended = len;
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), SinkError> {
+        self.file.sync_data().map_err(|io| SinkError { io, at: 0, written: 0 })
+    }
+
+    fn finish(&mut self) -> Result<(), SinkError> {
+        self.sync()
+    }
+
+    fn rewrites(&self) -> bool {
+        true
+    }
+}
+
+/// A stream, with a limit on its length.
+pub struct Pipe {
+    file: File,
+    left: u64,
+}
+
+impl Pipe {
+    /// Over an open file.
+    pub fn new(file: File, limit: Option<u64>) -> Pipe {
+        Pipe { file, left: limit.unwrap_or(u64::MAX) }
+    }
+}
+
+impl Append for Pipe {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), IoError> {
+        self.left = self.left.checked_sub(bytes.len() as u64).ok_or(LIMIT_REACHED)?;
+        self.file.write(bytes).map_err(|(io, _)| io)
+    }
+}

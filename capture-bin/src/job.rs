@@ -1,0 +1,577 @@
+//! One capture, from the command line to the exit status.
+
+use crate::arena::{Arena, Heap};
+use crate::args::{Args, Compression};
+use crate::console::{Console, Why};
+use crate::files::{DumpFile, Input, Pipe};
+use crate::sys::{self, File, FileKind};
+use crate::{DONE, FAILED, OTHER_KERNEL};
+use core::fmt::Write;
+use tamis_core::arch::{Arch, TableCache};
+use tamis_core::budget::{DEFAULT_LIMIT, Needs, Plan};
+use tamis_core::capture::{About, Buffers, Capture, CaptureError, MAX_PARTS, Report, Scanner};
+use tamis_core::codec::lz4::Lz4;
+use tamis_core::codec::zlib::{self, Zlib};
+use tamis_core::codec::{Encoder, NoCodec};
+use tamis_core::elf_vmcore::{ElfVmcore, Facts, probe};
+use tamis_core::kernel::mem_map::{MemMap, RootCache};
+use tamis_core::kernel::page::{Classifier, Level};
+use tamis_core::kernel::utsname::Utsname;
+use tamis_core::kernel::{Info, Memory};
+use tamis_core::sink::{Discard, Flattened, Sink};
+use tamis_core::source::{RandomAccess, Segment, Source};
+use tamis_core::units::{PageShift, Pfn};
+use tamis_core::wire::vmcoreinfo::Kind;
+
+/// Bytes that the program has whatever it does: its stack and its static data. A test holds the
+/// stack against what it really takes.
+pub const PROGRAM: u64 = 256 << 10;
+
+/// VMCOREINFO is a page of text; more than this is no such text.
+const INFO_MOST: u64 = 1 << 20;
+
+/// Blocks in which a split dump is divided where none are asked for: 1 GiB.
+const SPLIT_BLOCK: u64 = 1 << 30;
+
+/// What stays the same over the levels that are tried: the vmcore and what it tells.
+pub(crate) struct Opened<'a> {
+    pub(crate) vmcore: ElfVmcore<'static, Input>,
+    pub(crate) facts: Facts,
+    pub(crate) info: Info<'static>,
+    pub(crate) plan: Plan,
+    pub(crate) shift: PageShift,
+    args: &'a Args<'a>,
+}
+
+/// Opens the vmcore and makes the memory plan. An error is an exit status; its reason was printed.
+pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'a>, i32> {
+    let name = args.vmcore.unwrap_or_default();
+    let mut input = Input::open(name, !args.non_mmap).map_err(|io| {
+        console.warn(format_args!("opening {}: {}", name.escape_ascii(), Why(io)));
+        FAILED
+    })?;
+    let facts = probe(&mut input).map_err(|error| {
+        console.warn(format_args!("{} is no vmcore: {error}", name.escape_ascii()));
+        console.warn(format_args!("{}", what_it_is(&mut input)));
+        FAILED
+    })?;
+    if facts.notes_damaged {
+        console.warn(format_args!("the notes of {} are damaged", name.escape_ascii()));
+    }
+    let info_file = match args.vmcoreinfo {
+        None => None,
+        Some(path) => {
+            let opened = File::open(path).and_then(|file| Ok((file.kind()?, file)));
+            match opened {
+                Ok((FileKind::Regular(size), file)) if size <= INFO_MOST => Some((file, size)),
+                Ok(_) => {
+                    let path = path.escape_ascii();
+                    console.warn(format_args!("{path} is no VMCOREINFO text: too large"));
+                    return Err(FAILED);
+                }
+                Err(io) => {
+                    console.warn(format_args!("opening {}: {}", path.escape_ascii(), Why(io)));
+                    return Err(FAILED);
+                }
+            }
+        }
+    };
+    let text_len = facts.vmcoreinfo.map_or(0, |(_, len)| len);
+    if text_len > INFO_MOST {
+        console.warn(format_args!("VMCOREINFO is {text_len} bytes long: it is not used"));
+    }
+    let text_len = if text_len > INFO_MOST { 0 } else { text_len };
+    let file_len = info_file.as_ref().map_or(0, |(_, size)| *size);
+
+    let mut needs = Needs {
+        page_size: 4096,
+        page_struct: 0,
+        max_pfn: facts.mem_end.div_ceil(4096),
+        segments: facts.segments as u64,
+        vmcoreinfo: text_len,
+        info_file: file_len,
+        codec: 0,
+        codec_bound: 4096,
+        program: PROGRAM,
+        bitmap: args.cyclic_buffer_kib.map(|kib| kib.saturating_mul(1024)),
+        whole: args.non_cyclic,
+    };
+    // The first look, before anything is allocated: the texts and the table must fit beside the
+    // rest.
+    plan(&needs, args, console)?;
+
+    let early = text_len + file_len + needs.segments * size_of::<Segment>() as u64 + 64;
+    let mut arena = map(early, console)?;
+    let table = arena.take_slice(facts.segments, Segment::default());
+    let note = read_info(&mut input, &facts, arena.take(text_len as usize), console);
+    let mut file_text = None;
+    if let (Some((file, _)), Some(path)) = (info_file, args.vmcoreinfo) {
+        let text = arena.take(file_len as usize);
+        if let Err(io) = file.read_at(0, text) {
+            console.warn(format_args!("reading {}: {}", path.escape_ascii(), Why(io)));
+            return Err(FAILED);
+        }
+        file_text = Some(&*text);
+    }
+    let info = Info::new(note, file_text);
+    if file_text.is_some() && info.file_release().is_none() {
+        let path = args.vmcoreinfo.unwrap_or_default().escape_ascii();
+        console.warn(format_args!("{path} has no OSRELEASE: it is no VMCOREINFO text"));
+        return Err(FAILED);
+    }
+
+    let shift = info.page_shift().unwrap_or_else(|| {
+        let shift = PageShift::of_size(sys::page_size()).unwrap_or(PageShift::FOUR_KIB);
+        console.warn(format_args!(
+            "PAGESIZE is missing in VMCOREINFO: taking pages of {} bytes",
+            shift.bytes()
+        ));
+        shift
+    });
+    let page = shift.bytes() as u64;
+    needs.page_size = page;
+    needs.page_struct =
+        info.get(Kind::Size, "page").filter(|s| (8..=4096).contains(s)).unwrap_or(0);
+    needs.max_pfn = facts.mem_end.div_ceil(page);
+    (needs.codec, needs.codec_bound) = match args.compress {
+        Compression::None => (0, page),
+        Compression::Zlib => (zlib::HEAP as u64, page),
+        Compression::Lz4 => {
+            (size_of::<Lz4>() as u64, Lz4::new(shift.bytes()).bound(shift.bytes()) as u64)
+        }
+    };
+    let plan = plan(&needs, args, console)?;
+
+    let vmcore = ElfVmcore::load(input, facts, table).map_err(|error| {
+        console.warn(format_args!("reading {}: {error}", name.escape_ascii()));
+        FAILED
+    })?;
+    Ok(Opened { vmcore, facts, info, plan, shift, args })
+}
+
+/// The memory plan. A request that cannot be met is an explicit limit's fault and refused;
+/// otherwise the request gives way, or at last the default limit: a dump matters more.
+fn plan(needs: &Needs, args: &Args<'_>, console: &Console) -> Result<Plan, i32> {
+    let limit = args.memory_limit.unwrap_or(DEFAULT_LIMIT);
+    let over = match Plan::fit(limit, needs) {
+        Ok(plan) => return Ok(plan),
+        Err(over) => over,
+    };
+    if args.memory_limit.is_some() || needs.whole {
+        console.warn(format_args!("{over}"));
+        console
+            .warn(format_args!("try --memory-limit {} or more; nothing was written", over.least));
+        return Err(FAILED);
+    }
+    let freed = Needs { bitmap: None, ..*needs };
+    let plan = Plan::fit(limit, &freed).or_else(|over| Plan::fit(over.least, &freed));
+    plan.map_err(|over| {
+        console.warn(format_args!("{over}"));
+        FAILED
+    })
+}
+
+/// Says what had to give way for the plan.
+fn explain_plan(opened: &Opened<'_>, max_pfn: Pfn, console: &Console) {
+    let (plan, args) = (&opened.plan, opened.args);
+    let limit = args.memory_limit.unwrap_or(DEFAULT_LIMIT);
+    if let Some(kib) = args.cyclic_buffer_kib
+        && plan.bitmap < kib.saturating_mul(1024)
+    {
+        console.warn(format_args!(
+            "--cyclic-buffer {kib} is too large for {limit} bytes of memory: taking {} KiB",
+            plan.bitmap / 1024
+        ));
+    }
+    if plan.total() > limit {
+        console.warn(format_args!(
+            "the input needs {} bytes of memory, more than the usual {limit}",
+            plan.total()
+        ));
+    }
+    if console.debugs() || args.dry_run {
+        let mut table = console.table();
+        let _ = writeln!(table, "Memory plan");
+        for (owner, bytes) in plan.rows() {
+            let _ = writeln!(table, "  {owner:<24}{bytes:>10} bytes");
+        }
+        let _ = writeln!(table, "  {:<24}{:>10} bytes of {limit}", "total", plan.total());
+        let window = if args.non_mmap { 0 } else { sys::Window::LEN };
+        let space = plan.total() + sys::image_size() + window;
+        let _ = writeln!(table, "  {:<24}{space:>10} bytes", "address space");
+    }
+    console.debug(format_args!(
+        "Buffer for the cyclic mode: {} bytes, number of cycles: {}\n",
+        plan.bitmap,
+        plan.cycles(max_pfn.0)
+    ));
+}
+
+fn map(len: u64, console: &Console) -> Result<Arena, i32> {
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    Arena::map(len).map_err(|io| {
+        console.warn(format_args!("reserving {len} bytes of memory: {}", Why(io)));
+        FAILED
+    })
+}
+
+fn read_info<'t>(
+    input: &mut Input,
+    facts: &Facts,
+    text: &'t mut [u8],
+    console: &Console,
+) -> Option<&'t [u8]> {
+    let (at, _) = facts.vmcoreinfo.filter(|_| !text.is_empty())?;
+    match input.read_at(facts.notes.0.saturating_add(at), text) {
+        Ok(()) => Some(text),
+        Err(io) => {
+            console.warn(format_args!("reading VMCOREINFO: {}", Why(io)));
+            None
+        }
+    }
+}
+
+/// What a file that is no vmcore looks like.
+fn what_it_is(input: &mut Input) -> &'static str {
+    let mut head = [0; 16];
+    let _ = input.read_at(0, &mut head);
+    match &head {
+        [b'K', b'D', b'U', b'M', b'P', ..] => {
+            "it is a kdump-compressed dump already: `tamis refilter` drops more pages from it"
+        }
+        b"makedumpfile\0\0\0\0" => {
+            "it is a flattened dump: `tamis rearrange` makes a dump file of it"
+        }
+        [0x1f, 0x8b, ..] => "it is compressed with gzip: unpack it first",
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => "it is compressed with zstd: unpack it first",
+        [0, 0, 0, 0, 0, 0, 0, 0, ..] => "it begins with zeros, or is shorter than an ELF header",
+        _ => "a vmcore is an ELF core file, such as /proc/vmcore in a crash kernel",
+    }
+}
+
+/// Writes a dump as the command line says. Gives the exit status.
+pub(crate) fn capture(heap: &'static Heap, args: &Args<'_>) -> i32 {
+    let mut console = Console::new(args.message_level, args.flattened);
+    for line in args.notices.lines() {
+        console.warn(format_args!("{line}"));
+    }
+    sys::ignore_broken_pipes();
+    let status = match try_capture(heap, args, &mut console) {
+        Ok(status) | Err(status) => status,
+    };
+    let verdict = if status == DONE { "Completed" } else { "Failed" };
+    console.say(format_args!("\ntamis-capture {verdict}.\n"));
+    status
+}
+
+fn try_capture(heap: &'static Heap, args: &Args<'_>, console: &mut Console) -> Result<i32, i32> {
+    let mut opened = open(args, console)?;
+    let plan = opened.plan;
+    // Everything else, at once.
+    let rest = plan.total() - plan.program - plan.segments - plan.vmcoreinfo - plan.info_file;
+    let mut arena = map(rest + 64, console)?;
+    let mut memory = Storage {
+        bitmap: arena.take(plan.bitmap as usize),
+        mem_map: arena.take(plan.mem_map as usize),
+        tables: arena.take(plan.tables as usize),
+        sections: arena.take(plan.sections as usize),
+        run: arena.take(plan.run as usize),
+        data: arena.take(plan.data as usize),
+        descriptors: arena.take(plan.descriptors as usize),
+    };
+    heap.give(arena.take(plan.codec as usize));
+    let (mut none, mut zlib, mut lz4);
+    let encoder: &mut dyn Encoder = match args.compress {
+        Compression::None => {
+            none = NoCodec;
+            &mut none
+        }
+        Compression::Zlib => {
+            zlib = Zlib::new();
+            &mut zlib
+        }
+        Compression::Lz4 => {
+            lz4 = alloc::boxed::Box::new(Lz4::new(opened.shift.bytes()));
+            &mut *lz4
+        }
+    };
+    heap.seal();
+
+    // What the kernel tells about itself.
+    let page = opened.shift;
+    let mut max_pfn = Pfn(opened.facts.mem_end.div_ceil(page.bytes() as u64));
+    let machine = opened.vmcore.machine();
+    opened.vmcore.set_page_shift(page);
+    let arch = Arch::new(machine, &opened.info, opened.vmcore.segments());
+    let uts = {
+        let mut cache = TableCache::new(&mut *memory.tables);
+        let mut kernel =
+            arch.as_ref().ok().map(|a| Memory::new(&mut opened.vmcore, *a, &mut cache));
+        Utsname::read(kernel.as_mut(), &opened.info, Arch::machine_name(machine))
+    };
+    if let Some(file) = opened.info.file_release()
+        && uts.read
+        && file != uts.release()
+    {
+        console.warn(format_args!(
+            "the VMCOREINFO file is of kernel {}, the vmcore of kernel {}",
+            file.escape_ascii(),
+            uts.release().escape_ascii()
+        ));
+        return Err(OTHER_KERNEL);
+    }
+    if !uts.read && !opened.info.is_empty() {
+        console.warn(format_args!(
+            "utsname cannot be read from the vmcore: the header says what VMCOREINFO says"
+        ));
+    }
+    let mut mem_map = None;
+    match &arch {
+        _ if opened.info.is_empty() => {
+            console.warn(format_args!("there is no VMCOREINFO: only pages of zeros are dropped"));
+        }
+        Err(error) => console.warn(format_args!("only pages of zeros are dropped: {error}")),
+        Ok(arch) => {
+            let mut cache = TableCache::new(&mut *memory.tables);
+            let mut kernel = Memory::new(&mut opened.vmcore, *arch, &mut cache);
+            let mut roots = RootCache::new(&mut *memory.sections);
+            let size = opened.info.get(Kind::Size, "page").unwrap_or(0);
+            match MemMap::find(&opened.info, &mut kernel, &mut roots, page, size, max_pfn) {
+                Ok(found) => {
+                    max_pfn = max_pfn.min(found.max_pfn());
+                    mem_map = Some((*arch, found));
+                }
+                Err(error) => {
+                    console.warn(format_args!("only pages of zeros are dropped: {error}"));
+                }
+            }
+        }
+    }
+    explain_plan(&opened, max_pfn, console);
+
+    let mut status = FAILED;
+    let levels = args.levels();
+    for (try_nr, number) in levels.iter().enumerate() {
+        let level = Level::new(*number).unwrap_or_default();
+        let about = About {
+            level,
+            utsname: &uts.raw,
+            crash_time: opened.info.crash_time().unwrap_or(0),
+            phys_base: arch.as_ref().map_or(0, Arch::phys_base),
+            cpus: opened.facts.cpus,
+            vmcoreinfo: opened.facts.vmcoreinfo,
+        };
+        let classifier = mem_map.and_then(|(arch, map)| {
+            match Classifier::new(&opened.info, &arch, machine, page.bits(), level) {
+                Ok(classifier) => Some((arch, map, classifier)),
+                Err(key) => {
+                    console.warn(format_args!("only pages of zeros are dropped: {key}"));
+                    None
+                }
+            }
+        });
+        if let Some((.., classifier)) = &classifier {
+            for doubt in classifier.doubts() {
+                console.warn(format_args!("{} is kept: {}", doubt.kept, doubt.key));
+            }
+        }
+        let scanner = classifier.map(|(arch, map, classifier)| {
+            let tables = TableCache::new(&mut *memory.tables);
+            let roots = RootCache::new(&mut *memory.sections);
+            Scanner::new(arch, tables, roots, map, classifier, &mut *memory.mem_map)
+        });
+        let buffers = Buffers {
+            bitmap: &mut *memory.bitmap,
+            run: &mut *memory.run,
+            data: &mut *memory.data,
+            descriptors: &mut *memory.descriptors,
+        };
+        let mut capture = Capture::new(
+            &mut opened.vmcore,
+            scanner,
+            buffers,
+            &mut *console,
+            &mut *encoder,
+            page,
+            max_pfn,
+            level,
+        );
+        let last = try_nr + 1 == levels.len();
+        let force = args.force || try_nr > 0;
+        let result = write(&mut capture, &about, args, page, force);
+        let report = capture.report();
+        drop(capture);
+        match finish(result, &report, args, last, console) {
+            Some(done) => {
+                status = done;
+                break;
+            }
+            None => {
+                let next = levels.get(try_nr + 1).copied().unwrap_or_default();
+                console.warn(format_args!("trying again with dump level {next}"));
+                for output in args.outputs() {
+                    let _ = sys::unlink(output);
+                }
+            }
+        }
+    }
+    Ok(status)
+}
+
+/// The pieces of the arena.
+struct Storage {
+    bitmap: &'static mut [u8],
+    mem_map: &'static mut [u8],
+    tables: &'static mut [u8],
+    sections: &'static mut [u8],
+    run: &'static mut [u8],
+    data: &'static mut [u8],
+    descriptors: &'static mut [u8],
+}
+
+/// Why nothing, or not all, was written.
+enum Failure {
+    /// An output could not be created.
+    Create { part: usize, io: tamis_core::source::IoError },
+    /// An output is of a kind that does not take this format.
+    Kind(&'static str),
+    /// The capture ended early.
+    Capture(CaptureError),
+}
+
+/// Creates the outputs and writes them.
+fn write(
+    capture: &mut Capture<'_, ElfVmcore<'static, Input>>,
+    about: &About<'_>,
+    args: &Args<'_>,
+    page: PageShift,
+    force: bool,
+) -> Result<Report, Failure> {
+    let mut one = |sink: &mut dyn Sink| {
+        let written =
+            if args.elf { capture.elf(sink) } else { capture.kdump(about, &mut [sink], 0) };
+        written.map_err(Failure::Capture)
+    };
+    if args.dry_run {
+        return one(&mut Discard);
+    }
+    if args.flattened {
+        return one(&mut Flattened::new(Pipe::new(File::stdout(), args.size_limit)));
+    }
+    let mut files = heapless::Vec::<DumpFile, MAX_PARTS>::new();
+    for (part, name) in args.outputs().iter().enumerate() {
+        match DumpFile::create(name, force, args.size_limit) {
+            Ok(file) if args.elf && file.is_block_device() => {
+                drop(file);
+                return Err(Failure::Kind("an ELF dump needs a file, not a block device"));
+            }
+            Ok(file) => drop(files.push(file)),
+            Err(io) => {
+                // Nothing is left behind of the others.
+                for made in args.outputs().iter().take(part) {
+                    let _ = sys::unlink(made);
+                }
+                return Err(Failure::Create { part, io });
+            }
+        }
+    }
+    match files.as_mut_slice() {
+        [file] => one(file),
+        _ => {
+            let block = args.splitblock_kib.map_or(SPLIT_BLOCK, |kib| kib.saturating_mul(1024));
+            let mut sinks = heapless::Vec::<&mut dyn Sink, MAX_PARTS>::new();
+            for file in &mut files {
+                let _ = sinks.push(file);
+            }
+            capture.kdump(about, &mut sinks, block >> page.bits()).map_err(Failure::Capture)
+        }
+    }
+}
+
+/// Tells how it went. `None` asks for the next level.
+fn finish(
+    result: Result<Report, Failure>,
+    report: &Report,
+    args: &Args<'_>,
+    last: bool,
+    console: &mut Console,
+) -> Option<i32> {
+    console.summary();
+    let name = |part: usize| args.outputs().get(part).copied().unwrap_or(b"STDOUT");
+    let saved = report.tally.kept.saturating_sub(report.tally.unreadable);
+    match result {
+        Ok(report) => {
+            console.report(&report, args.elf);
+            if args.dry_run {
+                console.say(format_args!("\nDry run: nothing was written.\n"));
+                return Some(DONE);
+            }
+            if report.incomplete {
+                console.warn(format_args!(
+                    "the dump is incomplete: {} of {} pages could not be read",
+                    report.tally.unreadable, report.tally.kept
+                ));
+            }
+            let outputs = args.outputs();
+            if outputs.is_empty() {
+                console.say(format_args!("\nThe dumpfile is saved to STDOUT.\n"));
+            } else {
+                let mut line = console.table();
+                if console.says() {
+                    let _ = write!(
+                        line,
+                        "\nThe dumpfile{} saved to ",
+                        if outputs.len() > 1 { "s are" } else { " is" }
+                    );
+                    for (index, output) in outputs.iter().enumerate() {
+                        line.bytes(match index {
+                            0 => b"",
+                            i if i + 1 == outputs.len() => b" and ",
+                            _ => b", ",
+                        });
+                        line.bytes(output);
+                    }
+                    let _ = line.write_str(".\n");
+                }
+            }
+            Some(if report.incomplete { FAILED } else { DONE })
+        }
+        Err(Failure::Create { part, io }) => {
+            let name = name(part).escape_ascii();
+            let hint = if args.force { "" } else { "; -f overwrites an existing file" };
+            console.warn(format_args!("creating {name}: {}{hint}", Why(io)));
+            Some(FAILED)
+        }
+        Err(Failure::Kind(why)) => {
+            console.warn(format_args!("{why}"));
+            Some(FAILED)
+        }
+        Err(Failure::Capture(error)) => {
+            match error {
+                CaptureError::Sink { step, part, error } => {
+                    let name = name(part).escape_ascii();
+                    let at = error.at;
+                    console.warn(format_args!(
+                        "writing {step} to {name} at offset {at}: {}",
+                        Why(error.io)
+                    ));
+                }
+                other => console.warn(format_args!("{other}")),
+            }
+            if error.is_no_space() && !last && !args.flattened {
+                return None;
+            }
+            console.report(report, args.elf);
+            let all = saved;
+            if args.flattened {
+                console.warn(format_args!("the stream has no end: the dump is incomplete"));
+            } else {
+                console.warn(format_args!(
+                    "the dump is incomplete (of {all} pages to save); what was written is marked \
+                     so and can be read"
+                ));
+            }
+            Some(FAILED)
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The capture program: `makedumpfile`'s command line in front of [`tamis_core`].
+//!
+//! Unsafe code is in [`sys`] (system calls) and [`arena`] (memory) and nowhere else.
+#![cfg_attr(not(test), no_std)]
+#![deny(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::unreachable,
+        clippy::todo
+    )
+)]
+
+extern crate alloc;
+
+#[expect(unsafe_code, reason = "the one place that hands out raw memory")]
+pub mod arena;
+pub mod args;
+pub mod console;
+mod files;
+mod job;
+mod log;
+#[expect(unsafe_code, reason = "the one place that calls the system")]
+pub mod sys;
+
+use args::{ArgError, Mode};
+use core::fmt::Write;
+
+/// Exit status of a run that did what it was asked.
+pub const DONE: i32 = 0;
+/// Exit status of a run that failed, or whose dump is incomplete.
+pub const FAILED: i32 = 1;
+/// Exit status of a run whose `-i` file is of another kernel than the vmcore.
+pub const OTHER_KERNEL: i32 = 2;
+
+/// Runs the program; `argv` are the words of the command line, the program's name first.
+pub fn run(heap: &'static arena::Heap, argv: impl Iterator<Item = &'static [u8]>) -> i32 {
+    let args = match args::parse(argv.skip(1)) {
+        Ok(args) => args,
+        Err(error) => {
+            let _: ArgError<'_> = error;
+            let mut line = console::Line::new(sys::STDERR);
+            let _ = writeln!(line, "tamis-capture: {error}");
+            return FAILED;
+        }
+    };
+    match args.mode {
+        Mode::Help => {
+            let mut line = console::Line::new(sys::STDOUT);
+            let _ = line.write_str(args::HELP);
+            DONE
+        }
+        Mode::Version => {
+            let mut line = console::Line::new(sys::STDOUT);
+            let version = env!("CARGO_PKG_VERSION");
+            let _ = write!(line, "tamis-capture: version {version}\nzlib\tenabled\nlz4\tenabled\n");
+            let _ = line.write_str("lzo\tdisabled\nsnappy\tdisabled\nzstd\tdisabled\n");
+            DONE
+        }
+        _ if args.check_params => DONE,
+        Mode::Capture => job::capture(heap, &args),
+        Mode::Dmesg => log::dmesg(&args),
+    }
+}

@@ -1,0 +1,457 @@
+//! The system: the only calls to the C library. Everything here gives a safe interface.
+
+use core::ffi::{CStr, c_char, c_int, c_void};
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use tamis_core::source::{IoError, IoKind};
+
+// Without std nothing else links the C library.
+#[cfg(not(test))]
+#[link(name = "c")]
+unsafe extern "C" {}
+
+/// File descriptor of standard output.
+pub const STDOUT: c_int = 1;
+/// File descriptor of standard error.
+pub const STDERR: c_int = 2;
+
+/// Longest file name, its NUL included.
+const PATH_MAX: usize = 4096;
+
+/// The words of the command line.
+///
+/// `argc` and `argv` are those of `main`.
+pub fn arguments(argc: c_int, argv: *const *const c_char) -> impl Iterator<Item = &'static [u8]> {
+    (0..usize::try_from(argc).unwrap_or(0)).map_while(move |index| {
+        // SAFETY: the C library hands `main` an array of `argc` pointers to NUL-ended strings that
+        // live as long as the process; `index` is below `argc`.
+        unsafe {
+            let word = *argv.add(index);
+            (!word.is_null()).then(|| CStr::from_ptr(word).to_bytes())
+        }
+    })
+}
+
+/// The last error of the system, as the engine sees it.
+fn last_error() -> IoError {
+    // SAFETY: the C library's own variable, always there.
+    error_of(unsafe { *libc::__errno_location() })
+}
+
+fn error_of(code: c_int) -> IoError {
+    let kind = match code {
+        libc::ENOSPC | libc::EDQUOT | libc::EFBIG => IoKind::NoSpace,
+        libc::EHWPOISON => IoKind::Poisoned,
+        _ => IoKind::Other,
+    };
+    IoError { kind, code }
+}
+
+const EOF: IoError = IoError { kind: IoKind::Eof, code: 0 };
+const TOO_FAR: IoError = IoError { kind: IoKind::NoSpace, code: libc::EFBIG };
+
+/// What the system says about an error number.
+pub fn describe(code: c_int) -> &'static [u8] {
+    // SAFETY: strerror gives a NUL-ended string; musl's are constants, and nothing else in this
+    // one-threaded process calls it while the string is used.
+    unsafe {
+        let text = libc::strerror(code);
+        if text.is_null() { b"" } else { CStr::from_ptr(text).to_bytes() }
+    }
+}
+
+/// Ends the process.
+pub fn exit(status: c_int) -> ! {
+    // SAFETY: always allowed.
+    unsafe { libc::_exit(status) }
+}
+
+/// An open file. Closed when it is dropped.
+#[derive(Debug)]
+pub struct File {
+    fd: c_int,
+}
+
+/// What kind of thing a file is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FileKind {
+    /// A regular file of so many bytes.
+    Regular(u64),
+    /// A block device.
+    Block,
+    /// A pipe, a terminal, `/dev/null`, ...
+    Other,
+}
+
+/// Calls `open` with a name that ends as C wants it.
+fn open(path: &[u8], flags: c_int) -> Result<File, IoError> {
+    let mut name = [0u8; PATH_MAX];
+    let fits = path.len() < PATH_MAX && !path.contains(&0);
+    let Some(room) = name.get_mut(..path.len()).filter(|_| fits) else {
+        return Err(IoError { kind: IoKind::Other, code: libc::ENAMETOOLONG });
+    };
+    room.copy_from_slice(path);
+    // SAFETY: `name` ends in a NUL, as it is longer than `path`.
+    let fd = unsafe { libc::open(name.as_ptr().cast(), flags | libc::O_CLOEXEC, 0o600) };
+    if fd < 0 { Err(last_error()) } else { Ok(File { fd }) }
+}
+
+/// Deletes a file.
+pub fn unlink(path: &[u8]) -> Result<(), IoError> {
+    let mut name = [0u8; PATH_MAX];
+    let Some(room) = name.get_mut(..path.len()).filter(|_| path.len() < PATH_MAX) else {
+        return Err(IoError { kind: IoKind::Other, code: libc::ENAMETOOLONG });
+    };
+    room.copy_from_slice(path);
+    // SAFETY: `name` ends in a NUL, as it is longer than `path`.
+    match unsafe { libc::unlink(name.as_ptr().cast()) } {
+        0 => Ok(()),
+        _ => Err(last_error()),
+    }
+}
+
+impl File {
+    /// Opens a file to read it.
+    pub fn open(path: &[u8]) -> Result<File, IoError> {
+        open(path, libc::O_RDONLY)
+    }
+
+    /// Creates a file that only its owner can read. An existing one, or a symbolic link, is
+    /// refused, unless `force`: then it is emptied.
+    pub fn create(path: &[u8], force: bool) -> Result<File, IoError> {
+        let how = if force { libc::O_TRUNC } else { libc::O_EXCL | libc::O_NOFOLLOW };
+        let file = open(path, libc::O_RDWR | libc::O_CREAT | how)?;
+        if let FileKind::Regular(_) = file.kind()? {
+            // SAFETY: an open file descriptor. Whatever the umask and the old mode were.
+            if unsafe { libc::fchmod(file.fd, 0o600) } != 0 && !force {
+                return Err(last_error());
+            }
+        }
+        Ok(file)
+    }
+
+    /// Standard output.
+    pub fn stdout() -> File {
+        File { fd: STDOUT }
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> Result<FileKind, IoError> {
+        // SAFETY: `stat` is plain numbers, for which zeros are a value.
+        let mut stat: libc::stat = unsafe { core::mem::zeroed() };
+        // SAFETY: an open file descriptor and a place of the right type.
+        if unsafe { libc::fstat(self.fd, &mut stat) } != 0 {
+            return Err(last_error());
+        }
+        Ok(match stat.st_mode & libc::S_IFMT {
+            libc::S_IFREG => FileKind::Regular(u64::try_from(stat.st_size).unwrap_or(0)),
+            libc::S_IFBLK => FileKind::Block,
+            _ => FileKind::Other,
+        })
+    }
+
+    /// Fills `buf` from `at`, whole or not at all.
+    pub fn read_at(&self, mut at: u64, mut buf: &mut [u8]) -> Result<(), IoError> {
+        while !buf.is_empty() {
+            match self.read_some(at, buf)? {
+                0 => return Err(EOF),
+                n => {
+                    buf = buf.get_mut(n..).unwrap_or_default();
+                    at = at.saturating_add(n as u64);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what there is from `at` on, up to the length of `buf`; 0 at the end.
+    pub fn read_some(&self, at: u64, buf: &mut [u8]) -> Result<usize, IoError> {
+        let at = libc::off_t::try_from(at).map_err(|_| EOF)?;
+        loop {
+            // SAFETY: an open file descriptor, and as many bytes as `buf` has.
+            let n = unsafe { libc::pread(self.fd, buf.as_mut_ptr().cast(), buf.len(), at) };
+            match usize::try_from(n) {
+                Ok(n) => return Ok(n),
+                Err(_) => match last_error() {
+                    IoError { code: libc::EINTR, .. } => {}
+                    error => return Err(error),
+                },
+            }
+        }
+    }
+
+    /// Writes all of `buf` at `at`. An error comes with the number of bytes that were written.
+    pub fn write_at(&self, at: u64, buf: &[u8]) -> Result<(), (IoError, u64)> {
+        self.write_all(buf, |done, rest| {
+            let at = at.checked_add(done).and_then(|at| libc::off_t::try_from(at).ok());
+            let at = at.ok_or(TOO_FAR)?;
+            // SAFETY: an open file descriptor, and as many bytes as `rest` has.
+            Ok(unsafe { libc::pwrite(self.fd, rest.as_ptr().cast(), rest.len(), at) })
+        })
+    }
+
+    /// Writes all of `buf` at the end of a stream. An error comes with the number of bytes that
+    /// were written.
+    pub fn write(&self, buf: &[u8]) -> Result<(), (IoError, u64)> {
+        self.write_all(buf, |_, rest| {
+            // SAFETY: an open file descriptor, and as many bytes as `rest` has.
+            Ok(unsafe { libc::write(self.fd, rest.as_ptr().cast(), rest.len()) })
+        })
+    }
+
+    fn write_all(
+        &self,
+        buf: &[u8],
+        mut write: impl FnMut(u64, &[u8]) -> Result<isize, IoError>,
+    ) -> Result<(), (IoError, u64)> {
+        let mut done = 0;
+        while let Some(rest) = buf.get(done..).filter(|rest| !rest.is_empty()) {
+            let n = write(done as u64, rest).map_err(|e| (e, done as u64))?;
+            match usize::try_from(n) {
+                // A device that takes nothing and does not say why has no room.
+                Ok(0) => return Err((error_of(libc::ENOSPC), done as u64)),
+                Ok(n) => done += n,
+                Err(_) => match last_error() {
+                    IoError { code: libc::EINTR, .. } => {}
+                    error => return Err((error, done as u64)),
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the file `len` bytes long.
+    pub fn set_len(&self, len: u64) -> Result<(), IoError> {
+        let len = libc::off_t::try_from(len).map_err(|_| TOO_FAR)?;
+        // SAFETY: an open file descriptor.
+        match unsafe { libc::ftruncate(self.fd, len) } {
+            0 => Ok(()),
+            _ => Err(last_error()),
+        }
+    }
+
+    /// Waits until the data written is on the medium. What cannot be synced (a pipe, `/dev/null`)
+    /// needs no wait.
+    pub fn sync_data(&self) -> Result<(), IoError> {
+        // SAFETY: an open file descriptor.
+        match unsafe { libc::fdatasync(self.fd) } {
+            0 => Ok(()),
+            _ => match last_error() {
+                IoError { code: libc::EINVAL | libc::EROFS, .. } => Ok(()),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// Whether it is a terminal.
+    pub fn is_terminal(&self) -> bool {
+        // SAFETY: any number may be asked about.
+        unsafe { libc::isatty(self.fd) == 1 }
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        if self.fd > STDERR {
+            // SAFETY: ours, and not used afterwards.
+            unsafe { libc::close(self.fd) };
+        }
+    }
+}
+
+/// Writes to a terminal or log; errors do not matter there.
+pub fn print(fd: c_int, bytes: &[u8]) {
+    let file = core::mem::ManuallyDrop::new(File { fd });
+    let _ = file.write(bytes);
+}
+
+/// Whether a file descriptor is a terminal.
+pub fn is_terminal(fd: c_int) -> bool {
+    core::mem::ManuallyDrop::new(File { fd }).is_terminal()
+}
+
+/// Nanoseconds since some moment.
+pub fn now() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a clock that is always there, and a place of the right type.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
+}
+
+/// Bytes of a page of the running kernel.
+pub fn page_size() -> u64 {
+    // SAFETY: always allowed.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
+unsafe extern "C" {
+    // Set by the linker: the first byte of the program in memory, and one past the last.
+    static __ehdr_start: u8;
+    static _end: u8;
+}
+
+/// Bytes of address space that the program's own text and static data take.
+pub fn image_size() -> u64 {
+    // Only their addresses are taken.
+    let (start, end) = (&raw const __ehdr_start, &raw const _end);
+    (end as u64).saturating_sub(start as u64).next_multiple_of(page_size())
+}
+
+/// Maps zeroed memory that only this process has. Never unmapped.
+pub fn map_memory(len: usize) -> Result<*mut u8, IoError> {
+    let prot = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: no address is asked for, so nothing that exists is touched.
+    let at = unsafe { libc::mmap(null_mut(), len, prot, flags, -1, 0) };
+    if at == libc::MAP_FAILED { Err(last_error()) } else { Ok(at.cast()) }
+}
+
+/// Where the one window of mapped file is; looked at by the signal handler.
+static WINDOW_AT: AtomicUsize = AtomicUsize::new(0);
+static WINDOW_LEN: AtomicUsize = AtomicUsize::new(0);
+/// Whether bytes of it were replaced by zeros.
+static WINDOW_BROKE: AtomicBool = AtomicBool::new(false);
+
+/// On SIGBUS inside the window: puts a page of zeros over the fault and says so. Anywhere else the
+/// signal is a bug, and kills.
+extern "C" fn on_sigbus(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
+    // SAFETY: the kernel gives a valid siginfo, whose si_addr is set for SIGBUS.
+    let fault = unsafe { (*info).si_addr() } as usize;
+    let at = WINDOW_AT.load(Ordering::Relaxed);
+    let page = page_size() as usize;
+    let in_window = fault.wrapping_sub(at) < WINDOW_LEN.load(Ordering::Relaxed);
+    if in_window {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
+        let start = (fault & !(page - 1)) as *mut c_void;
+        // SAFETY: the page lies in the window's own mapping (whose start and length are whole
+        // pages), which is only read; mmap is a plain system call, allowed in a handler.
+        let zeros = unsafe { libc::mmap(start, page, libc::PROT_READ, flags, -1, 0) };
+        if zeros != libc::MAP_FAILED {
+            WINDOW_BROKE.store(true, Ordering::Relaxed);
+            return;
+        }
+    }
+    // SAFETY: restoring the default action, so that the fault, coming again, ends the process.
+    unsafe { libc::signal(libc::SIGBUS, libc::SIG_DFL) };
+}
+
+/// A window into a file, mapped for reading. There is one in the process.
+pub struct Window {
+    at: *mut c_void,
+    len: usize,
+    offset: u64,
+    /// The window that could not be mapped last: not to be tried again for each page of it.
+    refused: Option<u64>,
+    handles: bool,
+    page: u64,
+}
+
+impl Window {
+    /// Bytes of a window.
+    pub const LEN: u64 = 4 << 20;
+
+    /// Nothing is mapped yet.
+    pub fn new() -> Window {
+        Window {
+            at: null_mut(),
+            len: 0,
+            offset: 0,
+            refused: None,
+            handles: false,
+            page: page_size(),
+        }
+    }
+
+    /// The bytes `[at, at + len)` of `file`, which has `size` bytes; `None` where they cannot be
+    /// mapped.
+    pub fn bytes(&mut self, file: &File, size: u64, at: u64, len: usize) -> Option<&[u8]> {
+        let end = at.checked_add(len as u64).filter(|&end| end <= size)?;
+        if at < self.offset || end > self.offset + self.len as u64 {
+            self.move_to(file, size, at, end)?;
+        }
+        let inside = usize::try_from(at - self.offset).ok()?;
+        if inside.checked_add(len)? > self.len {
+            return None;
+        }
+        // SAFETY: the mapping has `self.len` readable bytes, of which these are a part. It stays
+        // until `move_to` or `drop`, which need `&mut self`, while the slice borrows `self`. The
+        // file is the memory of a dead kernel (or a copy), which does not change; a page of it
+        // that cannot be read becomes zeros before the read that faults returns.
+        Some(unsafe { core::slice::from_raw_parts(self.at.cast::<u8>().add(inside), len) })
+    }
+
+    /// Whether bytes were replaced by zeros since the last call. The mapping is given up then.
+    pub fn broke(&mut self) -> bool {
+        if !WINDOW_BROKE.swap(false, Ordering::Relaxed) {
+            return false;
+        }
+        self.unmap();
+        true
+    }
+
+    fn unmap(&mut self) {
+        if self.len > 0 {
+            WINDOW_LEN.store(0, Ordering::Relaxed);
+            // SAFETY: our own mapping, to which no slice is left (they borrow `self`).
+            unsafe { libc::munmap(self.at, self.len) };
+        }
+        (self.at, self.len, self.offset) = (null_mut(), 0, 0);
+    }
+
+    fn move_to(&mut self, file: &File, size: u64, at: u64, end: u64) -> Option<()> {
+        let offset = at / self.page * self.page;
+        if self.refused == Some(offset) {
+            return None;
+        }
+        let most = size - offset;
+        let len = (end - offset).max(Window::LEN).min(most).next_multiple_of(self.page);
+        self.install_handler();
+        self.unmap();
+        let (len, off) = (usize::try_from(len).ok()?, libc::off_t::try_from(offset).ok()?);
+        // SAFETY: no address is asked for, so nothing that exists is touched.
+        let at = unsafe {
+            libc::mmap(null_mut(), len, libc::PROT_READ, libc::MAP_PRIVATE, file.fd, off)
+        };
+        if at == libc::MAP_FAILED {
+            self.refused = Some(offset);
+            return None;
+        }
+        (self.at, self.len, self.offset) = (at, len, offset);
+        WINDOW_AT.store(at as usize, Ordering::Relaxed);
+        WINDOW_LEN.store(len, Ordering::Relaxed);
+        Some(())
+    }
+
+    fn install_handler(&mut self) {
+        if self.handles {
+            return;
+        }
+        self.handles = true;
+        // SAFETY: `sigaction` is plain numbers, for which zeros are a value; the handler has the
+        // type that SA_SIGINFO asks for and touches only atomics and its own mapping.
+        unsafe {
+            let mut action: libc::sigaction = core::mem::zeroed();
+            action.sa_sigaction = on_sigbus as *const () as usize;
+            action.sa_flags = libc::SA_SIGINFO;
+            libc::sigaction(libc::SIGBUS, &action, null_mut());
+        }
+    }
+}
+
+impl Default for Window {
+    fn default() -> Window {
+        Window::new()
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        self.unmap();
+    }
+}
+
+/// Writes to a pipe whose reader has gone give an error, instead of killing the process.
+pub fn ignore_broken_pipes() {
+    // SAFETY: setting a signal to be ignored.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
