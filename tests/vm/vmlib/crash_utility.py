@@ -1,0 +1,86 @@
+"""`vm crash`: the crash utility opens a dump and finds in it what there is to find."""
+
+import json
+import re
+import shutil
+
+from . import packages
+from .checks import Tool
+from .classify import kernel_of
+from .common import VmError, run, say, tail
+
+COMMANDS = ["sys", "bt", "ps -S", "kmem -i", "log"]
+MARK = "=== vm: {} ==="
+PACKAGES = ["crash", "libc6", "libgcc-s1", "libgmp10", "liblzo2-2", "libmpfr6", "libncursesw6",
+            "libsnappy1v5", "libstdc++6", "libtinfo6", "libzstd1", "zlib1g", "libbz2-1.0",
+            "liblzma5"]
+
+
+def open_with_crash(home, one, capture, report, keep=False):
+    """Make a level 31 dump, zlib and ELF, and ask crash about it."""
+    kernel = kernel_of(home, one)
+    vmlinux = packages.debug_vmlinux(kernel)
+    crash = packages.unpacked_tool("sid", PACKAGES, "usr/bin/crash")
+    tamis = Tool("tamis-capture", [capture])
+    work = home / "crash"
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir()
+    script = work / "commands"
+    lines = []
+    for command in COMMANDS:
+        lines += [f"!echo '{MARK.format(command)}'", command]
+    script.write_text("\n".join([*lines, "quit"]) + "\n")
+    print(f"{one.name}: {kernel.release}", flush=True)
+    for options in (["-c", "-d", "31"], ["-E", "-d", "31"]):
+        name = f"crash, {' '.join(options)}"
+        dump = work / "dump"
+        dump.unlink(missing_ok=True)
+        tamis.dump(options, home / "vmcore", dump)
+        say(f"{one.name}: opening the dump ({' '.join(options)}) with crash")
+        done = ask(crash, script, vmlinux, dump)
+        if done.returncode != 0:
+            control = ask(crash, script, vmlinux, home / "vmcore")
+            if control.returncode != 0:
+                raise VmError(f"while opening a dump of {one.name} with crash: this crash cannot "
+                              f"open the raw vmcore of {kernel.release} either:\n"
+                              f"{tail(control.stderr, 5)}\n  next: nothing is known of the dump; "
+                              f"a newer crash is needed for this kernel")
+        judge(done.stdout, kernel.release, name, report)
+        if done.returncode != 0 or done.stderr.strip():
+            report.check(done.returncode == 0, f"{name} exit status",
+                         f"{done.returncode}; it said: {tail(done.stderr, 5).strip()}")
+    if not keep:
+        shutil.rmtree(work)
+
+
+def ask(crash, script, vmlinux, dump):
+    """Run crash with the script; its exit status is for the caller to judge."""
+    return run([*crash, "-s", "-i", script, vmlinux, dump], f"opening {dump} with crash",
+               timeout=300, ok=range(256))
+
+
+def judge(text, release, name, report):
+    """Look for the expected facts in what crash printed."""
+    parts = {}
+    for part in text.split("=== vm: ")[1:]:
+        command, _, said = part.partition(" ===\n")
+        parts[command] = said
+    sys_text = parts.get("sys", "")
+    field = dict(re.findall(r"^\s*([A-Z ]+): (.*)$", sys_text, re.M))
+    report.check(field.get("RELEASE") == release and "sysrq" in field.get("PANIC", "").lower(),
+                 f"{name}: sys", f"{len(field)} fields; RELEASE {field.get('RELEASE')}, PANIC "
+                 f"{field.get('PANIC')}")
+    frames = re.findall(r"^ *#\d+ \[[0-9a-f]+\] (\S+) at", parts.get("bt", ""), re.M)
+    report.check("sysrq_handle_crash" in frames, f"{name}: bt",
+                 f"{len(frames)} frames: {' '.join(frames[:12])}")
+    states = [int(number) for number in re.findall(r"^\s+\w\w: (\d+)", parts.get("ps -S", ""), re.M)]
+    report.check(sum(states) > 20, f"{name}: ps -S", f"{sum(states)} tasks in {len(states)} states")
+    memory = re.findall(r"^\s*(TOTAL MEM|FREE|CACHED|SLAB)\s+(\d+)", parts.get("kmem -i", ""), re.M)
+    report.check(len(memory) == 4 and all(int(pages) for _, pages in memory), f"{name}: kmem -i",
+                 ", ".join(f"{key} {pages}" for key, pages in memory) or "nothing understood")
+    log = parts.get("log", "").splitlines()
+    trigger = [line.strip() for line in log[-60:] if "Trigger a crash" in line]
+    report.check(len(trigger) == 1 and "Linux version" in log[0], f"{name}: log",
+                 f"{len(log)} lines; among the last 60: {trigger}")
+    if not parts:
+        print(tail(json.dumps(text), 20))
