@@ -1,0 +1,275 @@
+//! A machine of 64 TiB, captured inside the same few MiB as any other: a source that makes up its
+//! page tables, memory sections and `struct page`s as they are read.
+
+use tamis_core::arch::{Arch, TableCache};
+use tamis_core::budget::{DEFAULT_LIMIT, Needs, Plan};
+use tamis_core::capture::{About, Buffers, Capture, Notice, Observer, Phase, Scanner};
+use tamis_core::codec::NoCodec;
+use tamis_core::endian::{Endian, Word};
+use tamis_core::kernel::mem_map::{MemMap, RootCache};
+use tamis_core::kernel::page::{Classifier, Level};
+use tamis_core::kernel::{Info, Memory};
+use tamis_core::sink::{Sink, SinkError};
+use tamis_core::source::{IoError, Machine, ReadFault, Segment, Source};
+use tamis_core::tally::Reason;
+use tamis_core::units::{PageShift, Pfn, PhysAddr};
+
+const TIB: u64 = 1 << 40;
+const GIB: u64 = 1 << 30;
+const MACHINE: Machine =
+    Machine { elf_machine: 62, endian: Endian::Little, word: Word::Bits64 };
+
+/// Everything the kernel has of its own lies in the first GiB: tables from 1 MiB on.
+const PGD: u64 = 0x10_0000;
+const PUD: u64 = 0x10_1000; // two of them: 1 TiB of struct pages in 1 GiB leaves
+const TEXT_PUD: u64 = 0x10_3000;
+const ROOTS: u64 = 0x20_0000; // 2048 pointers
+const SECTIONS: u64 = 0x100_0000; // 2048 blocks of 256 sections of 16 bytes
+/// The struct pages of 64 TiB, 1 TiB of them, lie where no memory range is: made up when read.
+const MEM_MAP: u64 = 65 * TIB;
+const VMEMMAP: u64 = 0xffff_ea00_0000_0000;
+const TEXT: u64 = 0xffff_ffff_8000_0000;
+
+const INFO: &str = "OSRELEASE=6.12.0\nPAGESIZE=4096\nSYMBOL(init_top_pgt)=ffffffff80100000\n\
+    NUMBER(phys_base)=0\nNUMBER(MAX_PHYSMEM_BITS)=46\nNUMBER(SECTION_SIZE_BITS)=27\n\
+    SYMBOL(mem_section)=ffffffff80200000\nSIZE(mem_section)=16\n\
+    OFFSET(mem_section.section_mem_map)=0\nSIZE(page)=64\nOFFSET(page.flags)=0\n\
+    OFFSET(page._refcount)=52\nOFFSET(page.mapping)=24\nOFFSET(page.lru)=8\n\
+    OFFSET(page._mapcount)=48\nOFFSET(page.private)=40\nOFFSET(page.compound_head)=8\n\
+    LENGTH(zone.free_area)=11\nNUMBER(PG_lru)=5\nNUMBER(PG_private)=13\n\
+    NUMBER(PG_swapcache)=11\nNUMBER(PG_swapbacked)=17\nNUMBER(PG_head_mask)=64\n\
+    NUMBER(PG_hwpoison)=22\nNUMBER(PAGE_BUDDY_MAPCOUNT_VALUE)=-268435456\n\
+    NUMBER(PAGE_SLAB_MAPCOUNT_VALUE)=-184549376\nNUMBER(PAGE_HUGETLB_MAPCOUNT_VALUE)=-201326592\n\
+    NUMBER(PAGE_OFFLINE_MAPCOUNT_VALUE)=-251658240\n";
+
+/// Of 1024 pages, 512 are one free block, 256 page cache, one is of the kernel, the rest anonymous.
+fn struct_page(pfn: u64) -> [u8; 64] {
+    let mut page = [0; 64];
+    page[48..52].copy_from_slice(&(-1i32).to_le_bytes());
+    match pfn % 1024 {
+        0 => {
+            page[48..52].copy_from_slice(&0xf000_0000u32.to_le_bytes());
+            page[40] = 9;
+        }
+        512..768 => page[0] = 1 << 5,
+        768..1023 => page[24] = 1,
+        _ => {}
+    }
+    page
+}
+
+struct Huge {
+    segments: Vec<Segment>,
+}
+
+impl Huge {
+    fn byte_source(&self, at: u64, buf: &mut [u8]) -> bool {
+        let word = |at: u64| -> u64 {
+            match at {
+                _ if at == PGD + 8 * ((VMEMMAP >> 39) & 511) => PUD | 3,
+                _ if at == PGD + 8 * (((VMEMMAP >> 39) & 511) + 1) => (PUD + 0x1000) | 3,
+                _ if at == PGD + 8 * 511 => TEXT_PUD | 3,
+                _ if (PUD..PUD + 0x2000).contains(&at) => (MEM_MAP + (at - PUD) / 8 * GIB) | 0x83,
+                _ if at == TEXT_PUD + 8 * 510 => 0x83,
+                _ if (ROOTS..ROOTS + 2048 * 8).contains(&at) => {
+                    TEXT + SECTIONS + (at - ROOTS) / 8 * 4096
+                }
+                _ if (SECTIONS..SECTIONS + 2048 * 4096).contains(&at) && at % 16 == 0 => {
+                    VMEMMAP | 7
+                }
+                _ => 0,
+            }
+        };
+        let (start, end) = (at, at + buf.len() as u64);
+        if (MEM_MAP..MEM_MAP + TIB).contains(&start) && start % 64 == 0 && end % 64 == 0 {
+            for (i, page) in buf.chunks_exact_mut(64).enumerate() {
+                page.copy_from_slice(&struct_page((start - MEM_MAP) / 64 + i as u64));
+            }
+            return true;
+        }
+        if start % 8 != 0 || end % 8 != 0 {
+            return false;
+        }
+        for (i, to) in buf.chunks_exact_mut(8).enumerate() {
+            to.copy_from_slice(&word(start + 8 * i as u64).to_le_bytes());
+        }
+        true
+    }
+}
+
+impl Source for Huge {
+    fn machine(&self) -> Machine {
+        MACHINE
+    }
+    fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+    fn set_page_shift(&mut self, _: PageShift) {}
+    fn read(&mut self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadFault> {
+        if self.byte_source(at.0, buf) { Ok(()) } else { Err(ReadFault::Absent(at)) }
+    }
+    fn window(&mut self, _: PhysAddr, _: usize) -> Option<&[u8]> {
+        None
+    }
+    fn window_broke(&mut self) -> bool {
+        false
+    }
+    fn notes_len(&self) -> u64 {
+        0
+    }
+    fn read_notes(&mut self, _: u64, _: &mut [u8]) -> Result<(), IoError> {
+        Ok(())
+    }
+}
+
+/// Keeps bitmaps and descriptors in a map of written pieces; counts the data.
+#[derive(Default)]
+struct Sparse {
+    pieces: std::collections::BTreeMap<u64, Vec<u8>>,
+    end: u64,
+}
+
+impl Sink for Sparse {
+    fn write_at(&mut self, at: u64, bytes: &[u8]) -> Result<(), SinkError> {
+        self.end = self.end.max(at + bytes.len() as u64);
+        self.pieces.insert(at, bytes.to_vec());
+        Ok(())
+    }
+    fn can_read_back(&self) -> bool {
+        true
+    }
+    fn read_back(&mut self, at: u64, buf: &mut [u8]) -> Result<(), SinkError> {
+        // Windows are read back as they were written; one without a bit was not.
+        match self.pieces.get(&at) {
+            Some(piece) => buf.copy_from_slice(piece),
+            None => buf.fill(0),
+        }
+        Ok(())
+    }
+    fn extend(&mut self, len: u64) -> Result<(), SinkError> {
+        self.end = self.end.max(len);
+        Ok(())
+    }
+    fn sync(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+    fn finish(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+    fn rewrites(&self) -> bool {
+        true
+    }
+}
+
+#[derive(Default)]
+struct Watch {
+    notices: Vec<Notice>,
+    last: Option<(Phase, u64)>,
+}
+
+impl Observer for Watch {
+    fn progress(&mut self, phase: Phase, done: u64, total: u64) {
+        assert!(done <= total);
+        if let Some((last, before)) = self.last.filter(|(last, _)| *last == phase) {
+            assert!(done >= before, "{last:?} went back from {before} to {done}");
+        }
+        self.last = Some((phase, done));
+    }
+    fn notice(&mut self, notice: Notice) {
+        self.notices.push(notice);
+    }
+}
+
+#[test]
+fn sixty_four_tebibytes_fit_the_default_budget() {
+    let max_pfn = 64 * TIB / 4096;
+    let needs = Needs {
+        page_size: 4096,
+        page_struct: 64,
+        max_pfn,
+        segments: 6,
+        vmcoreinfo: INFO.len() as u64,
+        info_file: 0,
+        codec: 0,
+        codec_bound: 4096,
+        program: 256 << 10,
+        bitmap: None,
+        whole: false,
+    };
+    let plan = Plan::fit(DEFAULT_LIMIT, &needs).unwrap();
+    assert!(plan.total() <= DEFAULT_LIMIT);
+    assert_eq!(plan.bitmap, 1 << 20);
+    assert_eq!(plan.cycles(max_pfn), 2048);
+
+    // A GiB here and there, the last one at the very end; one lies across two windows.
+    let window = plan.window() * 4096;
+    let ranges = [0, 3 * TIB, 20 * window - GIB / 2, 40 * TIB + GIB, 63 * TIB, 64 * TIB - GIB];
+    let segments = ranges.map(|start| Segment {
+        phys: PhysAddr(start),
+        file_len: GIB,
+        mem_len: GIB,
+        ..Segment::default()
+    });
+    let mut source = Huge { segments: segments.to_vec() };
+
+    let table = |len: u64| vec![0u8; len as usize];
+    let (mut tables, mut sections) = (table(plan.tables), table(plan.sections));
+    let (mut slice, mut bitmap) = (table(plan.mem_map), table(plan.bitmap));
+    let (mut run, mut data, mut descriptors) =
+        (table(plan.run), table(plan.data), table(plan.descriptors));
+    let info = Info::new(Some(INFO.as_bytes()), None);
+    let arch = Arch::new(MACHINE, &info, source.segments()).unwrap();
+    let mut cache = TableCache::new(&mut tables);
+    let mut roots = RootCache::new(&mut sections);
+    let page = PageShift::FOUR_KIB;
+    let map = {
+        let mut memory = Memory::new(&mut source, arch, &mut cache);
+        MemMap::find(&info, &mut memory, &mut roots, page, 64, Pfn(max_pfn)).unwrap()
+    };
+    assert_eq!(map.max_pfn(), Pfn(max_pfn));
+    let level = Level::new(31).unwrap();
+    let classifier = Classifier::new(&info, &arch, MACHINE, 12, level).unwrap();
+    assert_eq!(classifier.doubts().count(), 0);
+    let scanner = Scanner::new(arch, cache, roots, map, classifier, &mut slice);
+    let buffers = Buffers {
+        bitmap: &mut bitmap,
+        run: &mut run,
+        data: &mut data,
+        descriptors: &mut descriptors,
+    };
+    let (mut watch, mut codec, mut sink) = (Watch::default(), NoCodec, Sparse::default());
+    let mut capture = Capture::new(
+        &mut source,
+        Some(scanner),
+        buffers,
+        &mut watch,
+        &mut codec,
+        page,
+        Pfn(max_pfn),
+        level,
+    );
+    let about = About {
+        level,
+        utsname: &[0; 390],
+        crash_time: 0,
+        phys_base: 0,
+        cpus: 1,
+        vmcoreinfo: None,
+    };
+    let report = capture.kdump(&about, &mut [&mut sink], 0).unwrap();
+    drop(capture);
+    assert_eq!(watch.notices, []);
+
+    let pages = 6 * GIB / 4096;
+    let blocks = pages / 1024;
+    assert_eq!(report.tally.exist, pages);
+    assert_eq!(report.tally.of(Reason::Free), 512 * blocks);
+    assert_eq!(report.tally.of(Reason::Cache), 256 * blocks);
+    assert_eq!(report.tally.of(Reason::User), 255 * blocks);
+    assert_eq!(report.tally.kept, blocks);
+    assert_eq!(report.holes, max_pfn - pages);
+    assert!(!report.incomplete);
+    // Header, two bitmaps of 2 GiB, descriptors, data: all but a few pages are of zeros.
+    let bits = 2 * (max_pfn / 8);
+    assert!(sink.end > bits && sink.end < bits + (1 << 20), "{}", sink.end);
+}
