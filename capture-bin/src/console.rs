@@ -227,7 +227,8 @@ impl Console {
             row("    Not in the input        ", tally.no_data);
         }
         row("  Remaining pages  ", remaining);
-        let percent = (u128::from(remaining) * 100).checked_div(original.into()).unwrap_or(0);
+        let percent =
+            (u128::from(remaining) * 100).checked_div(original.into()).unwrap_or(0) as u64;
         self.to(bit, fd, format_args!("  (The number of pages is reduced to {percent}%.)\n"));
         if tally.undecided > 0 {
             row("  Kept, undecided  ", tally.undecided);

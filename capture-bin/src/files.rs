@@ -134,12 +134,19 @@ impl Sink for DumpFile {
 pub struct Pipe {
     file: File,
     left: u64,
+    limit: u64,
 }
 
 impl Pipe {
     /// Over an open file.
     pub fn new(file: File, limit: Option<u64>) -> Pipe {
-        Pipe { file, left: limit.unwrap_or(u64::MAX) }
+        let limit = limit.unwrap_or(u64::MAX);
+        Pipe { file, left: limit, limit }
+    }
+
+    /// Whether nothing was written to it.
+    pub fn is_untouched(&self) -> bool {
+        self.left == self.limit
     }
 }
 

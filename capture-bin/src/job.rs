@@ -207,7 +207,7 @@ fn explain_plan(opened: &Opened<'_>, max_pfn: Pfn, console: &Console) {
     ));
 }
 
-fn map(len: u64, console: &Console) -> Result<Arena, i32> {
+pub(crate) fn map(len: u64, console: &Console) -> Result<Arena, i32> {
     let len = usize::try_from(len).unwrap_or(usize::MAX);
     Arena::map(len).map_err(|io| {
         console.warn(format_args!("reserving {len} bytes of memory: {}", Why(io)));
@@ -270,7 +270,7 @@ fn try_capture(heap: &'static Heap, args: &Args<'_>, console: &mut Console) -> R
     // Everything else, at once.
     let rest = plan.total() - plan.program - plan.segments - plan.vmcoreinfo - plan.info_file;
     let mut arena = map(rest + 64, console)?;
-    let mut memory = Storage {
+    let memory = Storage {
         bitmap: arena.take(plan.bitmap as usize),
         mem_map: arena.take(plan.mem_map as usize),
         tables: arena.take(plan.tables as usize),
@@ -400,7 +400,6 @@ fn try_capture(heap: &'static Heap, args: &Args<'_>, console: &mut Console) -> R
         let force = args.force || try_nr > 0;
         let result = write(&mut capture, &about, args, page, force);
         let report = capture.report();
-        drop(capture);
         match finish(result, &report, args, last, console) {
             Some(done) => {
                 status = done;

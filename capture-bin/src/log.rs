@@ -1,8 +1,114 @@
-//! `--dump-dmesg`: the dead kernel's log.
-use crate::FAILED;
-use crate::args::Args;
+//! `--dump-dmesg`: the dead kernel's log into a text file.
 
-/// Writes the log to a file. Gives the exit status.
-pub(crate) fn dmesg(_: &Args<'_>) -> i32 {
-    FAILED
+use crate::args::Args;
+use crate::console::{Console, Why};
+use crate::files::Pipe;
+use crate::job::{map, open};
+use crate::sys::{self, File};
+use crate::{DONE, FAILED};
+use tamis_core::arch::{Arch, TableCache};
+use tamis_core::dmesg::{self, DmesgError, Options};
+use tamis_core::kernel::Memory;
+use tamis_core::sink::Append;
+use tamis_core::source::{IoError, Source};
+
+/// Bytes of the log that are held before they are written.
+const HELD: usize = 4096;
+
+/// Gathers small pieces into larger writes.
+struct Gather {
+    out: Pipe,
+    held: [u8; HELD],
+    len: usize,
+}
+
+impl Gather {
+    fn add(&mut self, mut bytes: &[u8]) -> Result<(), IoError> {
+        while !bytes.is_empty() {
+            if self.len == HELD {
+                self.flush()?;
+            }
+            let room = self.held.get_mut(self.len..).unwrap_or_default();
+            let n = room.len().min(bytes.len());
+            for (to, from) in room.iter_mut().zip(bytes) {
+                *to = *from;
+            }
+            self.len += n;
+            bytes = bytes.get(n..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), IoError> {
+        let len = core::mem::take(&mut self.len);
+        self.out.append(self.held.get(..len).unwrap_or_default())
+    }
+}
+
+/// Writes the log. Gives the exit status.
+pub(crate) fn dmesg(args: &Args<'_>) -> i32 {
+    let console = Console::new(args.message_level, false);
+    for line in args.notices.lines() {
+        console.warn(format_args!("{line}"));
+    }
+    let status = match try_dmesg(args, &console) {
+        Ok(()) => DONE,
+        Err(status) => status,
+    };
+    let verdict = if status == DONE { "Completed" } else { "Failed" };
+    console.say(format_args!("\ntamis-capture {verdict}.\n"));
+    status
+}
+
+fn try_dmesg(args: &Args<'_>, console: &Console) -> Result<(), i32> {
+    let mut opened = open(args, console)?;
+    let name = args.outputs().first().copied().unwrap_or_default();
+    let mut arena = map(opened.plan.tables + opened.plan.run, console)?;
+    let (tables, scratch) =
+        (arena.take(opened.plan.tables as usize), arena.take(opened.plan.run as usize));
+    opened.vmcore.set_page_shift(opened.shift);
+    let machine = opened.vmcore.machine();
+    let arch = Arch::new(machine, &opened.info, opened.vmcore.segments()).map_err(|error| {
+        console.warn(format_args!("the log cannot be found: {error}"));
+        FAILED
+    })?;
+    let mut cache = TableCache::new(tables);
+    let mut memory = Memory::new(&mut opened.vmcore, arch, &mut cache);
+
+    let file = File::create(name, args.force).map_err(|io| {
+        let hint = if args.force { "" } else { "; -f overwrites an existing file" };
+        console.warn(format_args!("creating {}: {}{hint}", name.escape_ascii(), Why(io)));
+        FAILED
+    })?;
+    let mut out = Gather { out: Pipe::new(file, args.size_limit), held: [0; HELD], len: 0 };
+    let options = Options { since_clear: args.partial_dmesg };
+    let written = dmesg::dump(&opened.info, &mut memory, options, scratch, &mut |b| out.add(b));
+    let flushed = out.flush();
+    let failed_to_write = |io| {
+        console.warn(format_args!("writing {}: {}", name.escape_ascii(), Why(io)));
+        console.warn(format_args!("the log is incomplete; what was written can be read"));
+        FAILED
+    };
+    match written {
+        Ok(report) => {
+            flushed.map_err(failed_to_write)?;
+            if report.skipped > 0 {
+                console.warn(format_args!(
+                    "{} damaged or overwritten records were left out, {} were written",
+                    report.skipped, report.records
+                ));
+            }
+            console.say(format_args!("\nThe dmesg log is saved to {}.\n", name.escape_ascii()));
+            Ok(())
+        }
+        Err(DmesgError::Write(io)) => Err(failed_to_write(io)),
+        Err(error) => {
+            console.warn(format_args!("the log cannot be read: {error}"));
+            // Nothing is left behind of a log that was not found.
+            if out.out.is_untouched() {
+                let _ = sys::unlink(name);
+            }
+            Err(FAILED)
+        }
+    }
 }

@@ -14,7 +14,8 @@ static HEAP: Heap = Heap::new();
 /// Called by the C library.
 #[unsafe(no_mangle)]
 extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
-    tamis_capture::run(&HEAP, sys::arguments(argc, argv))
+    // SAFETY: these are the arguments of `main`.
+    tamis_capture::run(&HEAP, unsafe { sys::arguments(argc, argv) })
 }
 
 /// A bug: says where, and ends. What was written up to now is marked incomplete already.

@@ -20,11 +20,15 @@ const PATH_MAX: usize = 4096;
 
 /// The words of the command line.
 ///
-/// `argc` and `argv` are those of `main`.
-pub fn arguments(argc: c_int, argv: *const *const c_char) -> impl Iterator<Item = &'static [u8]> {
+/// # Safety
+/// `argc` and `argv` must be those of `main`: an array of `argc` pointers to NUL-ended strings that
+/// live as long as the process.
+pub unsafe fn arguments(
+    argc: c_int,
+    argv: *const *const c_char,
+) -> impl Iterator<Item = &'static [u8]> {
     (0..usize::try_from(argc).unwrap_or(0)).map_while(move |index| {
-        // SAFETY: the C library hands `main` an array of `argc` pointers to NUL-ended strings that
-        // live as long as the process; `index` is below `argc`.
+        // SAFETY: the caller's promise; `index` is below `argc`.
         unsafe {
             let word = *argv.add(index);
             (!word.is_null()).then(|| CStr::from_ptr(word).to_bytes())

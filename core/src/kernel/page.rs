@@ -431,19 +431,14 @@ impl Classifier {
 
     /// Judges `page`, the `struct page` of `pfn`; `next` is the one after it, where there is one.
     pub fn classify(&self, page: &[u8], next: Option<&[u8]>, pfn: Pfn) -> Verdict {
-        match (self.endian, self.word) {
-            (Endian::Little, Word::Bits64) => self.judge::<Le64>(page, next, pfn),
-            (Endian::Big, Word::Bits64) => self.judge::<Be64>(page, next, pfn),
-            (Endian::Little, Word::Bits32) => self.judge::<Le32>(page, next, pfn),
-            (Endian::Big, Word::Bits32) => self.judge::<Be32>(page, next, pfn),
-        }
+        self.judge(&Any { endian: self.endian, word: self.word }, page, next, pfn)
     }
 
     /// The rules, in order; the first that matches decides.
     #[inline]
-    fn judge<R: Fields>(&self, page: &[u8], next: Option<&[u8]>, pfn: Pfn) -> Verdict {
-        let flags = R::word(page, self.flags);
-        let tail = self.compound_head.is_some_and(|at| R::word(page, at) & 1 != 0);
+    fn judge<R: Fields>(&self, read: &R, page: &[u8], next: Option<&[u8]>, pfn: Pfn) -> Verdict {
+        let flags = read.word(page, self.flags);
+        let tail = self.compound_head.is_some_and(|at| read.word(page, at) & 1 != 0);
         if tail {
             // Its head decides for it, unless it is broken itself.
             return match flags & self.hwpoison {
@@ -451,7 +446,7 @@ impl Classifier {
                 _ => Verdict::Drop(Reason::HwPoison, 1),
             };
         }
-        let kind = self.mapcount.map_or(0, |at| R::u32(page, at));
+        let kind = self.mapcount.map_or(0, |at| read.u32(page, at));
         let slab = match self.slab {
             SlabBy::Type(value) => kind == value,
             SlabBy::Flag(mask) => flags & mask != 0,
@@ -461,7 +456,7 @@ impl Classifier {
             && kind == value
             && !slab
         {
-            let order = self.private.map_or(u64::MAX, |at| R::word(page, at));
+            let order = self.private.map_or(u64::MAX, |at| read.word(page, at));
             // The buddy allocator only makes naturally aligned blocks below the highest order.
             return if order < orders && aligned(pfn, order) {
                 Verdict::Drop(Reason::Free, 1 << order)
@@ -477,7 +472,7 @@ impl Classifier {
                 _ => Verdict::Keep,
             };
         }
-        let odd_mapping = R::word(page, self.mapping) & 1 != 0;
+        let odd_mapping = read.word(page, self.mapping) & 1 != 0;
         let cache = flags & self.lru != 0
             || (flags & self.swapcache != 0
                 && (self.swapbacked == 0 || flags & self.swapbacked != 0));
@@ -485,28 +480,28 @@ impl Classifier {
         if cache && self.lru != 0 && (!odd_mapping || slab) {
             let private = self.private_flag.is_none_or(|mask| flags & mask != 0);
             if self.level.cache() && !private {
-                return Verdict::Drop(Reason::Cache, self.compound::<R>(page, flags, next, pfn).0);
+                return Verdict::Drop(Reason::Cache, self.compound(read, page, flags, next, pfn).0);
             }
             if self.level.cache_private() {
                 let reason = if private { Reason::CachePrivate } else { Reason::Cache };
-                return Verdict::Drop(reason, self.compound::<R>(page, flags, next, pfn).0);
+                return Verdict::Drop(reason, self.compound(read, page, flags, next, pfn).0);
             }
         }
         if self.level.user() && self.tails_known {
             let anon = odd_mapping && !slab && self.slab != SlabBy::Unknown;
             if anon || flags & self.head_mask != 0 {
-                let (pages, hugetlb) = self.compound::<R>(page, flags, next, pfn);
+                let (pages, hugetlb) = self.compound(read, page, flags, next, pfn);
                 if anon || hugetlb {
                     return Verdict::Drop(Reason::User, pages);
                 }
             }
         }
         if flags & self.hwpoison != 0 {
-            let pages = self.compound::<R>(page, flags, next, pfn).0;
+            let pages = self.compound(read, page, flags, next, pfn).0;
             return Verdict::Drop(Reason::HwPoison, pages);
         }
         if self.offline == Some(kind) && !slab {
-            let pages = self.compound::<R>(page, flags, next, pfn).0;
+            let pages = self.compound(read, page, flags, next, pfn).0;
             return Verdict::Drop(Reason::Offline, pages);
         }
         Verdict::Keep
@@ -516,6 +511,7 @@ impl Classifier {
     /// one of hugetlbfs. An order that cannot be is taken as 0.
     fn compound<R: Fields>(
         &self,
+        read: &R,
         page: &[u8],
         flags: u64,
         next: Option<&[u8]>,
@@ -527,18 +523,18 @@ impl Classifier {
         }
         let order = match self.order {
             OrderAt::Unknown => 0,
-            OrderAt::FlagsByte => R::word(next, self.flags) & 0xff,
-            OrderAt::Byte(at) => R::byte(next, at),
-            OrderAt::Short(at) => R::short(next, at),
-            OrderAt::Word(at) => R::word(next, at),
+            OrderAt::FlagsByte => read.word(next, self.flags) & 0xff,
+            OrderAt::Byte(at) => read.byte(next, at),
+            OrderAt::Short(at) => read.short(next, at),
+            OrderAt::Word(at) => read.word(next, at),
         };
         let hugetlb = match self.hugetlb {
             HugetlbBy::Unknown => false,
-            HugetlbBy::Type(value) => self.mapcount.is_some_and(|at| R::u32(page, at) == value),
-            HugetlbBy::TailFlag(mask) => R::word(next, self.flags) & mask != 0,
-            HugetlbBy::DtorByte(at, id) => R::byte(next, at) == id,
-            HugetlbBy::DtorShort(at, id) => R::short(next, at) == id,
-            HugetlbBy::DtorPointer(at, address) => R::word(next, at) == address,
+            HugetlbBy::Type(value) => self.mapcount.is_some_and(|at| read.u32(page, at) == value),
+            HugetlbBy::TailFlag(mask) => read.word(next, self.flags) & mask != 0,
+            HugetlbBy::DtorByte(at, id) => read.byte(next, at) == id,
+            HugetlbBy::DtorShort(at, id) => read.short(next, at) == id,
+            HugetlbBy::DtorPointer(at, address) => read.word(next, at) == address,
         };
         let plausible = order <= self.max_order && aligned(pfn, order);
         (if plausible { 1 << order } else { 1 }, hugetlb)
@@ -562,26 +558,19 @@ impl Classifier {
         match (self.endian, self.word, self.size) {
             // The usual layout with its constants inlined.
             (Endian::Little, Word::Bits64, 64) => {
-                self.scan_sized::<Le64>(slice, 64, first, until, map, tally)
+                self.scan_sized(&Le64, slice, 64, first, until, map, tally)
             }
-            (Endian::Little, Word::Bits64, size) => {
-                self.scan_sized::<Le64>(slice, size, first, until, map, tally)
-            }
-            (Endian::Big, Word::Bits64, size) => {
-                self.scan_sized::<Be64>(slice, size, first, until, map, tally)
-            }
-            (Endian::Little, Word::Bits32, size) => {
-                self.scan_sized::<Le32>(slice, size, first, until, map, tally)
-            }
-            (Endian::Big, Word::Bits32, size) => {
-                self.scan_sized::<Be32>(slice, size, first, until, map, tally)
+            (endian, word, size) => {
+                self.scan_sized(&Any { endian, word }, slice, size, first, until, map, tally)
             }
         }
     }
 
     #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "inlined into `scan`, twice")]
     fn scan_sized<R: Fields>(
         &self,
+        read: &R,
         slice: &[u8],
         size: usize,
         first: Pfn,
@@ -601,7 +590,7 @@ impl Classifier {
                 let at = (pfn.0 - first.0) as usize * size;
                 let Some(page) = slice.get(at..at + size) else { return (until, None) };
                 let next = slice.get(at + size..at + 2 * size);
-                match self.judge::<R>(page, next, pfn) {
+                match self.judge(read, page, next, pfn) {
                     Verdict::Keep => pfn.0 += 1,
                     Verdict::Drop(reason, pages) => {
                         let stop = Pfn(pfn.0.saturating_add(pages));
@@ -625,35 +614,49 @@ fn aligned(pfn: Pfn, order: u64) -> bool {
 
 /// Reads members of a `struct page`; what lies outside reads as 0.
 trait Fields {
-    fn word(page: &[u8], at: usize) -> u64;
-    fn u32(page: &[u8], at: usize) -> u32;
-    fn short(page: &[u8], at: usize) -> u64;
-    fn byte(page: &[u8], at: usize) -> u64 {
+    fn order(&self) -> (Endian, Word);
+
+    #[inline(always)]
+    fn word(&self, page: &[u8], at: usize) -> u64 {
+        let (endian, word) = self.order();
+        endian.word(word, page, at).unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn u32(&self, page: &[u8], at: usize) -> u32 {
+        self.order().0.u32(page, at).unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn short(&self, page: &[u8], at: usize) -> u64 {
+        self.order().0.u16(page, at).unwrap_or(0).into()
+    }
+
+    #[inline(always)]
+    fn byte(&self, page: &[u8], at: usize) -> u64 {
         page.get(at).copied().unwrap_or(0).into()
     }
 }
 
-macro_rules! fields {
-    ($name:ident, $endian:expr, $word:expr) => {
-        struct $name;
-        impl Fields for $name {
-            #[inline(always)]
-            fn word(page: &[u8], at: usize) -> u64 {
-                $endian.word($word, page, at).unwrap_or(0)
-            }
-            #[inline(always)]
-            fn u32(page: &[u8], at: usize) -> u32 {
-                $endian.u32(page, at).unwrap_or(0)
-            }
-            #[inline(always)]
-            fn short(page: &[u8], at: usize) -> u64 {
-                $endian.u16(page, at).unwrap_or(0).into()
-            }
-        }
-    };
+/// Little-endian 64-bit machines, with nothing left to decide at run time.
+struct Le64;
+
+impl Fields for Le64 {
+    #[inline(always)]
+    fn order(&self) -> (Endian, Word) {
+        (Endian::Little, Word::Bits64)
+    }
 }
 
-fields!(Le64, Endian::Little, Word::Bits64);
-fields!(Be64, Endian::Big, Word::Bits64);
-fields!(Le32, Endian::Little, Word::Bits32);
-fields!(Be32, Endian::Big, Word::Bits32);
+/// Any other machine.
+struct Any {
+    endian: Endian,
+    word: Word,
+}
+
+impl Fields for Any {
+    #[inline(always)]
+    fn order(&self) -> (Endian, Word) {
+        (self.endian, self.word)
+    }
+}
