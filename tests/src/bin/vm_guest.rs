@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 const PAGE: usize = 4096;
 const HUGE: usize = 2 << 20;
+const GIGANTIC: usize = 1 << 30;
 const MIB: usize = 1 << 20;
 
 fn main() -> ExitCode {
@@ -294,7 +295,7 @@ fn sleeper(name: &str, work: impl FnOnce() -> io::Result<()>) -> io::Result<()> 
 
 /// Fills about `mib` MiB of memory; the sleepers it leaves behind hold the anonymous part.
 fn load(mib: usize, disk: &Path, tmpfs: &Path) -> io::Result<()> {
-    let mut random = Random(0x7461_6d69_73);
+    let mut random = Random(0x0074_616d_6973);
     let share = |percent: usize| (mib * MIB * percent / 100).next_multiple_of(HUGE);
 
     // Huge pages first, while memory is in large blocks; a quarter of them stays in the pool.
@@ -306,6 +307,15 @@ fn load(mib: usize, disk: &Path, tmpfs: &Path) -> io::Result<()> {
         fill(memory, &mut Random(seed));
         Ok(())
     })?;
+    let gigantic = "/sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages";
+    if fs::read_to_string(gigantic).is_ok_and(|free| free.trim() != "0") {
+        let seed = random.next();
+        sleeper("gigantic", || {
+            let memory = map(GIGANTIC, libc::MAP_HUGETLB | libc::MAP_HUGE_1GB)?;
+            fill(&mut memory[..GIGANTIC / 8], &mut Random(seed));
+            Ok(())
+        })?;
+    }
     // Kernels turn transparent huge pages off on machines as small as the guests.
     fs::write("/sys/kernel/mm/transparent_hugepage/enabled", "madvise\n")?;
     let seed = random.next();

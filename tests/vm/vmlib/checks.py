@@ -46,11 +46,15 @@ class Tool:
         self.name = name
         self.argv = [str(word) for word in argv]
 
-    def dump(self, options, vmcore, out, timeout=300):
-        """Run it; returns the seconds it took. With -F its standard output goes to `out`."""
-        out.unlink(missing_ok=True)
+    def dump(self, options, vmcore, out, more=(), timeout=300):
+        """Run it; returns the seconds it took. With -F its standard output goes to `out`; `more`
+        are the further parts of --split."""
+        for path in (out, *more):
+            path.unlink(missing_ok=True)
         stream = "-F" in options
-        argv = [*self.argv, *options, str(vmcore)] + ([] if stream else [str(out)])
+        argv = [*self.argv, *options, str(vmcore)]
+        if not stream:
+            argv += [str(path) for path in (out, *more)]
         started = time.monotonic()
         doing = f"running {self.name} {' '.join(options)} on the host"
         hint = f"try it by hand: {' '.join(argv)}"
@@ -104,6 +108,7 @@ class Checker:
         self.guarded("-F -E -d 31", self.flattened, ["-E", "-d", "31"])
         self.guarded("--lz4 -d 31", self.lz4)
         self.guarded("small windows", self.small_windows)
+        self.guarded("--split", self.split)
         if self.reference:
             self.guarded("kernel log", self.kernel_log)
         self.guarded("in the crash kernel", self.in_guest)
@@ -219,7 +224,7 @@ class Checker:
                           f"{compared} fields compared, {len(wrong)} differences"
                           + "".join(f"; {text}" for text in wrong[:6]))
 
-    def contents(self, dump, name, allowed=None):
+    def contents(self, dump, name, allowed=None, may_be_empty=False):
         """Every stored page, decoded, against the raw vmcore; every descriptor within bounds."""
         differ, undecoded, unknown = [], 0, 0
         zero_shared = dump.stored_zero()
@@ -244,7 +249,7 @@ class Checker:
             end = max(end, dump.data_at + PAGE)
         excess = len(dump.data) - end
         good = not (differ or undecoded or unknown or bad_flags or dirty or wrong_zero or excess)
-        good = good and len(dump.pfns) > 0
+        good = good and (len(dump.pfns) > 0 or may_be_empty)
         self.report.check(
             good, f"{name} contents",
             f"{len(dump.pfns)} pages compared with the raw vmcore, {len(differ)} differences, "
@@ -291,6 +296,33 @@ class Checker:
         self.report.check(differ == 0 and len(first) == len(second), name,
                           f"{len(second)} bytes compared with {whose} {len(first)}, "
                           f"{differ} differences")
+
+    def split(self):
+        """Three parts: each with both bitmaps whole, together all pages, no page twice."""
+        options = ["--split", "--splitblock-size", "16384", "-c", "-d", "31"]
+        name = " ".join(options)
+        paths = [self.work / f"tamis-part-{part}" for part in range(3)]
+        self.tamis.dump(options, self.raw_path, paths[0], more=paths[1:])
+        parts = [Kdump(path) for path in paths]
+        edges = [(part.sub["start_pfn_64"], part.sub["end_pfn_64"]) for part in parts]
+        joined = (edges[0][0] == 0 and edges[-1][1] == parts[0].max_mapnr
+                  and all(a[1] == b[0] for a, b in zip(edges, edges[1:])))
+        ranges = ""
+        if self.reference:
+            theirs = [self.work / f"reference-part-{part}" for part in range(3)]
+            self.reference.dump(options, self.raw_path, theirs[0], more=theirs[1:])
+            want = [(part.sub["start_pfn_64"], part.sub["end_pfn_64"]) for part in map(Kdump, theirs)]
+            ranges = f", {sum(a != b for a, b in zip(want, edges))} differences from the reference's"
+            joined = joined and want == edges
+            self.drop(*theirs)
+        heads = {bytes(part.data[:PAGE]) for part in parts}
+        self.report.check(joined and len(heads) == 1 and all(part.sub["split"] == 1 for part in parts),
+                          f"{name} ranges", f"{len(parts)} parts {edges}{ranges}; "
+                          f"{len(heads)} different headers")
+        for number, part in enumerate(parts):
+            self.same_bitmap2(part, 31, f"{name} part {number}")
+            self.contents(part, f"{name} part {number}", allowed={FLAG_RAW, FLAG_ZLIB}, may_be_empty=True)
+        self.drop(*paths)
 
     def kernel_log(self):
         """The kernel log as text, against the reference tool's; 1.7.8 adds who wrote a line, 1.7.2

@@ -192,7 +192,11 @@ class Kdump:
         self.bitmap2 = self._bitmap(at + half, half)
         self.pfns = np.flatnonzero(self.bitmap2)
         self.descriptors_at = at + 2 * half
+        # Every part of a split dump leaves room for the descriptors of all, and has its own first.
         end = self.descriptors_at + DESCRIPTOR.itemsize * len(self.pfns)
+        if self.sub["split"]:
+            first, last = self.sub["start_pfn_64"], self.sub["end_pfn_64"]
+            self.pfns = self.pfns[(self.pfns >= first) & (self.pfns < last)]
         if end > len(data):
             raise BadDump(f"{path}: ends inside the page descriptors")
         self.descriptors = np.frombuffer(data, DESCRIPTOR, len(self.pfns), self.descriptors_at)

@@ -18,7 +18,7 @@ MODULES = ["virtio_pci", "virtio_blk", "crc32c_generic", "ext4"]
 """What the guests need where it is not built in. No virtio_balloon: in the crash kernel it would
 hand that kernel's little memory to the host."""
 
-FIRST_LINE = "console=ttyS0 panic=5 loglevel=4 rdinit=/init crashkernel={crashkernel}"
+FIRST_LINE = "console=ttyS0 panic=5 loglevel=4 rdinit=/init crashkernel={crashkernel} {more}"
 CRASH_LINE = "console=ttyS0 nr_cpus=1 irqpoll reset_devices panic=1 loglevel=4 rdinit=/init"
 
 BOTH_INITS = """#!/bin/busybox sh
@@ -47,7 +47,7 @@ echo "VM: crash kernel loaded"
 mkdir /data/files && mv /data/read.* /data/files/ || fail "the load's files"
 vm_guest load {load_mib} /data/files /tmp || fail "load"
 sync
-grep -E 'MemTotal|MemFree|Cached|AnonPages|AnonHuge|ShmemHuge|HugePages_(Total|Free)|HardwareCorrupted|Slab' /proc/meminfo | sed 's/^/VM: /'
+grep -E 'MemTotal|MemFree|Cached|AnonPages|AnonHuge|ShmemHuge|HugePages_(Total|Free)|Hugetlb|HardwareCorrupted|Slab' /proc/meminfo | sed 's/^/VM: /'
 echo "VM: panic now"
 echo c > /proc/sysrq-trigger
 """
@@ -122,14 +122,14 @@ def cpio(entries):
     return bytes(out)
 
 
-def initramfs(kernel, init, programs):
+def initramfs(kernel, init, programs, more_modules=()):
     """An initramfs with busybox, the modules in loading order, and the given programs in /bin."""
     entries = [(folder, 0o40755, b"") for folder in ("bin", "modules", "proc", "sys", "dev")]
     entries.append(("dev/console", 0o20600, b""))
     entries.append(("bin/busybox", 0o100755, packages.busybox().read_bytes()))
     for name, path in programs.items():
         entries.append((f"bin/{name}", 0o100755, path.read_bytes()))
-    modules = kernel.modules_in_order(MODULES)
+    modules = kernel.modules_in_order([*MODULES, *more_modules])
     for name, data in modules:
         entries.append((f"modules/{name}.ko", 0o100644, data))
     entries.append(("modules/order", 0o100644, "\n".join(name for name, _ in modules).encode()))
@@ -234,7 +234,8 @@ def crash(one, capture=None, options="-c -d 31"):
                                    raw=RAW_PART)
     first_init = FIRST_INIT.format(about="PID 1 of the kernel that is going to crash.",
                                    crash_line=CRASH_LINE, load_mib=one.load_mib)
-    (home / "first.cpio").write_bytes(initramfs(kernel, first_init, {"vm_guest": helper}))
+    (home / "first.cpio").write_bytes(
+        initramfs(kernel, first_init, {"vm_guest": helper}, one.modules))
     seed = home / "seed"
     shutil.rmtree(seed, ignore_errors=True)
     (seed / "boot").mkdir(parents=True)
@@ -244,15 +245,16 @@ def crash(one, capture=None, options="-c -d 31"):
     make_disk(home / "load.img", 128 + one.load_mib, seed)
     make_disk(home / "out.img", 128 + one.memory_mib)
     with open(home / "raw.img", "wb") as raw:
-        raw.truncate((one.memory_mib + 64) << 20)
+        raw.truncate((one.memory_mib + 1024) << 20)
 
     argv = [
-        "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max",
+        "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", one.cpu,
         "-m", f"{one.memory_mib}M", "-smp", one.smp,
         "-display", "none", "-vga", "none", "-nic", "none", "-no-reboot", "-monitor", "none",
         "-serial", f"file:{home / 'serial.log'}",
         "-kernel", kernel.image, "-initrd", home / "first.cpio",
-        "-append", FIRST_LINE.format(crashkernel=one.crashkernel),
+        "-append", FIRST_LINE.format(crashkernel=one.crashkernel, more=one.line),
+        *one.qemu,
     ]
     for name in ("load.img", "out.img", "raw.img"):
         argv += ["-drive", f"file={home / name},format=raw,if=virtio,cache=unsafe"]

@@ -3,7 +3,7 @@
 Every suite gets a private apt directory (sources, lists, an empty dpkg status) below the state
 directory. Packages are downloaded and unpacked there, never installed: kernels, a newer
 makedumpfile with the libraries it was linked with, busybox, debug symbols. The archive's address
-is the one the system's apt already uses. Only QEMU, e2fsprogs and venv are really installed.
+is the one the system's apt already uses. Only QEMU, e2fsprogs, musl-tools and venv are really installed.
 """
 
 import json
@@ -21,6 +21,7 @@ from .common import VmError, replace_file, run, say, state_dir
 SYSTEM_PACKAGES = {
     "qemu-system-x86": "qemu-system-x86_64",
     "e2fsprogs": "mkfs.ext4",
+    "musl-tools": "musl-gcc",
 }
 """Package to install -> the program that shows it is there."""
 

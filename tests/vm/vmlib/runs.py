@@ -18,6 +18,13 @@ class Run:
     """How much memory the load takes; below what the guest has left beside the crash kernel."""
     reference: str | None = None
     """Suite whose makedumpfile judges this kernel right, if any does."""
+    cpu: str = "max"
+    line: str = ""
+    """More words for the command line of the kernel that crashes."""
+    modules: tuple[str, ...] = ()
+    """More modules for the kernel that crashes (never for the crash kernel)."""
+    qemu: tuple[str, ...] = ()
+    """More arguments for QEMU; with `-numa` they also say where the memory comes from."""
 
 
 KERNELS = {
@@ -34,6 +41,22 @@ RUNS = {run.name: run for run in [
     Run("6.12", "6.12", "6.12 of trixie: page types in the top byte", reference="sid"),
     # QEMU 7.2 hangs 7.x kernels that have more than one CPU.
     Run("7.2", "7.2", "7.2 of sid: compound_info; no reference tool knows it", smp=1),
+    Run("6.1-la48", "6.1", "6.1 with 4-level page tables", cpu="max,la57=off", reference="bookworm"),
+    Run("6.12-hvo", "6.12", "6.12 with hugetlb pages that share their struct pages",
+        line="hugetlb_free_vmemmap=on", reference="sid"),
+    Run("7.2-hvo", "7.2", "7.2 with hugetlb pages that share their struct pages", smp=1,
+        line="hugetlb_free_vmemmap=on"),
+    Run("6.12-numa", "6.12", "6.12 with two nodes and a hole of 3.5 GB between them",
+        memory_mib=1024, reference="sid", qemu=(
+            "-M", "pc,max-ram-below-4g=512M",
+            "-object", "memory-backend-ram,id=node0,size=512M", "-numa", "node,memdev=node0",
+            "-object", "memory-backend-ram,id=node1,size=512M", "-numa", "node,memdev=node1")),
+    Run("6.12-offline", "6.12", "6.12 with hot-plugged memory that is partly offline (virtio-mem)",
+        memory_mib=512, reference="sid", line="memhp_default_state=online", modules=("virtio_mem",),
+        qemu=("-m", "512M,slots=2,maxmem=2G", "-object", "memory-backend-ram,id=plugged,size=512M",
+              "-device", "virtio-mem-pci,memdev=plugged,requested-size=72M")),
+    Run("6.12-gigantic", "6.12", "6.12 with a hugetlb page of 1 GiB", memory_mib=2304,
+        line="hugepagesz=1G hugepages=1 default_hugepagesz=2M", reference="sid"),
     Run("6.1-3g", "6.1", "6.1 with 3 GB, for figures of speed", memory_mib=3072,
         crashkernel="192M", load_mib=2200, reference="bookworm"),
 ]}
