@@ -150,18 +150,19 @@ mod tests {
     #[test]
     fn the_heap_ends_where_its_region_ends_or_when_it_is_sealed() {
         let heap = Heap::new();
-        let layout = Layout::from_size_align(100, 64).unwrap();
-        // SAFETY (all below): the layout has a size; the blocks are not used.
-        assert!(unsafe { heap.alloc(layout) }.is_null());
+        let block = |size, align| {
+            let layout = Layout::from_size_align(size, align).unwrap();
+            // SAFETY: the layout has a size; the block is not used.
+            unsafe { heap.alloc(layout) }
+        };
+        assert!(block(100, 64).is_null());
         heap.give(Arena::map(4096).unwrap().take(300));
-        let a = unsafe { heap.alloc(layout) };
-        let b = unsafe { heap.alloc(layout) };
+        let (a, b) = (block(100, 64), block(100, 64));
         assert!(!a.is_null() && b as usize >= a as usize + 100 && (b as usize).is_multiple_of(64));
-        assert!(unsafe { heap.alloc(layout) }.is_null());
-        let small = Layout::from_size_align(1, 1).unwrap();
-        assert!(!unsafe { heap.alloc(small) }.is_null());
+        assert!(block(100, 64).is_null());
+        assert!(!block(1, 1).is_null());
         assert_eq!(heap.used(), 229);
         heap.seal();
-        assert!(unsafe { heap.alloc(small) }.is_null());
+        assert!(block(1, 1).is_null());
     }
 }

@@ -16,8 +16,7 @@ use tamis_core::units::{PageShift, Pfn, PhysAddr};
 
 const TIB: u64 = 1 << 40;
 const GIB: u64 = 1 << 30;
-const MACHINE: Machine =
-    Machine { elf_machine: 62, endian: Endian::Little, word: Word::Bits64 };
+const MACHINE: Machine = Machine { elf_machine: 62, endian: Endian::Little, word: Word::Bits64 };
 
 /// Everything the kernel has of its own lies in the first GiB: tables from 1 MiB on.
 const PGD: u64 = 0x10_0000;
@@ -248,14 +247,8 @@ fn sixty_four_tebibytes_fit_the_default_budget() {
         Pfn(max_pfn),
         level,
     );
-    let about = About {
-        level,
-        utsname: &[0; 390],
-        crash_time: 0,
-        phys_base: 0,
-        cpus: 1,
-        vmcoreinfo: None,
-    };
+    let about =
+        About { level, utsname: &[0; 390], crash_time: 0, phys_base: 0, cpus: 1, vmcoreinfo: None };
     let report = capture.kdump(&about, &mut [&mut sink], 0).unwrap();
     drop(capture);
     assert_eq!(watch.notices, []);
