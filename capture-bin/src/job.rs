@@ -23,9 +23,9 @@ use tamis_core::source::{RandomAccess, Segment, Source};
 use tamis_core::units::{PageShift, Pfn};
 use tamis_core::wire::vmcoreinfo::Kind;
 
-/// Bytes that the program has whatever it does: its stack and its static data. A test holds the
-/// stack against what it really takes.
-pub const PROGRAM: u64 = 256 << 10;
+/// Bytes that the program has whatever it does: its stack and its static data. A test runs it with
+/// a stack of less.
+pub const PROGRAM: u64 = 128 << 10;
 
 /// VMCOREINFO is a page of text; more than this is no such text.
 const INFO_MOST: u64 = 1 << 20;
