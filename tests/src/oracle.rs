@@ -95,16 +95,14 @@ pub fn expect(image: &Image, level: u32) -> Expected {
     let machine = &image.machine;
     let max_mapnr = max_mapnr(image);
     let mut fates = vec![Fate::Hole; max_mapnr as usize];
-    for (pfn, fate) in fates.iter_mut().enumerate() {
-        let pfn = pfn as u64;
-        let touches = |frames: std::ops::Range<u64>| frames.contains(&pfn);
-        let mut loads = image.loads.iter().filter(|load| load.is_physical());
-        if loads.clone().any(|load| touches(load.stored_frames())) {
-            *fate = Fate::Keep;
-        } else if loads.any(|load| load.memsz != 0 && touches(load.frames())) {
-            *fate = Fate::NoData;
+    let loads = || image.loads.iter().filter(|load| load.is_physical());
+    let mut mark = |frames: std::ops::Range<u64>, fate: Fate| {
+        for pfn in frames.start.min(max_mapnr)..frames.end.min(max_mapnr) {
+            fates[pfn as usize] = fate;
         }
-    }
+    };
+    loads().filter(|load| load.memsz != 0).for_each(|load| mark(load.frames(), Fate::NoData));
+    loads().for_each(|load| mark(load.stored_frames(), Fate::Keep));
 
     if scans(image, level) {
         let blocks = machine.blocks().iter().copied();

@@ -72,3 +72,19 @@ pub fn assert_report(run: &Run, expected: &Expected) {
     let faults = check::report_faults(&run.text(), expected);
     assert!(faults.is_empty(), "{:?}:\n{}\n{}", run.args, faults.join("\n"), run.text());
 }
+
+/// Frame numbers of page markers in `bytes` for which `allowed` is false, each once.
+pub fn foreign_markers(bytes: &[u8], allowed: impl Fn(u64) -> bool) -> Vec<u64> {
+    let needle = b"TAMISPFN";
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(n) = bytes[at..].windows(needle.len()).position(|window| window == needle) {
+        at += n + needle.len();
+        let digits = bytes.get(at..at + 8).and_then(|digits| std::str::from_utf8(digits).ok());
+        let pfn = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
+        if let Some(pfn) = pfn.filter(|pfn| !allowed(*pfn) && found.last() != Some(pfn)) {
+            found.push(pfn);
+        }
+    }
+    found
+}

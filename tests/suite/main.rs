@@ -5,8 +5,11 @@
 mod common;
 
 mod classes;
+mod dmesg;
+mod elf_output;
 mod flattened;
 mod formats;
 mod paging;
+mod size;
 mod split;
 mod windows;

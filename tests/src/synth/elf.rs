@@ -5,12 +5,13 @@
 //! Bytes of the file that no PT_LOAD claims are filled with [`UNCLAIMED`], so that a reader that
 //! takes them for memory is found out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use super::content::{Content, PAGE};
 use super::machine::Machine;
@@ -140,6 +141,8 @@ pub struct Image {
     /// Where the program headers start.
     pub e_phoff: u64,
     memory: Memory,
+    /// Loads by frame, for images of very many small loads; made at the first question.
+    by_frame: OnceLock<BTreeMap<u64, Vec<usize>>>,
 }
 
 impl Image {
@@ -172,6 +175,7 @@ impl Image {
             force_xnum: false,
             e_phoff: 64,
             memory,
+            by_frame: OnceLock::new(),
         }
     }
 
@@ -198,16 +202,31 @@ impl Image {
         found.map_or(Content::Zero, |(_, content)| *content)
     }
 
+    /// Loads that store bytes of a frame, in table order.
+    fn storing(&self, pfn: u64) -> Vec<&Load> {
+        let stores = |load: &&Load| load.is_physical() && load.stored_frames().contains(&pfn);
+        if self.loads.len() < 1000 {
+            return self.loads.iter().filter(stores).collect();
+        }
+        let index = self.by_frame.get_or_init(|| {
+            let mut index: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+            for (n, load) in self.loads.iter().enumerate().filter(|(_, load)| load.is_physical()) {
+                for pfn in load.stored_frames() {
+                    index.entry(pfn).or_default().push(n);
+                }
+            }
+            index
+        });
+        index.get(&pfn).into_iter().flatten().map(|n| &self.loads[*n]).collect()
+    }
+
     /// What a reader of the vmcore has to find in a frame: each byte from the first PT_LOAD, in
     /// table order, that stores it; zero where none does. Nothing if none stores any byte.
     pub fn expected_page(&self, pfn: u64) -> Option<[u8; PAGE]> {
         let start = pfn * PAGE as u64;
         let memory = self.page(pfn);
-        let mut touching = self
-            .loads
-            .iter()
-            .filter(|load| load.is_physical() && load.stored_frames().contains(&pfn));
-        let first = touching.next()?;
+        let storing = self.storing(pfn);
+        let first = *storing.first()?;
         if first.fill.is_none()
             && first.paddr <= start
             && start + PAGE as u64 <= first.paddr + first.filesz
@@ -216,7 +235,7 @@ impl Image {
         }
         let mut page = [0; PAGE];
         let mut done = [false; PAGE];
-        for load in self.loads.iter().filter(|load| load.is_physical()) {
+        for load in storing {
             let from = load.paddr.max(start);
             let to = (load.paddr + load.filesz).min(start + PAGE as u64);
             for at in from..to.max(from) {
@@ -233,7 +252,7 @@ impl Image {
     /// Whether a reader of the vmcore finds zero bytes only in a frame that is stored.
     pub fn expects_zero(&self, pfn: u64) -> bool {
         let untouched = self.memory.page(pfn).is_none() && self.content(pfn).is_zero();
-        if untouched && self.loads.iter().all(|load| load.fill.is_none()) {
+        if untouched && self.storing(pfn).iter().all(|load| load.fill.is_none()) {
             return true;
         }
         self.expected_page(pfn).is_some_and(|page| page.iter().all(|&byte| byte == 0))

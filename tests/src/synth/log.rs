@@ -201,8 +201,8 @@ fn ring(kit: &mut Kit, lines: &[LogLine], clear_from: u64, latched: bool, info_s
             let begin = lpos;
             let mut start = begin % size;
             let mut end = begin + need;
-            if end / size != begin / size && !end.is_multiple_of(size) {
-                // Does not fit: the whole block lies at the start of the buffer.
+            if end / size != begin / size {
+                // Does not end before the buffer does: the whole block lies at its start.
                 data[start as usize..start as usize + 8].copy_from_slice(&id.to_le_bytes());
                 start = 0;
                 end = (begin / size + 1) * size + need;

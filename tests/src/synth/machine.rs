@@ -397,7 +397,7 @@ impl Machine {
         if let Some((lines, clear_from)) = &self.log {
             log::write(self, &mut kit, lines, *clear_from);
         }
-        let mut next = kit.next;
+        let mut next = kit.next.next_multiple_of(PAGE as u64);
         kit.memory.write_tables(load_at + TOP_TABLE_AT, self.levels, self.sme_mask, || {
             next += PAGE as u64;
             next - PAGE as u64
