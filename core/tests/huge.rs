@@ -73,20 +73,23 @@ impl Huge {
                 _ if (ROOTS..ROOTS + 2048 * 8).contains(&at) => {
                     TEXT + SECTIONS + (at - ROOTS) / 8 * 4096
                 }
-                _ if (SECTIONS..SECTIONS + 2048 * 4096).contains(&at) && at % 16 == 0 => {
+                _ if (SECTIONS..SECTIONS + 2048 * 4096).contains(&at) && at.is_multiple_of(16) => {
                     VMEMMAP | 7
                 }
                 _ => 0,
             }
         };
         let (start, end) = (at, at + buf.len() as u64);
-        if (MEM_MAP..MEM_MAP + TIB).contains(&start) && start % 64 == 0 && end % 64 == 0 {
+        if (MEM_MAP..MEM_MAP + TIB).contains(&start)
+            && start.is_multiple_of(64)
+            && end.is_multiple_of(64)
+        {
             for (i, page) in buf.chunks_exact_mut(64).enumerate() {
                 page.copy_from_slice(&struct_page((start - MEM_MAP) / 64 + i as u64));
             }
             return true;
         }
-        if start % 8 != 0 || end % 8 != 0 {
+        if !start.is_multiple_of(8) || !end.is_multiple_of(8) {
             return false;
         }
         for (i, to) in buf.chunks_exact_mut(8).enumerate() {
@@ -250,7 +253,6 @@ fn sixty_four_tebibytes_fit_the_default_budget() {
     let about =
         About { level, utsname: &[0; 390], crash_time: 0, phys_base: 0, cpus: 1, vmcoreinfo: None };
     let report = capture.kdump(&about, &mut [&mut sink], 0).unwrap();
-    drop(capture);
     assert_eq!(watch.notices, []);
 
     let pages = 6 * GIB / 4096;
