@@ -211,7 +211,7 @@ impl Console {
             self.to(bit, fd, format_args!("{label}: 0x{pages:016x}\n"));
         };
         row("\nOriginal pages  ", original);
-        row("  Excluded pages   ", original.saturating_sub(remaining));
+        row("  Excluded pages   ", tally.dropped());
         for (label, reason) in [
             ("    Pages filled with zero  ", Reason::Zero),
             ("    Non-private cache pages ", Reason::Cache),
@@ -224,7 +224,7 @@ impl Console {
             row(label, tally.of(reason));
         }
         if tally.no_data > 0 {
-            row("    Not in the input        ", tally.no_data);
+            row("  Not in the input ", tally.no_data);
         }
         row("  Remaining pages  ", remaining);
         let percent =

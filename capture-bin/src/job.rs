@@ -129,6 +129,13 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
         shift
     });
     let page = shift.bytes() as u64;
+    if let Some(kib) = args.splitblock_kib
+        && !(kib * 1024).is_multiple_of(page)
+    {
+        console
+            .warn(format_args!("--splitblock-size {kib} is no multiple of a page, {page} bytes"));
+        return Err(FAILED);
+    }
     needs.page_size = page;
     needs.page_struct =
         info.get(Kind::Size, "page").filter(|s| (8..=4096).contains(s)).unwrap_or(0);

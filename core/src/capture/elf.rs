@@ -118,6 +118,12 @@ pub(super) fn write<S: Source>(
         bytes: 0,
         lost: 0,
     };
+    // A file has its header when it can be opened, and says that it is incomplete; a stream has it
+    // once and first, as it is to be in the end.
+    let rewrites = out.sink.rewrites();
+    if !rewrites {
+        out.header(machine.elf_machine, 0, phnum)?;
+    }
     out.program_header(&elf::ProgramHeader {
         kind: elf::PT_NOTE,
         offset: notes_at,
@@ -142,10 +148,9 @@ pub(super) fn write<S: Source>(
         out.write(notes_at + at, chunk, "the notes")?;
         at += len as u64;
     }
-    // A stream has its header once, as it is to be in the end.
-    let rewrites = out.sink.rewrites();
-    let begun = if rewrites { elf::FLAG_INCOMPLETE } else { 0 };
-    out.header(machine.elf_machine, begun, phnum)?;
+    if rewrites {
+        out.header(machine.elf_machine, elf::FLAG_INCOMPLETE, phnum)?;
+    }
 
     progress = Progress { phase: Phase::Copy, done: 0, total: pages };
     c.observer.progress(progress.phase, 0, pages);

@@ -69,15 +69,22 @@ pub(super) fn write<S: Source>(
     for (part, sink) in sinks.iter_mut().enumerate() {
         sink.extend(layout.descriptors).map_err(failed("the file's head", part))?;
     }
-    write_notes(c, &layout, sinks)?;
     let mut headers = Headers { about, layout: &layout, splits, machine, max_pfn: c.max_pfn.0 };
     let codec = c.encoder.flag();
-    // A stream has its header once, as it is to be in the end.
+    // A file has its header when it can be opened, and says that it is incomplete; a stream has it
+    // once and first, as it is to be in the end.
     let rewrites = sinks.iter().all(|s| s.rewrites());
-    let begun = if rewrites { codec | disk_header::INCOMPLETE } else { codec };
+    if !rewrites {
+        for (part, sink) in sinks.iter_mut().enumerate() {
+            c.report.bytes += headers.main(part, codec, *sink)?;
+        }
+    }
+    write_notes(c, &layout, sinks)?;
     for (part, sink) in sinks.iter_mut().enumerate() {
         c.report.bytes += headers.sub(part, (0, 0), *sink)?;
-        c.report.bytes += headers.main(part, begun, *sink)?;
+        if rewrites {
+            c.report.bytes += headers.main(part, codec | disk_header::INCOMPLETE, *sink)?;
+        }
     }
 
     write_bitmap1(c, &layout, sinks)?;

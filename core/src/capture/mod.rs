@@ -245,6 +245,7 @@ impl<'m, S: Source> Capture<'m, S> {
         for s in self.source.segments() {
             map.set(self.shift.touched(s.phys, s.mem_len));
         }
+        self.source.clip(&mut map, false);
         map
     }
 
@@ -254,6 +255,7 @@ impl<'m, S: Source> Capture<'m, S> {
         for s in self.source.segments() {
             map.set(self.shift.touched(s.phys, s.file_len).clip(within));
         }
+        self.source.clip(&mut map, true);
         if let Some(scanner) = &mut self.scanner {
             scanner.scan(self.source, &mut map, tally, self.observer);
         }
