@@ -69,6 +69,14 @@ impl<'b> Bitmap<'b> {
         self.over_bytes(span, |byte, mask| (*byte & mask).count_ones().into())
     }
 
+    /// Clears the bits that `other` has not; `other` begins at byte `at` of this window, and bits
+    /// past its end stay.
+    pub fn retain(&mut self, at: usize, other: &[u8]) {
+        for (mine, theirs) in self.bytes.iter_mut().skip(at).zip(other) {
+            *mine &= theirs;
+        }
+    }
+
     /// Number of set bits.
     pub fn count(&self) -> u64 {
         count_ones(self.bytes)

@@ -52,6 +52,7 @@ pub mod dmesg;
 pub mod elf_vmcore;
 pub mod endian;
 pub mod kernel;
+pub mod reader;
 pub mod sink;
 pub mod source;
 pub mod tally;

@@ -1,5 +1,6 @@
 //! Where the dead kernel's memory comes from: the consumer's side only.
 
+use crate::bitmap::Bitmap;
 use crate::endian::{Endian, Word};
 use crate::units::{PageShift, PhysAddr, VirtAddr};
 use core::fmt;
@@ -111,6 +112,13 @@ pub trait Source {
 
     /// Tells the page size as soon as it is known; 4 KiB before.
     fn set_page_shift(&mut self, shift: PageShift);
+
+    /// Clears the bits of pages that [`Source::segments`] has but that do not exist; with
+    /// `stored`, also those whose data the source does not hold. A dump has bitmaps that say so
+    /// page by page; a vmcore says everything with its segments.
+    fn clip(&mut self, map: &mut Bitmap<'_>, stored: bool) {
+        let _ = (map, stored);
+    }
 
     /// Fills `buf` from `at`, whole or not at all. Bytes that the source does not hold read as
     /// zeros where their page has others that it holds; a page without any is

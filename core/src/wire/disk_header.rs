@@ -1,8 +1,10 @@
-//! The two headers of a kdump-compressed dump, version 6, as a writer makes them
-//! (`core/docs/format.md`). The layouts of 32-bit machines follow the ABI of `struct timeval` and
-//! `unsigned long` there.
+//! The two headers of a kdump-compressed dump: as a writer makes them (version 6,
+//! `core/docs/format.md`), and as readers find them (versions 0 to 6, [`ReadMain`], [`ReadSub`]).
+//! The layouts of 32-bit machines follow the ABI of `struct timeval` and `unsigned long` there.
 
+use super::WireError;
 use crate::endian::{Emit, Endian, Word};
+use crate::units::PageShift;
 
 /// Bytes of the main header (64-bit machines; 32-bit ones have 452).
 pub const MAIN: usize = 464;
@@ -25,6 +27,11 @@ pub enum Signature {
 }
 
 impl Signature {
+    /// The signature that a file begins with.
+    pub fn of(bytes: &[u8]) -> Option<Signature> {
+        [Signature::Kdump, Signature::Tamis].into_iter().find(|s| bytes.starts_with(s.bytes()))
+    }
+
     fn bytes(self) -> &'static [u8; 8] {
         match self {
             Signature::Kdump => b"KDUMP   ",
@@ -130,6 +137,257 @@ impl SubHeader {
     }
 }
 
+/// Newest header version whose fields are known.
+pub const VERSION: u32 = 6;
+
+/// A main header as it was found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ReadMain {
+    /// File kind.
+    pub signature: Signature,
+    /// Word size of the dumped machine: where the fields lie tells.
+    pub word: Word,
+    /// Byte order of the dumped machine.
+    pub endian: Endian,
+    /// Header version.
+    pub version: u32,
+    /// The six utsname strings, 65 bytes each.
+    pub utsname: [u8; UTS],
+    /// Crash time in seconds since 1970; 0 where unknown.
+    pub crash_time: u64,
+    /// Codec bits, [`INCOMPLETE`].
+    pub status: u32,
+    /// Page size.
+    pub shift: PageShift,
+    /// Blocks of sub-header and notes.
+    pub sub_hdr_size: u32,
+    /// Blocks of the bitmaps together.
+    pub bitmap_blocks: u32,
+    /// One past the last pfn, saturated.
+    pub max_mapnr: u32,
+    /// Number of CPUs with a register note.
+    pub nr_cpus: u32,
+}
+
+impl ReadMain {
+    /// Reads the header from the first [`MAIN`] bytes of a file (a file of a 32-bit machine may
+    /// have fewer).
+    ///
+    /// Nothing in it says which word size and byte order it has: of the four ways to read it, the
+    /// one is taken in which version, block size and the sizes of the other parts can be true.
+    pub fn parse(bytes: &[u8]) -> Result<ReadMain, WireError> {
+        let Some(signature) = Signature::of(bytes) else {
+            let magic = Endian::Big.u64(bytes, 0).unwrap_or(0);
+            return Err(WireError::Invalid { what: "dump signature", value: magic });
+        };
+        let least = MainHeader::size(Word::Bits32);
+        if bytes.len() < least {
+            let (need, have) = (least as u64, bytes.len() as u64);
+            return Err(WireError::Truncated { what: "dump header", need, have });
+        }
+        for word in [Word::Bits64, Word::Bits32] {
+            for endian in [Endian::Little, Endian::Big] {
+                if let Some(header) = ReadMain::plausible(signature, word, endian, bytes) {
+                    return Ok(header);
+                }
+            }
+        }
+        let value = Endian::Little.u32(bytes, 428).unwrap_or(0).into();
+        Err(WireError::Invalid { what: "block size in the dump header", value })
+    }
+
+    fn plausible(
+        signature: Signature,
+        word: Word,
+        endian: Endian,
+        bytes: &[u8],
+    ) -> Option<ReadMain> {
+        let (time, rest) = if word == Word::Bits64 { (408, 424) } else { (404, 412) };
+        let header = ReadMain {
+            signature,
+            word,
+            endian,
+            version: endian.u32(bytes, 8)?,
+            utsname: *bytes.get(12..)?.first_chunk::<UTS>()?,
+            crash_time: endian.word(word, bytes, time)?,
+            status: endian.u32(bytes, rest)?,
+            shift: PageShift::of_size(endian.u32(bytes, rest + 4)?.into())?,
+            sub_hdr_size: endian.u32(bytes, rest + 8)?,
+            bitmap_blocks: endian.u32(bytes, rest + 12)?,
+            max_mapnr: endian.u32(bytes, rest + 16)?,
+            nr_cpus: endian.u32(bytes, rest + 36)?,
+        };
+        let bits = u64::from(header.bitmap_blocks) << (header.shift.bits() + 3);
+        let saturated = header.max_mapnr == u32::MAX;
+        let true_enough = header.version <= 0xff
+            && header.sub_hdr_size != 0
+            && header.sub_hdr_size <= i32::MAX as u32
+            && header.bitmap_blocks != 0
+            && (bits >= header.max_mapnr.into() || saturated);
+        true_enough.then_some(header)
+    }
+
+    /// One of the six utsname strings, up to its end: 0 sysname, 1 nodename, 2 release, 3 version,
+    /// 4 machine, 5 domainname.
+    pub fn uts(&self, index: usize) -> &[u8] {
+        let field = self.utsname.chunks_exact(UTS_FIELD).nth(index).unwrap_or_default();
+        field.split(|&b| b == 0).next().unwrap_or_default()
+    }
+}
+
+/// A sub-header as it was found; fields that its version does not have are 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ReadSub {
+    /// Bytes of the record: 104; 80 or 96 on 32-bit machines.
+    pub size: usize,
+    /// `phys_base` as it stands, two's complement; of a 32-bit machine widened.
+    pub phys_base: u64,
+    /// Dump level (version 1).
+    pub dump_level: u32,
+    /// The pfns of this file of a split set (version 2).
+    pub split: Option<(u64, u64)>,
+    /// File offset and bytes of the VMCOREINFO text (version 3).
+    pub vmcoreinfo: (u64, u64),
+    /// File offset and bytes of the notes (version 4).
+    pub notes: (u64, u64),
+    /// File offset and bytes of the erase information (version 5).
+    pub eraseinfo: (u64, u64),
+    /// One past the last pfn (version 6); 0 where only the main header has it.
+    pub max_mapnr: u64,
+}
+
+/// Offsets of the fields of a sub-header, in the order of [`ReadSub`].
+struct SubFields {
+    size: usize,
+    level: usize,
+    split: usize,
+    start: usize,
+    end: usize,
+    vmcoreinfo: (usize, usize),
+    notes: (usize, usize),
+    eraseinfo: (usize, usize),
+    start_64: usize,
+    end_64: usize,
+    max_64: usize,
+}
+
+const WIDE: SubFields = SubFields {
+    size: 104,
+    level: 8,
+    split: 12,
+    start: 16,
+    end: 24,
+    vmcoreinfo: (32, 40),
+    notes: (48, 56),
+    eraseinfo: (64, 72),
+    start_64: 80,
+    end_64: 88,
+    max_64: 96,
+};
+
+/// 32-bit machines that align 64-bit integers to 4 bytes (i386), and all that QEMU writes.
+const PACKED: SubFields = SubFields {
+    size: 80,
+    level: 4,
+    split: 8,
+    start: 12,
+    end: 16,
+    vmcoreinfo: (20, 28),
+    notes: (32, 40),
+    eraseinfo: (44, 52),
+    start_64: 56,
+    end_64: 64,
+    max_64: 72,
+};
+
+/// 32-bit machines that align 64-bit integers to 8 bytes (ARM, MIPS, PowerPC).
+const PADDED: SubFields = SubFields {
+    size: 96,
+    level: 4,
+    split: 8,
+    start: 12,
+    end: 16,
+    vmcoreinfo: (24, 32),
+    notes: (40, 48),
+    eraseinfo: (56, 64),
+    start_64: 72,
+    end_64: 80,
+    max_64: 88,
+};
+
+impl ReadSub {
+    /// Reads the sub-header that belongs to `main`, from the first [`SUB`] bytes of block 1.
+    ///
+    /// Of the two forms that 32-bit machines have, the one is taken whose offsets point at where
+    /// such parts lie.
+    pub fn parse(main: &ReadMain, bytes: &[u8]) -> Result<ReadSub, WireError> {
+        let cut = |fields: &SubFields| WireError::Truncated {
+            what: "dump sub-header",
+            need: fields.size as u64,
+            have: bytes.len() as u64,
+        };
+        let read = |fields| ReadSub::with(main, fields, bytes).ok_or(cut(fields));
+        if main.word == Word::Bits64 {
+            return read(&WIDE);
+        }
+        let packed = read(&PACKED)?;
+        match read(&PADDED) {
+            Ok(padded) if padded.points(main) > packed.points(main) => Ok(padded),
+            _ => Ok(packed),
+        }
+    }
+
+    fn with(main: &ReadMain, at: &SubFields, bytes: &[u8]) -> Option<ReadSub> {
+        let (word, endian) = (main.word, main.endian);
+        let since = |version: u32| main.version >= version;
+        let place = |version: u32, (offset, size): (usize, usize)| {
+            if !since(version) {
+                return Some((0, 0));
+            }
+            Some((endian.u64(bytes, offset)?, endian.word(word, bytes, size)?))
+        };
+        let mut sub = ReadSub {
+            size: at.size,
+            phys_base: endian.word(word, bytes, 0)?,
+            dump_level: endian.u32(bytes, at.level).filter(|_| since(1)).unwrap_or(0),
+            split: None,
+            vmcoreinfo: place(3, at.vmcoreinfo)?,
+            notes: place(4, at.notes)?,
+            eraseinfo: place(5, at.eraseinfo)?,
+            max_mapnr: if since(6) { endian.u64(bytes, at.max_64)? } else { 0 },
+        };
+        if since(2) && endian.u32(bytes, at.split)? != 0 {
+            sub.split = Some(if since(6) {
+                (endian.u64(bytes, at.start_64)?, endian.u64(bytes, at.end_64)?)
+            } else {
+                (endian.word(word, bytes, at.start)?, endian.word(word, bytes, at.end)?)
+            });
+        }
+        Some(sub)
+    }
+
+    /// How much speaks for having read the right form.
+    fn points(&self, main: &ReadMain) -> u32 {
+        let block = main.shift.bytes() as u64;
+        let end = block.saturating_mul(1 + u64::from(main.sub_hdr_size));
+        let own = block + self.size as u64;
+        let inside = |(at, len): (u64, u64)| {
+            if (at, len) == (0, 0) {
+                1
+            } else if at >= own && len != 0 && at.saturating_add(len) <= end {
+                2
+            } else {
+                0
+            }
+        };
+        // The notes follow the sub-header directly.
+        let notes = if self.notes.0 == own { 4 } else { 0 };
+        let narrow = self.max_mapnr.min(u32::MAX.into()) == u64::from(main.max_mapnr);
+        let max = if main.version >= 6 && narrow { 4 } else { 0 };
+        inside(self.vmcoreinfo) + inside(self.notes) + notes + max
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,5 +463,73 @@ mod tests {
         assert_eq!(r[..4], [0xff, 0xff, 0xff, 0xfe]);
         assert_eq!(Endian::Big.u64(&r, 24), Some(4580));
         assert_eq!(Endian::Big.u64(&r, 88), Some(2304));
+    }
+
+    #[test]
+    fn headers_of_every_word_size_and_order_read_back() {
+        let mut uts = [0; UTS];
+        uts[130..135].copy_from_slice(b"6.1.0");
+        uts[260..266].copy_from_slice(b"x86_64");
+        for word in [Word::Bits64, Word::Bits32] {
+            for endian in [Endian::Little, Endian::Big] {
+                let mut r = [0; MAIN];
+                let header = main_header(&uts);
+                header.emit(word, endian, &mut r[..MainHeader::size(word)]).unwrap();
+                let read = ReadMain::parse(&r).unwrap();
+                assert_eq!((read.word, read.endian, read.version), (word, endian, 6));
+                assert_eq!((read.uts(2), read.uts(4)), (&b"6.1.0"[..], &b"x86_64"[..]));
+                assert_eq!((read.status, read.shift, read.nr_cpus), (9, PageShift::FOUR_KIB, 3));
+
+                let sub = SubHeader {
+                    phys_base: 7,
+                    dump_level: 31,
+                    split: Some((16, 32)),
+                    vmcoreinfo: (0, 0),
+                    notes: (4096 + SubHeader::size(word) as u64, 12),
+                    max_mapnr: 1 << 40,
+                };
+                let mut r = [0; SUB];
+                sub.emit(word, endian, &mut r[..SubHeader::size(word)]).unwrap();
+                let back = ReadSub::parse(&read, &r).unwrap();
+                assert_eq!((back.phys_base, back.dump_level), (7, 31));
+                assert_eq!((back.split, back.notes), (sub.split, sub.notes));
+                assert_eq!(back.max_mapnr, sub.max_mapnr);
+                // An older version has only the older fields.
+                let old = ReadSub::parse(&ReadMain { version: 1, ..read }, &r).unwrap();
+                assert_eq!((old.dump_level, old.split, old.notes), (31, None, (0, 0)));
+            }
+        }
+    }
+
+    #[test]
+    fn packed_sub_headers_of_32_bit_machines_are_told_from_padded_ones() {
+        let uts = [0; UTS];
+        let mut r = [0; MAIN];
+        let header = MainHeader { max_mapnr: 77, ..main_header(&uts) };
+        header.emit(Word::Bits32, Endian::Little, &mut r[..452]).unwrap();
+        let main = ReadMain::parse(&r).unwrap();
+        let mut r = [0; SUB];
+        r[4] = 1; // level
+        r[32..36].copy_from_slice(&(4096u32 + 80).to_le_bytes());
+        r[40] = 36; // size_note
+        r[72] = 77; // max_mapnr_64
+        let sub = ReadSub::parse(&main, &r).unwrap();
+        assert_eq!((sub.size, sub.notes, sub.max_mapnr), (80, (4176, 36), 77));
+    }
+
+    #[test]
+    fn headers_that_cannot_be_true_are_refused() {
+        let mut r = [0; MAIN];
+        main_header(&[0; UTS]).emit(Word::Bits64, Endian::Little, &mut r).unwrap();
+        for len in 0..452 {
+            assert!(ReadMain::parse(&r[..len]).is_err(), "{len}");
+        }
+        for (at, value) in [(0, 0), (9, 9), (428, 1), (432, 0), (436, 0)] {
+            let mut bad = r;
+            bad[at] = value;
+            // max_mapnr that no bitmap of this size holds
+            bad[440..444].copy_from_slice(&0x1000u32.to_le_bytes());
+            assert!(ReadMain::parse(&bad).is_err(), "{at}");
+        }
     }
 }

@@ -19,6 +19,11 @@ pub fn start() -> [u8; 32] {
     head
 }
 
+/// Whether a file that begins with these bytes is a stream of the known type and version.
+pub fn is_start(head: &[u8]) -> bool {
+    head.starts_with(&start())
+}
+
 /// The header of a record of `len` bytes for file offset `at`; `None` where either does not fit
 /// the format's signed 64 bits.
 pub fn record(at: u64, len: u64) -> Option<[u8; RECORD]> {

@@ -1,0 +1,839 @@
+//! Kdump-compressed dumps, header versions 0 to 6, whole or split into parts.
+//!
+//! Opened in two steps, so that the caller provides the memory: [`probe`] looks at the headers of
+//! one file and says how much its tables need; [`Kdump::load`] takes the files of a set, in any
+//! order, and the storage.
+
+use super::rank::Rank;
+use crate::arch::x86_64;
+use crate::bitmap::Bitmap;
+use crate::endian::{Endian, Word};
+use crate::source::{IoError, IoKind, Machine, RandomAccess, ReadFault, Segment, Source};
+use crate::units::{PageShift, Pfn, PfnSpan, PhysAddr, VirtAddr};
+use crate::wire::disk_header::{self, ReadMain, ReadSub, Signature};
+use crate::wire::page_desc::{self, PageDesc};
+use crate::wire::{WireError, note};
+use core::fmt;
+
+/// Physical addresses have at most so many bits: more is a damaged header.
+const PHYS_BITS: u32 = 56;
+/// Most numbers that the rank index of a bitmap takes (32 MiB): one for 4096 pfns up to 64 TiB of
+/// 4 KiB pages.
+const RANK_MOST: u64 = 4 << 20;
+/// Most memory ranges that are told apart. Machines have tens.
+const SEGMENTS_MOST: usize = 1 << 16;
+/// Pages that can be kept decoded.
+const SLOTS: usize = 64;
+
+/// Which codec a page was compressed with.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Codec {
+    /// zlib stream.
+    Zlib,
+    /// LZO1X block.
+    Lzo,
+    /// Snappy block.
+    Snappy,
+    /// zstd frame.
+    Zstd,
+    /// LZ4 block; only in files signed `TAMIS   `.
+    Lz4,
+}
+
+impl Codec {
+    /// All of them.
+    pub const ALL: [Codec; 5] = [Codec::Zlib, Codec::Lzo, Codec::Snappy, Codec::Zstd, Codec::Lz4];
+
+    /// Page flag and status bit.
+    pub fn flag(self) -> u32 {
+        match self {
+            Codec::Zlib => 0x1,
+            Codec::Lzo => 0x2,
+            Codec::Snappy => 0x4,
+            Codec::Zstd => 0x20,
+            Codec::Lz4 => page_desc::LZ4,
+        }
+    }
+
+    /// Name as people know it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Codec::Zlib => "zlib",
+            Codec::Lzo => "lzo",
+            Codec::Snappy => "snappy",
+            Codec::Zstd => "zstd",
+            Codec::Lz4 => "lz4",
+        }
+    }
+
+    /// The codec that a page flag names, in a file with this signature.
+    pub fn of(flags: u32, signature: Signature) -> Option<Codec> {
+        Codec::ALL.into_iter().find(|codec| {
+            codec.flag() == flags && (*codec != Codec::Lz4 || signature == Signature::Tamis)
+        })
+    }
+}
+
+/// Decompresses pages.
+pub trait Unpack {
+    /// Fills `page`, exactly, from `stored`; or says what is wrong with it.
+    fn unpack(&mut self, codec: Codec, stored: &[u8], page: &mut [u8]) -> Result<(), &'static str>;
+}
+
+/// Why a file cannot be used as a dump.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum DumpError {
+    /// A part of it could not be read.
+    Read {
+        /// Which part.
+        what: &'static str,
+        /// Its file offset.
+        at: u64,
+        /// The system's answer.
+        io: IoError,
+    },
+    /// A header is not what it must be.
+    Wire(WireError),
+    /// The file ends before its bitmaps do: not a page of it can be found.
+    Short {
+        /// Bytes it must have.
+        need: u64,
+        /// Bytes it has.
+        have: u64,
+    },
+    /// A file does not belong to the same dump as the first one: its index, and what differs.
+    Foreign(usize, &'static str),
+    /// The storage given is too small.
+    Storage,
+}
+
+impl fmt::Display for DumpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DumpError::Read { what, at, io } => write!(f, "reading {what} at offset {at}: {io}"),
+            DumpError::Wire(e) => e.fmt(f),
+            DumpError::Short { need, have } => {
+                write!(f, "cut off inside its bitmaps: {have} of at least {need} bytes are there")
+            }
+            DumpError::Foreign(_, what) => {
+                write!(f, "belongs to another dump than the first file: {what} differs")
+            }
+            DumpError::Storage => f.write_str("the file changed while it was being read"),
+        }
+    }
+}
+
+impl core::error::Error for DumpError {}
+
+/// Why a page cannot be had.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum PageFault {
+    /// The page is not in the dump: there is no such memory, or it was left out.
+    Absent,
+    /// It is in a file of the set that is not here.
+    MissingPart,
+    /// The dump ended before this page was written, or it could not be read when it was: its
+    /// descriptor is empty.
+    Lost,
+    /// Its descriptor holds what none can.
+    Descriptor(PageDesc, &'static str),
+    /// Its data lies past the end of the file.
+    CutOff(PageDesc),
+    /// Reading failed at this file offset.
+    Io(u64, IoError),
+    /// Its data cannot be decompressed.
+    Data(PageDesc, &'static str),
+}
+
+impl fmt::Display for PageFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = |f: &mut fmt::Formatter<'_>, d: &PageDesc, why: &str| {
+            write!(f, "{why} ({} bytes at offset {}, flags 0x{:x})", d.size, d.offset, d.flags)
+        };
+        match self {
+            PageFault::Absent => f.write_str("not in the dump"),
+            PageFault::MissingPart => f.write_str("in a part of the dump that was not given"),
+            PageFault::Lost => f.write_str("lost: its descriptor is empty"),
+            PageFault::Descriptor(d, why) => at(f, d, why),
+            PageFault::CutOff(d) => at(f, d, "data past the end of the file"),
+            PageFault::Io(offset, io) => write!(f, "reading offset {offset}: {io}"),
+            PageFault::Data(d, why) => at(f, d, why),
+        }
+    }
+}
+
+/// What the headers of one file tell.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// The main header.
+    pub main: ReadMain,
+    /// The sub-header.
+    pub sub: ReadSub,
+    /// Whose memory.
+    pub machine: Machine,
+    /// One past the last pfn.
+    pub max_pfn: Pfn,
+    /// File offset of bitmap 1.
+    pub bitmap1: u64,
+    /// File offset of bitmap 2; that of bitmap 1 where there is only one.
+    pub bitmap2: u64,
+    /// File offset of the page descriptors.
+    pub descriptors: u64,
+    /// File offset and bytes of the notes, as far as they are inside their blocks and the file.
+    pub notes: (u64, u64),
+    /// Offset in the notes and bytes of the VMCOREINFO text.
+    pub vmcoreinfo: Option<(u64, u64)>,
+    /// Whether the notes are made up here around the VMCOREINFO text (header version 3).
+    pub bare_info: bool,
+    /// CPUs with a register note.
+    pub cpus: u32,
+    /// Whether the notes end in something that is no note.
+    pub notes_damaged: bool,
+    /// Bytes of the file.
+    pub len: u64,
+}
+
+impl Facts {
+    /// Bytes that bitmaps and headers take: where the page descriptors begin.
+    pub fn head(&self) -> u64 {
+        self.descriptors
+    }
+
+    /// The pfns of this file.
+    pub fn range(&self) -> PfnSpan {
+        match self.sub.split {
+            Some((start, end)) => PfnSpan::new(Pfn(start), Pfn(end)),
+            None => PfnSpan::new(Pfn(0), self.max_pfn),
+        }
+    }
+
+    /// Whether the header says that pages are missing.
+    pub fn incomplete(&self) -> bool {
+        self.main.status & disk_header::INCOMPLETE != 0
+    }
+
+    /// Numbers of storage for [`Kdump::load`].
+    pub fn rank_storage(&self) -> usize {
+        Rank::storage(self.max_pfn.0).min(RANK_MOST) as usize
+    }
+
+    /// Whether `other` is a file of the same dump, split as this one is.
+    fn foreign(&self, other: &Facts) -> Option<&'static str> {
+        let (a, b) = (&self.main, &other.main);
+        if (a.word, a.endian, a.shift) != (b.word, b.endian, b.shift) {
+            return Some("the page size or architecture");
+        }
+        if a.utsname != b.utsname || a.crash_time != b.crash_time {
+            return Some("the kernel or the time of its crash");
+        }
+        if self.max_pfn != other.max_pfn || self.bitmap2 != other.bitmap2 {
+            return Some("the size of memory");
+        }
+        if a.signature != b.signature || self.sub.dump_level != other.sub.dump_level {
+            return Some("the dump level or format");
+        }
+        (self.sub.split.is_none() || other.sub.split.is_none())
+            .then_some("that only one is part of a split dump")
+    }
+}
+
+/// Reads the headers of one file of `len` bytes.
+pub fn probe(file: &mut impl RandomAccess, len: u64) -> Result<Facts, DumpError> {
+    let mut raw = [0; disk_header::MAIN];
+    let have = len.min(raw.len() as u64) as usize;
+    let head = raw.get_mut(..have).unwrap_or_default();
+    file.read_at(0, head).map_err(|io| DumpError::Read { what: "the header", at: 0, io })?;
+    let main = ReadMain::parse(head).map_err(DumpError::Wire)?;
+
+    let block = main.shift.bytes() as u64;
+    let mut raw = [0; disk_header::SUB];
+    let have = len.saturating_sub(block).min(raw.len() as u64) as usize;
+    let head = raw.get_mut(..have).unwrap_or_default();
+    let read = |io| DumpError::Read { what: "the sub-header", at: block, io };
+    file.read_at(block, head).map_err(read)?;
+    let sub = ReadSub::parse(&main, head).map_err(DumpError::Wire)?;
+
+    let max_pfn = if main.version >= 6 && sub.max_mapnr != 0 {
+        sub.max_mapnr
+    } else {
+        u64::from(main.max_mapnr)
+    };
+    let bad = |what, value| DumpError::Wire(WireError::Invalid { what, value });
+    if max_pfn == 0 || max_pfn > 1 << (PHYS_BITS - main.shift.bits()) {
+        return Err(bad("max_mapnr", max_pfn));
+    }
+    // 32 bits times a block size cannot overflow 64.
+    let bitmap1 = (1 + u64::from(main.sub_hdr_size)) * block;
+    let bitmaps = u64::from(main.bitmap_blocks) * block;
+    let least = max_pfn.div_ceil(8).div_ceil(block) * block;
+    if bitmaps < least {
+        return Err(bad("bitmap_blocks", main.bitmap_blocks.into()));
+    }
+    // Old writers, and diskdump, have one bitmap for both.
+    let two = bitmaps / 2 >= least;
+    let bitmap2 = if two { bitmap1 + bitmaps / 2 } else { bitmap1 };
+    let need = bitmap2 + max_pfn.div_ceil(8);
+    if len < need {
+        return Err(DumpError::Short { need, have: len });
+    }
+
+    let mut facts = Facts {
+        main,
+        sub,
+        machine: Machine { elf_machine: 0, endian: main.endian, word: main.word },
+        max_pfn: Pfn(max_pfn),
+        bitmap1,
+        bitmap2,
+        descriptors: bitmap1 + bitmaps,
+        notes: (0, 0),
+        vmcoreinfo: None,
+        bare_info: false,
+        cpus: 0,
+        notes_damaged: false,
+        len,
+    };
+    // Notes and text lie between the sub-header and the bitmaps; QEMU of some versions has the
+    // VMCOREINFO elsewhere, so that only the end of the file bounds it.
+    let clip = |(at, size): (u64, u64), end: u64| (at, size.min(end.saturating_sub(at)));
+    facts.notes = clip(sub.notes, len);
+    facts.notes_damaged = facts.notes != sub.notes;
+    let registers = walk_notes(file, &mut facts);
+    let text = clip(sub.vmcoreinfo, len);
+    let text = (text.0, text.1.min(u32::MAX.into()));
+    if facts.vmcoreinfo.is_none() && text.1 > 0 {
+        let (start, size) = facts.notes;
+        if text.0 >= start && text.0 + text.1 <= start + size {
+            facts.vmcoreinfo = Some((text.0 - start, text.1));
+        } else if size == 0 {
+            // The note around it is made up: see `note_head`.
+            let note_len = BARE_HEAD as u64 + text.1.next_multiple_of(4);
+            facts.notes = (text.0, note_len);
+            facts.vmcoreinfo = Some((BARE_HEAD as u64, text.1));
+            facts.bare_info = true;
+        }
+    }
+    facts.machine.elf_machine = elf_machine(&main, registers);
+    Ok(facts)
+}
+
+/// Bytes of note header and padded name in front of a VMCOREINFO text.
+const BARE_HEAD: usize = 24;
+
+/// Walks the notes; gives the bytes of the first register note's descriptor.
+fn walk_notes(file: &mut impl RandomAccess, facts: &mut Facts) -> Option<u32> {
+    let (start, len) = facts.notes;
+    let (mut at, mut registers) = (0u64, None);
+    while len.saturating_sub(at) >= note::HEADER as u64 {
+        let mut raw = [0; note::HEADER + note::NAME_MAX];
+        let have = (len - at).min(raw.len() as u64) as usize;
+        let head = raw.get_mut(..have).unwrap_or_default();
+        if file.read_at(start.saturating_add(at), head).is_err() {
+            facts.notes_damaged = true;
+            break;
+        }
+        let parsed = note::NoteHeader::parse(facts.main.endian, head)
+            .ok()
+            .filter(|n| n.desc_at() + u64::from(n.desc_len) <= len - at);
+        let Some(found) = parsed else {
+            // What follows the last note may be zeros up to the end of a page.
+            facts.notes_damaged |= head.iter().any(|b| *b != 0);
+            break;
+        };
+        let name_len = (found.name_len as usize).min(note::NAME_MAX);
+        let name = head.get(note::HEADER..note::HEADER + name_len).unwrap_or_default();
+        if name == note::VMCOREINFO && found.kind == 0 {
+            facts.vmcoreinfo = Some((at + found.desc_at(), found.desc_len.into()));
+        } else if name == b"CORE\0" && found.kind == note::NT_PRSTATUS {
+            facts.cpus += 1;
+            registers = registers.or(Some(found.desc_len));
+        }
+        at += found.padded_len();
+    }
+    registers
+}
+
+/// The ELF machine that `utsname` names; where it names none, the one whose register note has
+/// this size (`struct elf_prstatus`). 0 where neither tells.
+fn elf_machine(main: &ReadMain, registers: Option<u32>) -> u16 {
+    const NAMES: [(&[u8], u16); 16] = [
+        (b"x86_64", x86_64::ELF_MACHINE),
+        (b"aarch64", 183),
+        (b"ppc64", 21),
+        (b"ppc", 20),
+        (b"s390x", 22),
+        (b"riscv", 243),
+        (b"loongarch", 258),
+        (b"i386", 3),
+        (b"i486", 3),
+        (b"i586", 3),
+        (b"i686", 3),
+        (b"ia64", 50),
+        (b"arm", 40),
+        (b"mips", 8),
+        (b"sparc64", 43),
+        (b"s390", 22),
+    ];
+    let name = main.uts(4);
+    if let Some((_, machine)) = NAMES.iter().find(|(start, _)| name.starts_with(start)) {
+        return *machine;
+    }
+    match (main.word, main.endian, registers) {
+        (Word::Bits64, Endian::Little, Some(336)) => x86_64::ELF_MACHINE,
+        (Word::Bits64, Endian::Little, Some(392)) => 183,
+        (Word::Bits64, Endian::Little, Some(376)) => 243,
+        (Word::Bits64, Endian::Little, Some(480)) => 258,
+        (Word::Bits64, _, Some(504)) => 21,
+        (Word::Bits64, Endian::Big, Some(336)) => 22,
+        (Word::Bits32, Endian::Little, Some(144)) => 3,
+        (Word::Bits32, Endian::Little, Some(148)) => 40,
+        _ => 0,
+    }
+}
+
+/// One file of a dump.
+pub struct Part<F> {
+    /// The file.
+    pub file: F,
+    /// What [`probe`] found in it.
+    pub facts: Facts,
+    /// Descriptors of pages before this file's.
+    skipped: u64,
+}
+
+impl<F> Part<F> {
+    /// A file and what [`probe`] found in it.
+    pub fn new(file: F, facts: Facts) -> Part<F> {
+        Part { file, facts, skipped: 0 }
+    }
+}
+
+/// Memory for an open dump.
+pub struct Storage<'t> {
+    /// As many as [`Facts::rank_storage`] says.
+    pub rank: &'t mut [u64],
+    /// Memory ranges; with fewer than there are, the last one covers the rest.
+    pub segments: &'t mut [Segment],
+    /// Decoded pages: as many as fit, one at least.
+    pub pages: &'t mut [u8],
+    /// A page: where compressed data is put that the file cannot lend.
+    pub stored: &'t mut [u8],
+}
+
+/// An open dump: a [`Source`].
+pub struct Kdump<'t, F, U> {
+    parts: &'t mut [Part<F>],
+    facts: Facts,
+    segments: &'t [Segment],
+    exist: u64,
+    rank: Rank<'t>,
+    pages: &'t mut [u8],
+    /// The pfn in each slot of `pages`.
+    held: [Option<u64>; SLOTS],
+    stored: &'t mut [u8],
+    unpack: U,
+}
+
+impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
+    /// Segments of storage that are enough for any machine.
+    pub fn segments_for(facts: &Facts) -> usize {
+        facts.max_pfn.0.div_ceil(2).clamp(1, SEGMENTS_MOST as u64) as usize
+    }
+
+    /// Opens the files of one dump; they are put into the order of their pfns.
+    pub fn load(
+        parts: &'t mut [Part<F>],
+        storage: Storage<'t>,
+        unpack: U,
+    ) -> Result<Kdump<'t, F, U>, DumpError> {
+        let facts = parts.first().ok_or(DumpError::Storage)?.facts;
+        for (index, part) in parts.iter().enumerate().skip(1) {
+            if let Some(what) = facts.foreign(&part.facts) {
+                return Err(DumpError::Foreign(index, what));
+            }
+        }
+        parts.sort_unstable_by_key(|p| p.facts.range().start);
+        let file = &mut parts.first_mut().ok_or(DumpError::Storage)?.file;
+        let read = |what, at| move |io| DumpError::Read { what, at, io };
+        let mut rank = Rank::count(file, facts.bitmap2, facts.max_pfn.0, storage.rank)
+            .map_err(read("bitmap 2", facts.bitmap2))?;
+        let (count, exist) = memory_ranges(file, &facts, storage.segments)
+            .map_err(read("bitmap 1", facts.bitmap1))?;
+        for part in parts.iter_mut() {
+            if let Some((start, _)) = part.facts.sub.split {
+                // Every part has the same bitmaps.
+                part.skipped =
+                    rank.ask(&mut part.file, start).map_err(read("bitmap 2", facts.bitmap2))?.1;
+            }
+        }
+        let size = facts.main.shift.bytes();
+        if storage.pages.len() < size || storage.stored.len() < size {
+            return Err(DumpError::Storage);
+        }
+        Ok(Kdump {
+            parts,
+            facts,
+            segments: storage.segments.get(..count).unwrap_or_default(),
+            exist,
+            rank,
+            pages: storage.pages,
+            held: [None; SLOTS],
+            stored: storage.stored,
+            unpack,
+        })
+    }
+
+    /// What the headers of the file given first tell.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The files, in the order of their pfns.
+    pub fn parts(&self) -> &[Part<F>] {
+        self.parts
+    }
+
+    /// Pages that exist, and pages that are in the dump.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.exist, self.rank.total())
+    }
+
+    /// The first pfns that no file here is for.
+    pub fn missing_part(&self) -> Option<PfnSpan> {
+        let mut at = Pfn(0);
+        for range in self.parts.iter().map(|p| p.facts.range()) {
+            if range.start > at {
+                return Some(PfnSpan::new(at, range.start));
+            }
+            at = at.max(range.end);
+        }
+        (at < self.facts.max_pfn).then_some(PfnSpan::new(at, self.facts.max_pfn))
+    }
+
+    /// Fills `bits` with bitmap 1, or with bitmap 2 if `stored`, from `pfn` (a multiple of 8) on;
+    /// bits past the last pfn are zero.
+    pub fn bits(&mut self, stored: bool, pfn: Pfn, bits: &mut [u8]) -> Result<(), IoError> {
+        let base = if stored { self.facts.bitmap2 } else { self.facts.bitmap1 };
+        let first = self.parts.first_mut().ok_or(IoError { kind: IoKind::Other, code: 0 })?;
+        read_bits(&mut first.file, base, self.facts.max_pfn, pfn, bits)
+    }
+
+    /// The descriptor of a page, and which file it is in.
+    pub fn descriptor(&mut self, pfn: Pfn) -> Result<(PageDesc, usize), PageFault> {
+        let first = self.parts.first_mut().ok_or(PageFault::Absent)?;
+        let bitmap = self.facts.bitmap2 + pfn.0 / 8;
+        let (there, before) =
+            self.rank.ask(&mut first.file, pfn.0).map_err(|io| PageFault::Io(bitmap, io))?;
+        if !there {
+            return Err(PageFault::Absent);
+        }
+        let index = self
+            .parts
+            .iter()
+            .position(|p| p.facts.range().contains(pfn))
+            .ok_or(PageFault::MissingPart)?;
+        let part = self.parts.get_mut(index).ok_or(PageFault::MissingPart)?;
+        let number = before.saturating_sub(part.skipped);
+        let at = part.facts.descriptors + number * page_desc::SIZE as u64;
+        let mut raw = [0; page_desc::SIZE];
+        match part.file.read_at(at, &mut raw) {
+            // Cut off before this descriptor.
+            Err(io) if io.kind == IoKind::Eof => return Err(PageFault::Lost),
+            Err(io) => return Err(PageFault::Io(at, io)),
+            Ok(()) => {}
+        }
+        let desc = PageDesc::parse(self.facts.main.endian, &raw).unwrap_or_default();
+        if desc == PageDesc::LOST {
+            return Err(PageFault::Lost);
+        }
+        Ok((desc, index))
+    }
+
+    /// What is wrong with a descriptor that was read from a file of this dump, if anything.
+    fn check(&self, desc: PageDesc, part: usize) -> Result<Option<Codec>, PageFault> {
+        let size = self.facts.main.shift.bytes() as u32;
+        let bad = |why| Err(PageFault::Descriptor(desc, why));
+        let codec = match desc.flags {
+            0 => None,
+            flags => match Codec::of(flags, self.facts.main.signature) {
+                None => return bad("unknown page flags"),
+                codec => codec,
+            },
+        };
+        if desc.size > size || desc.size == 0 || (codec.is_none() && desc.size != size) {
+            return bad("impossible size");
+        }
+        if desc.offset < self.facts.descriptors {
+            return bad("data inside the headers");
+        }
+        let len = self.parts.get(part).map_or(0, |p| p.facts.len);
+        match desc.offset.checked_add(desc.size.into()) {
+            Some(end) if end <= len => Ok(codec),
+            _ => Err(PageFault::CutOff(desc)),
+        }
+    }
+
+    /// Decodes the page that a descriptor of this dump stands for, past all caches; for those who
+    /// look at every page once.
+    pub fn decode(
+        &mut self,
+        desc: PageDesc,
+        part: usize,
+        page: &mut [u8],
+    ) -> Result<(), PageFault> {
+        let codec = self.check(desc, part)?;
+        let file = &mut self.parts.get_mut(part).ok_or(PageFault::MissingPart)?.file;
+        let failed = |io| PageFault::Io(desc.offset, io);
+        let Some(codec) = codec else {
+            return file.read_at(desc.offset, page).map_err(failed);
+        };
+        let len = desc.size as usize;
+        let bad = |why| PageFault::Data(desc, why);
+        if let Some(lent) = file.window(desc.offset, len) {
+            return self.unpack.unpack(codec, lent, page).map_err(bad);
+        }
+        let stored = self.stored.get_mut(..len).unwrap_or_default();
+        file.read_at(desc.offset, stored).map_err(failed)?;
+        self.unpack.unpack(codec, stored, page).map_err(bad)
+    }
+
+    /// The bytes of a page.
+    pub fn page(&mut self, pfn: Pfn) -> Result<&[u8], PageFault> {
+        let size = self.facts.main.shift.bytes();
+        let slots = (self.pages.len() / size).clamp(1, SLOTS);
+        let slot = (pfn.0 % slots as u64) as usize;
+        let (start, end) = (slot * size, (slot + 1) * size);
+        if self.held.get(slot).copied().flatten() != Some(pfn.0) {
+            let (desc, part) = match self.descriptor(pfn) {
+                Ok(found) => found,
+                // Before version 1 a page that is not there is a page of zeros.
+                Err(PageFault::Absent) if self.facts.main.version == 0 && self.exists(pfn) => {
+                    self.hold(slot, None);
+                    let page = self.pages.get_mut(start..end).unwrap_or_default();
+                    page.fill(0);
+                    return Ok(page);
+                }
+                Err(fault) => return Err(fault),
+            };
+            self.hold(slot, None);
+            // The pages are taken out while the rest is borrowed.
+            let pages = core::mem::take(&mut self.pages);
+            let page = pages.get_mut(start..end).unwrap_or_default();
+            let done = self.decode(desc, part, page);
+            self.pages = pages;
+            done?;
+            self.hold(slot, Some(pfn.0));
+        }
+        Ok(self.pages.get(start..end).unwrap_or_default())
+    }
+
+    fn hold(&mut self, slot: usize, pfn: Option<u64>) {
+        if let Some(held) = self.held.get_mut(slot) {
+            *held = pfn;
+        }
+    }
+
+    fn exists(&mut self, pfn: Pfn) -> bool {
+        let mut byte = [0];
+        let read = self.bits(false, Pfn(pfn.0 & !7), &mut byte);
+        read.is_ok() && byte.first().is_some_and(|b| b >> (pfn.0 & 7) & 1 != 0)
+    }
+
+    /// Reads bytes of the file given first.
+    pub fn read_file(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError> {
+        let other = IoError { kind: IoKind::Other, code: 0 };
+        self.parts.first_mut().ok_or(other)?.file.read_at(at, buf)
+    }
+}
+
+/// Reads bits from a bitmap at file offset `base`; bits past `max_pfn` are zero.
+fn read_bits(
+    file: &mut impl RandomAccess,
+    base: u64,
+    max_pfn: Pfn,
+    pfn: Pfn,
+    bits: &mut [u8],
+) -> Result<(), IoError> {
+    let left = max_pfn.0.saturating_sub(pfn.0);
+    let len = left.div_ceil(8).min(bits.len() as u64) as usize;
+    let (there, past) = bits.split_at_mut_checked(len).unwrap_or_default();
+    past.fill(0);
+    file.read_at(base.saturating_add(pfn.0 / 8), there)?;
+    if left < len as u64 * 8
+        && let Some(last) = there.last_mut()
+    {
+        *last &= (1u8 << (left % 8)) - 1;
+    }
+    Ok(())
+}
+
+/// Fills `table` with the runs of bitmap 1; gives their number and that of the pages in them. If
+/// there are more runs than `table` takes, the last entry covers the rest.
+fn memory_ranges(
+    file: &mut impl RandomAccess,
+    facts: &Facts,
+    table: &mut [Segment],
+) -> Result<(usize, u64), IoError> {
+    let shift = facts.main.shift;
+    let mut bytes = [0; 4096];
+    let (mut count, mut pages) = (0usize, 0u64);
+    let mut last: Option<PfnSpan> = None;
+    let room = table.len();
+    let mut keep = |count: &mut usize, run: PfnSpan| {
+        let most = room.saturating_sub(1);
+        let slot = table.get_mut((*count).min(most));
+        if let Some(slot) = slot {
+            let phys = PhysAddr(run.start.0 << shift.bits());
+            let end = run.end.0 << shift.bits();
+            // More runs than slots: the last one grows.
+            let from = if *count > most { slot.phys } else { phys };
+            let len = end - from.0;
+            *slot = Segment {
+                phys: from,
+                virt: VirtAddr(0),
+                file_at: 0,
+                file_len: len,
+                mem_len: len,
+                flags: 7,
+                align: 0,
+            };
+            *count += 1;
+        }
+    };
+    let mut at = Pfn(0);
+    while at < facts.max_pfn {
+        let window = PfnSpan::new(at, Pfn((at.0 + bytes.len() as u64 * 8).min(facts.max_pfn.0)));
+        let len = window.len().div_ceil(8) as usize;
+        let part = bytes.get_mut(..len).unwrap_or_default();
+        read_bits(file, facts.bitmap1, facts.max_pfn, at, part)?;
+        let map = Bitmap::over(part, window);
+        pages += map.count();
+        let mut from = at;
+        while let Some(run) = map.next_run(from, u64::MAX) {
+            last = match last {
+                Some(l) if l.end == run.start => Some(PfnSpan::new(l.start, run.end)),
+                Some(l) => {
+                    keep(&mut count, l);
+                    Some(run)
+                }
+                None => Some(run),
+            };
+            from = run.end;
+        }
+        at = window.end;
+    }
+    if let Some(run) = last {
+        keep(&mut count, run);
+    }
+    Ok((count.min(room), pages))
+}
+
+impl<F: RandomAccess, U: Unpack> Source for Kdump<'_, F, U> {
+    fn machine(&self) -> Machine {
+        self.facts.machine
+    }
+
+    fn segments(&self) -> &[Segment] {
+        self.segments
+    }
+
+    /// A dump knows its page size.
+    fn set_page_shift(&mut self, _: PageShift) {}
+
+    fn clip(&mut self, map: &mut Bitmap<'_>, stored: bool) {
+        let span = map.span();
+        let mut bytes = [0; 4096];
+        let mut at = 0usize;
+        while ((at * 8) as u64) < span.len() {
+            let pfn = Pfn(span.start.0 + at as u64 * 8);
+            // Bits that cannot be read now cannot be read later either: the pages would be lost
+            // one by one, and named.
+            if self.bits(stored, pfn, &mut bytes).is_ok() {
+                map.retain(at, &bytes);
+            }
+            at += bytes.len();
+        }
+    }
+
+    fn read(&mut self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadFault> {
+        let (mut at, mut rest) = (at, buf);
+        let size = self.facts.main.shift.bytes();
+        while !rest.is_empty() {
+            let inside = (at.0 & (size as u64 - 1)) as usize;
+            let len = (size - inside).min(rest.len());
+            let pfn = self.facts.main.shift.pfn(at);
+            let (part, after) = rest.split_at_mut_checked(len).unwrap_or_default();
+            match self.page(pfn) {
+                Ok(page) => {
+                    part.copy_from_slice(page.get(inside..inside + len).unwrap_or_default());
+                }
+                Err(fault) => return Err(source_fault(at, fault)),
+            }
+            at = at.checked_add(len as u64).unwrap_or(PhysAddr(u64::MAX));
+            rest = after;
+        }
+        Ok(())
+    }
+
+    fn window(&mut self, at: PhysAddr, len: usize) -> Option<&[u8]> {
+        let inside = (at.0 & (self.facts.main.shift.bytes() as u64 - 1)) as usize;
+        let page = self.page(self.facts.main.shift.pfn(at)).ok()?;
+        page.get(inside..)?.get(..len)
+    }
+
+    fn window_broke(&mut self) -> bool {
+        false
+    }
+
+    fn notes_len(&self) -> u64 {
+        self.facts.notes.1
+    }
+
+    fn read_notes(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError> {
+        let (start, len) = self.facts.notes;
+        let eof = IoError { kind: IoKind::Eof, code: 0 };
+        if at.checked_add(buf.len() as u64).is_none_or(|end| end > len) {
+            return Err(eof);
+        }
+        if !self.facts.bare_info {
+            return self.read_file(start + at, buf);
+        }
+        let text = self.facts.vmcoreinfo.map_or(0, |(_, len)| len);
+        let head = note_head(self.facts.main.endian, text as u32);
+        for (index, byte) in buf.iter_mut().enumerate() {
+            let at = at + index as u64;
+            *byte = match usize::try_from(at).ok().and_then(|at| head.get(at)) {
+                Some(byte) => *byte,
+                None if at - (BARE_HEAD as u64) < text => {
+                    let mut one = [0];
+                    self.read_file(start + at - BARE_HEAD as u64, &mut one)?;
+                    one.first().copied().unwrap_or(0)
+                }
+                None => 0,
+            };
+        }
+        Ok(())
+    }
+}
+
+/// Header and name of a VMCOREINFO note.
+fn note_head(endian: Endian, text: u32) -> [u8; BARE_HEAD] {
+    let mut head = [0; BARE_HEAD];
+    crate::endian::Emit::new(endian, &mut head)
+        .u32(0, note::VMCOREINFO.len() as u32)
+        .u32(4, text)
+        .bytes(note::HEADER, note::VMCOREINFO);
+    head
+}
+
+fn source_fault(at: PhysAddr, fault: PageFault) -> ReadFault {
+    match fault {
+        PageFault::Absent | PageFault::MissingPart | PageFault::Lost => ReadFault::Absent(at),
+        PageFault::Io(_, io) => ReadFault::Io(at, io),
+        PageFault::CutOff(_) => ReadFault::Io(at, IoError { kind: IoKind::Eof, code: 0 }),
+        PageFault::Descriptor(..) | PageFault::Data(..) => {
+            ReadFault::Io(at, IoError { kind: IoKind::Other, code: 0 })
+        }
+    }
+}
