@@ -21,6 +21,11 @@ hand that kernel's little memory to the host."""
 FIRST_LINE = "console=ttyS0 panic=5 loglevel=4 rdinit=/init crashkernel={crashkernel} {more}"
 CRASH_LINE = "console=ttyS0 nr_cpus=1 irqpoll reset_devices panic=1 loglevel=4 rdinit=/init"
 
+BOOT_SECONDS = 90
+"""By then the first init has said something: 10 is usual, on a busy machine 30."""
+
+TRIES = 3
+
 BOTH_INITS = """#!/bin/busybox sh
 # Made by tests/vm. {about}
 export PATH=/bin
@@ -28,6 +33,7 @@ export PATH=/bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
+echo "VM: init runs"
 fail() {{ echo "VM: failed: $*"; sync; reboot -f; sleep 60; }}
 for module in $(cat /modules/order); do
     insmod /modules/$module.ko || fail "insmod $module"
@@ -190,22 +196,36 @@ def read_result(text):
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
 
 
+class Hung(VmError):
+    """The guest hangs; worth another try."""
+
+
 def boot(argv, serial, timeout):
-    """Run QEMU until the guest ends; killed after `timeout` seconds, or when the guest says it failed."""
-    log = open(serial.with_name("qemu.log"), "wb")
-    process = subprocess.Popen([str(word) for word in argv], stdin=subprocess.DEVNULL,
-                               stdout=log, stderr=log, start_new_session=True)
+    """Run QEMU until the guest ends.
+
+    It is killed after `timeout` seconds, and as soon as it hangs: emulated guests with two CPUs do
+    so now and then, mostly before the first line of our init.
+    """
+    serial.unlink(missing_ok=True)
     started = time.monotonic()
-    try:
-        while process.poll() is None:
-            if time.monotonic() - started > timeout:
-                raise VmError(f"no end after {timeout} s")
-            time.sleep(0.2)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        log.close()
+    with open(serial.with_name("qemu.log"), "wb") as log:
+        process = subprocess.Popen([str(word) for word in argv], stdin=subprocess.DEVNULL,
+                                   stdout=log, stderr=log, start_new_session=True)
+        try:
+            while process.poll() is None:
+                time.sleep(0.2)
+                said = serial.read_text(errors="replace") if serial.exists() else ""
+                seconds = time.monotonic() - started
+                if "soft lockup" in said:
+                    raise Hung("a CPU of the guest hangs")
+                if "VM: " not in said and seconds > BOOT_SECONDS:
+                    raise Hung(f"init has not begun after {BOOT_SECONDS} s")
+                if seconds > timeout:
+                    raise Hung(f"no end after {timeout} s")
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
     if process.returncode != 0:
         said = serial.with_name("qemu.log").read_text(errors="replace")
         raise VmError(f"QEMU ended with status {process.returncode}: {tail(said, 10)}")
@@ -215,7 +235,20 @@ def crash(one, capture=None, options="-c -d 31"):
     """Crash the guest of a run; afterwards its folder holds vmcore, result, serial.log.
 
     With a `capture` binary the crash kernel also runs it, and dump and capture.log are there.
+    A guest that hangs gets another try.
     """
+    for left in range(TRIES - 1, -1, -1):
+        try:
+            return crash_once(one, capture, options)
+        except Hung as error:
+            if not left:
+                raise
+            say(f"{str(error).splitlines()[0]}: trying again")
+    raise AssertionError("TRIES is not positive")
+
+
+def crash_once(one, capture, options):
+    """One try of `crash`."""
     home = state_dir() / one.name
     home.mkdir(parents=True, exist_ok=True)
     for old in ("vmcore", "dump", "result", "capture.log", "serial.log"):
@@ -270,10 +303,11 @@ def crash(one, capture=None, options="-c -d 31"):
             raise VmError("the crash kernel did not come to its end")
     except VmError as error:
         said = serial.read_text(errors="replace") if serial.exists() else ""
-        raise VmError(f"while crashing the guest of {one.name}: {error}\n"
-                      f"--- the end of {serial} ---\n{tail(said, 40)}\n---\n"
-                      f"  next: read the whole serial log; `vm raw {one.name}` repeats it without "
-                      f"the capture") from None
+        raise type(error)(
+            f"while crashing the guest of {one.name}: {error}\n"
+            f"--- the end of {serial} ---\n{tail(said, 40)}\n---\n"
+            f"  next: read the whole serial log; `vm raw {one.name}` repeats it without the "
+            f"capture") from None
     if capture:
         extract(home / "out.img", "/capture.log", home / "capture.log", "fetching the capture's log")
         if result.get("exit_status") == "0":
