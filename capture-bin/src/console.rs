@@ -132,6 +132,31 @@ impl Console {
         self.level & MESSAGE_COMMON != 0
     }
 
+    /// Says where the dump is.
+    pub fn saved(&self, names: &[&[u8]]) {
+        if !self.says() {
+            return;
+        }
+        let mut line = self.table();
+        line.bytes(if names.len() > 1 {
+            b"\nThe dumpfiles are saved to "
+        } else {
+            b"\nThe dumpfile is saved to "
+        });
+        if names.is_empty() {
+            line.bytes(b"STDOUT");
+        }
+        for (index, name) in names.iter().enumerate() {
+            line.bytes(match index {
+                0 => b"",
+                i if i + 1 == names.len() => b" and ",
+                _ => b", ",
+            });
+            line.bytes(name);
+        }
+        line.bytes(b".\n");
+    }
+
     /// Something for those who asked with -D.
     pub fn debug(&self, text: fmt::Arguments<'_>) {
         self.to(MESSAGE_DEBUG, self.common, text);

@@ -47,16 +47,23 @@ pub struct DumpFile {
     kind: FileKind,
     /// `-L`.
     limit: u64,
+    /// Where the dump begins, on a device that has something in front of it.
+    base: u64,
     /// End of what was made sure to read as zeros where nothing is written.
     extended: u64,
 }
 
 impl DumpFile {
-    /// Creates it; see [`File::create`].
-    pub fn create(path: &[u8], force: bool, limit: Option<u64>) -> Result<DumpFile, IoError> {
+    /// Creates it; see [`File::create`]. The dump begins at `base`.
+    pub fn create(
+        path: &[u8],
+        force: bool,
+        limit: Option<u64>,
+        base: u64,
+    ) -> Result<DumpFile, IoError> {
         let file = File::create(path, force)?;
         let kind = file.kind()?;
-        Ok(DumpFile { file, kind, limit: limit.unwrap_or(u64::MAX), extended: 0 })
+        Ok(DumpFile { file, kind, limit: limit.unwrap_or(u64::MAX), base, extended: 0 })
     }
 
     /// Whether it is a block device, which has no holes.
@@ -75,7 +82,11 @@ impl DumpFile {
 impl Sink for DumpFile {
     fn write_at(&mut self, at: u64, bytes: &[u8]) -> Result<(), SinkError> {
         self.check(at, bytes.len() as u64)?;
-        self.file.write_at(at, bytes).map_err(|(io, written)| SinkError { io, at, written })
+        self.file.write_at(self.base.saturating_add(at), bytes).map_err(|(io, written)| SinkError {
+            io,
+            at,
+            written,
+        })
     }
 
     fn can_read_back(&self) -> bool {
@@ -83,7 +94,11 @@ impl Sink for DumpFile {
     }
 
     fn read_back(&mut self, at: u64, buf: &mut [u8]) -> Result<(), SinkError> {
-        self.file.read_at(at, buf).map_err(|io| SinkError { io, at, written: 0 })
+        self.file.read_at(self.base.saturating_add(at), buf).map_err(|io| SinkError {
+            io,
+            at,
+            written: 0,
+        })
     }
 
     fn extend(&mut self, len: u64) -> Result<(), SinkError> {

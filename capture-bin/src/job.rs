@@ -6,6 +6,7 @@ use crate::console::{Console, Why};
 use crate::files::{DumpFile, Input, Pipe};
 use crate::sys::{self, File, FileKind};
 use crate::{DONE, FAILED, OTHER_KERNEL};
+use alloc::boxed::Box;
 use core::fmt::Write;
 use tamis_core::arch::{Arch, TableCache};
 use tamis_core::budget::{DEFAULT_LIMIT, Needs, Plan};
@@ -19,7 +20,7 @@ use tamis_core::kernel::page::{Classifier, Level};
 use tamis_core::kernel::utsname::Utsname;
 use tamis_core::kernel::{Info, Memory};
 use tamis_core::sink::{Discard, Flattened, Sink};
-use tamis_core::source::{RandomAccess, Segment, Source};
+use tamis_core::source::{IoKind, RandomAccess, Segment, Source};
 use tamis_core::units::{PageShift, Pfn};
 use tamis_core::wire::vmcoreinfo::Kind;
 
@@ -263,103 +264,185 @@ pub(crate) fn capture(heap: &'static Heap, args: &Args<'_>) -> i32 {
         console.warn(format_args!("{line}"));
     }
     sys::ignore_broken_pipes();
-    let status = match try_capture(heap, args, &mut console) {
-        Ok(status) | Err(status) => status,
+    let outputs = Outputs { names: args.outputs(), base: 0, force: args.force };
+    let status = match Job::prepare(heap, args, &mut console) {
+        Ok(mut job) => job.write(&outputs, &mut console).status(),
+        Err(status) => status,
     };
     let verdict = if status == DONE { "Completed" } else { "Failed" };
     console.say(format_args!("\ntamis-capture {verdict}.\n"));
     status
 }
 
-fn try_capture(heap: &'static Heap, args: &Args<'_>, console: &mut Console) -> Result<i32, i32> {
-    let mut opened = open(args, console)?;
-    let plan = opened.plan;
-    // Everything else, at once.
-    let rest = plan.total() - plan.program - plan.segments - plan.vmcoreinfo - plan.info_file;
-    let mut arena = map(rest + 64, console)?;
-    let memory = Storage {
-        bitmap: arena.take(plan.bitmap as usize),
-        mem_map: arena.take(plan.mem_map as usize),
-        tables: arena.take(plan.tables as usize),
-        sections: arena.take(plan.sections as usize),
-        run: arena.take(plan.run as usize),
-        data: arena.take(plan.data as usize),
-        descriptors: arena.take(plan.descriptors as usize),
-    };
-    heap.give(arena.take(plan.codec as usize));
-    let (mut none, mut zlib, mut lz4);
-    let encoder: &mut dyn Encoder = match args.compress {
-        Compression::None => {
-            none = NoCodec;
-            &mut none
-        }
-        Compression::Zlib => {
-            zlib = Zlib::new();
-            &mut zlib
-        }
-        Compression::Lz4 => {
-            lz4 = alloc::boxed::Box::new(Lz4::new(opened.shift.bytes()));
-            &mut *lz4
-        }
-    };
-    heap.seal();
+/// Where a dump goes.
+pub(crate) struct Outputs<'o> {
+    /// Names of files or devices; none for a stream or a dry run.
+    pub(crate) names: &'o [&'o [u8]],
+    /// Bytes to leave free at the start of a device.
+    pub(crate) base: u64,
+    /// Whether existing files are overwritten.
+    pub(crate) force: bool,
+}
 
-    // What the kernel tells about itself.
-    let page = opened.shift;
-    let mut max_pfn = Pfn(opened.facts.mem_end.div_ceil(page.bytes() as u64));
-    let machine = opened.vmcore.machine();
-    opened.vmcore.set_page_shift(page);
-    let arch = Arch::new(machine, &opened.info, opened.vmcore.segments());
-    let uts = {
-        let mut cache = TableCache::new(&mut *memory.tables);
-        let mut kernel =
-            arch.as_ref().ok().map(|a| Memory::new(&mut opened.vmcore, *a, &mut cache));
-        Utsname::read(kernel.as_mut(), &opened.info, Arch::machine_name(machine))
-    };
-    if let Some(file) = opened.info.file_release()
-        && uts.read
-        && file != uts.release()
-    {
-        console.warn(format_args!(
-            "the VMCOREINFO file is of kernel {}, the vmcore of kernel {}",
-            file.escape_ascii(),
-            uts.release().escape_ascii()
-        ));
-        return Err(OTHER_KERNEL);
+/// How a dump ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ended {
+    /// All of it is there.
+    Done,
+    /// It is incomplete, or was not begun.
+    Failed,
+    /// As [`Ended::Failed`]: there was no space for more, at any of the levels.
+    NoSpace,
+}
+
+impl Ended {
+    /// The exit status that says so.
+    pub(crate) fn status(self) -> i32 {
+        if self == Ended::Done { DONE } else { FAILED }
     }
-    if !uts.read && !opened.info.is_empty() {
-        console.warn(format_args!(
-            "utsname cannot be read from the vmcore: the header says what VMCOREINFO says"
-        ));
-    }
-    let mut mem_map = None;
-    match &arch {
-        _ if opened.info.is_empty() => {
-            console.warn(format_args!("there is no VMCOREINFO: only pages of zeros are dropped"));
-        }
-        Err(error) => console.warn(format_args!("only pages of zeros are dropped: {error}")),
-        Ok(arch) => {
+}
+
+/// A vmcore with all that is needed to save it, as often as it takes.
+pub(crate) struct Job<'a> {
+    opened: Opened<'a>,
+    memory: Storage,
+    encoder: Box<dyn Encoder>,
+    arch: Option<Arch>,
+    mem_map: Option<(Arch, MemMap)>,
+    uts: Utsname,
+    max_pfn: Pfn,
+}
+
+impl<'a> Job<'a> {
+    /// Opens the vmcore, takes the memory of the plan, and finds out about the kernel. An error is
+    /// an exit status; its reason was printed.
+    pub(crate) fn prepare(
+        heap: &'static Heap,
+        args: &'a Args<'a>,
+        console: &mut Console,
+    ) -> Result<Job<'a>, i32> {
+        let mut opened = open(args, console)?;
+        let plan = opened.plan;
+        // Everything else, at once.
+        let rest = plan.total() - plan.program - plan.segments - plan.vmcoreinfo - plan.info_file;
+        let mut arena = map(rest + 64, console)?;
+        let memory = Storage {
+            bitmap: arena.take(plan.bitmap as usize),
+            mem_map: arena.take(plan.mem_map as usize),
+            tables: arena.take(plan.tables as usize),
+            sections: arena.take(plan.sections as usize),
+            run: arena.take(plan.run as usize),
+            data: arena.take(plan.data as usize),
+            descriptors: arena.take(plan.descriptors as usize),
+        };
+        heap.give(arena.take(plan.codec as usize));
+        let encoder: Box<dyn Encoder> = match args.compress {
+            Compression::None => Box::new(NoCodec),
+            Compression::Zlib => Box::new(Zlib::new()),
+            Compression::Lz4 => Box::new(Lz4::new(opened.shift.bytes())),
+        };
+        heap.seal();
+
+        let page = opened.shift;
+        opened.vmcore.set_page_shift(page);
+        let machine = opened.vmcore.machine();
+        let arch = Arch::new(machine, &opened.info, opened.vmcore.segments());
+        let uts = {
             let mut cache = TableCache::new(&mut *memory.tables);
-            let mut kernel = Memory::new(&mut opened.vmcore, *arch, &mut cache);
-            let mut roots = RootCache::new(&mut *memory.sections);
-            let size = opened.info.get(Kind::Size, "page").unwrap_or(0);
-            match MemMap::find(&opened.info, &mut kernel, &mut roots, page, size, max_pfn) {
-                Ok(found) => {
-                    max_pfn = max_pfn.min(found.max_pfn());
-                    mem_map = Some((*arch, found));
-                }
-                Err(error) => {
-                    console.warn(format_args!("only pages of zeros are dropped: {error}"));
-                }
+            let mut kernel =
+                arch.as_ref().ok().map(|a| Memory::new(&mut opened.vmcore, *a, &mut cache));
+            Utsname::read(kernel.as_mut(), &opened.info, Arch::machine_name(machine))
+        };
+        if let Some(file) = opened.info.file_release()
+            && uts.read
+            && file != uts.release()
+        {
+            console.warn(format_args!(
+                "the VMCOREINFO file is of kernel {}, the vmcore of kernel {}",
+                file.escape_ascii(),
+                uts.release().escape_ascii()
+            ));
+            return Err(OTHER_KERNEL);
+        }
+        if !uts.read && !opened.info.is_empty() {
+            console.warn(format_args!(
+                "utsname cannot be read from the vmcore: the header says what VMCOREINFO says"
+            ));
+        }
+        let max_pfn = Pfn(opened.facts.mem_end.div_ceil(page.bytes() as u64));
+        let mut job = Job {
+            opened,
+            memory,
+            encoder,
+            arch: arch.as_ref().ok().copied(),
+            mem_map: None,
+            uts,
+            max_pfn,
+        };
+        match arch {
+            Ok(arch) => job.find_mem_map(arch, console),
+            Err(error) => job.without_mem_map(&error, console),
+        }
+        explain_plan(&job.opened, job.max_pfn, console);
+        Ok(job)
+    }
+
+    fn find_mem_map(&mut self, arch: Arch, console: &Console) {
+        let info = &self.opened.info;
+        let mut cache = TableCache::new(&mut *self.memory.tables);
+        let mut kernel = Memory::new(&mut self.opened.vmcore, arch, &mut cache);
+        let mut roots = RootCache::new(&mut *self.memory.sections);
+        let size = info.get(Kind::Size, "page").unwrap_or(0);
+        let shift = self.opened.shift;
+        match MemMap::find(info, &mut kernel, &mut roots, shift, size, self.max_pfn) {
+            Ok(found) => {
+                self.max_pfn = self.max_pfn.min(found.max_pfn());
+                self.mem_map = Some((arch, found));
+            }
+            Err(error) => self.without_mem_map(&error, console),
+        }
+    }
+
+    /// Says what it means that there is no mem_map, to those who wanted pages dropped by it.
+    fn without_mem_map(&self, why: &dyn core::fmt::Display, console: &Console) {
+        if self.opened.args.levels().iter().all(|level| level & !1 == 0) {
+            return;
+        }
+        if self.opened.info.is_empty() {
+            console.warn(format_args!("there is no VMCOREINFO: only pages of zeros are dropped"));
+        } else {
+            console.warn(format_args!("only pages of zeros are dropped: {why}"));
+        }
+    }
+
+    /// Writes the dump, with one dump level after the other until there is space for it.
+    pub(crate) fn write(&mut self, outputs: &Outputs<'_>, console: &mut Console) -> Ended {
+        let args = self.opened.args;
+        let levels = args.levels();
+        for (try_nr, number) in levels.iter().enumerate() {
+            let level = Level::new(*number).unwrap_or_default();
+            let force = outputs.force || try_nr > 0;
+            let outputs = Outputs { force, ..*outputs };
+            let (result, report) = self.write_level(level, &outputs, console);
+            let next = levels.get(try_nr + 1);
+            let ended = finish(result, &report, args, &outputs, next.is_none(), console);
+            let (Ended::NoSpace, Some(next)) = (ended, next) else { return ended };
+            console.warn(format_args!("trying again with dump level {next}"));
+            for name in outputs.names {
+                let _ = sys::unlink_regular(name);
             }
         }
+        Ended::Failed
     }
-    explain_plan(&opened, max_pfn, console);
 
-    let mut status = FAILED;
-    let levels = args.levels();
-    for (try_nr, number) in levels.iter().enumerate() {
-        let level = Level::new(*number).unwrap_or_default();
+    fn write_level(
+        &mut self,
+        level: Level,
+        outputs: &Outputs<'_>,
+        console: &mut Console,
+    ) -> (Result<Report, Failure>, Report) {
+        let Job { opened, memory, encoder, arch, mem_map, uts, max_pfn } = self;
+        let (machine, page) = (opened.vmcore.machine(), opened.shift);
         let about = About {
             level,
             utsname: &uts.raw,
@@ -372,7 +455,9 @@ fn try_capture(heap: &'static Heap, args: &Args<'_>, console: &mut Console) -> R
             match Classifier::new(&opened.info, &arch, machine, page.bits(), level) {
                 Ok(classifier) => Some((arch, map, classifier)),
                 Err(key) => {
-                    console.warn(format_args!("only pages of zeros are dropped: {key}"));
+                    if level.number() & !1 != 0 {
+                        console.warn(format_args!("only pages of zeros are dropped: {key}"));
+                    }
                     None
                 }
             }
@@ -397,31 +482,15 @@ fn try_capture(heap: &'static Heap, args: &Args<'_>, console: &mut Console) -> R
             &mut opened.vmcore,
             scanner,
             buffers,
-            &mut *console,
-            &mut *encoder,
+            console,
+            &mut **encoder,
             page,
-            max_pfn,
+            *max_pfn,
             level,
         );
-        let last = try_nr + 1 == levels.len();
-        let force = args.force || try_nr > 0;
-        let result = write(&mut capture, &about, args, page, force);
-        let report = capture.report();
-        match finish(result, &report, args, last, console) {
-            Some(done) => {
-                status = done;
-                break;
-            }
-            None => {
-                let next = levels.get(try_nr + 1).copied().unwrap_or_default();
-                console.warn(format_args!("trying again with dump level {next}"));
-                for output in args.outputs() {
-                    let _ = sys::unlink(output);
-                }
-            }
-        }
+        let result = write(&mut capture, &about, opened.args, outputs, page);
+        (result, capture.report())
     }
-    Ok(status)
 }
 
 /// The pieces of the arena.
@@ -450,8 +519,8 @@ fn write(
     capture: &mut Capture<'_, ElfVmcore<'static, Input>>,
     about: &About<'_>,
     args: &Args<'_>,
+    outputs: &Outputs<'_>,
     page: PageShift,
-    force: bool,
 ) -> Result<Report, Failure> {
     let mut one = |sink: &mut dyn Sink| {
         let written =
@@ -465,17 +534,16 @@ fn write(
         return one(&mut Flattened::new(Pipe::new(File::stdout(), args.size_limit)));
     }
     let mut files = heapless::Vec::<DumpFile, MAX_PARTS>::new();
-    for (part, name) in args.outputs().iter().enumerate() {
-        match DumpFile::create(name, force, args.size_limit) {
+    for (part, name) in outputs.names.iter().enumerate() {
+        match DumpFile::create(name, outputs.force, args.size_limit, outputs.base) {
             Ok(file) if args.elf && file.is_block_device() => {
-                drop(file);
                 return Err(Failure::Kind("an ELF dump needs a file, not a block device"));
             }
             Ok(file) => drop(files.push(file)),
             Err(io) => {
                 // Nothing is left behind of the others.
-                for made in args.outputs().iter().take(part) {
-                    let _ = sys::unlink(made);
+                for made in outputs.names.iter().take(part) {
+                    let _ = sys::unlink_regular(made);
                 }
                 return Err(Failure::Create { part, io });
             }
@@ -494,23 +562,23 @@ fn write(
     }
 }
 
-/// Tells how it went. `None` asks for the next level.
+/// Tells how it went. `last` says that no other level is to be tried.
 fn finish(
     result: Result<Report, Failure>,
     report: &Report,
     args: &Args<'_>,
+    outputs: &Outputs<'_>,
     last: bool,
     console: &mut Console,
-) -> Option<i32> {
+) -> Ended {
     console.summary();
-    let name = |part: usize| args.outputs().get(part).copied().unwrap_or(b"STDOUT");
-    let saved = report.tally.kept.saturating_sub(report.tally.unreadable);
-    match result {
+    let name = |part: usize| outputs.names.get(part).copied().unwrap_or(b"STDOUT");
+    let failure = match result {
         Ok(report) => {
             console.report(&report, args.elf);
             if args.dry_run {
                 console.say(format_args!("\nDry run: nothing was written.\n"));
-                return Some(DONE);
+                return Ended::Done;
             }
             if report.incomplete {
                 console.warn(format_args!(
@@ -518,66 +586,44 @@ fn finish(
                     report.tally.unreadable, report.tally.kept
                 ));
             }
-            let outputs = args.outputs();
-            if outputs.is_empty() {
-                console.say(format_args!("\nThe dumpfile is saved to STDOUT.\n"));
-            } else {
-                let mut line = console.table();
-                if console.says() {
-                    let _ = write!(
-                        line,
-                        "\nThe dumpfile{} saved to ",
-                        if outputs.len() > 1 { "s are" } else { " is" }
-                    );
-                    for (index, output) in outputs.iter().enumerate() {
-                        line.bytes(match index {
-                            0 => b"",
-                            i if i + 1 == outputs.len() => b" and ",
-                            _ => b", ",
-                        });
-                        line.bytes(output);
-                    }
-                    let _ = line.write_str(".\n");
-                }
-            }
-            Some(if report.incomplete { FAILED } else { DONE })
+            console.saved(outputs.names);
+            return if report.incomplete { Ended::Failed } else { Ended::Done };
         }
-        Err(Failure::Create { part, io }) => {
+        Err(failure) => failure,
+    };
+    let error = match failure {
+        Failure::Create { part, io } => {
             let name = name(part).escape_ascii();
-            let hint = if args.force { "" } else { "; -f overwrites an existing file" };
+            let hint = if outputs.force { "" } else { "; -f overwrites an existing file" };
             console.warn(format_args!("creating {name}: {}{hint}", Why(io)));
-            Some(FAILED)
+            let full = io.kind == IoKind::NoSpace;
+            return if full { Ended::NoSpace } else { Ended::Failed };
         }
-        Err(Failure::Kind(why)) => {
+        Failure::Kind(why) => {
             console.warn(format_args!("{why}"));
-            Some(FAILED)
+            return Ended::Failed;
         }
-        Err(Failure::Capture(error)) => {
-            match error {
-                CaptureError::Sink { step, part, error } => {
-                    let name = name(part).escape_ascii();
-                    let at = error.at;
-                    console.warn(format_args!(
-                        "writing {step} to {name} at offset {at}: {}",
-                        Why(error.io)
-                    ));
-                }
-                other => console.warn(format_args!("{other}")),
-            }
-            if error.is_no_space() && !last && !args.flattened {
-                return None;
-            }
-            console.report(report, args.elf);
-            let all = saved;
-            if args.flattened {
-                console.warn(format_args!("the stream has no end: the dump is incomplete"));
-            } else {
-                console.warn(format_args!(
-                    "the dump is incomplete (of {all} pages to save); what was written is marked \
-                     so and can be read"
-                ));
-            }
-            Some(FAILED)
+        Failure::Capture(error) => error,
+    };
+    match error {
+        CaptureError::Sink { step, part, error } => {
+            let (name, at) = (name(part).escape_ascii(), error.at);
+            let why = Why(error.io);
+            console.warn(format_args!("writing {step} to {name} at offset {at}: {why}"));
         }
+        other => console.warn(format_args!("{other}")),
     }
+    if last || args.flattened {
+        console.report(report, args.elf);
+        console.warn(format_args!(
+            "the dump is incomplete: it was to have {} pages; {}",
+            report.tally.kept,
+            if args.flattened {
+                "its stream has no end"
+            } else {
+                "what was written is marked so and can be read"
+            }
+        ));
+    }
+    if error.is_no_space() && !args.flattened { Ended::NoSpace } else { Ended::Failed }
 }

@@ -100,6 +100,14 @@ fn open(path: &[u8], flags: c_int) -> Result<File, IoError> {
     if fd < 0 { Err(last_error()) } else { Ok(File { fd }) }
 }
 
+/// Deletes a regular file; devices and others stay.
+pub fn unlink_regular(path: &[u8]) -> Result<(), IoError> {
+    match open(path, libc::O_PATH | libc::O_NOFOLLOW)?.kind()? {
+        FileKind::Regular(_) => unlink(path),
+        _ => Ok(()),
+    }
+}
+
 /// Deletes a file.
 pub fn unlink(path: &[u8]) -> Result<(), IoError> {
     let mut name = [0u8; PATH_MAX];
