@@ -1,7 +1,7 @@
 //! What people get to see. Nothing here allocates.
 
 use crate::args::{MESSAGE_DEBUG, MESSAGE_REPORT};
-use crate::sys;
+use crate::sys::{self, File};
 use core::fmt::{self, Write};
 use tamis_core::capture::{Notice, Observer, Phase, Report};
 use tamis_core::source::{IoError, IoKind};
@@ -96,6 +96,8 @@ pub struct Console {
     shown: u64,
     counts: [u64; 5],
     spin: usize,
+    watchdog: Option<File>,
+    fed: u64,
 }
 
 impl Console {
@@ -113,6 +115,24 @@ impl Console {
             shown: 0,
             counts: [0; 5],
             spin: 0,
+            watchdog: None,
+            fed: 0,
+        }
+    }
+
+    /// A watchdog that wants to hear from us.
+    pub fn feed(&mut self, watchdog: Option<File>) {
+        self.watchdog = watchdog;
+    }
+
+    /// Tells the watchdog, once a second at most.
+    pub fn still_alive(&mut self) {
+        let now = sys::now();
+        if let Some(watchdog) = &self.watchdog
+            && now.saturating_sub(self.fed) >= 1_000_000_000
+        {
+            let _ = watchdog.write(b"\0");
+            self.fed = now;
         }
     }
 
@@ -317,6 +337,7 @@ impl fmt::Display for Eta {
 
 impl Observer for Console {
     fn progress(&mut self, phase: Phase, done: u64, total: u64) {
+        self.still_alive();
         let now = sys::now();
         if self.phase != Some(phase) {
             self.end_phase();

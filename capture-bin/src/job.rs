@@ -41,7 +41,7 @@ pub(crate) struct Opened<'a> {
     pub(crate) info: Info<'static>,
     pub(crate) plan: Plan,
     pub(crate) shift: PageShift,
-    args: &'a Args<'a>,
+    pub(crate) args: &'a Args<'a>,
 }
 
 /// Opens the vmcore and makes the memory plan. An error is an exit status; its reason was printed.
@@ -385,6 +385,21 @@ impl<'a> Job<'a> {
         }
         explain_plan(&job.opened, job.max_pfn, console);
         Ok(job)
+    }
+
+    /// When the kernel died, in seconds since 1970; 0 where unknown.
+    pub(crate) fn crash_time(&self) -> u64 {
+        self.opened.info.crash_time().unwrap_or(0)
+    }
+
+    /// The dead machine's name.
+    pub(crate) fn nodename(&self) -> &[u8] {
+        self.uts.nodename()
+    }
+
+    /// The open vmcore, memory for page tables, and memory for other things.
+    pub(crate) fn parts(&mut self) -> (&mut Opened<'a>, &mut [u8], &mut [u8]) {
+        (&mut self.opened, self.memory.tables, self.memory.run)
     }
 
     fn find_mem_map(&mut self, arch: Arch, console: &Console) {

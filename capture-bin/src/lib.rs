@@ -22,8 +22,10 @@ pub mod arena;
 pub mod args;
 pub mod console;
 mod files;
+pub mod init;
 mod job;
 mod log;
+pub mod orders;
 #[expect(unsafe_code, reason = "the one place that calls the system")]
 pub mod sys;
 
@@ -39,7 +41,14 @@ pub const OTHER_KERNEL: i32 = 2;
 
 /// Runs the program; `argv` are the words of the command line, the program's name first.
 pub fn run(heap: &'static arena::Heap, argv: impl Iterator<Item = &'static [u8]>) -> i32 {
-    let args = match args::parse(argv.skip(1)) {
+    if sys::is_pid_1() {
+        return init::run(heap);
+    }
+    let mut argv = argv.skip(1).peekable();
+    if argv.peek() == Some(&&b"--init"[..]) {
+        return init::run(heap);
+    }
+    let args = match args::parse(argv) {
         Ok(args) => args,
         Err(error) => {
             let _: ArgError<'_> = error;

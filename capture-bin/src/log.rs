@@ -3,7 +3,7 @@
 use crate::args::Args;
 use crate::console::{Console, Why};
 use crate::files::Pipe;
-use crate::job::{map, open};
+use crate::job::{Job, Opened, map, open};
 use crate::sys::{self, File};
 use crate::{DONE, FAILED};
 use tamis_core::arch::{Arch, TableCache};
@@ -45,27 +45,42 @@ impl Gather {
     }
 }
 
-/// Writes the log. Gives the exit status.
+/// Writes the log as the command line says. Gives the exit status.
 pub(crate) fn dmesg(args: &Args<'_>) -> i32 {
     let console = Console::new(args.message_level, false);
     for line in args.notices.lines() {
         console.warn(format_args!("{line}"));
     }
-    let status = match try_dmesg(args, &console) {
-        Ok(()) => DONE,
-        Err(status) => status,
+    let name = args.outputs().first().copied().unwrap_or_default();
+    let saved = open(args, &console).and_then(|mut opened| {
+        let mut arena = map(opened.plan.tables + opened.plan.run, &console)?;
+        let tables = arena.take(opened.plan.tables as usize);
+        let scratch = arena.take(opened.plan.run as usize);
+        write(&mut opened, tables, scratch, name, args.force, &console)
+    });
+    let (status, verdict) = match saved {
+        Ok(()) => (DONE, "Completed"),
+        Err(status) => (status, "Failed"),
     };
-    let verdict = if status == DONE { "Completed" } else { "Failed" };
     console.say(format_args!("\ntamis-capture {verdict}.\n"));
     status
 }
 
-fn try_dmesg(args: &Args<'_>, console: &Console) -> Result<(), i32> {
-    let mut opened = open(args, console)?;
-    let name = args.outputs().first().copied().unwrap_or_default();
-    let mut arena = map(opened.plan.tables + opened.plan.run, console)?;
-    let (tables, scratch) =
-        (arena.take(opened.plan.tables as usize), arena.take(opened.plan.run as usize));
+/// Writes the log of a vmcore that is open for a capture. Whether that worked was told.
+pub(crate) fn save(job: &mut Job<'_>, name: &[u8], console: &Console) {
+    let (opened, tables, scratch) = job.parts();
+    let _ = write(opened, tables, scratch, name, true, console);
+}
+
+fn write(
+    opened: &mut Opened<'_>,
+    tables: &mut [u8],
+    scratch: &mut [u8],
+    name: &[u8],
+    force: bool,
+    console: &Console,
+) -> Result<(), i32> {
+    let args = opened.args;
     opened.vmcore.set_page_shift(opened.shift);
     let machine = opened.vmcore.machine();
     let arch = Arch::new(machine, &opened.info, opened.vmcore.segments()).map_err(|error| {
@@ -75,8 +90,8 @@ fn try_dmesg(args: &Args<'_>, console: &Console) -> Result<(), i32> {
     let mut cache = TableCache::new(tables);
     let mut memory = Memory::new(&mut opened.vmcore, arch, &mut cache);
 
-    let file = File::create(name, args.force).map_err(|io| {
-        let hint = if args.force { "" } else { "; -f overwrites an existing file" };
+    let file = File::create(name, force).map_err(|io| {
+        let hint = if force { "" } else { "; -f overwrites an existing file" };
         console.warn(format_args!("creating {}: {}{hint}", name.escape_ascii(), Why(io)));
         FAILED
     })?;
@@ -106,7 +121,7 @@ fn try_dmesg(args: &Args<'_>, console: &Console) -> Result<(), i32> {
             console.warn(format_args!("the log cannot be read: {error}"));
             // Nothing is left behind of a log that was not found.
             if out.out.is_untouched() {
-                let _ = sys::unlink(name);
+                let _ = sys::unlink_regular(name);
             }
             Err(FAILED)
         }

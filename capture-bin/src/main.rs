@@ -5,7 +5,7 @@
 use core::ffi::{c_char, c_int};
 use core::fmt::Write;
 use core::panic::PanicInfo;
-use tamis_capture::{arena::Heap, console::Line, sys};
+use tamis_capture::{arena::Heap, console::Line, init, sys};
 
 /// Serves codecs that insist on a heap, out of memory that the plan has counted.
 #[global_allocator]
@@ -24,5 +24,6 @@ fn panic(info: &PanicInfo<'_>) -> ! {
     let mut line = Line::new(sys::STDERR);
     let _ = writeln!(line, "tamis-capture: internal error: {info}");
     line.flush();
+    init::end_after_failure();
     sys::exit(1)
 }

@@ -87,16 +87,25 @@ pub enum FileKind {
     Other,
 }
 
-/// Calls `open` with a name that ends as C wants it.
-fn open(path: &[u8], flags: c_int) -> Result<File, IoError> {
+/// Calls `call` with a name that ends as C wants it.
+fn with_name<T>(path: &[u8], call: impl FnOnce(*const c_char) -> T) -> Result<T, IoError> {
     let mut name = [0u8; PATH_MAX];
     let fits = path.len() < PATH_MAX && !path.contains(&0);
     let Some(room) = name.get_mut(..path.len()).filter(|_| fits) else {
         return Err(IoError { kind: IoKind::Other, code: libc::ENAMETOOLONG });
     };
     room.copy_from_slice(path);
-    // SAFETY: `name` ends in a NUL, as it is longer than `path`.
-    let fd = unsafe { libc::open(name.as_ptr().cast(), flags | libc::O_CLOEXEC, 0o600) };
+    Ok(call(name.as_ptr().cast()))
+}
+
+fn done(result: c_int) -> Result<(), IoError> {
+    if result == 0 { Ok(()) } else { Err(last_error()) }
+}
+
+/// Opens a file.
+fn open(path: &[u8], flags: c_int) -> Result<File, IoError> {
+    // SAFETY: a NUL-ended name.
+    let fd = with_name(path, |name| unsafe { libc::open(name, flags | libc::O_CLOEXEC, 0o600) })?;
     if fd < 0 { Err(last_error()) } else { Ok(File { fd }) }
 }
 
@@ -110,16 +119,8 @@ pub fn unlink_regular(path: &[u8]) -> Result<(), IoError> {
 
 /// Deletes a file.
 pub fn unlink(path: &[u8]) -> Result<(), IoError> {
-    let mut name = [0u8; PATH_MAX];
-    let Some(room) = name.get_mut(..path.len()).filter(|_| path.len() < PATH_MAX) else {
-        return Err(IoError { kind: IoKind::Other, code: libc::ENAMETOOLONG });
-    };
-    room.copy_from_slice(path);
-    // SAFETY: `name` ends in a NUL, as it is longer than `path`.
-    match unsafe { libc::unlink(name.as_ptr().cast()) } {
-        0 => Ok(()),
-        _ => Err(last_error()),
-    }
+    // SAFETY: a NUL-ended name.
+    done(with_name(path, |name| unsafe { libc::unlink(name) })?)
 }
 
 impl File {
@@ -466,4 +467,158 @@ impl Drop for Window {
 pub fn ignore_broken_pipes() {
     // SAFETY: setting a signal to be ignored.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+}
+
+// What only PID 1 needs.
+
+/// Whether this is the first process.
+pub fn is_pid_1() -> bool {
+    // SAFETY: always allowed.
+    unsafe { libc::getpid() == 1 }
+}
+
+/// Makes a folder; one that is there already will do.
+pub fn make_folder(path: &[u8]) -> Result<(), IoError> {
+    // SAFETY: a NUL-ended name.
+    match done(with_name(path, |name| unsafe { libc::mkdir(name, 0o700) })?) {
+        Err(IoError { code: libc::EEXIST, .. }) => Ok(()),
+        other => other,
+    }
+}
+
+/// Removes an empty folder.
+pub fn remove_folder(path: &[u8]) -> Result<(), IoError> {
+    // SAFETY: a NUL-ended name.
+    done(with_name(path, |name| unsafe { libc::rmdir(name) })?)
+}
+
+/// Gives a file another name in the same file system.
+pub fn rename(from: &[u8], to: &[u8]) -> Result<(), IoError> {
+    let renamed = with_name(from, |from| {
+        // SAFETY: two NUL-ended names.
+        with_name(to, |to| unsafe { libc::rename(from, to) })
+    });
+    done(renamed??)
+}
+
+/// Mounts `source` on `at`.
+pub fn mount(source: &[u8], at: &[u8], kind: &[u8]) -> Result<(), IoError> {
+    let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    let flags = if kind == b"devtmpfs" { libc::MS_NOSUID } else { flags };
+    let mounted = with_name(source, |source| {
+        with_name(at, |at| {
+            with_name(kind, |kind| {
+                // SAFETY: three NUL-ended names, and no data.
+                unsafe { libc::mount(source, at, kind, flags, core::ptr::null()) }
+            })
+        })
+    });
+    done(mounted???)
+}
+
+/// Unmounts what is on `at`, when nobody uses it any more.
+pub fn unmount(at: &[u8]) -> Result<(), IoError> {
+    // SAFETY: a NUL-ended name.
+    done(with_name(at, |name| unsafe { libc::umount2(name, 0) })?)
+}
+
+/// Loads a kernel module. One that is compressed is unpacked by the kernel, if it can.
+pub fn load_module(path: &[u8]) -> Result<(), IoError> {
+    /// `MODULE_INIT_COMPRESSED_FILE` (Linux `include/uapi/linux/module.h`, since 5.17).
+    const COMPRESSED: c_int = 4;
+    let file = File::open(path)?;
+    let flags = if path.ends_with(b".ko") { 0 } else { COMPRESSED };
+    // SAFETY: an open file descriptor, a NUL-ended text of no parameters, flags.
+    let result = unsafe { libc::syscall(libc::SYS_finit_module, file.fd, c"".as_ptr(), flags) };
+    match done(result as c_int) {
+        Err(IoError { code: libc::EEXIST, .. }) => Ok(()),
+        other => other,
+    }
+}
+
+/// Makes an open file standard input, output and error.
+pub fn become_console(file: File) {
+    for fd in 0..=STDERR {
+        // SAFETY: an open file descriptor; what was at `fd` is closed.
+        unsafe { libc::dup2(file.fd, fd) };
+    }
+}
+
+/// Opens a device to write to it.
+pub fn open_device(path: &[u8]) -> Result<File, IoError> {
+    open(path, libc::O_RDWR)
+}
+
+/// Waits until a folder's names are on the medium.
+pub fn sync_folder(path: &[u8]) -> Result<(), IoError> {
+    let folder = open(path, libc::O_RDONLY | libc::O_DIRECTORY)?;
+    // SAFETY: an open file descriptor.
+    done(unsafe { libc::fsync(folder.fd) })
+}
+
+/// Writes everything that is not written yet, everywhere.
+pub fn sync_all() {
+    // SAFETY: always allowed.
+    unsafe { libc::sync() };
+}
+
+/// Does nothing for a while.
+pub fn sleep_ms(ms: u64) {
+    let time = libc::timespec { tv_sec: (ms / 1000) as _, tv_nsec: (ms % 1000 * 1_000_000) as _ };
+    // SAFETY: a time, and no place for what is left of it.
+    unsafe { libc::nanosleep(&time, null_mut()) };
+}
+
+/// Reboots, switches off or halts the machine. Comes back only if that is not allowed.
+pub fn end_machine(how: c_int) {
+    // SAFETY: no memory is involved.
+    unsafe { libc::reboot(how) };
+}
+
+/// Calls `then` after so many seconds, and on signals that say that the program is broken. It must
+/// only make system calls, and not come back from the latter.
+pub fn on_trouble(seconds: u32, then: extern "C" fn(c_int)) {
+    for signal in [libc::SIGALRM, libc::SIGSEGV, libc::SIGILL, libc::SIGFPE, libc::SIGABRT] {
+        // SAFETY: `sigaction` is plain numbers, for which zeros are a value; the handler has the
+        // plain type, and only makes system calls (its caller's promise).
+        unsafe {
+            let mut action: libc::sigaction = core::mem::zeroed();
+            action.sa_sigaction = then as *const () as usize;
+            libc::sigaction(signal, &action, null_mut());
+        }
+    }
+    // SAFETY: no memory is involved.
+    unsafe { libc::alarm(seconds) };
+}
+
+/// Gives `each` the names in a folder, as they come. `.` and `..` are left out.
+pub fn names_in(path: &[u8], each: &mut dyn FnMut(&[u8])) -> Result<(), IoError> {
+    /// `struct linux_dirent64`: inode (8), offset (8), length (2), type (1), name.
+    const LENGTH_AT: usize = 16;
+    const NAME_AT: usize = 19;
+    let folder = open(path, libc::O_RDONLY | libc::O_DIRECTORY)?;
+    let mut entries = [0u8; 2048];
+    loop {
+        // SAFETY: an open file descriptor, and as many bytes as `entries` has.
+        let n = unsafe {
+            libc::syscall(libc::SYS_getdents64, folder.fd, entries.as_mut_ptr(), entries.len())
+        };
+        let mut rest = match usize::try_from(n) {
+            Ok(0) => return Ok(()),
+            Ok(n) => entries.get(..n).unwrap_or_default(),
+            Err(_) => return Err(last_error()),
+        };
+        while let Some(length) = tamis_core::endian::Endian::Little.u16(rest, LENGTH_AT) {
+            let entry = rest.get(..length.into()).unwrap_or_default();
+            let name = entry.get(NAME_AT..).unwrap_or_default();
+            let name = name.split(|&b| b == 0).next().unwrap_or_default();
+            if !name.is_empty() && name != b"." && name != b".." {
+                each(name);
+            }
+            rest = match rest.get(length.max(1).into()..) {
+                Some(rest) => rest,
+                None => break,
+            };
+        }
+    }
 }

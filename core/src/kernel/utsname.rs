@@ -10,6 +10,8 @@ use crate::wire::vmcoreinfo::Kind;
 /// `int` (Linux before 5.11).
 const OLD_NAME_OFFSET: u64 = 4;
 
+/// Index of the host's name.
+const NODENAME: usize = 1;
 /// Index of the release string.
 const RELEASE: usize = 2;
 /// Index of the machine string.
@@ -65,6 +67,11 @@ impl Utsname {
     /// The kernel release, without its NUL.
     pub fn release(&self) -> &[u8] {
         self.string(RELEASE)
+    }
+
+    /// The host's name, without its NUL; empty where unknown.
+    pub fn nodename(&self) -> &[u8] {
+        self.string(NODENAME)
     }
 
     fn string(&self, index: usize) -> &[u8] {

@@ -1,0 +1,531 @@
+//! PID 1: the whole initramfs. It makes the system usable, saves the log and the dump onto the
+//! target, and ends the machine as ordered, whatever happens. `core/docs/init.md` is the manual.
+
+use crate::arena::Heap;
+use crate::args::{self, Args, Mode};
+use crate::console::{Console, Line, Why};
+use crate::job::{Ended, Job, Outputs};
+use crate::log;
+use crate::orders::{Doubt, Final, Orders, RAW, words};
+use crate::sys::{self, File};
+use core::ffi::c_int;
+use core::fmt::Write;
+use core::sync::atomic::{AtomicI32, Ordering};
+use tamis_core::source::IoError;
+use tamis_core::volume;
+
+/// Where the orders are.
+const CONFIG: &[u8] = b"/etc/tamis.conf";
+/// Modules to load, a path a line, in this order.
+const MODULES: &[u8] = b"/etc/tamis.modules";
+/// Where the target is mounted.
+const MOUNT: &[u8] = b"/mnt";
+/// Options of a capture when those ordered make no sense: a dump matters more.
+const FALLBACK: &[u8] = b"-c -d 31";
+/// The name of a dump that is complete, and of one that is not (yet).
+const COMPLETE: &[u8] = b"vmcore";
+const INCOMPLETE: &[u8] = b"vmcore.incomplete";
+/// The kernel log as text.
+const LOG: &[u8] = b"vmcore-dmesg.txt";
+/// Bytes in front of a dump on a raw device; see [`RawHeader`].
+const RAW_BASE: u64 = 4096;
+
+/// Longest orders, each of the file and the command line.
+const TEXT: usize = 4096;
+/// Longest path that is put together here.
+type Path = heapless::Vec<u8, 512>;
+
+/// How the machine ends; kept where a signal handler or a panic finds it. 0: not PID 1.
+static LAST: AtomicI32 = AtomicI32::new(0);
+
+/// Ends the machine if this is PID 1. Called when the program cannot go on.
+pub fn end_after_failure() {
+    let how = LAST.load(Ordering::Relaxed);
+    if how != 0 {
+        sys::print(sys::STDERR, b"tamis-capture: giving up; what was saved stays\n");
+        sys::sync_all();
+        sys::end_machine(how);
+    }
+}
+
+/// The time is up, or the program is broken.
+extern "C" fn in_trouble(signal: c_int) {
+    sys::print(
+        sys::STDERR,
+        if signal == libc::SIGALRM {
+            b"tamis-capture: the time is up\n"
+        } else {
+            b"tamis-capture: internal error, signal\n"
+        },
+    );
+    end_after_failure();
+    sys::exit(crate::FAILED);
+}
+
+/// The steps of PID 1, said aloud.
+fn say(text: core::fmt::Arguments<'_>) {
+    let mut line = Line::new(sys::STDERR);
+    line.bytes(b"tamis-capture: ");
+    let _ = line.write_fmt(text);
+    line.bytes(b"\n");
+}
+
+/// Runs as the init of a crash kernel. Gives an exit status only if the machine cannot be ended.
+pub fn run(heap: &'static Heap) -> i32 {
+    // Until the orders are read: start again.
+    LAST.store(libc::RB_AUTOBOOT, Ordering::Relaxed);
+    for (kind, at) in [(&b"proc"[..], &b"/proc"[..]), (b"sysfs", b"/sys"), (b"devtmpfs", b"/dev")] {
+        let mounted = sys::make_folder(at).and_then(|()| sys::mount(kind, at, kind));
+        // EBUSY: the kernel has mounted devtmpfs already.
+        if let Err(io) = mounted
+            && io.code != libc::EBUSY
+        {
+            say(format_args!("mounting {}: {}", at.escape_ascii(), Why(io)));
+        }
+    }
+    if let Ok(console) = sys::open_device(b"/dev/console") {
+        sys::become_console(console);
+    }
+
+    let (mut file, mut line) = ([0; TEXT], [0; TEXT]);
+    let mut orders = Orders::default();
+    let mut doubt = |doubt: Doubt<'_>| match doubt {
+        Doubt::Unknown(name) => {
+            say(format_args!("there is no order tamis.{}", name.escape_ascii()));
+        }
+        Doubt::Value { name, value } => say(format_args!(
+            "tamis.{} cannot be '{}': left as it was",
+            name.escape_ascii(),
+            value.escape_ascii()
+        )),
+    };
+    orders.file(read_text(CONFIG, &mut file), &mut doubt);
+    orders.command_line(read_text(b"/proc/cmdline", &mut line), &mut doubt);
+    let how = match orders.last {
+        Final::Reboot => libc::RB_AUTOBOOT,
+        Final::PowerOff => libc::RB_POWER_OFF,
+        Final::Halt => libc::RB_HALT_SYSTEM,
+    };
+    LAST.store(how, Ordering::Relaxed);
+    sys::on_trouble(orders.timeout, in_trouble);
+    sys::ignore_broken_pipes();
+
+    load_modules();
+    let status = match save(heap, &orders) {
+        Ok(()) => crate::DONE,
+        Err(()) => crate::FAILED,
+    };
+    let word = match orders.last {
+        Final::Reboot => "rebooting",
+        Final::PowerOff => "switching off",
+        Final::Halt => "halting",
+    };
+    let outcome =
+        if status == crate::DONE { "the dump is saved" } else { "there is no complete dump" };
+    say(format_args!("{outcome}; {word}"));
+    sys::sync_all();
+    sys::end_machine(how);
+    // Not PID 1, or not allowed: as any program.
+    status
+}
+
+/// What a small file holds, as far as it fits.
+fn read_text<'b>(path: &[u8], buffer: &'b mut [u8]) -> &'b [u8] {
+    let Ok(file) = File::open(path) else { return &[] };
+    let mut len = 0;
+    while let Some(room) = buffer.get_mut(len..).filter(|room| !room.is_empty()) {
+        match file.read_some(len as u64, room) {
+            Ok(0) | Err(_) => break,
+            Ok(n) => len += n,
+        }
+    }
+    buffer.get(..len).unwrap_or_default()
+}
+
+fn load_modules() {
+    let mut text = [0; TEXT];
+    for path in read_text(MODULES, &mut text).split(|&b| b == b'\n') {
+        let path = path.trim_ascii();
+        if path.is_empty() || path.starts_with(b"#") {
+            continue;
+        }
+        if let Err(io) = sys::load_module(path) {
+            say(format_args!("loading {}: {}", path.escape_ascii(), Why(io)));
+        }
+    }
+}
+
+/// Saves log and dump. An error was told about.
+fn save(heap: &'static Heap, orders: &Orders<'_>) -> Result<(), ()> {
+    let parsed = parse_args(orders.args).or_else(|()| {
+        say(format_args!("taking '{}' instead", FALLBACK.escape_ascii()));
+        parse_args(FALLBACK)
+    })?;
+    let mut console = Console::new(parsed.message_level, false);
+    console.feed(sys::open_device(b"/dev/watchdog").ok());
+    let mut job = Job::prepare(heap, &parsed, &mut console).map_err(|_| ())?;
+    if orders.target.is_empty() {
+        say(format_args!("no target: tamis.target= names where the dump goes"));
+        return Err(());
+    }
+    let mut tries = 0;
+    loop {
+        match save_once(&mut job, orders, &mut console) {
+            Ok(()) => return Ok(()),
+            Err(()) if tries >= orders.retry => return Err(()),
+            Err(()) => {
+                tries += 1;
+                say(format_args!("trying again ({tries} of {})", orders.retry));
+                sys::sleep_ms(2000);
+            }
+        }
+    }
+}
+
+/// The options of a capture that make sense here.
+fn parse_args(text: &[u8]) -> Result<Args<'_>, ()> {
+    let given =
+        words(text).map(|w| w.strip_prefix(b"\"").and_then(|w| w.strip_suffix(b"\"")).unwrap_or(w));
+    let operands = [&b"/proc/vmcore"[..], COMPLETE];
+    match args::parse(given.chain(operands)) {
+        Ok(parsed) if parsed.mode == Mode::Capture && !parsed.flattened && !parsed.split => {
+            Ok(parsed)
+        }
+        Ok(_) => {
+            say(format_args!("tamis.args has options for which there is no place here"));
+            Err(())
+        }
+        Err(error) => {
+            say(format_args!("tamis.args: {error}"));
+            Err(())
+        }
+    }
+}
+
+fn save_once(job: &mut Job<'_>, orders: &Orders<'_>, console: &mut Console) -> Result<(), ()> {
+    say(format_args!("waiting for {}", orders.target.escape_ascii()));
+    let mut found = Found::default();
+    let until = sys::now().saturating_add(u64::from(orders.wait) * 1_000_000_000);
+    while !find_target(orders.target, &mut found) {
+        if sys::now() >= until {
+            let target = orders.target.escape_ascii();
+            say(format_args!("{target} did not appear in {} s", orders.wait));
+            return Err(());
+        }
+        console.still_alive();
+        sys::sleep_ms(100);
+    }
+    if orders.fstype == RAW {
+        return save_raw(job, &found.device, console);
+    }
+    let kind = if orders.fstype.is_empty() { found.kind.as_bytes() } else { orders.fstype };
+    if kind.is_empty() {
+        say(format_args!(
+            "no file system is known on {}: tamis.fstype= says which, or raw",
+            found.device.escape_ascii()
+        ));
+        return Err(());
+    }
+    say(format_args!("mounting {} ({})", found.device.escape_ascii(), kind.escape_ascii()));
+    let mounted = sys::make_folder(MOUNT).and_then(|()| sys::mount(&found.device, MOUNT, kind));
+    if let Err(io) = mounted {
+        say(format_args!("mounting {}: {}", found.device.escape_ascii(), Why(io)));
+        return Err(());
+    }
+    let saved = save_files(job, orders, console);
+    if let Err(io) = sys::unmount(MOUNT) {
+        say(format_args!("unmounting {}: {}", found.device.escape_ascii(), Why(io)));
+    }
+    saved
+}
+
+/// A block device, and the file system on it.
+#[derive(Default)]
+struct Found {
+    device: Path,
+    kind: &'static str,
+}
+
+impl Found {
+    fn is(&mut self, device: &[u8], kind: &'static str) -> bool {
+        self.device.clear();
+        self.kind = kind;
+        self.device.extend_from_slice(device).is_ok()
+    }
+}
+
+/// Looks for the target among the block devices that there are now.
+fn find_target(target: &[u8], found: &mut Found) -> bool {
+    if target.starts_with(b"/") {
+        return look_at(target, |_, _| true, found);
+    }
+    let mut matched = false;
+    // /proc/partitions: major minor #blocks name.
+    let mut text = [0; TEXT];
+    let table = read_text(b"/proc/partitions", &mut text);
+    for line in table.split(|&b| b == b'\n').skip(2) {
+        let mut fields = line.split(u8::is_ascii_whitespace).filter(|f| !f.is_empty());
+        let Some(name) = fields.nth(3).filter(|_| !matched) else { continue };
+        let mut device = Path::new();
+        if device.extend_from_slice(b"/dev/").and_then(|()| device.extend_from_slice(name)).is_err()
+        {
+            continue;
+        }
+        matched = match target {
+            [b'U', b'U', b'I', b'D', b'=', id @ ..] => {
+                look_at(&device, |v, _| v.is_some_and(|v| v.id.is(id)), found)
+            }
+            [b'L', b'A', b'B', b'E', b'L', b'=', label @ ..] => {
+                look_at(&device, |v, _| v.is_some_and(|v| v.label == label), found)
+            }
+            [b'P', b'A', b'R', b'T', b'U', b'U', b'I', b'D', b'=', id @ ..] => {
+                is_partition(name, id) && look_at(&device, |_, _| true, found)
+            }
+            _ => false,
+        };
+    }
+    matched
+}
+
+/// Reads the head of a device that can be opened; `wanted` decides by what is on it.
+fn look_at(
+    device: &[u8],
+    wanted: impl Fn(Option<&volume::Volume<'_>>, &File) -> bool,
+    found: &mut Found,
+) -> bool {
+    let Ok(file) = File::open(device) else { return false };
+    // The first block has the marks of all but btrfs, whose superblock is at 64 KiB: its page is
+    // put where it would be in a short head.
+    let mut head = [0; 4096];
+    let mut len = 0;
+    while let Some(room) = head.get_mut(len..).filter(|room| !room.is_empty()) {
+        match file.read_some(len as u64, room) {
+            Ok(0) | Err(_) => break,
+            Ok(n) => len += n,
+        }
+    }
+    let mut volume = volume::identify(head.get(..len).unwrap_or_default());
+    let mut btrfs = [0; 4096];
+    if volume.is_none() && file.read_at(volume::BTRFS_AT, &mut btrfs).is_ok() {
+        volume = volume::identify_btrfs(&btrfs);
+    }
+    wanted(volume.as_ref(), &file) && found.is(device, volume.map_or("", |v| v.kind))
+}
+
+/// Whether the partition `name` has this PARTUUID: its disk's table is read.
+fn is_partition(name: &[u8], id: &[u8]) -> bool {
+    let mut path = Path::new();
+    let mut put = |parts: &[&[u8]]| -> Path {
+        path.clear();
+        for part in parts {
+            let _ = path.extend_from_slice(part);
+        }
+        path.clone()
+    };
+    let mut digits = [0; 16];
+    let number = read_text(&put(&[b"/sys/class/block/", name, b"/partition"]), &mut digits);
+    let number = core::str::from_utf8(number.trim_ascii()).ok().and_then(|n| n.parse().ok());
+    let Some(number) = number else { return false };
+    // Disks whose names end in a digit have a `p` before the partition's number.
+    let letters = name.len() - name.iter().rev().take_while(|b| b.is_ascii_digit()).count();
+    let disk = name.get(..letters).unwrap_or_default();
+    let disk = match disk {
+        [head @ .., b'p'] if head.last().is_some_and(u8::is_ascii_digit) => head,
+        _ => disk,
+    };
+    let mut size = [0; 16];
+    let sector =
+        read_text(&put(&[b"/sys/class/block/", disk, b"/queue/logical_block_size"]), &mut size);
+    let sector = core::str::from_utf8(sector.trim_ascii()).ok().and_then(|n| n.parse().ok());
+    let Ok(file) = File::open(&put(&[b"/dev/", disk])) else { return false };
+    let mut read = |at: u64, buf: &mut [u8]| file.read_at(at, buf).is_ok();
+    volume::has_partuuid(&mut read, sector.unwrap_or(512), number, id)
+}
+
+/// Log and dump as files in a folder of their own.
+fn save_files(job: &mut Job<'_>, orders: &Orders<'_>, console: &mut Console) -> Result<(), ()> {
+    let mut parent = Path::new();
+    let failed = |what: &str, path: &Path, io: IoError| {
+        say(format_args!("{what} {}: {}", path.escape_ascii(), Why(io)));
+    };
+    let too_long = |()| say(format_args!("tamis.path is too long"));
+    parent.extend_from_slice(MOUNT).map_err(|_| too_long(()))?;
+    for part in orders.path.split(|&b| b == b'/').filter(|part| !part.is_empty()) {
+        let longer = parent.push(b'/').is_ok() && parent.extend_from_slice(part).is_ok();
+        if !longer {
+            too_long(());
+            return Err(());
+        }
+        sys::make_folder(&parent).map_err(|io| failed("making", &parent, io))?;
+    }
+    let mut folder = parent.clone();
+    let name = crash_name(job.crash_time(), job.nodename());
+    let fits = folder.push(b'/').is_ok() && folder.extend_from_slice(name.as_bytes()).is_ok();
+    if !fits || folder.len() + LOG.len() + INCOMPLETE.len() > 500 {
+        too_long(());
+        return Err(());
+    }
+    sys::make_folder(&folder).map_err(|io| failed("making", &folder, io))?;
+    let within = |file: &[u8]| {
+        let mut path = folder.clone();
+        let _ = path.push(b'/');
+        let _ = path.extend_from_slice(file);
+        path
+    };
+    if orders.dmesg {
+        // The log is small and may be all that can be saved.
+        log::save(job, &within(LOG), console);
+        let _ = sys::sync_folder(&folder);
+    }
+    let (incomplete, complete) = (within(INCOMPLETE), within(COMPLETE));
+    let names: [&[u8]; 1] = [&incomplete];
+    let outputs = Outputs { names: &names, base: 0, force: true };
+    let mut ended = job.write(&outputs, console);
+    while ended == Ended::NoSpace && make_room(&parent, name.as_bytes(), orders.keep) {
+        ended = job.write(&outputs, console);
+    }
+    if ended != Ended::Done {
+        let _ = sys::sync_folder(&folder);
+        return Err(());
+    }
+    sys::rename(&incomplete, &complete)
+        .and_then(|()| sys::sync_folder(&folder))
+        .and_then(|()| sys::sync_folder(&parent))
+        .map_err(|io| failed("naming", &complete, io))?;
+    say(format_args!("saved {}", complete.escape_ascii()));
+    Ok(())
+}
+
+/// Deletes the oldest dump, if more than `keep` others are there. Dumps are folders whose name
+/// begins with a date; nothing else is touched.
+fn make_room(parent: &Path, own: &[u8], keep: Option<u32>) -> bool {
+    let Some(keep) = keep else { return false };
+    let (mut count, mut oldest) = (0u32, heapless::Vec::<u8, 256>::new());
+    let _ = sys::names_in(parent, &mut |name| {
+        let is_dump = name.len() > 20
+            && name.iter().take(19).enumerate().all(|(i, b)| match i {
+                4 | 7 | 10 | 13 | 16 => *b == b'-',
+                _ => b.is_ascii_digit(),
+            });
+        if is_dump && name != own {
+            count += 1;
+            if oldest.is_empty() || name < &oldest[..] {
+                oldest.clear();
+                let _ = oldest.extend_from_slice(name);
+            }
+        }
+    });
+    if count <= keep || oldest.is_empty() {
+        return false;
+    }
+    let mut folder = parent.clone();
+    let fits = folder.push(b'/').is_ok() && folder.extend_from_slice(&oldest).is_ok();
+    if !fits {
+        return false;
+    }
+    say(format_args!("no space: deleting the oldest dump, {}", oldest.escape_ascii()));
+    for file in [LOG, COMPLETE, INCOMPLETE] {
+        let mut path = folder.clone();
+        if path.push(b'/').is_ok() && path.extend_from_slice(file).is_ok() {
+            let _ = sys::unlink_regular(&path);
+        }
+    }
+    match sys::remove_folder(&folder) {
+        Ok(()) => true,
+        Err(io) => {
+            say(format_args!("deleting {}: {}", folder.escape_ascii(), Why(io)));
+            false
+        }
+    }
+}
+
+/// The head of a raw device: 4096 bytes in front of the dump. Integers are little-endian.
+///
+/// | at | bytes | what |
+/// |--:|--:|---|
+/// | 0 | 8 | `TAMISRAW` |
+/// | 8 | 4 | version, 1 |
+/// | 12 | 4 | 1 while the dump is written, 2 when it is complete |
+/// | 16 | 8 | offset of the dump |
+struct RawHeader;
+
+impl RawHeader {
+    fn write(device: &File, status: u32) -> Result<(), IoError> {
+        let mut block = [0; RAW_BASE as usize];
+        tamis_core::endian::Emit::new(tamis_core::endian::Endian::Little, &mut block)
+            .bytes(0, b"TAMISRAW")
+            .u32(8, 1)
+            .u32(12, status)
+            .u64(16, RAW_BASE);
+        device.write_at(0, &block).map_err(|(io, _)| io)?;
+        device.sync_data()
+    }
+}
+
+/// The dump straight onto a block device, behind a small header.
+fn save_raw(job: &mut Job<'_>, path: &Path, console: &mut Console) -> Result<(), ()> {
+    let failed = |io| say(format_args!("writing {}: {}", path.escape_ascii(), Why(io)));
+    let device = sys::open_device(path).map_err(failed)?;
+    // An older dump must not be taken for this one: its header goes first.
+    device.write_at(RAW_BASE, &[0; 4096]).map_err(|(io, _)| failed(io))?;
+    RawHeader::write(&device, 1).map_err(failed)?;
+    let names: [&[u8]; 1] = [path];
+    let outputs = Outputs { names: &names, base: RAW_BASE, force: true };
+    if job.write(&outputs, console) != Ended::Done {
+        return Err(());
+    }
+    RawHeader::write(&device, 2).map_err(failed)?;
+    say(format_args!("saved onto {}", path.escape_ascii()));
+    Ok(())
+}
+
+/// Name of a crash's folder: when it was, in UTC, and where. No colons: vfat has none.
+fn crash_name(time: u64, host: &[u8]) -> heapless::String<96> {
+    let (days, second) = (time / 86_400, time % 86_400);
+    // Days since 1970 to a date (era of 400 years, year begins in March).
+    let z = days + 719_468;
+    let (era, day_of_era) = (z / 146_097, z % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = (year_of_era + era * 400 + u64::from(month <= 2)).min(9999);
+    let mut name = heapless::String::new();
+    let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
+    let _ = write!(name, "{year:04}-{month:02}-{day:02}-{h:02}-{m:02}-{s:02}-");
+    let mut any = false;
+    for &byte in host {
+        let safe = byte.is_ascii_alphanumeric() || (b"-._".contains(&byte) && any);
+        let _ = name.push(if safe { char::from(byte) } else { '_' });
+        any = true;
+    }
+    if !any {
+        let _ = name.push_str("unknown");
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crashes_are_named_by_date_and_host() {
+        assert_eq!(crash_name(0, b"box"), "1970-01-01-00-00-00-box");
+        assert_eq!(crash_name(1_795_394_600, b"a.b"), "2026-11-23-00-43-20-a.b");
+        assert_eq!(crash_name(951_782_399, b""), "2000-02-28-23-59-59-unknown");
+        assert_eq!(crash_name(951_782_400, b"/../x:y"), "2000-02-29-00-00-00-_.._x_y");
+        assert!(crash_name(u64::MAX / 2, &[b'x'; 64]).starts_with("9999-"));
+    }
+
+    #[test]
+    fn options_for_which_there_is_no_place_are_refused() {
+        assert!(parse_args(b"-c -d 31").is_ok());
+        assert!(parse_args(b"-E -d \"31\"").is_ok());
+        for bad in [&b"-F"[..], b"--split", b"--dump-dmesg", b"-x y", b"--help", b"extra"] {
+            assert!(parse_args(bad).is_err(), "{}", bad.escape_ascii());
+        }
+    }
+}
