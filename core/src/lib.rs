@@ -57,4 +57,5 @@ pub mod sink;
 pub mod source;
 pub mod tally;
 pub mod units;
+pub mod volume;
 pub mod wire;
