@@ -14,13 +14,13 @@ use tamis_core::capture::{About, Buffers, Capture, CaptureError, MAX_PARTS, Repo
 use tamis_core::codec::lz4::Lz4;
 use tamis_core::codec::zlib::{self, Zlib};
 use tamis_core::codec::{Encoder, NoCodec};
-use tamis_core::elf_vmcore::{ElfVmcore, Facts, probe};
+use tamis_core::elf_vmcore::{ElfVmcore, Facts, OpenError, probe};
 use tamis_core::kernel::mem_map::{MemMap, RootCache};
 use tamis_core::kernel::page::{Classifier, Level};
 use tamis_core::kernel::utsname::Utsname;
 use tamis_core::kernel::{Info, Memory};
 use tamis_core::sink::{Discard, Flattened, Sink};
-use tamis_core::source::{IoKind, RandomAccess, Segment, Source};
+use tamis_core::source::{IoError, IoKind, RandomAccess, Segment, Source};
 use tamis_core::units::{PageShift, Pfn};
 use tamis_core::wire::vmcoreinfo::Kind;
 
@@ -52,8 +52,16 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
         FAILED
     })?;
     let facts = probe(&mut input).map_err(|error| {
-        console.warn(format_args!("{} is no vmcore: {error}", name.escape_ascii()));
-        console.warn(format_args!("{}", what_it_is(&mut input)));
+        let name = name.escape_ascii();
+        match error {
+            OpenError::Read { what, at, io } if io.kind != IoKind::Eof => {
+                console.warn(format_args!("reading {what} of {name} at offset {at}: {}", Why(io)));
+            }
+            error => {
+                let looks = what_it_is(&mut input);
+                console.warn(format_args!("{name} is no vmcore: {error}; {looks}"));
+            }
+        }
         FAILED
     })?;
     if facts.notes_damaged {
@@ -522,7 +530,7 @@ struct Storage {
 /// Why nothing, or not all, was written.
 enum Failure {
     /// An output could not be created.
-    Create { part: usize, io: tamis_core::source::IoError },
+    Create { part: usize, io: IoError },
     /// An output is of a kind that does not take this format.
     Kind(&'static str),
     /// The capture ended early.
@@ -577,6 +585,11 @@ fn write(
     }
 }
 
+/// What to do about an output that could not be created.
+pub(crate) fn hint(io: IoError) -> &'static str {
+    if io.code == libc::EEXIST { "; -f overwrites an existing file" } else { "" }
+}
+
 /// Tells how it went. `last` says that no other level is to be tried.
 fn finish(
     result: Result<Report, Failure>,
@@ -609,8 +622,7 @@ fn finish(
     let error = match failure {
         Failure::Create { part, io } => {
             let name = name(part).escape_ascii();
-            let hint = if outputs.force { "" } else { "; -f overwrites an existing file" };
-            console.warn(format_args!("creating {name}: {}{hint}", Why(io)));
+            console.warn(format_args!("creating {name}: {}{}", Why(io), hint(io)));
             let full = io.kind == IoKind::NoSpace;
             return if full { Ended::NoSpace } else { Ended::Failed };
         }
@@ -630,15 +642,17 @@ fn finish(
     }
     if last || args.flattened {
         console.report(report, args.elf);
-        console.warn(format_args!(
-            "the dump is incomplete: it was to have {} pages; {}",
-            report.tally.kept,
-            if args.flattened {
-                "its stream has no end"
-            } else {
-                "what was written is marked so and can be read"
-            }
-        ));
+        let pages = report.tally.kept;
+        if args.flattened {
+            console.warn(format_args!("the dump of {pages} pages is incomplete: it has no end"));
+        } else if pages == 0 {
+            console.warn(format_args!("there is no dump: not even its head could be written"));
+        } else {
+            console.warn(format_args!(
+                "the dump of {pages} pages is incomplete: what was written is marked so and can \
+                 be read"
+            ));
+        }
     }
     if error.is_no_space() && !args.flattened { Ended::NoSpace } else { Ended::Failed }
 }

@@ -3,7 +3,7 @@
 use crate::args::Args;
 use crate::console::{Console, Why};
 use crate::files::Pipe;
-use crate::job::{Job, Opened, map, open};
+use crate::job::{Job, Opened, hint, map, open};
 use crate::sys::{self, File};
 use crate::{DONE, FAILED};
 use tamis_core::arch::{Arch, TableCache};
@@ -91,8 +91,7 @@ fn write(
     let mut memory = Memory::new(&mut opened.vmcore, arch, &mut cache);
 
     let file = File::create(name, force).map_err(|io| {
-        let hint = if force { "" } else { "; -f overwrites an existing file" };
-        console.warn(format_args!("creating {}: {}{hint}", name.escape_ascii(), Why(io)));
+        console.warn(format_args!("creating {}: {}{}", name.escape_ascii(), Why(io), hint(io)));
         FAILED
     })?;
     let mut out = Gather { out: Pipe::new(file, args.size_limit), held: [0; HELD], len: 0 };

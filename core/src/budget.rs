@@ -102,10 +102,7 @@ impl Plan {
         for step in 0..=STEPS {
             let plan = Plan::with(needs, if step == STEPS { u32::MAX } else { step }, 0);
             let room = limit.saturating_sub(plan.total());
-            let asked = match (needs.whole, needs.bitmap) {
-                (true, _) => Some(whole.next_multiple_of(1024)),
-                (false, asked) => asked.map(|b| b.max(BITMAP_LEAST)),
-            };
+            let asked = Plan::asked(needs);
             let bitmap = match asked {
                 Some(bitmap) => bitmap,
                 None => {
@@ -126,11 +123,14 @@ impl Plan {
 
     /// The least limit that works, in bytes.
     pub fn least(needs: &Needs) -> u64 {
-        let bitmap = match (needs.whole, needs.bitmap) {
-            (true, _) => needs.max_pfn.div_ceil(8).max(1).next_multiple_of(1024),
-            (false, asked) => asked.unwrap_or(0).max(BITMAP_LEAST),
-        };
-        Plan::with(needs, u32::MAX, bitmap).total()
+        Plan::with(needs, u32::MAX, Plan::asked(needs).unwrap_or(BITMAP_LEAST)).total()
+    }
+
+    /// The bitmap buffer that was asked for, but no more than the machine has bits for.
+    fn asked(needs: &Needs) -> Option<u64> {
+        let whole = needs.max_pfn.div_ceil(8).max(1);
+        let whole = whole.checked_next_multiple_of(1024).unwrap_or(whole);
+        if needs.whole { Some(whole) } else { needs.bitmap.map(|b| b.max(BITMAP_LEAST).min(whole)) }
     }
 
     /// The plan with I/O buffers at `full >> step`, but no smaller than what works.
