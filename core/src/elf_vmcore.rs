@@ -54,6 +54,8 @@ pub struct Facts {
     pub mem_end: u64,
     /// File offset and bytes of the first PT_NOTE; (0, 0) without one.
     pub notes: (u64, u64),
+    /// `p_flags` and `p_align` of that PT_NOTE.
+    pub notes_flags_and_align: (u32, u64),
     /// Offset in the notes and bytes of the VMCOREINFO text, if there is one.
     pub vmcoreinfo: Option<(u64, u64)>,
     /// Number of CPUs with a register note.
@@ -92,6 +94,7 @@ pub fn probe(file: &mut impl RandomAccess) -> Result<Facts, OpenError> {
         segments: 0,
         mem_end: 0,
         notes: (0, 0),
+        notes_flags_and_align: (0, 0),
         vmcoreinfo: None,
         cpus: 0,
         notes_damaged: false,
@@ -106,6 +109,7 @@ pub fn probe(file: &mut impl RandomAccess) -> Result<Facts, OpenError> {
             facts.mem_end = facts.mem_end.max(end);
         } else if ph.kind == elf::PT_NOTE && facts.notes.1 == 0 {
             facts.notes = (ph.offset, ph.filesz);
+            facts.notes_flags_and_align = (ph.flags, ph.align);
         }
     }
     if facts.segments == 0 {
@@ -308,6 +312,10 @@ impl<F: RandomAccess> Source for ElfVmcore<'_, F> {
 
     fn notes_len(&self) -> u64 {
         self.facts.notes.1
+    }
+
+    fn notes_flags_and_align(&self) -> (u32, u64) {
+        self.facts.notes_flags_and_align
     }
 
     fn read_notes(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError> {

@@ -138,6 +138,11 @@ pub trait Source {
     /// Bytes of the notes.
     fn notes_len(&self) -> u64;
 
+    /// `p_flags` and `p_align` of the notes' program header, which an ELF dump inherits.
+    fn notes_flags_and_align(&self) -> (u32, u64) {
+        (0, 0)
+    }
+
     /// Fills `buf` with the notes from byte `at` on.
     fn read_notes(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError>;
 }

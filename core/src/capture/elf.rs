@@ -124,8 +124,11 @@ pub(super) fn write<S: Source>(
     if !rewrites {
         out.header(machine.elf_machine, 0, phnum)?;
     }
+    let (flags, align) = c.source.notes_flags_and_align();
     out.program_header(&elf::ProgramHeader {
         kind: elf::PT_NOTE,
+        flags,
+        align,
         offset: notes_at,
         filesz: notes_len,
         memsz: notes_len,
