@@ -134,16 +134,15 @@ pub fn report_faults(text: &str, expected: &Expected) -> Vec<String> {
     same("Memory Hole", expected.max_mapnr - expected.present());
     same("Total pages", expected.max_mapnr);
     if expected.is_exact() {
-        let mut excluded = expected.zero_pages;
         same("Pages filled with zero", expected.zero_pages);
         for reason in Reason::ALL {
-            let count = expected.tally.get(&reason).copied().unwrap_or(0);
-            excluded += count;
-            same(reason.label(), count);
+            same(reason.label(), expected.tally.get(&reason).copied().unwrap_or(0));
         }
-        same("Excluded pages", excluded);
+        let kept = expected.fates.iter().filter(|fate| **fate == Fate::Keep).count() as u64;
+        let remaining = kept - expected.zero_pages;
+        same("Remaining pages", remaining);
         if !expected.fates.contains(&Fate::NoData) {
-            same("Remaining pages", expected.present() - excluded);
+            same("Excluded pages", expected.present() - remaining);
         }
     }
     faults

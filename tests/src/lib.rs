@@ -6,13 +6,14 @@
 //! * [`dumpread`], [`flat`] and [`elfread`] read what the capture binary wrote.
 //! * [`check`] compares the two.
 //! * [`zoo`] is a small machine with a page of every kind.
-//! * [`run`] builds and runs the binary.
+//! * [`run`] builds and runs the binary, [`peak`] says how much memory a run took.
 
 pub mod check;
 pub mod dumpread;
 pub mod elfread;
 pub mod flat;
 pub mod oracle;
+pub mod peak;
 pub mod run;
 pub mod synth;
 pub mod zoo;

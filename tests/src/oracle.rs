@@ -296,13 +296,23 @@ fn hugetlb_known(image: &Image) -> bool {
     }
 }
 
-/// Structures that cannot be read keep their pages. What is read together with them (up to 512
-/// structures) may be kept as well.
+/// Structures that cannot be read keep their pages, unless a structure before them that can be
+/// read speaks for them. What is read together with them (up to 512 structures) may be kept too.
 fn open_faults(image: &Image, fates: &mut [Fate]) {
-    for frames in image.machine.unreadable_frames() {
+    let machine = &image.machine;
+    let faults = machine.unreadable_frames();
+    let unreadable = |pfn: u64| faults.iter().any(|frames| frames.contains(&pfn));
+    let first_of_block = |pfn: u64| {
+        let covers = |first: u64, pages: u64| (first..first + pages).contains(&pfn);
+        let mut blocks = machine.blocks().iter();
+        let found = blocks.find(|block| covers(block.pfn, block.class.pages(machine.facts())));
+        found.map_or(pfn, |block| block.pfn)
+    };
+    for frames in &faults {
         for pfn in frames.start / 512 * 512..frames.end.next_multiple_of(512) {
             if let Some(fate @ Fate::Drop(_)) = fates.get_mut(pfn as usize) {
-                *fate = if frames.contains(&pfn) { Fate::Keep } else { Fate::Either };
+                let sure = unreadable(pfn) && unreadable(first_of_block(pfn));
+                *fate = if sure { Fate::Keep } else { Fate::Either };
             }
         }
     }

@@ -4,10 +4,10 @@ use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::{env, fs, io, thread};
+use std::{env, fs, thread};
 
 /// The target that the capture binary is built for.
 pub const TARGET: &str = "x86_64-unknown-linux-musl";
@@ -58,8 +58,6 @@ pub struct Run {
     pub stdout: Vec<u8>,
     /// Standard error.
     pub stderr: Vec<u8>,
-    /// Largest resident set in KiB, pages of mapped files included.
-    pub max_rss_kib: i64,
     /// The arguments, for messages.
     pub args: Vec<OsString>,
 }
@@ -106,20 +104,15 @@ where
     I::Item: AsRef<OsStr>,
 {
     let args: Vec<OsString> = args.into_iter().map(|arg| arg.as_ref().to_owned()).collect();
-    let mut command = Command::new(capture_binary());
-    command.args(&args);
-    run_command(command, args)
+    run_command(Command::new(capture_binary()).args(&args), args)
 }
 
 /// Runs a prepared command to its end; `args` are for messages.
-#[expect(clippy::zombie_processes, reason = "wait4 reaps the child, and says what it used")]
-pub fn run_command(mut command: Command, args: Vec<OsString>) -> Run {
+pub fn run_command(command: &mut Command, args: Vec<OsString>) -> Run {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|e| panic!("{} cannot be run: {e}", capture_binary().display()));
+        .unwrap_or_else(|e| panic!("{:?} cannot be run: {e}", command.get_program()));
     let mut out = child.stdout.take().expect("a pipe");
     let mut err = child.stderr.take().expect("a pipe");
     let stderr = thread::spawn(move || {
@@ -130,29 +123,8 @@ pub fn run_command(mut command: Command, args: Vec<OsString>) -> Run {
     let mut stdout = Vec::new();
     out.read_to_end(&mut stdout).expect("reading standard output");
     let stderr = stderr.join().expect("the reader of standard error");
-    let (status, usage) = wait4(child.id()).expect("waiting for the run");
-    Run {
-        code: status.code(),
-        signal: status.signal(),
-        stdout,
-        stderr,
-        max_rss_kib: usage.ru_maxrss,
-        args,
-    }
-}
-
-fn wait4(pid: u32) -> io::Result<(ExitStatus, libc::rusage)> {
-    let mut status = 0;
-    // SAFETY: both pointers are to live values of the types that wait4(2) writes; rusage is plain
-    // old data, for which all zeros is a value.
-    let (done, usage) = unsafe {
-        let mut usage: libc::rusage = std::mem::zeroed();
-        (libc::wait4(pid as libc::pid_t, &mut status, 0, &mut usage), usage)
-    };
-    if done < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok((ExitStatus::from_raw(status), usage))
+    let status = child.wait().expect("waiting for the run");
+    Run { code: status.code(), signal: status.signal(), stdout, stderr, args }
 }
 
 /// A directory of a test, removed at its end.

@@ -75,16 +75,25 @@ pub fn assert_report(run: &Run, expected: &Expected) {
 
 /// Frame numbers of page markers in `bytes` for which `allowed` is false, each once.
 pub fn foreign_markers(bytes: &[u8], allowed: impl Fn(u64) -> bool) -> Vec<u64> {
-    let needle = b"TAMISPFN";
     let mut found = Vec::new();
-    let mut at = 0;
-    while let Some(n) = bytes[at..].windows(needle.len()).position(|window| window == needle) {
-        at += n + needle.len();
-        let digits = bytes.get(at..at + 8).and_then(|digits| std::str::from_utf8(digits).ok());
+    let mut rest = bytes;
+    while let Some(at) = find(rest, b"TAMISPFN") {
+        rest = &rest[at + 8..];
+        let digits = rest.get(..8).and_then(|digits| std::str::from_utf8(digits).ok());
         let pfn = digits.and_then(|digits| u64::from_str_radix(digits, 16).ok());
         if let Some(pfn) = pfn.filter(|pfn| !allowed(*pfn) && found.last() != Some(pfn)) {
             found.push(pfn);
         }
     }
     found
+}
+
+/// Where `needle` is first: the C library's search, as files here are large.
+fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
+    let (start, len) = (bytes.as_ptr(), bytes.len());
+    // SAFETY: both pointers are to as many bytes as the lengths beside them say.
+    let hit = unsafe {
+        libc::memmem(start.cast(), len, needle.as_ptr().cast(), needle.len()).cast::<u8>()
+    };
+    (!hit.is_null()).then(|| hit.addr() - start.addr())
 }

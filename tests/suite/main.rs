@@ -4,12 +4,17 @@
 
 mod common;
 
+mod budget;
 mod classes;
+mod cli;
 mod dmesg;
 mod elf_output;
 mod flattened;
 mod formats;
+mod golden;
 mod paging;
+mod random;
+mod regress;
 mod size;
 mod split;
 mod windows;

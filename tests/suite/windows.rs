@@ -1,30 +1,29 @@
 //! Bounded windows: whatever their number, the dump is the same.
 
+use tamis_tests::oracle::expect;
 use tamis_tests::synth::{Class, Content, Image, KernelStyle, Machine, Use};
 use tamis_tests::zoo::{zoo, zoo_at};
 
-use crate::common::Bench;
+use crate::common::{Bench, assert_report};
 
 /// Windows of 8 Ki, 16 Ki, 24 Ki, 56 Ki and 512 Ki frames.
 const BUFFERS: [&str; 5] = ["1", "2", "3", "7", "64"];
 
-/// Checks one level at every buffer size; all files must be the same, byte for byte.
+/// Checks one level; then that other buffers and ways to read give the same file, byte for byte,
+/// and the same report.
 fn same_everywhere(bench: &Bench, level: u32, options: &[&str]) {
     let (_, whole) = bench.check(level, options);
-    for kib in BUFFERS {
-        let mut all = vec!["--cyclic-buffer", kib];
-        all.extend(options);
-        let (_, dump) = bench.check(level, &all);
-        assert!(dump.bytes() == whole.bytes(), "level {level}: --cyclic-buffer {kib} differs");
+    let expected = expect(&bench.image, level);
+    let level = level.to_string();
+    let common = [&["--show-stats", "-d", &level], options].concat();
+    let mut ways: Vec<Vec<&str>> = BUFFERS.map(|kib| vec!["--cyclic-buffer", kib]).to_vec();
+    ways.push(vec!["--non-mmap"]);
+    ways.push(vec!["--non-cyclic"]);
+    for way in ways {
+        let (run, dump) = bench.dump(&[common.as_slice(), &way].concat());
+        assert!(dump.bytes() == whole.bytes(), "level {level}: {way:?} gives another file");
+        assert_report(&run, &expected);
     }
-    let mut all = vec!["--non-mmap"];
-    all.extend(options);
-    let (_, dump) = bench.check(level, &all);
-    assert!(dump.bytes() == whole.bytes(), "level {level}: --non-mmap differs");
-    let mut all = vec!["--non-cyclic"];
-    all.extend(options);
-    let (_, dump) = bench.check(level, &all);
-    assert!(dump.bytes() == whole.bytes(), "level {level}: --non-cyclic differs");
 }
 
 /// Four zoos, so that windows and sections have something on both sides.

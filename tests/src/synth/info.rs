@@ -89,8 +89,11 @@ fn full(machine: &Machine, built: &Addresses) -> String {
             line(format!("OFFSET(page.compound_order)={}", page.compound_order));
         }
         HugetlbMark::Folio => {
-            line(format!("OFFSET(folio._folio_dtor)={}", page.size + page.compound_dtor));
-            line(format!("OFFSET(folio._folio_order)={}", page.size + page.compound_order));
+            line(format!("OFFSET(folio._folio_dtor)={}", machine.page_struct + page.compound_dtor));
+            line(format!(
+                "OFFSET(folio._folio_order)={}",
+                machine.page_struct + page.compound_order
+            ));
         }
         _ => {}
     }
