@@ -5,9 +5,8 @@
 //! two steps, so that the caller provides the memory: [`Scan`] finds the records one by one,
 //! [`Flat::load`] takes them all.
 
-use crate::endian::Endian;
 use crate::source::{IoError, IoKind, RandomAccess};
-use crate::wire::flattened::{END, RECORD, START, is_start};
+use crate::wire::flattened::{Head, RECORD, START, is_start, parse};
 use core::fmt;
 
 /// Bytes of the stream that belong somewhere in the file.
@@ -106,16 +105,12 @@ impl Scan {
         }
         let mut raw = [0; RECORD];
         file.read_at(stream_at, &mut raw).map_err(|io| FlatError::Io { stream_at, io })?;
-        if raw == END {
-            return Ok(Step::End(data));
-        }
-        let field = |at| Endian::Big.u64(&raw, at).unwrap_or(0) as i64;
-        let (at, len) = (field(0), field(8));
-        let invalid = FlatError::Record { stream_at, at, len };
-        if at < 0 || len <= 0 || at.checked_add(len).is_none() {
-            return Err(invalid);
-        }
-        let record = Record { at: at as u64, len: len as u64, stream_at: data };
+        let (at, len) = match parse(&raw) {
+            Ok(Head::Data(at, len)) => (at, len),
+            Ok(Head::End) => return Ok(Step::End(data)),
+            Err((at, len)) => return Err(FlatError::Record { stream_at, at, len }),
+        };
+        let record = Record { at, len, stream_at: data };
         let room = self.len - data;
         if record.len > room {
             return Ok(Step::Cut(Record { len: room, ..record }));

@@ -550,8 +550,9 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
         Ok((desc, index))
     }
 
-    /// What is wrong with a descriptor that was read from a file of this dump, if anything.
-    fn check(&self, desc: PageDesc, part: usize) -> Result<Option<Codec>, PageFault> {
+    /// What is wrong with a descriptor that was read from a file of this dump; or how its page is
+    /// compressed.
+    pub fn check(&self, desc: PageDesc, part: usize) -> Result<Option<Codec>, PageFault> {
         let size = self.facts.main.shift.bytes() as u32;
         let bad = |why| Err(PageFault::Descriptor(desc, why));
         let codec = match desc.flags {
@@ -640,10 +641,10 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
         read.is_ok() && byte.first().is_some_and(|b| b >> (pfn.0 & 7) & 1 != 0)
     }
 
-    /// Reads bytes of the file given first.
-    pub fn read_file(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError> {
+    /// Reads bytes of one of the files.
+    pub fn read_file(&mut self, part: usize, at: u64, buf: &mut [u8]) -> Result<(), IoError> {
         let other = IoError { kind: IoKind::Other, code: 0 };
-        self.parts.first_mut().ok_or(other)?.file.read_at(at, buf)
+        self.parts.get_mut(part).ok_or(other)?.file.read_at(at, buf)
     }
 }
 
@@ -797,7 +798,7 @@ impl<F: RandomAccess, U: Unpack> Source for Kdump<'_, F, U> {
             return Err(eof);
         }
         if !self.facts.bare_info {
-            return self.read_file(start + at, buf);
+            return self.read_file(0, start + at, buf);
         }
         let text = self.facts.vmcoreinfo.map_or(0, |(_, len)| len);
         let head = note_head(self.facts.main.endian, text as u32);
@@ -807,7 +808,7 @@ impl<F: RandomAccess, U: Unpack> Source for Kdump<'_, F, U> {
                 Some(byte) => *byte,
                 None if at - (BARE_HEAD as u64) < text => {
                     let mut one = [0];
-                    self.read_file(start + at - BARE_HEAD as u64, &mut one)?;
+                    self.read_file(0, start + at - BARE_HEAD as u64, &mut one)?;
                     one.first().copied().unwrap_or(0)
                 }
                 None => 0,

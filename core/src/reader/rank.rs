@@ -75,7 +75,7 @@ impl<'t> Rank<'t> {
         let (bytes, rest) = self.piece.split_at_mut_checked(len).unwrap_or_default();
         rest.fill(0);
         file.read_at(self.at.saturating_add(first / 8), bytes)?;
-        if let Some(last) = bytes.last_mut().filter(|_| bits % 8 != 0) {
+        if let Some(last) = bytes.last_mut().filter(|_| !bits.is_multiple_of(8)) {
             *last &= (1 << (bits % 8)) - 1;
         }
         Ok(count_ones(&self.piece))

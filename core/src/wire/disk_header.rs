@@ -185,12 +185,18 @@ impl ReadMain {
             let (need, have) = (least as u64, bytes.len() as u64);
             return Err(WireError::Truncated { what: "dump header", need, have });
         }
+        let mut best: Option<ReadMain> = None;
         for word in [Word::Bits64, Word::Bits32] {
             for endian in [Endian::Little, Endian::Big] {
-                if let Some(header) = ReadMain::plausible(signature, word, endian, bytes) {
-                    return Ok(header);
-                }
+                let found = ReadMain::plausible(signature, word, endian, bytes);
+                // The block sizes 4096 and 1 MiB are each other's mirror image. In the wrong byte
+                // order the notes would take millions of blocks.
+                let better = |h: &ReadMain| best.is_none_or(|b| h.sub_hdr_size < b.sub_hdr_size);
+                best = found.filter(better).or(best);
             }
+        }
+        if let Some(header) = best {
+            return Ok(header);
         }
         let value = Endian::Little.u32(bytes, 428).unwrap_or(0).into();
         Err(WireError::Invalid { what: "block size in the dump header", value })
@@ -364,6 +370,35 @@ impl ReadSub {
             });
         }
         Some(sub)
+    }
+
+    /// Makes of the record of a file of a split set (`raw`, from which this one was read) that of
+    /// the whole dump, whose erase information is at `eraseinfo`.
+    pub fn join(&self, main: &ReadMain, raw: &mut [u8], eraseinfo: (u64, u64)) -> Option<()> {
+        let at = [&WIDE, &PACKED, &PADDED].into_iter().find(|f| f.size == self.size)?;
+        let (word, long) = (main.word, main.word.bytes());
+        let mut put = |offset: usize, bytes: &[u8]| {
+            raw.get_mut(offset..)?.get_mut(..bytes.len())?.copy_from_slice(bytes);
+            Some(())
+        };
+        let none = [0; 8];
+        if main.version >= 2 {
+            put(at.split, none.get(..4)?)?;
+            put(at.start, none.get(..long)?)?;
+            put(at.end, none.get(..long)?)?;
+        }
+        if main.version >= 6 {
+            put(at.start_64, &none)?;
+            put(at.end_64, &none)?;
+        }
+        if main.version >= 5 {
+            put(at.eraseinfo.0, &main.endian.put64(eraseinfo.0))?;
+            match word {
+                Word::Bits64 => put(at.eraseinfo.1, &main.endian.put64(eraseinfo.1))?,
+                Word::Bits32 => put(at.eraseinfo.1, &main.endian.put32(eraseinfo.1 as u32))?,
+            }
+        }
+        Some(())
     }
 
     /// How much speaks for having read the right form.

@@ -1,6 +1,8 @@
 //! The flattened stream: positioned writes in a pipe. All integers are big-endian and signed,
 //! whatever the machine (`core/docs/format.md`).
 
+use crate::endian::Endian;
+
 /// Bytes of the block that starts a stream.
 pub const START: usize = 4096;
 /// Bytes of the header of a record, and of the end record.
@@ -33,6 +35,28 @@ pub fn record(at: u64, len: u64) -> Option<[u8; RECORD]> {
         *to = *from;
     }
     Some(head)
+}
+
+/// What the header of a record says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Head {
+    /// So many bytes follow (the second number), for this file offset.
+    Data(u64, u64),
+    /// The stream ends.
+    End,
+}
+
+/// Reads the header of a record; offset and length as they stand where they cannot be.
+pub fn parse(raw: &[u8; RECORD]) -> Result<Head, (i64, i64)> {
+    if *raw == END {
+        return Ok(Head::End);
+    }
+    let field = |at| Endian::Big.u64(raw, at).unwrap_or(0) as i64;
+    let (at, len) = (field(0), field(8));
+    if at < 0 || len <= 0 || at.checked_add(len).is_none() {
+        return Err((at, len));
+    }
+    Ok(Head::Data(at as u64, len as u64))
 }
 
 /// The record that ends a stream.

@@ -1,0 +1,84 @@
+//! The command line.
+
+use crate::cmd;
+use crate::fail::{DONE, Result, USAGE};
+use clap::{Parser, Subcommand};
+
+/// Inspect and convert Linux kernel dumps.
+///
+/// tamis reads what a crash kernel left behind: ELF vmcores, kdump-compressed dumps of every
+/// version and machine, split and flattened ones, from makedumpfile, QEMU or tamis-capture. It
+/// looks at what is in a file, never at its name. A dump named - is read from standard input.
+///
+/// `tamis help COMMAND` tells everything about a command, with examples.
+///
+/// Exit status, for all commands:
+///   0   done, and all is well
+///   1   the answer is no: the dump is damaged, the two differ
+///   2   the dump is sound as far as it goes, but incomplete
+///   3   it could not be done: no such file, not a dump, disk full
+///   64  the command line makes no sense
+///
+/// Colours are for terminals only; NO_COLOR=1 turns them off. --json output has a "schema" with a
+/// version, and is described in host-tools/docs/json.md.
+#[derive(Parser)]
+#[command(name = "tamis", version, verbatim_doc_comment, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Info(cmd::info::Args),
+    Verify(cmd::verify::Args),
+    Dmesg(cmd::dmesg::Args),
+    Vmcoreinfo(cmd::vmcoreinfo::Args),
+    Notes(cmd::notes::Args),
+    Rearrange(cmd::rearrange::Args),
+    Reassemble(cmd::reassemble::Args),
+}
+
+/// Runs the command that was asked for; gives the exit status.
+pub fn run() -> Result<u8> {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version are errors to clap; nobody is left to tell if printing fails.
+            let _ = e.print();
+            return Ok(if e.use_stderr() { USAGE } else { DONE });
+        }
+    };
+    match cli.command {
+        Command::Info(args) => cmd::info::run(&args),
+        Command::Verify(args) => cmd::verify::run(&args),
+        Command::Dmesg(args) => cmd::dmesg::run(&args),
+        Command::Vmcoreinfo(args) => cmd::vmcoreinfo::run(&args),
+        Command::Notes(args) => cmd::notes::run(&args),
+        Command::Rearrange(args) => cmd::rearrange::run(&args),
+        Command::Reassemble(args) => cmd::reassemble::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_a_manual_with_an_example() {
+        for sub in Cli::command().get_subcommands() {
+            let about = sub.get_long_about().map(ToString::to_string).unwrap_or_default();
+            assert!(about.contains("\n  $ tamis "), "{} has no example", sub.get_name());
+            for arg in sub.get_arguments() {
+                let told = arg.get_help().is_some() || arg.is_global_set();
+                assert!(told, "{} {} has no help", sub.get_name(), arg.get_id());
+            }
+        }
+    }
+}

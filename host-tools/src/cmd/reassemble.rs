@@ -1,0 +1,196 @@
+use crate::fail::{DONE, Fail, INCOMPLETE, Result};
+use crate::io::open::open;
+use crate::io::out::{OutFile, create};
+use crate::render::progress::Progress;
+use crate::survey::{KdumpFile, Runs};
+use std::path::PathBuf;
+use tamis_core::reader::kdump::PageFault;
+use tamis_core::units::Pfn;
+use tamis_core::wire::page_desc::{self, PageDesc};
+
+/// Make one dump of the files of a split one.
+///
+/// The files may come in any order, and be flattened. All must be there; they must belong
+/// together. The result has the same bytes as that of `makedumpfile --reassemble`, except that a
+/// page that a part has lost is marked as lost in the result too.
+///
+/// Exit status 2 says that pages are missing in the parts: the result is marked incomplete.
+///
+/// Examples:
+///   $ tamis reassemble part1 part2 part3 vmcore
+///   $ tamis reassemble --force part* vmcore
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The files of the split dump, and last the file to write
+    #[arg(required = true, num_args = 2.., value_name = "PART... OUT")]
+    files: Vec<PathBuf>,
+    /// Overwrite an existing file
+    #[arg(short, long)]
+    force: bool,
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Result<u8> {
+    let Some((out, parts)) = args.files.split_last() else { return Err(Fail::new("no files")) };
+    let mut opened = open(parts)?;
+    let name = opened.name();
+    let fail = |text: String| Fail::new(format_args!("{name}: {text}"));
+    let Some(kdump) = opened.kdump() else {
+        return Err(fail("an ELF core, which is never split".into()));
+    };
+    if kdump.facts().sub.split.is_none() {
+        return Err(fail("not a part of a split dump".into()).next("it is whole already"));
+    }
+    if let Some(span) = kdump.missing_part() {
+        let last = Pfn(span.end.0 - 1);
+        return Err(fail(format!("no file for pfns {} to {last}", span.start))
+            .next("name all files of the dump"));
+    }
+    let mut out = create(out, args.force, parts)?;
+    match write(kdump, &mut out, &name) {
+        Ok(status) => {
+            out.done()?;
+            Ok(status)
+        }
+        Err(error) => {
+            out.remove();
+            Err(error)
+        }
+    }
+}
+
+/// Page data and descriptors on their way to the file.
+struct Writer<'o> {
+    out: &'o mut OutFile,
+    bytes: Vec<u8>,
+    at: u64,
+}
+
+impl Writer<'_> {
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        self.bytes.extend_from_slice(bytes);
+        if self.bytes.len() >= 1 << 20 { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        self.out.put(self.at, &self.bytes)?;
+        self.at += self.bytes.len() as u64;
+        self.bytes.clear();
+        Ok(())
+    }
+}
+
+fn write(kdump: &mut KdumpFile, out: &mut OutFile, name: &str) -> Result<u8> {
+    let facts = *kdump.facts();
+    let (_, total) = kdump.counts();
+    let block = facts.main.shift.bytes();
+    let data_at = facts.descriptors + total * page_desc::SIZE as u64;
+    let reading = |at: u64| move |e| Fail::new(format_args!("{name}: reading offset {at}: {e}"));
+    out.set_len(data_at)?;
+
+    // Everything up to the descriptors, as the first file has it.
+    let mut progress = Progress::new("Reassembling");
+    let mut buf = vec![0; 1 << 20];
+    let mut at = 0;
+    while at < facts.descriptors {
+        let len = (facts.descriptors - at).min(buf.len() as u64) as usize;
+        let len = len.min((facts.len.saturating_sub(at)) as usize);
+        if len == 0 {
+            break;
+        }
+        let part = &mut buf[..len];
+        kdump.read_file(0, at, part).map_err(reading(at))?;
+        if part.iter().any(|b| *b != 0) {
+            out.put(at, part)?;
+        }
+        at += len as u64;
+    }
+
+    let zeros = facts.sub.dump_level & 1 != 0;
+    let mut data = Vec::new();
+    let mut descriptors =
+        Writer { out: &mut out.twin()?, bytes: Vec::new(), at: facts.descriptors };
+    let mut writer = Writer { out, bytes: Vec::new(), at: data_at };
+    let mut next = data_at;
+    if zeros {
+        writer.put(&vec![0; block])?;
+        next += block as u64;
+    }
+    let zero = PageDesc { offset: data_at, size: block as u32, flags: 0 };
+    let (mut runs, mut done, mut lost) = (Runs::new(true), 0u64, 0u64);
+    while let Some(run) = runs.next(kdump)? {
+        for pfn in run.start.0..run.end.0 {
+            let desc = match kdump.descriptor(Pfn(pfn)) {
+                // Every part has its zero page first in its data.
+                Ok((desc, _)) if zeros && desc.offset == data_at => zero,
+                Ok((desc, part)) => match kdump.check(desc, part) {
+                    Ok(_) => {
+                        data.resize(desc.size as usize, 0);
+                        kdump
+                            .read_file(part, desc.offset, &mut data)
+                            .map_err(reading(desc.offset))?;
+                        writer.put(&data)?;
+                        let offset = next;
+                        next += u64::from(desc.size);
+                        PageDesc { offset, ..desc }
+                    }
+                    Err(PageFault::CutOff(_)) => {
+                        lost += 1;
+                        PageDesc::LOST
+                    }
+                    Err(fault) => {
+                        return Err(Fail::new(format_args!("{name}: pfn {pfn:#x}: {fault}"))
+                            .next("`tamis verify` lists all damage"));
+                    }
+                },
+                Err(PageFault::Lost) => {
+                    lost += 1;
+                    PageDesc::LOST
+                }
+                Err(fault) => {
+                    return Err(Fail::new(format_args!("{name}: pfn {pfn:#x}: {fault}")));
+                }
+            };
+            descriptors.put(&desc.emit(facts.main.endian))?;
+            done += 1;
+        }
+        progress.set(done, total);
+    }
+    descriptors.flush()?;
+    writer.flush()?;
+
+    // What was erased, of all parts.
+    let mut erased = Vec::new();
+    for index in 0..kdump.parts().len() {
+        let (at, len) = kdump.parts()[index].facts.sub.eraseinfo;
+        let there = kdump.parts()[index].facts.len.saturating_sub(at).min(len).min(1 << 30);
+        let mut text = vec![0; there as usize];
+        kdump.read_file(index, at, &mut text).map_err(reading(at))?;
+        erased.extend_from_slice(&text);
+    }
+    let eraseinfo = if erased.is_empty() { (0, 0) } else { (next, erased.len() as u64) };
+    out.put(next, &erased)?;
+
+    // The sub-header of the whole, and the header, which may have to say incomplete.
+    let mut sub = vec![0; facts.sub.size];
+    kdump.read_file(0, block as u64, &mut sub).map_err(reading(block as u64))?;
+    if facts.sub.join(&facts.main, &mut sub, eraseinfo).is_none() {
+        return Err(Fail::new(format_args!("{name}: the sub-header cannot be rewritten")));
+    }
+    out.put(block as u64, &sub)?;
+    let said = kdump.parts().iter().any(|p| p.facts.incomplete());
+    if said || lost > 0 {
+        mark_incomplete(out, &facts)?;
+        return Ok(INCOMPLETE);
+    }
+    Ok(DONE)
+}
+
+/// Sets the status bit of a dump whose header is in the file already.
+pub fn mark_incomplete(out: &mut OutFile, facts: &tamis_core::reader::kdump::Facts) -> Result<()> {
+    use tamis_core::endian::Word;
+    use tamis_core::wire::disk_header::INCOMPLETE;
+    let at = if facts.main.word == Word::Bits64 { 424 } else { 412 };
+    out.put(at, &facts.main.endian.put32(facts.main.status | INCOMPLETE))
+}

@@ -1,0 +1,119 @@
+//! A file read in large blocks, of which the last few are kept.
+//!
+//! Files are read, not mapped: a file on a share that goes away, or that somebody cuts off, is an
+//! error message then and not a dead process.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use tamis_core::source::{IoError, IoKind, RandomAccess};
+
+/// Bytes of a block.
+const BLOCK: u64 = 128 << 10;
+/// Blocks that are kept. Reading a dump goes along three places at a time: bitmap, descriptors,
+/// data.
+const SLOTS: usize = 16;
+
+/// An input file.
+pub struct BlockFile {
+    file: Arc<File>,
+    len: u64,
+    slots: Vec<Slot>,
+    clock: u64,
+}
+
+struct Slot {
+    block: u64,
+    used: u64,
+    bytes: Vec<u8>,
+}
+
+/// The engine's kinds of error.
+pub fn io_error(error: &io::Error) -> IoError {
+    let kind = match error.kind() {
+        io::ErrorKind::UnexpectedEof => IoKind::Eof,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            IoKind::NoSpace
+        }
+        _ => IoKind::Other,
+    };
+    IoError { kind, code: error.raw_os_error().unwrap_or(0) }
+}
+
+const EOF: IoError = IoError { kind: IoKind::Eof, code: 0 };
+
+impl BlockFile {
+    /// Over a file of `len` bytes.
+    pub fn new(file: Arc<File>, len: u64) -> BlockFile {
+        BlockFile { file, len, slots: Vec::new(), clock: 0 }
+    }
+
+    /// The bytes from `at` on that are in one block.
+    fn block(&mut self, at: u64) -> Result<&[u8], IoError> {
+        let block = at / BLOCK;
+        self.clock += 1;
+        let index = match self.slots.iter().position(|s| s.block == block) {
+            Some(index) => index,
+            None => self.load(block)?,
+        };
+        let slot = &mut self.slots[index];
+        slot.used = self.clock;
+        Ok(slot.bytes.get((at % BLOCK) as usize..).unwrap_or_default())
+    }
+
+    fn load(&mut self, block: u64) -> Result<usize, IoError> {
+        let index = if self.slots.len() < SLOTS {
+            self.slots.push(Slot { block, used: 0, bytes: Vec::new() });
+            self.slots.len() - 1
+        } else {
+            let oldest = self.slots.iter().enumerate().min_by_key(|(_, s)| s.used);
+            oldest.map_or(0, |(index, _)| index)
+        };
+        let slot = &mut self.slots[index];
+        let at = block * BLOCK;
+        let len = self.len.saturating_sub(at).min(BLOCK) as usize;
+        // Nobody must find half a block under this number.
+        slot.block = u64::MAX;
+        slot.bytes.resize(len, 0);
+        self.file.read_exact_at(&mut slot.bytes, at).map_err(|e| io_error(&e))?;
+        slot.block = block;
+        Ok(index)
+    }
+}
+
+impl RandomAccess for BlockFile {
+    fn read_at(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError> {
+        let end = at.checked_add(buf.len() as u64).ok_or(EOF)?;
+        if end > self.len {
+            return Err(EOF);
+        }
+        if buf.len() as u64 >= BLOCK {
+            return self.file.read_exact_at(buf, at).map_err(|e| io_error(&e));
+        }
+        let (mut at, mut buf) = (at, buf);
+        while !buf.is_empty() {
+            let bytes = self.block(at)?;
+            let len = bytes.len().min(buf.len());
+            if len == 0 {
+                return Err(EOF);
+            }
+            let (part, rest) = buf.split_at_mut(len);
+            part.copy_from_slice(&bytes[..len]);
+            (at, buf) = (at + len as u64, rest);
+        }
+        Ok(())
+    }
+
+    fn window(&mut self, at: u64, len: usize) -> Option<&[u8]> {
+        // Not worth reading a block that does not have it all.
+        if len as u64 > BLOCK - at % BLOCK || at >= self.len {
+            return None;
+        }
+        self.block(at).ok()?.get(..len)
+    }
+
+    fn window_broke(&mut self) -> bool {
+        false
+    }
+}

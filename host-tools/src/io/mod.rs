@@ -1,0 +1,6 @@
+//! Files in and out.
+
+pub mod file;
+pub mod open;
+pub mod out;
+pub mod unpack;

@@ -1,0 +1,500 @@
+//! Opens dumps by what is in them: one file, a split set in any order, flattened or not, or
+//! standard input.
+//!
+//! The tables of an open dump live until the program ends: a run opens a handful of dumps, each
+//! once.
+
+use super::file::BlockFile;
+use super::unpack::Unpackers;
+use crate::fail::{Fail, Result};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tamis_core::arch::{Arch, TableCache};
+use tamis_core::elf_vmcore::{self, ElfVmcore};
+use tamis_core::kernel::{Info, Memory};
+use tamis_core::reader::flat::{Extent, Flat, Record, Scan, Step};
+use tamis_core::reader::kdump::{self, Kdump, Part, Storage};
+use tamis_core::reader::{Form, Layer, form};
+use tamis_core::source::{RandomAccess, Segment, Source};
+use tamis_core::units::{PageShift, Pfn};
+use tamis_core::wire::{elf, note};
+
+/// A file, or the one that a flattened stream stands for.
+pub type Input = Layer<'static, BlockFile>;
+/// An open dump.
+pub type Dump = tamis_core::reader::Dump<'static, Input, Unpackers>;
+
+/// VMCOREINFO is a page of text; more than this is none.
+const INFO_MOST: u64 = 1 << 20;
+/// Bytes of decoded pages that are kept.
+const PAGES_KEPT: usize = 1 << 20;
+
+/// An input file before anything is known about it.
+pub struct Raw {
+    /// As it was given.
+    pub path: PathBuf,
+    file: Arc<File>,
+    /// Bytes.
+    pub len: u64,
+}
+
+impl Raw {
+    /// Opens a file; `-` is standard input, copied to a temporary file unless it is one already.
+    pub fn open(path: &Path) -> Result<Raw> {
+        let named = |e: io::Error| Fail::file(path, e);
+        if path == Path::new("-") {
+            let file = spool().map_err(|e| {
+                Fail::new(format_args!("standard input: copying to a temporary file: {e}"))
+                    .next("TMPDIR names the directory for it")
+            })?;
+            let len = file.metadata().map_err(named)?.len();
+            return Ok(Raw { path: path.to_owned(), file: Arc::new(file), len });
+        }
+        let mut file = File::open(path).map_err(named)?;
+        let kind = file.metadata().map_err(named)?.file_type();
+        if kind.is_dir() {
+            return Err(Fail::file(path, "is a directory").next("name the dump in it"));
+        }
+        if kind.is_fifo() || kind.is_char_device() || kind.is_socket() {
+            return Err(Fail::file(path, "cannot be read at any place, as a dump must")
+                .next("give it as standard input, named -"));
+        }
+        let len = file.seek(SeekFrom::End(0)).map_err(named)?;
+        Ok(Raw { path: path.to_owned(), file: Arc::new(file), len })
+    }
+
+    /// How it is called in messages.
+    pub fn name(&self) -> String {
+        if self.path == Path::new("-") {
+            "standard input".into()
+        } else {
+            self.path.display().to_string()
+        }
+    }
+
+    /// A new reader of it.
+    pub fn reader(&self) -> BlockFile {
+        BlockFile::new(self.file.clone(), self.len)
+    }
+
+    /// An error about it.
+    pub fn fail(&self, text: impl std::fmt::Display) -> Fail {
+        Fail::new(format_args!("{}: {text}", self.name()))
+    }
+
+    fn head(&self) -> Result<Vec<u8>> {
+        let mut head = vec![0; self.len.min(8192) as usize];
+        self.file
+            .read_exact_at(&mut head, 0)
+            .map_err(|e| self.fail(format_args!("reading offset 0: {e}")))?;
+        Ok(head)
+    }
+}
+
+/// Standard input as a file without a name.
+fn spool() -> io::Result<File> {
+    let path = std::env::temp_dir().join(format!("tamis-{}", std::process::id()));
+    let mut file =
+        OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    std::fs::remove_file(&path)?;
+    io::copy(&mut io::stdin().lock(), &mut file)?;
+    Ok(file)
+}
+
+/// The records of a flattened stream.
+pub struct Stream {
+    /// In the order of the stream.
+    pub records: Vec<Record>,
+    /// Whether the end record is there; without it the writer died.
+    pub ends: bool,
+    /// Bytes behind the end record.
+    pub behind: u64,
+}
+
+/// Finds the records of a flattened stream. What is there of a record that is cut off counts.
+pub fn scan(raw: &Raw) -> Result<Stream> {
+    let mut file = raw.reader();
+    let failed = |e| raw.fail(e).next("what was read up to there can be saved with `tamis repair`");
+    let mut scan = Scan::new(&mut file, raw.len).map_err(failed)?;
+    let mut records = Vec::new();
+    loop {
+        match scan.next(&mut file).map_err(failed)? {
+            Step::Record(record) => records.push(record),
+            Step::End(at) => return Ok(Stream { records, ends: true, behind: raw.len - at }),
+            Step::Cut(part) => {
+                if part.len > 0 {
+                    records.push(part);
+                }
+                return Ok(Stream { records, ends: false, behind: 0 });
+            }
+        }
+    }
+}
+
+/// The file that a flattened stream stands for.
+pub fn flat(raw: &Raw, records: Vec<Record>) -> Result<Flat<'static, BlockFile>> {
+    let extents = vec![Extent::default(); Flat::<BlockFile>::extents_for(records.len())];
+    Flat::load(raw.reader(), records.leak(), extents.leak()).map_err(|e| raw.fail(e))
+}
+
+/// What is known about one file of a dump.
+pub struct FileInfo {
+    /// As it was given.
+    pub raw: Raw,
+    /// Bytes of the dump; of a flattened stream, of the file that it stands for.
+    pub len: u64,
+    /// For a flattened stream: the number of its records, and whether it has its end.
+    pub stream: Option<(usize, bool)>,
+}
+
+/// A file whose headers were read.
+enum Probed {
+    Elf(Box<elf_vmcore::Facts>, elf::Header, Input),
+    Kdump(Box<Part<Input>>),
+}
+
+/// Opens one file as far as its headers.
+fn probe(raw: Raw) -> Result<(FileInfo, Probed)> {
+    let head = raw.head()?;
+    let Some(mut kind) = form(&head) else { return Err(refuse(&raw, &head)) };
+    let mut info = FileInfo { len: raw.len, raw, stream: None };
+    let mut input = Layer::Plain(info.raw.reader());
+    if kind == Form::Flattened {
+        let stream = scan(&info.raw)?;
+        info.stream = Some((stream.records.len(), stream.ends));
+        let flat = flat(&info.raw, stream.records)?;
+        info.len = flat.len();
+        input = Layer::Flat(flat);
+        let mut head = vec![0; info.len.min(8192) as usize];
+        input.read_at(0, &mut head).map_err(|e| info.raw.fail(e))?;
+        kind = match form(&head) {
+            Some(Form::Flattened) | None => {
+                return Err(info.raw.fail("a flattened stream with no dump in it"));
+            }
+            Some(kind) => kind,
+        };
+    }
+    if kind == Form::Kdump {
+        let facts = kdump::probe(&mut input, info.len).map_err(|e| {
+            let next = match e {
+                kdump::DumpError::Short { .. } => "there is no page to be had from it",
+                _ => "its header is damaged",
+            };
+            info.raw.fail(e).next(next)
+        })?;
+        return Ok((info, Probed::Kdump(Box::new(Part::new(input, facts)))));
+    }
+    let mut head = vec![0; info.len.min(elf::HEADER_MAX as u64) as usize];
+    input.read_at(0, &mut head).map_err(|e| info.raw.fail(e))?;
+    let facts = elf::Header::parse(&head)
+        .map_err(elf_vmcore::OpenError::Wire)
+        .and_then(|header| Ok((elf_vmcore::probe(&mut input)?, header)));
+    match facts {
+        Ok((facts, _)) if is_process(&facts, &mut input) => {
+            Err(info.raw.fail("the core file of a process, not of a kernel").next("try gdb"))
+        }
+        Ok((facts, header)) => Ok((info, Probed::Elf(Box::new(facts), header, input))),
+        Err(e) => Err(match Header::of(&head) {
+            Header::Executable => info
+                .raw
+                .fail("an ELF executable or library, perhaps vmlinux, not a dump")
+                .next("name the vmcore"),
+            Header::Other => info.raw.fail(format_args!("an ELF file, but no vmcore: {e}")),
+        }),
+    }
+}
+
+enum Header {
+    Executable,
+    Other,
+}
+
+impl Header {
+    fn of(head: &[u8]) -> Header {
+        let big = head.get(5) == Some(&2);
+        match head.get(16..18) {
+            Some([2 | 3, 0]) if !big => Header::Executable,
+            Some([0, 2 | 3]) if big => Header::Executable,
+            _ => Header::Other,
+        }
+    }
+}
+
+/// Whether the notes are those of a process: one with `NT_PRPSINFO` and nothing of a kernel.
+fn is_process(facts: &elf_vmcore::Facts, input: &mut Input) -> bool {
+    const NT_PRPSINFO: u32 = 3;
+    let (start, len) = facts.notes;
+    let mut process = false;
+    let mut at = 0;
+    while facts.vmcoreinfo.is_none() && at + note::HEADER as u64 <= len {
+        let mut raw = [0; note::HEADER];
+        let read = input.read_at(start.saturating_add(at), &mut raw);
+        let Ok(found) = note::NoteHeader::parse(facts.machine.endian, &raw) else { break };
+        if read.is_err() {
+            break;
+        }
+        process |= found.kind == NT_PRPSINFO && found.name_len == 5;
+        at += found.padded_len();
+    }
+    process
+}
+
+/// Says what a file that is no dump looks like.
+fn refuse(raw: &Raw, head: &[u8]) -> Fail {
+    let at = |offset: usize, magic: &[u8]| head.get(offset..).is_some_and(|h| h.starts_with(magic));
+    let magics: [(&[u8], &str, &str); 24] = [
+        (b"\x1f\x8b", "compressed with gzip", "gunzip it first"),
+        (b"\x28\xb5\x2f\xfd", "compressed with zstd", "unzstd it first"),
+        (b"\xfd7zXZ\0", "compressed with xz", "unxz it first"),
+        (b"BZh", "compressed with bzip2", "bunzip2 it first"),
+        (b"\x04\x22\x4d\x18", "compressed with lz4", "unlz4 it first"),
+        (b"\x02\x21\x4c\x18", "compressed with lz4", "unlz4 it first"),
+        (b"LUKS\xba\xbe", "a LUKS encrypted volume", "unlock it first"),
+        (b"PK\x03\x04", "a zip archive", "unpack it first"),
+        (b"sadump\0\0", "a dump of sadump", "makedumpfile converts it"),
+        (b"sadu", "a dump of sadump", "makedumpfile converts it"),
+        (b"DISKDUMP", "a dump of diskdump", "crash reads it"),
+        (b"\xed\x23\x8f\x61\x73\x01\x19\xa8", "a dump of LKCD", "crash of old reads it"),
+        (b"\xa8\x19\x01\x73\x61\x8f\x23\xed", "a dump of LKCD", "crash of old reads it"),
+        (b"\xa8\x19\x01\x73\x61\x8f\x23\xfd", "a stand-alone dump of s390", "zgetdump converts it"),
+        (b"EMiL", "a LiME memory image", "it has no dump header"),
+        (b"QEVM", "a saved machine of QEMU", "make a dump of it with dump-guest-memory"),
+        (b"QFI\xfb", "a qcow2 disk image", "the dump is a file in it"),
+        (b"PAGEDU", "a Windows crash dump", "tamis is for Linux"),
+        (b"MDMP", "a minidump", "tamis is for kernel dumps"),
+        (b"\xd0\xbe\xd2\xbe", "a VMware snapshot", "vmss2core converts it"),
+        (b"\xd2\xbe\xd2\xbe", "a VMware snapshot", "vmss2core converts it"),
+        (b"LibvirtQemudSave", "a saved machine of libvirt", "make a dump with virsh dump"),
+        (b"LibvirtQemudPart", "an unfinished save of libvirt", "make a dump with virsh dump"),
+        (b"OSRELEASE=", "a VMCOREINFO text", "name the dump that it belongs to"),
+    ];
+    let refused = |what: &str, next: &str| raw.fail(format_args!("{what}, not a dump")).next(next);
+    if head.is_empty() {
+        return raw.fail("an empty file").next("the capture failed before it began");
+    }
+    if let Some((_, what, next)) = magics.iter().find(|(magic, ..)| at(0, magic)) {
+        return refused(what, next);
+    }
+    if at(4096, b"sadump\0\0") || at(4096, b"sadu") {
+        return refused("a dump of sadump", "makedumpfile converts it");
+    }
+    if at(257, b"ustar") {
+        return refused("a tar archive", "unpack it first");
+    }
+    if at(1080, b"\x53\xef") {
+        return refused("a file system (ext2, ext3 or ext4)", "the dump is a file in it");
+    }
+    let starts: [&[u8]; 4] = [b"KDUMP   ", b"TAMIS   ", b"\x7fELF", b"makedumpfile\0\0\0\0"];
+    if starts.iter().any(|s| s.starts_with(head)) || at(0, b"makedumpfile\0\0\0\0") {
+        return raw
+            .fail(format_args!("a dump cut off in its header: {} bytes are there", raw.len))
+            .next("there is no page to be had from it");
+    }
+    if head.iter().all(|b| *b == 0) {
+        let text = "begins with zeros: a dump whose header was never written, or none at all";
+        return raw.fail(text).next("check that the capture ended");
+    }
+    if head.iter().all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) {
+        return refused("a text", "name a dump");
+    }
+    let begins = head.get(..8).unwrap_or(head).escape_ascii().to_string();
+    raw.fail(format_args!("not a dump: it begins with \"{begins}\""))
+        .next("a dump is an ELF core, a kdump file or a flattened stream")
+}
+
+/// An open dump and all that belongs to it.
+pub struct Opened {
+    /// The memory.
+    pub dump: Dump,
+    /// The files, in the order they were given.
+    pub files: Vec<FileInfo>,
+    /// Header facts of an ELF vmcore.
+    pub elf: Option<(elf_vmcore::Facts, elf::Header)>,
+    /// Page size.
+    pub shift: PageShift,
+    /// One past the last pfn.
+    pub max_pfn: Pfn,
+    /// The VMCOREINFO text; empty if there is none.
+    pub text: &'static [u8],
+    /// Offset in the notes and bytes of the text.
+    pub text_at: Option<(u64, u64)>,
+    tables: Vec<u8>,
+}
+
+impl Opened {
+    /// What the kernel tells about itself.
+    pub fn info(&self) -> Info<'static> {
+        Info::new((!self.text.is_empty()).then_some(self.text), None)
+    }
+
+    /// The kdump reader, if it is such a dump.
+    pub fn kdump(&mut self) -> Option<&mut Kdump<'static, Input, Unpackers>> {
+        match &mut self.dump {
+            Dump::Kdump(k) => Some(k),
+            Dump::Elf(_) => None,
+        }
+    }
+
+    /// Names of the files, for messages.
+    pub fn name(&self) -> String {
+        self.files.iter().map(|f| f.raw.name()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// An error about it.
+    pub fn fail(&self, text: impl std::fmt::Display) -> Fail {
+        Fail::new(format_args!("{}: {text}", self.name()))
+    }
+
+    /// The paths, for those who must not write over them.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.files.iter().map(|f| f.raw.path.clone()).collect()
+    }
+
+    /// How its addresses are translated.
+    pub fn arch(&self) -> Result<Arch> {
+        if self.text.is_empty() {
+            return Err(self
+                .fail("it has no VMCOREINFO, so that its kernel's addresses mean nothing")
+                .next("only physical addresses can be read"));
+        }
+        Arch::new(self.dump.machine(), &self.info(), self.dump.segments())
+            .map_err(|e| self.fail(e).next("only physical addresses can be read"))
+    }
+
+    /// Does something with the kernel's virtual memory.
+    pub fn with_memory<T>(
+        &mut self,
+        act: impl FnOnce(&mut Memory<'_, '_, Dump>, &Info<'static>) -> T,
+    ) -> Result<T> {
+        let arch = self.arch()?;
+        let info = self.info();
+        let mut cache = TableCache::new(&mut self.tables);
+        let mut memory = Memory::new(&mut self.dump, arch, &mut cache);
+        Ok(act(&mut memory, &info))
+    }
+
+    /// All bytes of the notes.
+    pub fn notes(&mut self) -> Result<Vec<u8>> {
+        let len = self.dump.notes_len();
+        let most: u64 = self.files.iter().map(|f| f.len).sum();
+        let len = usize::try_from(len.min(most.saturating_add(64))).unwrap_or(0);
+        let mut notes = vec![0; len];
+        self.dump
+            .read_notes(0, &mut notes)
+            .map_err(|e| self.fail(format_args!("reading the notes: {e}")))?;
+        Ok(notes)
+    }
+}
+
+/// Opens files that are one dump: a single file, or a split set.
+pub fn open(paths: &[PathBuf]) -> Result<Opened> {
+    let mut sets = open_all(paths)?;
+    match sets.pop() {
+        Some(one) if sets.is_empty() => Ok(one),
+        Some(other) => Err(other
+            .fail("not of the same split dump as the file before it")
+            .next("name the files of one dump")),
+        None => Err(Fail::new("no dump was named")),
+    }
+}
+
+/// Opens files that may be several dumps; the parts of a split one may come in any order.
+pub fn open_all(paths: &[PathBuf]) -> Result<Vec<Opened>> {
+    let mut sets: Vec<Vec<(FileInfo, Probed)>> = Vec::new();
+    for path in paths {
+        let probed = probe(Raw::open(path)?)?;
+        let home = sets.iter_mut().find(|set| belongs(&set[0].1, &probed.1));
+        match home {
+            Some(set) => set.push(probed),
+            None => sets.push(vec![probed]),
+        }
+    }
+    sets.into_iter().map(assemble).collect()
+}
+
+/// Whether two files are parts of one split dump.
+fn belongs(a: &Probed, b: &Probed) -> bool {
+    match (a, b) {
+        (Probed::Kdump(a), Probed::Kdump(b)) => {
+            let (a, b) = (&a.facts, &b.facts);
+            a.sub.split.is_some()
+                && b.sub.split.is_some()
+                && a.main.utsname == b.main.utsname
+                && a.main.crash_time == b.main.crash_time
+                && (a.max_pfn, a.bitmap2) == (b.max_pfn, b.bitmap2)
+        }
+        _ => false,
+    }
+}
+
+fn assemble(set: Vec<(FileInfo, Probed)>) -> Result<Opened> {
+    let mut files = Vec::new();
+    let mut parts = Vec::new();
+    for (file, probed) in set {
+        files.push(file);
+        match probed {
+            Probed::Kdump(part) => parts.push(*part),
+            Probed::Elf(facts, header, input) => return elf(files, *facts, header, input),
+        }
+    }
+    let first = &files[0].raw;
+    let facts = parts[0].facts;
+    let page = facts.main.shift.bytes();
+    let segments = Kdump::<Input, Unpackers>::segments_for(&facts);
+    let storage = Storage {
+        rank: vec![0; facts.rank_storage()].leak(),
+        segments: vec![Segment::default(); segments].leak(),
+        pages: vec![0; PAGES_KEPT.max(page)].leak(),
+        stored: vec![0; page].leak(),
+    };
+    let kdump = Kdump::load(parts.leak(), storage, Unpackers::default()).map_err(|e| match e {
+        kdump::DumpError::Foreign(index, _) => files[index].raw.fail(e),
+        _ => first.fail(e),
+    })?;
+    finish(files, Dump::Kdump(kdump), None, facts.main.shift, facts.max_pfn, facts.vmcoreinfo)
+}
+
+fn elf(
+    files: Vec<FileInfo>,
+    facts: elf_vmcore::Facts,
+    header: elf::Header,
+    input: Input,
+) -> Result<Opened> {
+    // As many program headers as the file has room for, at most.
+    let table = vec![Segment::default(); facts.segments].leak();
+    let vmcore = ElfVmcore::load(input, facts, table).map_err(|e| files[0].raw.fail(e))?;
+    let at = facts.vmcoreinfo;
+    let dump = Dump::Elf(vmcore);
+    let shift = PageShift::FOUR_KIB;
+    let mut opened = finish(files, dump, Some((facts, header)), shift, Pfn(0), at)?;
+    let shift = opened.info().page_shift().unwrap_or(shift);
+    opened.dump.set_page_shift(shift);
+    opened.shift = shift;
+    opened.max_pfn = Pfn(facts.mem_end.div_ceil(shift.bytes() as u64));
+    Ok(opened)
+}
+
+fn finish(
+    files: Vec<FileInfo>,
+    mut dump: Dump,
+    elf: Option<(elf_vmcore::Facts, elf::Header)>,
+    shift: PageShift,
+    max_pfn: Pfn,
+    text_at: Option<(u64, u64)>,
+) -> Result<Opened> {
+    let text_at = text_at.filter(|(_, len)| (1..=INFO_MOST).contains(len));
+    let mut text = Vec::new();
+    if let Some((at, len)) = text_at {
+        text = vec![0; len as usize];
+        // A text that cannot be read is one that is missing.
+        if dump.read_notes(at, &mut text).is_err() {
+            text.clear();
+        }
+    }
+    let text_at = text_at.filter(|_| !text.is_empty());
+    let tables = vec![0; TableCache::STORAGE];
+    Ok(Opened { dump, files, elf, shift, max_pfn, text: text.leak(), text_at, tables })
+}

@@ -1,0 +1,5 @@
+//! Text and JSON.
+
+pub mod json;
+pub mod progress;
+pub mod text;

@@ -1,0 +1,158 @@
+//! Going over the pages of a dump, and counting them.
+
+use crate::fail::{Fail, Result};
+use crate::io::open::Input;
+use crate::io::unpack::Unpackers;
+use std::collections::BTreeMap;
+use tamis_core::bitmap::Bitmap;
+use tamis_core::codec::is_zero;
+use tamis_core::reader::kdump::{Codec, Kdump, PageFault};
+use tamis_core::units::{Pfn, PfnSpan};
+use tamis_core::wire::page_desc::PageDesc;
+
+/// The kdump reader over files.
+pub type KdumpFile = Kdump<'static, Input, Unpackers>;
+
+/// Runs of pfns whose bit is set in one of the bitmaps, in order. A run may come in pieces.
+pub struct Runs {
+    stored: bool,
+    bits: Vec<u8>,
+    window: PfnSpan,
+    at: Pfn,
+}
+
+impl Runs {
+    /// Of bitmap 2 if `stored`, else of bitmap 1.
+    pub fn new(stored: bool) -> Runs {
+        Runs { stored, bits: vec![0; 32 << 10], window: PfnSpan::default(), at: Pfn(0) }
+    }
+
+    /// The next run.
+    pub fn next(&mut self, kdump: &mut KdumpFile) -> Result<Option<PfnSpan>> {
+        let max = kdump.facts().max_pfn;
+        loop {
+            if self.at >= max {
+                return Ok(None);
+            }
+            if self.at >= self.window.end {
+                let end = Pfn((self.at.0 + 8 * self.bits.len() as u64).min(max.0));
+                self.window = PfnSpan::new(self.at, end);
+                kdump.bits(self.stored, self.at, &mut self.bits).map_err(|e| {
+                    Fail::new(format_args!("reading the bitmap at pfn {}: {e}", self.at))
+                })?;
+            }
+            let map = Bitmap::over(&mut self.bits, self.window);
+            match map.next_run(self.at, u64::MAX) {
+                Some(run) => {
+                    self.at = run.end;
+                    return Ok(Some(run));
+                }
+                None => self.at = self.window.end,
+            }
+        }
+    }
+}
+
+/// Pages and their bytes in the file.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Amount {
+    /// Pages.
+    pub pages: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// What the descriptors of a dump say.
+#[derive(Default)]
+pub struct Survey {
+    /// Pages that exist (bitmap 1).
+    pub exist: u64,
+    /// Pages in the dump (bitmap 2).
+    pub kept: u64,
+    /// Pages that share the one page of zeros.
+    pub zero: u64,
+    /// Pages stored as they are.
+    pub raw: Amount,
+    /// Compressed pages.
+    pub codecs: BTreeMap<Codec, Amount>,
+    /// Pages with an empty descriptor.
+    pub lost: u64,
+    /// Pages whose data lies past the end of the file.
+    pub cut_off: u64,
+    /// Pages in files that were not given.
+    pub elsewhere: u64,
+    /// Descriptors that make no sense.
+    pub bad: u64,
+}
+
+impl Survey {
+    /// Bytes of all page data.
+    pub fn data(&self) -> u64 {
+        self.raw.bytes + self.codecs.values().map(|a| a.bytes).sum::<u64>()
+    }
+
+    /// Pages that should be in the dump but are not.
+    pub fn missing(&self) -> u64 {
+        self.lost + self.cut_off + self.elsewhere
+    }
+}
+
+/// The descriptor of the page that all zero pages share, in each file: the first thing in its data.
+pub fn zero_pages(kdump: &mut KdumpFile) -> Vec<Option<PageDesc>> {
+    let size = kdump.facts().main.shift.bytes();
+    let (_, total) = kdump.counts();
+    let starts: Vec<u64> = kdump.parts().iter().map(|p| p.facts.descriptors + 24 * total).collect();
+    let mut page = vec![0xff; size];
+    starts
+        .into_iter()
+        .enumerate()
+        .map(|(part, offset)| {
+            let desc = PageDesc { offset, size: size as u32, flags: 0 };
+            let there = kdump.decode(desc, part, &mut page).is_ok() && is_zero(&page);
+            there.then_some(desc)
+        })
+        .collect()
+}
+
+/// Looks at every descriptor.
+pub fn survey(kdump: &mut KdumpFile, mut progress: impl FnMut(u64, u64)) -> Result<Survey> {
+    let (exist, kept) = kdump.counts();
+    let mut found = Survey { exist, kept, ..Survey::default() };
+    let zeros = zero_pages(kdump);
+    let mut runs = Runs::new(true);
+    let mut done = 0;
+    while let Some(run) = runs.next(kdump)? {
+        for pfn in run.start.0..run.end.0 {
+            done += 1;
+            let (desc, part) = match kdump.descriptor(Pfn(pfn)) {
+                Ok(found) => found,
+                Err(PageFault::Lost) => {
+                    found.lost += 1;
+                    continue;
+                }
+                Err(PageFault::MissingPart) => {
+                    found.elsewhere += 1;
+                    continue;
+                }
+                Err(fault) => {
+                    return Err(Fail::new(format_args!("pfn {pfn:#x}: {fault}")));
+                }
+            };
+            match kdump.check(desc, part) {
+                Err(PageFault::CutOff(_)) => found.cut_off += 1,
+                Err(_) => found.bad += 1,
+                Ok(_) if zeros.get(part) == Some(&Some(desc)) => found.zero += 1,
+                Ok(codec) => {
+                    let amount = match codec {
+                        None => &mut found.raw,
+                        Some(codec) => found.codecs.entry(codec).or_default(),
+                    };
+                    amount.pages += 1;
+                    amount.bytes += u64::from(desc.size);
+                }
+            }
+        }
+        progress(done, kept);
+    }
+    Ok(found)
+}

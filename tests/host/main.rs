@@ -1,0 +1,11 @@
+//! Tests of the host tool `tamis` from outside: it is run, and what it says and writes is looked
+//! at. Dumps come from the capture binary, and from [`make`], which knows every form of the format
+//! and shares nothing with the code under test.
+
+mod common;
+mod forms;
+mod kernel;
+mod make;
+mod refuse;
+mod sets;
+mod verify;

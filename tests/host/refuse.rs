@@ -1,0 +1,119 @@
+//! What is not a dump is refused in one line that says what it looks like.
+
+use crate::common::Bench;
+use crate::make::{Make, USUAL};
+
+#[test]
+fn other_files_are_named() {
+    let bench = Bench::new();
+    let dump = Make::new(USUAL).bytes();
+    let zeros = vec![0; 10_000];
+    let mut ext4 = zeros.clone();
+    ext4[1080..1082].copy_from_slice(b"\x53\xef");
+    let mut sadump = zeros.clone();
+    sadump[4096..4104].copy_from_slice(b"sadump\0\0");
+    let mut program = b"\x7fELF\x02\x01\x01".to_vec();
+    program.resize(200, 0);
+    program[16] = 3;
+    let cases: [(&[u8], &str); 18] = [
+        (b"", "an empty file"),
+        (b"\x1f\x8b\x08 and more", "compressed with gzip"),
+        (b"\x28\xb5\x2f\xfd and more", "compressed with zstd"),
+        (b"\xfd7zXZ\0 and more", "compressed with xz"),
+        (b"LUKS\xba\xbe and more", "a LUKS encrypted volume"),
+        (b"DISKDUMP and more", "a dump of diskdump"),
+        (b"PAGEDU64 and more", "a Windows crash dump"),
+        (b"Hello, world\n", "a text"),
+        (
+            b"\x01\x02\x03\x04\x05\x06\x07\x08\x09",
+            "begins with \"\\x01\\x02\\x03\\x04\\x05\\x06\\x07\\x08\"",
+        ),
+        (b"KDU", "cut off in its header"),
+        (b"\x7fEL", "cut off in its header"),
+        (b"makedumpfile\0\0\0\0", "cut off in its header"),
+        (&zeros, "begins with zeros"),
+        (&ext4, "a file system"),
+        (&sadump, "a dump of sadump"),
+        (&program, "an ELF executable"),
+        (&dump[..300], "dump header is cut off"),
+        (&dump[..9000], "cut off inside its bitmaps"),
+    ];
+    for (bytes, what) in cases {
+        bench.put("file", bytes);
+        for command in ["info", "verify", "dmesg", "vmcoreinfo", "notes"] {
+            let run = bench.tamis(&format!("{command} file"));
+            run.expect(3).says(what);
+            assert_eq!(run.text().lines().count(), 1, "{}", run.text());
+            assert!(run.text().starts_with("tamis: file: "), "{}", run.text());
+        }
+    }
+    bench.tamis("info nothing").expect(3).says("nothing: No such file");
+    bench.tamis("info .").expect(3).says("is a directory");
+    bench.tamis("info /dev/null").expect(3).says("standard input");
+    bench.tamis("info").expect(64);
+    bench.tamis("frobnicate").expect(64);
+    bench.tamis("help info").expect(0).says("$ tamis info vmcore");
+}
+
+#[test]
+fn the_core_of_a_process_is_none_of_a_kernel() {
+    let bench = Bench::new();
+    let mut core = b"\x7fELF\x02\x01\x01".to_vec();
+    core.resize(64 + 2 * 56, 0);
+    core[16] = 4;
+    core[18] = 62;
+    core[20] = 1;
+    core[32] = 64;
+    core[54] = 56;
+    core[56] = 2;
+    let at = core.len() as u64;
+    let mut ph = |index: usize, kind: u8, offset: u64, size: u64| {
+        let base = 64 + 56 * index;
+        core[base] = kind;
+        core[base + 8..base + 16].copy_from_slice(&offset.to_le_bytes());
+        core[base + 32..base + 40].copy_from_slice(&size.to_le_bytes());
+        core[base + 40..base + 48].copy_from_slice(&size.to_le_bytes());
+    };
+    ph(0, 4, at, 28);
+    ph(1, 1, at + 28, 4096);
+    core.extend([5, 0, 0, 0, 8, 0, 0, 0, 3, 0, 0, 0]);
+    core.extend(b"CORE\0\0\0\0");
+    core.extend([0; 8 + 4096]);
+    bench.put("core", &core);
+    bench.tamis("info core").expect(3).says("the core file of a process");
+}
+
+/// Random damage to headers and bitmaps: any answer, but an answer.
+#[test]
+fn damage_anywhere_ends_in_an_answer() {
+    let bench = Bench::new();
+    let mut x = 0x1234_5678_9abc_def1u64;
+    let mut random = |below: usize| {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        (x % below as u64) as usize
+    };
+    let make = Make::new(USUAL).with_info("OSRELEASE=6.1.0\nPAGESIZE=4096\n");
+    let dump = make.bytes();
+    // Headers, notes, both bitmaps, descriptors.
+    let places: Vec<usize> = [0..464, 4096..4700, 8192..8240, 12288..12330, 16384..17300]
+        .into_iter()
+        .flatten()
+        .collect();
+    for round in 0..300 {
+        let mut bad = dump.clone();
+        for _ in 0..1 + random(4) {
+            let at = places[random(places.len())];
+            bad[at] = [0, 0xff, 0x80, 0x7f, 1][random(5)];
+        }
+        if random(4) == 0 {
+            bad.truncate(random(bad.len()));
+        }
+        bench.put("dump", &bad);
+        let command = ["info dump", "verify dump", "dmesg dump", "notes dump"][round % 4];
+        let run = bench.tamis(command);
+        assert!(matches!(run.code, Some(0..=3)), "round {round}: {:?} {}", run.code, run.text());
+        assert!(!run.text().contains("panicked"), "round {round}: {}", run.text());
+    }
+}

@@ -1,0 +1,77 @@
+//! Damage is found where it is.
+
+use crate::common::Bench;
+use crate::make::{Make, Page, USUAL};
+use tamis_tests::synth::KernelStyle;
+use tamis_tests::zoo::zoo;
+
+#[test]
+fn flipped_bytes_of_compressed_pages_are_found() {
+    let bench = Bench::new();
+    let make = Make::new(USUAL);
+    let sound = make.bytes();
+    bench.put("dump", &sound);
+    bench.tamis("verify dump").expect(0);
+    let mut one = make.clone();
+    for pfn in [4, 19, 256] {
+        let mut bad = sound.clone();
+        // The last byte of the page's data: its checksum.
+        one.pages.retain(|p, _| *p <= pfn);
+        let index = make.pages.keys().position(|p| *p == pfn).unwrap();
+        let at = 16384 + 24 * index;
+        let offset = u64::from_le_bytes(bad[at..at + 8].try_into().unwrap()) as usize;
+        let size = u32::from_le_bytes(bad[at + 8..at + 12].try_into().unwrap()) as usize;
+        bad[offset + size - 1] ^= 0x40;
+        bench.put("bad", &bad);
+        let run = bench.tamis("verify bad");
+        run.expect(1).says(&format!("pfn {pfn:#x}: damaged zlib data"));
+        run.says("33 pages good, 1 damaged");
+    }
+}
+
+#[test]
+fn impossible_descriptors_are_found() {
+    let bench = Bench::new();
+    let page = vec![1; 4096];
+    for (stored, what) in [
+        (Page::Stored(page.clone(), 0x80), "unknown page flags"),
+        (Page::Stored(page.clone(), 3), "unknown page flags"),
+        (Page::Stored(vec![1; 5000], 1), "impossible size"),
+        (Page::Stored(vec![1; 100], 0), "impossible size"),
+        (Page::Stored(vec![0xa7; 100], 2), "damaged LZO data"),
+        (Page::Stored(vec![0xa7; 100], 4), "damaged Snappy data"),
+        (Page::Stored(vec![0xa7; 100], 0x20), "damaged zstd data"),
+    ] {
+        let mut make = Make::new(USUAL);
+        make.pages.insert(17, stored);
+        bench.put("dump", &make.bytes());
+        bench.tamis("verify dump").expect(1).says(&format!("pfn 0x11: {what}"));
+    }
+}
+
+#[test]
+fn dumps_that_are_cut_off_are_sound_as_far_as_they_go() {
+    let bench = Bench::of(&zoo(KernelStyle::V6_12).build());
+    bench.capture("-c -d 31", &["dump"]);
+    bench.capture("-E -d 31", &["elf"]);
+    bench.tamis("verify dump elf vmcore").expect(0);
+    for name in ["dump", "elf", "vmcore"] {
+        let bytes = bench.get(name);
+        bench.put("cut", &bytes[..bytes.len() - 5000]);
+        bench.tamis("verify cut").expect(2).says("past the end of the file");
+        bench.tamis("info cut").expect(0).says("complete");
+    }
+    // Into the descriptors.
+    let bytes = Make::new(USUAL).bytes();
+    bench.put("cut", &bytes[..16384 + 24 * 10 + 5]);
+    bench.tamis("verify cut").expect(2).says("missing");
+}
+
+#[test]
+fn pages_that_exist_in_one_bitmap_only_are_found() {
+    let bench = Bench::new();
+    let mut bytes = Make::new(USUAL).bytes();
+    bytes[8192] &= !0x10;
+    bench.put("dump", &bytes);
+    bench.tamis("verify dump").expect(1).says("pfn 0x4: is stored, but bitmap 1");
+}
