@@ -46,6 +46,7 @@ fn error_of(code: c_int) -> IoError {
     let kind = match code {
         libc::ENOSPC | libc::EDQUOT | libc::EFBIG => IoKind::NoSpace,
         libc::EHWPOISON => IoKind::Poisoned,
+        libc::EFAULT => IoKind::Unreadable,
         _ => IoKind::Other,
     };
     IoError { kind, code }

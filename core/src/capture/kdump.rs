@@ -425,6 +425,20 @@ fn pass_b<S: Source>(
                 }
                 let Some(sink) = sinks.get_mut(part) else { return Err(CaptureError::Unsteady) };
                 writer.reserve(bound, *sink)?;
+                let until = ranges.get(part).map_or(run.end, |r| r.end.min(run.end));
+                let zeros = writer.zeros(c.source, c.shift, PfnSpan::new(page, until))?;
+                c.report.tally.add(Reason::Zero, zeros);
+                let mut ahead = zeros;
+                // Pages that are stored as they are go out from where they lie.
+                if zeros == 0 && c.encoder.flag() == 0 {
+                    ahead = writer.straight(c.source, c.shift, PfnSpan::new(page, until), *sink)?;
+                }
+                if ahead > 0 {
+                    page.0 += ahead;
+                    done += ahead;
+                    c.observer.progress(Phase::Copy, done, total);
+                    continue;
+                }
                 let mut made =
                     reader.page(c.source, page, run.end).map(|p| writer.make(p, c.encoder));
                 if c.source.window_broke() {

@@ -4,13 +4,18 @@ use super::CaptureError;
 use crate::codec::{Encoder, Stored, is_zero};
 use crate::endian::Endian;
 use crate::sink::{Sink, SinkError};
-use crate::source::{ReadFault, Source};
+use crate::source::{IoKind, ReadFault, Source};
 use crate::units::{PageShift, Pfn, PfnSpan};
 use crate::wire::page_desc::{self, PageDesc};
 
 /// Data that may be written between two syncs: a power cut cannot leave descriptors of more data
 /// than this that never reached the disk.
 const SYNC_EVERY: u64 = 64 << 20;
+
+/// Bytes of pages that are written in one go from where they lie, and the fewest pages for which
+/// that is better than gathering them.
+const STRAIGHT_MOST: usize = 1 << 20;
+const STRAIGHT_LEAST: usize = 4;
 
 /// Pages of a source one by one: lent ones as they are, others read ahead in runs.
 pub(super) struct PageReader<'b> {
@@ -212,6 +217,10 @@ impl<'b> PageWriter<'b> {
             (Some(Made::Zero), Some(zero)) => zero,
             _ => PageDesc::LOST,
         };
+        self.describe(desc)
+    }
+
+    fn describe(&mut self, desc: PageDesc) -> Result<(), CaptureError> {
         // One more page than was counted would reach into the data.
         let end = self.descriptors_at + (self.descriptors_len + page_desc::SIZE) as u64;
         let slot = self
@@ -222,6 +231,82 @@ impl<'b> PageWriter<'b> {
         slot.copy_from_slice(&desc.emit(self.endian));
         self.descriptors_len += page_desc::SIZE;
         Ok(())
+    }
+
+    /// Describes the zero pages that `pages` begin with, where they can be looked at as they lie.
+    /// Gives their number.
+    pub(super) fn zeros<S: Source>(
+        &mut self,
+        source: &mut S,
+        shift: PageShift,
+        pages: PfnSpan,
+    ) -> Result<u64, CaptureError> {
+        let Some(zero) = self.zero else { return Ok(0) };
+        let size = shift.bytes();
+        let room = (self.descriptors.len() - self.descriptors_len) / page_desc::SIZE;
+        let most = pages.len().min(room as u64).min((STRAIGHT_MOST / size) as u64) as usize;
+        let at = shift.addr(pages.start).unwrap_or_default();
+        let Some(bytes) = source.window(at, most * size) else { return Ok(0) };
+        let count = bytes.chunks_exact(size).take_while(|page| is_zero(page)).count();
+        // A page that cannot be read looks like zeros: page by page it will show which one it is.
+        if source.window_broke() {
+            return Ok(0);
+        }
+        for _ in 0..count {
+            self.describe(zero)?;
+        }
+        Ok(count as u64)
+    }
+
+    /// Writes the first of `pages` that are not zero as they are, from where they lie, in one go.
+    /// Gives their number; 0 where that cannot be done, or is not worth it: then nothing happened,
+    /// as far as the dump is concerned.
+    pub(super) fn straight<S: Source>(
+        &mut self,
+        source: &mut S,
+        shift: PageShift,
+        pages: PfnSpan,
+        sink: &mut dyn Sink,
+    ) -> Result<u64, CaptureError> {
+        let size = shift.bytes();
+        let room = (self.descriptors.len() - self.descriptors_len) / page_desc::SIZE;
+        let most = pages.len().min(room as u64).min((STRAIGHT_MOST / size) as u64) as usize;
+        let at = shift.addr(pages.start).unwrap_or_default();
+        // What went into a stream cannot be taken back, should the window break.
+        if most < STRAIGHT_LEAST || !sink.rewrites() {
+            return Ok(0);
+        }
+        let Some(bytes) = source.window(at, most * size) else { return Ok(0) };
+        let count = match self.zero {
+            Some(_) => bytes.chunks_exact(size).take_while(|page| !is_zero(page)).count(),
+            None => most,
+        };
+        if count < STRAIGHT_LEAST {
+            return Ok(0);
+        }
+        self.flush_data(sink)?;
+        let bytes = bytes.get(..count * size).unwrap_or_default();
+        let wrote = sink.write_at(self.data_at, bytes);
+        if source.window_broke() {
+            return Ok(0);
+        }
+        match wrote {
+            Ok(()) => {}
+            // Page by page it will show which one it is.
+            Err(error) if error.io.kind == IoKind::Unreadable => return Ok(0),
+            Err(error) => {
+                self.salvage(&error, sink);
+                return Err(CaptureError::Sink { step: "page data", part: self.part, error });
+            }
+        }
+        for _ in 0..count {
+            let desc = PageDesc { offset: self.data_at, size: size as u32, flags: 0 };
+            self.describe(desc)?;
+            self.data_at += size as u64;
+        }
+        self.written += (count * size) as u64;
+        self.unsynced += (count * size) as u64;
+        Ok(count as u64)
     }
 
     fn flush_data(&mut self, sink: &mut dyn Sink) -> Result<(), CaptureError> {
