@@ -28,6 +28,10 @@ use tamis_core::wire::vmcoreinfo::Kind;
 /// a stack of less.
 pub const PROGRAM: u64 = 128 << 10;
 
+/// Address space that the kernel maps into every process for its own ends (vdso, guard pages, the
+/// rounding of each piece to pages).
+const KERNELS_OWN: u64 = 64 << 10;
+
 /// VMCOREINFO is a page of text; more than this is no such text.
 const INFO_MOST: u64 = 1 << 20;
 
@@ -213,7 +217,7 @@ fn explain_plan(opened: &Opened<'_>, max_pfn: Pfn, console: &Console) {
         }
         let _ = writeln!(table, "  {:<24}{:>10} bytes of {limit}", "total", plan.total());
         let window = if args.non_mmap { 0 } else { sys::Window::LEN };
-        let space = plan.total() + sys::image_size() + window;
+        let space = plan.total() + sys::image_size() + window + KERNELS_OWN;
         let _ = writeln!(table, "  {:<24}{space:>10} bytes", "address space");
     }
     console.debug(format_args!(
