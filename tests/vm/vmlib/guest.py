@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import struct
 import subprocess
 import time
@@ -200,12 +201,28 @@ class Hung(VmError):
     """The guest hangs; worth another try."""
 
 
-def boot(argv, serial, timeout):
+def monitor(path, command):
+    """Give QEMU's monitor one command."""
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(10)
+        line.connect(str(path))
+        line.recv(4096)
+        line.sendall(command.encode() + b"\n")
+        time.sleep(0.5)
+        line.recv(4096)
+
+
+HALTED = "reboot: System halted"
+
+
+def boot(argv, serial, timeout, events=None, halts=False):
     """Run QEMU until the guest ends.
 
     It is killed after `timeout` seconds, and as soon as it hangs: emulated guests with two CPUs do
-    so now and then, mostly before the first line of our init.
+    so now and then, mostly before the first line of our init. `events` are functions to call once
+    the guest has said something. A guest that `halts` has to say so, and then still be there.
     """
+    events = dict(events or {})
     serial.unlink(missing_ok=True)
     started = time.monotonic()
     with open(serial.with_name("qemu.log"), "wb") as log:
@@ -216,6 +233,13 @@ def boot(argv, serial, timeout):
                 time.sleep(0.2)
                 said = serial.read_text(errors="replace") if serial.exists() else ""
                 seconds = time.monotonic() - started
+                for text in [text for text in events if text in said]:
+                    events.pop(text)()
+                if halts and HALTED in said:
+                    time.sleep(2)
+                    if process.poll() is not None:
+                        raise VmError("the guest said that it halts, but QEMU ended")
+                    return
                 if "soft lockup" in said:
                     raise Hung("a CPU of the guest hangs")
                 if "VM: " not in said and seconds > BOOT_SECONDS:

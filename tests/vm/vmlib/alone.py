@@ -1,0 +1,532 @@
+"""Runs in which the crash kernel has nothing but tamis-capture: it is PID 1 of an initramfs that
+holds the program, its orders and modules. What it left on the target is held against the dead
+kernel's memory, which the host has as a file (`ram.py`)."""
+
+import gzip
+import os
+import re
+import shutil
+import struct
+import subprocess
+import tarfile
+import time
+from dataclasses import dataclass
+
+from . import guest, packages
+from .common import VmError, replace_file, run, say, state_dir, tail
+from .runs import KERNELS
+
+HOST = "crash-host"
+UUID = "6c1f5f0e-3c0a-4b5e-9d43-2f8f0f3a7b11"
+PART_GUID = "0e9d7a52-81c4-4d1a-b5a0-5f7d3c2b1a09"
+LABEL = "CRASHDUMPS"
+FAT_SERIAL = "1A2B3C4D"
+DISK_SIGNATURE = "1f2e3d4c"
+
+MODULES = {
+    "ext4": ["ext4"],
+    "xfs": ["xfs"],
+    "vfat": ["vfat"],
+    "btrfs": ["btrfs"],
+    "raw": [],
+}
+"""What the target needs beside the disk's driver, as one would say it to `tamis initramfs`."""
+
+FIRST_INIT = guest.BOTH_INITS + """
+hostname """ + HOST + """
+mkdir -p /data /tmp
+mount -t ext4 /dev/vda /data || fail "mount of the load's disk"
+mount -t tmpfs -o size=80% tmp /tmp || fail "mount of a tmpfs"
+vm_guest kexec-load /data/boot/vmlinuz /data/boot/crash.cpio '{crash_line}' || fail "kexec-load"
+echo "VM: crash kernel loaded"
+sed -n '/System RAM\\|Crash kernel/s/^/VM: iomem /p' /proc/iomem
+mkdir /data/files && mv /data/read.* /data/files/ || fail "the load's files"
+vm_guest load {load_mib} /data/files /tmp || fail "load"
+{more}
+sync
+echo "VM: panic now"
+echo c > /proc/sysrq-trigger
+"""
+
+INFLATE = """
+before=$(awk '/^MemTotal/ { print $2 }' /proc/meminfo)
+echo "VM: inflate"
+for try in $(seq 1 150); do
+    after=$(awk '/^MemTotal/ { print $2 }' /proc/meminfo)
+    [ $((before - after)) -ge 90000 ] && break
+    sleep 0.2
+done
+echo "VM: balloon took $((before - after)) kB"
+[ $((before - after)) -ge 90000 ] || fail "the balloon has not grown"
+"""
+
+FETCH_INIT = """#!/bin/busybox sh
+# Made by tests/vm. Hands the files of a disk to the host as a tar archive.
+export PATH=/bin
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+echo "VM: init runs"
+fail() {{ echo "VM: failed: $*"; reboot -f; sleep 60; }}
+for module in $(cat /modules/order); do insmod /modules/$module.ko || fail "insmod $module"; done
+for try in 1 2 3 4 5 6 7 8 9 10; do [ -b /dev/vdb ] && break; sleep 0.3; done
+mkdir /disk
+mount -t {kind} -o ro {device} /disk || fail "mount of the target"
+tar -c -C /disk -f /dev/vdb . || fail "tar"
+sync
+echo "VM: fetched"
+reboot -f
+"""
+
+CRASH_LINE = "console=ttyS0 nr_cpus=1 irqpoll reset_devices panic=1 loglevel=4 rdinit=/init"
+
+
+@dataclass(frozen=True)
+class Alone:
+    """One crash that tamis-capture alone has to save."""
+
+    name: str
+    about: str
+    kernel: str = "6.1"
+    disk: str = "ext4"
+    """What the target disk holds: a key of MODULES."""
+    table: str = ""
+    """gpt or mbr: the target is the second partition of the disk."""
+    size_mib: int = 160
+    target: str = "/dev/vdb"
+    conf: str = ""
+    """More lines for /etc/tamis.conf."""
+    line: str = ""
+    """More words for the crash kernel's command line."""
+    options: str = "-c -d 31"
+    """Options of the capture that have to be in force."""
+    ends: str = "reboot"
+    expect: str = "dump"
+    """dump, incomplete (one that says so), or nothing."""
+    path: str = "var/crash"
+    says: tuple[str, ...] = ()
+    """What the console must say, as regular expressions."""
+    old: tuple[str, ...] = ()
+    """Folders of older dumps, of 8 MiB each, that are on the target already."""
+    stays: tuple[str, ...] = ()
+    """Those of them that must still be there; the others must not."""
+    most_seconds: int = 0
+    """The crash kernel's end must come so soon after its first word; 0: any time."""
+    memory_mib: int = 512
+    smp: int = 2
+    load_mib: int = 64
+    crashkernel: str = "160M"
+    first_line: str = ""
+    more: str = ""
+    """More for the first init to do."""
+    modules: tuple[str, ...] = ()
+    """More modules for the first kernel."""
+    backends: tuple[tuple[str, int, int], ...] = (("ram", 0, 512),)
+    """(id, physical address, MiB) of the memory; with `qemu` for how it is put together."""
+    qemu: tuple[str, ...] = ("-M", "pc,memory-backend=ram")
+    reference: str | None = None
+
+
+BASIC = "final = reboot\n"
+
+ALONE = {one.name: one for one in [
+    Alone("5.10-init", "5.10, alone, onto ext4", kernel="5.10", reference="bookworm"),
+    Alone("6.1-init", "6.1, alone, onto ext4", load_mib=200, reference="bookworm"),
+    Alone("6.12-init", "6.12, alone, onto ext4", kernel="6.12", reference="sid"),
+    Alone("7.2-init", "7.2, alone, onto ext4 by UUID", kernel="7.2", smp=1, target=f"UUID={UUID}"),
+    Alone("init-xfs", "xfs by LABEL", disk="xfs", target=f"LABEL={LABEL}", size_mib=400,
+          conf="fstype = xfs\nfinal = poweroff\n", ends="poweroff"),
+    Alone("init-vfat", "vfat by its serial number; halt", disk="vfat",
+          target=f"UUID={FAT_SERIAL[:4]}-{FAT_SERIAL[4:]}", conf="final = halt\n", ends="halt"),
+    Alone("init-btrfs", "btrfs by UUID", disk="btrfs", target=f"UUID={UUID}", size_mib=256,
+          crashkernel="192M"),
+    Alone("init-raw", "straight onto a block device", disk="raw", conf="fstype = raw\n"),
+    Alone("init-gpt", "the second partition of a GPT disk, by PARTUUID", table="gpt",
+          target=f"PARTUUID={PART_GUID.upper()}"),
+    Alone("init-mbr", "the second partition of an MBR disk, by PARTUUID", table="mbr",
+          target=f"PARTUUID={DISK_SIGNATURE}-02"),
+    Alone("init-label", "a partition of a GPT disk, by LABEL of its ext4", table="gpt",
+          target=f"LABEL={LABEL}", conf="dmesg = no\npath = deep/er\n", path="deep/er"),
+    Alone("init-full", "a disk that is too small, nothing to delete", size_mib=12, expect="incomplete",
+          says=("No space left|ENOSPC|no space", "there is no complete dump")),
+    Alone("init-keep", "a full disk, whose oldest dump may go", size_mib=40,
+          old=("2019-12-31-23-59-59-old", "2020-01-01-00-00-00-old", "2020-01-02-00-00-00-old",
+               "not-a-dump"),
+          conf="keep = 1\n", stays=("2020-01-02-00-00-00-old", "not-a-dump"),
+          says=("no space: deleting the oldest dump, 2019-12-31-23-59-59-old",)),
+    Alone("init-absent", "a target that never appears", target="UUID=00000000-0000-0000-0000-000000000001",
+          conf="wait = 4\nretry = 1\nfinal = poweroff\n", ends="poweroff", expect="nothing",
+          says=("did not appear in 4 s", "trying again \\(1 of 1\\)", "there is no complete dump"),
+          most_seconds=40),
+    Alone("init-no-target", "no target ordered at all", target="", expect="nothing",
+          says=("no target",), most_seconds=40),
+    Alone("init-timeout", "a time limit that is too short", conf="timeout = 4\nfinal = poweroff\n",
+          load_mib=200, ends="poweroff", expect="incomplete", says=("the time is up", "what was saved stays"),
+          most_seconds=25),
+    Alone("init-line", "orders on the command line win", target="/dev/nonsense",
+          conf="args = -d 1\nfinal = halt\npath = /elsewhere\n",
+          line='tamis.target=/dev/vdb tamis.args="--lz4 -d 17" tamis.final=poweroff tamis.path=/by/line',
+          options="--lz4 -d 17", ends="poweroff", path="by/line"),
+    Alone("init-nonsense", "orders that make no sense",
+          conf="args = --frobnicate -d 99\ncolour = blue\nfinal = explode\nkeep = -3\n",
+          says=("no order tamis.colour", "tamis.final cannot be 'explode'",
+                "tamis.keep cannot be '-3'", "tamis.args: ", "taking '-c -d 31' instead")),
+    Alone("init-elf", "an ELF dump", conf="args = -E -d 31\n", options="-E -d 31"),
+    Alone("init-numa", "two nodes, one of them above 4 GiB", kernel="6.12", memory_mib=1024,
+          reference="sid", backends=(("node0", 0, 512), ("node1", 4 << 30, 512)),
+          qemu=("-M", "pc,max-ram-below-4g=512M", "-numa", "node,memdev=node0",
+                "-numa", "node,memdev=node1")),
+    Alone("init-virtio-mem", "hot-plugged memory that is partly offline (virtio-mem)", kernel="6.12",
+          reference="sid", first_line="memhp_default_state=online", modules=("virtio_mem",),
+          backends=(("ram", 0, 512), ("plugged", 4 << 30, 512)),
+          qemu=("-M", "pc,memory-backend=ram", "-m", "512M,slots=2,maxmem=2G",
+                "-device", "virtio-mem-pci,memdev=plugged,requested-size=72M")),
+    Alone("init-balloon", "memory taken by a balloon", more=INFLATE, modules=("virtio_balloon",),
+          qemu=("-M", "pc,memory-backend=ram", "-device", "virtio-balloon-pci,id=balloon0"),
+          reference="bookworm"),
+]}
+"""Runs by name."""
+
+
+# ----- the target disk
+
+def mkfs(one, path, content):
+    """Make the file system of a run on an image; `content` is a folder to fill it from."""
+    sbin = guest.find_sbin
+    argv = {
+        "ext4": lambda: ["mkfs.ext4", "-q", "-F", "-m", "0", "-U", UUID, "-L", LABEL,
+                         *(["-d", content] if content else [])],
+        "xfs": lambda: ["mkfs.xfs", "-q", "-f", "-m", f"uuid={UUID}", "-L", LABEL],
+        "vfat": lambda: ["mkfs.vfat", "-F", "32", "-i", FAT_SERIAL, "-n", LABEL],
+        "btrfs": lambda: ["mkfs.btrfs", "-q", "-f", "-U", UUID, "-L", LABEL],
+    }[one.disk]()
+    run([sbin(argv[0]), *argv[1:], path], f"making a {one.disk} on {path.name}", timeout=300,
+        hint="`vm setup` installs what makes file systems")
+
+
+def make_target(one, home):
+    """The target disk's image: a file system, alone or in a partition; noise for a raw one.
+
+    Returns the offset of the file system in the image.
+    """
+    path = home / "target.img"
+    path.unlink(missing_ok=True)
+    size = one.size_mib << 20
+    content = None
+    if one.old:
+        content = home / "old"
+        shutil.rmtree(content, ignore_errors=True)
+        for name in one.old:
+            folder = content / one.path / name
+            folder.mkdir(parents=True)
+            (folder / "vmcore").write_bytes(os.urandom(8 << 20))
+            (folder / "vmcore-dmesg.txt").write_text("an older crash\n")
+    if one.disk == "raw":
+        with open(path, "wb") as disk:
+            for _ in range(one.size_mib):
+                disk.write(os.urandom(1 << 20))
+        return 0
+    with open(path, "wb") as disk:
+        disk.truncate(size)
+    if not one.table:
+        mkfs(one, path, content)
+        return 0
+    # The first partition is a decoy of 8 MiB.
+    first, start = 2048, 2048 + (8 << 11)
+    script = {
+        "gpt": f"label: gpt\nstart={first}, size={8 << 11}\n"
+               f"start={start}, size={(one.size_mib - 16) << 11}, uuid={PART_GUID}\n",
+        "mbr": f"label: dos\nlabel-id: 0x{DISK_SIGNATURE}\nstart={first}, size={8 << 11}, type=83\n"
+               f"start={start}, size={(one.size_mib - 16) << 11}, type=83\n",
+    }[one.table]
+    run([guest.find_sbin("sfdisk"), "-q", path], "partitioning the target disk", input=script,
+        stdin=None, hint="`vm setup` installs fdisk")
+    inner = home / "partition.img"
+    inner.unlink(missing_ok=True)
+    with open(inner, "wb") as part:
+        part.truncate((one.size_mib - 16) << 20)
+    mkfs(one, inner, content)
+    with open(inner, "rb") as part, open(path, "r+b") as disk:
+        disk.seek(start * 512)
+        shutil.copyfileobj(part, disk, 1 << 20)
+    inner.unlink()
+    return start * 512
+
+
+def fetch(one, home, offset):
+    """Copy all files of the target disk into home/fetched."""
+    out = home / "fetched"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    image = home / "target.img"
+    if one.disk == "ext4":
+        if offset:
+            inner = home / "partition.img"
+            with open(image, "rb") as disk, open(inner, "wb") as part:
+                disk.seek(offset)
+                shutil.copyfileobj(disk, part, 1 << 20)
+            image = inner
+        run([guest.find_sbin("debugfs"), "-R", f"rdump / {out}", image],
+            "reading the target disk", timeout=300)
+        (home / "partition.img").unlink(missing_ok=True)
+        return out
+    if one.disk == "raw":
+        with open(image, "rb") as disk:
+            (out / "head").write_bytes(disk.read(4096))
+            with open(out / "vmcore", "wb") as dump:
+                shutil.copyfileobj(disk, dump, 1 << 20)
+        return out
+    fetch_by_guest(one, home, out)
+    return out
+
+
+def fetch_by_guest(one, home, out):
+    """As `fetch`, for file systems that only a kernel can read: a guest packs them into a tar."""
+    kernel = packages.kernel(one.kernel, *KERNELS[one.kernel])
+    init = FETCH_INIT.format(kind=one.disk, device="/dev/vda")
+    wanted = list(guest.MODULES) + module_names(one)
+    (home / "fetch.cpio").write_bytes(guest.initramfs(kernel, init, {}, wanted))
+    archive = home / "fetched.tar"
+    archive.unlink(missing_ok=True)
+    with open(archive, "wb") as disk:
+        disk.truncate((one.size_mib + 16) << 20)
+    argv = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "384M", "-smp", "1",
+            "-display", "none", "-vga", "none", "-nic", "none", "-no-reboot", "-monitor", "none",
+            "-serial", f"file:{home / 'fetch.log'}", "-kernel", kernel.image,
+            "-initrd", home / "fetch.cpio", "-append", "console=ttyS0 panic=5 loglevel=4 rdinit=/init"]
+    for path in (home / "target.img", archive):
+        argv += ["-drive", f"file={path},format=raw,if=virtio,cache=unsafe"]
+    guest.boot(argv, home / "fetch.log", 180)
+    said = (home / "fetch.log").read_text(errors="replace")
+    if "VM: fetched" not in said:
+        raise VmError(f"while reading the target disk in a guest:\n{tail(said, 20)}")
+    with tarfile.open(archive) as tar:
+        tar.extractall(out, filter="data")
+    archive.unlink()
+    (home / "fetch.cpio").unlink()
+
+
+# ----- the initramfs
+
+def module_names(one):
+    """The modules that the target needs beside those of the disk."""
+    names = list(MODULES[one.disk])
+    if one.disk == "vfat":
+        names += ["nls_cp437", "nls_ascii", "nls_iso8859_1", "nls_utf8"]
+    if one.disk == "btrfs":
+        names += ["xxhash_generic", "blake2b_generic", "sha256_generic"]
+    return names
+
+
+def orders(one):
+    """The text of /etc/tamis.conf."""
+    target = f"target = {one.target}\n" if one.target else ""
+    return f"# Made by tests/vm.\n{target}{one.conf}"
+
+
+def build_initramfs(one, kernel, capture, path):
+    """The crash kernel's initramfs: the program, its orders, modules; packed by hand."""
+    entries = [("etc", 0o40755, b""), ("modules", 0o40755, b"")]
+    names = []
+    for name, data in kernel.modules_in_order(["virtio_pci", "virtio_blk", "crc32c_generic",
+                                               *module_names(one)]):
+        entries.append((f"modules/{name}.ko", 0o100644, data))
+        names.append(f"/modules/{name}.ko\n")
+    entries.append(("etc/tamis.conf", 0o100644, orders(one).encode()))
+    entries.append(("etc/tamis.modules", 0o100644, "".join(names).encode()))
+    entries.append(("init", 0o100755, capture.read_bytes()))
+    path.write_bytes(gzip.compress(guest.cpio(entries), mtime=0))
+
+
+# ----- the crash
+
+def crash(one, capture):
+    """Crash the guest of a run; afterwards its folder holds target.img, the RAM files, serial.log.
+
+    Returns (home, offset of the target's file system). A guest that hangs gets another try.
+    """
+    for left in range(guest.TRIES - 1, -1, -1):
+        try:
+            return crash_once(one, capture)
+        except guest.Hung as error:
+            if not left:
+                raise
+            say(f"{str(error).splitlines()[0]}: trying again")
+    raise AssertionError("TRIES is not positive")
+
+
+def ram_files(one, home):
+    """(physical address, path) of the guest's memory."""
+    return [(start, home / f"{name}.ram") for name, start, _ in one.backends]
+
+
+def crash_once(one, capture):
+    """One try of `crash`."""
+    home = state_dir() / one.name
+    home.mkdir(parents=True, exist_ok=True)
+    for old in ("vmcore", "serial.log", "target.img"):
+        (home / old).unlink(missing_ok=True)
+    kernel = packages.kernel(one.kernel, *KERNELS[one.kernel])
+    helper = guest.guest_helper()
+    say(f"{one.name}: making the guest of {kernel.release}")
+    offset = make_target(one, home)
+    seed = home / "seed"
+    shutil.rmtree(seed, ignore_errors=True)
+    (seed / "boot").mkdir(parents=True)
+    build_initramfs(one, kernel, capture, seed / "boot/crash.cpio")
+    shutil.copyfile(kernel.image, seed / "boot/vmlinuz")
+    guest.seeded_files(seed, max(8, one.load_mib // 12))
+    guest.make_disk(home / "load.img", 128 + one.load_mib, seed)
+    first = FIRST_INIT.replace("{crash_line}", f"{CRASH_LINE} {one.line}".strip()) \
+        .replace("{load_mib}", str(one.load_mib)).replace("{more}", one.more) \
+        .replace("{about}", "PID 1 of the kernel that is going to crash.") \
+        .replace("{{", "{").replace("}}", "}").replace("/dev/vdc", "/dev/vdb")
+    (home / "first.cpio").write_bytes(guest.initramfs(kernel, first, {"vm_guest": helper}, one.modules))
+    argv = [
+        "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max",
+        "-m", f"{one.memory_mib}M", "-smp", one.smp,
+        "-display", "none", "-vga", "none", "-nic", "none", "-no-reboot",
+        "-monitor", f"unix:{home / 'monitor'},server=on,wait=off",
+        "-serial", f"file:{home / 'serial.log'}",
+        "-kernel", kernel.image, "-initrd", home / "first.cpio",
+        "-append", guest.FIRST_LINE.format(crashkernel=one.crashkernel, more=one.first_line),
+    ]
+    for (name, _, mib), (_, path) in zip(one.backends, ram_files(one, home)):
+        path.unlink(missing_ok=True)
+        argv += ["-object", f"memory-backend-file,id={name},size={mib}M,mem-path={path},share=on"]
+    argv += one.qemu
+    for name in ("load.img", "target.img"):
+        argv += ["-drive", f"file={home / name},format=raw,if=virtio,cache=unsafe"]
+    say(f"{one.name}: booting, crashing (at most 240 s)")
+    serial = home / "serial.log"
+    started = time.monotonic()
+    try:
+        events = {"VM: inflate": lambda: guest.monitor(home / "monitor", f"balloon {one.memory_mib - 100}")}
+        guest.boot(argv, serial, 240, events=events, halts=one.ends == "halt")
+        said = serial.read_text(errors="replace")
+        if "VM: panic now" not in said:
+            raise VmError("the first kernel did not come to its crash")
+    except VmError as error:
+        said = serial.read_text(errors="replace") if serial.exists() else ""
+        raise type(error)(f"while crashing the guest of {one.name}: {error}\n"
+                          f"--- the end of {serial} ---\n{tail(said, 40)}\n---") from None
+    say(f"{one.name}: the machine ended after {time.monotonic() - started:.1f} s")
+    shutil.rmtree(seed)
+    for used in ("load.img", "first.cpio", "monitor"):
+        (home / used).unlink(missing_ok=True)
+    replace_file(home / "kernel.json", (kernel.home / "info.json").read_text())
+    return home, offset
+
+
+# ----- the checks
+
+def stamped(text):
+    """Seconds in the kernel's time stamps of a text."""
+    return [float(found) for found in re.findall(r"^\[ *(\d+\.\d+)\]", text, re.M)]
+
+
+def check(one, home, offset, capture, report, keep):
+    """Everything about one crash."""
+    # numpy is in the virtual environment only.
+    from . import ram
+    from .checks import Checker
+    from .dumpread import FLAG_LZ4, FLAG_ZLIB, STATUS_INCOMPLETE, Kdump, Vmcore, vmcoreinfo_of
+    said = (home / "serial.log").read_text(errors="replace").replace("\r", "")
+    crashed = said.split("VM: panic now", 1)[1]
+    words = {"reboot": "reboot: Restarting system", "poweroff": "reboot: Power down",
+             "halt": "reboot: System halted"}
+    others = [word for end, word in words.items() if end != one.ends and word in crashed]
+    report.check(words[one.ends] in crashed and not others and said.count("Kernel panic") == 1,
+                 f"ends with {one.ends}",
+                 f"{crashed.count(words[one.ends])} times `{words[one.ends]}`, {len(others)} other "
+                 f"endings, {said.count('Kernel panic') - 1} panics of the crash kernel")
+    for text in one.says:
+        report.check(re.search(text, crashed) is not None, "says", repr(text))
+    if one.most_seconds:
+        ended = stamped(crashed)[-1] if stamped(crashed) else 1e9
+        report.check(ended <= one.most_seconds, "in time",
+                     f"the crash kernel was up for {ended:.1f} s, at most {one.most_seconds}")
+    files = fetch(one, home, offset)
+    parent = files if one.disk == "raw" else files / one.path
+    folders = sorted(path.name for path in parent.iterdir()) if parent.is_dir() else []
+    old = [name for name in folders if name in one.old]
+    new = [name for name in folders if name not in one.old]
+    if one.old:
+        report.check(old == sorted(one.stays), "older dumps", f"{len(one.old)} before, {old} left")
+    if one.expect == "nothing":
+        report.check(new == [], "nothing is saved", f"{new} on the target")
+        return
+    started = time.monotonic()
+    segments = ram.write_vmcore(ram.Ram(ram_files(one, home)), ram.reserved_of(said), home / "vmcore")
+    checker = Checker(home, one, [capture], report, keep)
+    shutil.rmtree(checker.work, ignore_errors=True)
+    checker.work.mkdir()
+    report.note("the guest's memory", f"{segments} segments, {int(checker.raw.covered.sum())} pages, "
+                f"{time.monotonic() - started:.1f} s")
+
+    if one.disk == "raw":
+        head = (files / "head").read_bytes()
+        fields = struct.unpack_from("<8sIIQ", head)
+        report.check(fields == (b"TAMISRAW", 1, 2, 4096) and not any(head[24:]), "raw header",
+                     f"{fields}, {sum(map(bool, head[24:]))} other bytes set")
+        saved = files / "vmcore"
+    else:
+        text = vmcoreinfo_of(checker.raw.notes)
+        moment = int(re.search(r"^CRASHTIME=(\d+)", text, re.M).group(1))
+        name = time.strftime("%Y-%m-%d-%H-%M-%S", time.gmtime(moment)) + "-" + HOST
+        if not report.check(new == [name], "the crash's folder", f"{new}, expected {name}"):
+            return
+        there = sorted(path.name for path in (parent / name).iterdir())
+        expected = ["vmcore" if one.expect == "dump" else "vmcore.incomplete"]
+        expected += [] if "dmesg = no" in one.conf else ["vmcore-dmesg.txt"]
+        report.check(there == sorted(expected), "its files", f"{there}")
+        saved = parent / name / expected[0]
+        if "vmcore-dmesg.txt" in there:
+            log = (parent / name / "vmcore-dmesg.txt").read_bytes()
+            checker.tamis.dump(["--dump-dmesg"], home / "vmcore", checker.work / "log")
+            want = (checker.work / "log").read_bytes()
+            report.check(log == want and b"sysrq: Trigger a crash" in log and log.count(b"\n") > 100,
+                         "kernel log", f"{len(log)} bytes, {len(log.splitlines())} lines compared with "
+                         f"the host's {len(want)} bytes; the cause of the crash is in it "
+                         f"{log.count(b'sysrq: Trigger a crash')} times")
+        if not saved.exists():
+            return
+    if one.expect == "incomplete":
+        dump = Kdump(saved)
+        good = bad = 0
+        for pfn, page in dump.pages():
+            if page is not None and page == checker.raw.page(pfn):
+                good += 1
+            elif page is not None:
+                bad += 1
+        report.check(bool(dump.header["status"] & STATUS_INCOMPLETE) and good > 0 and bad == 0,
+                     "incomplete dump", f"status {dump.header['status']:#x}; {good} of "
+                     f"{len(dump.pfns)} pages there and as in memory, {bad} other")
+    else:
+        again, _ = checker.make(checker.tamis, one.options.split(), "again")
+        if one.disk == "raw":
+            os.truncate(saved, again.stat().st_size)
+        checker.same_bytes(again, saved, f"the dump ({one.options})", "the host's of the guest's memory")
+        if "-E" not in one.options:
+            dump = Kdump(saved)
+            reference = None
+            level = int(one.options.split("-d ")[1])
+            if checker.reference:
+                path, _ = checker.make(checker.reference, ["-d", str(level)], "reference")
+                reference = Kdump(path)
+            flag = FLAG_LZ4 if "--lz4" in one.options else FLAG_ZLIB
+            checker.bitmap_check(dump, reference, level, "the dump's")
+            checker.headers(dump, reference, flag, "the dump's")
+            checker.contents(dump, "the dump's")
+            if one.name.endswith("-init"):
+                checker.through_drgn(dump, "the dump")
+        else:
+            report.note("the dump", f"{len(Vmcore(saved).loads)} segments")
+    report.note("the dump", f"{saved.stat().st_size} bytes; " + "; ".join(
+        re.findall(r"tamis-capture: (memory: .*)", crashed)))
+    if not keep:
+        for path in (checker.work, files, home / "old"):
+            shutil.rmtree(path, ignore_errors=True)
+        for path in [home / "vmcore", home / "target.img", *(p for _, p in ram_files(one, home))]:
+            path.unlink(missing_ok=True)
