@@ -115,6 +115,7 @@ pub fn run(heap: &'static Heap) -> i32 {
         Ok(()) => crate::DONE,
         Err(()) => crate::FAILED,
     };
+    tell_memory();
     let word = match orders.last {
         Final::Reboot => "rebooting",
         Final::PowerOff => "switching off",
@@ -127,6 +128,27 @@ pub fn run(heap: &'static Heap) -> i32 {
     sys::end_machine(how);
     // Not PID 1, or not allowed: as any program.
     status
+}
+
+/// Says what memory there is and was: the figures by which `crashkernel=` is chosen.
+fn tell_memory() {
+    let (mut kernel, mut own) = ([0; 2048], [0; 2048]);
+    let kernel = read_text(b"/proc/meminfo", &mut kernel);
+    let own = read_text(b"/proc/self/status", &mut own);
+    let kib = |text, name| number_after(text, name).unwrap_or(0);
+    say(format_args!(
+        "memory: {} kB in this kernel, {} kB of them free; at most {} kB taken by this program",
+        kib(kernel, b"MemTotal:"),
+        kib(kernel, b"MemFree:"),
+        kib(own, b"VmHWM:"),
+    ));
+}
+
+/// The number in the line that begins with `name`.
+fn number_after(text: &[u8], name: &[u8]) -> Option<u64> {
+    let line = text.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(name))?;
+    let digits = line.split(u8::is_ascii_whitespace).find(|word| !word.is_empty())?;
+    core::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// What a small file holds, as far as it fits.
@@ -518,6 +540,14 @@ mod tests {
         assert_eq!(crash_name(951_782_399, b""), "2000-02-28-23-59-59-unknown");
         assert_eq!(crash_name(951_782_400, b"/../x:y"), "2000-02-29-00-00-00-_.._x_y");
         assert!(crash_name(u64::MAX / 2, &[b'x'; 64]).starts_with("9999-"));
+    }
+
+    #[test]
+    fn numbers_are_found_by_name() {
+        let text = b"MemTotal:  123 kB\nMemFree:\t7 kB\nOdd: x\n";
+        assert_eq!(number_after(text, b"MemFree:"), Some(7));
+        assert_eq!(number_after(text, b"MemTotal:"), Some(123));
+        assert_eq!((number_after(text, b"Odd:"), number_after(text, b"Gone:")), (None, None));
     }
 
     #[test]
