@@ -14,7 +14,7 @@ use tamis_core::capture::{About, Buffers, Capture, CaptureError, MAX_PARTS, Repo
 use tamis_core::codec::lz4::Lz4;
 use tamis_core::codec::zlib::{self, Zlib};
 use tamis_core::codec::{Encoder, NoCodec};
-use tamis_core::elf_vmcore::{ElfVmcore, Facts, OpenError, probe};
+use tamis_core::elf_vmcore::{ElfVmcore, Facts, OpenError, Place, probe};
 use tamis_core::kernel::mem_map::{MemMap, RootCache};
 use tamis_core::kernel::page::{Classifier, Level};
 use tamis_core::kernel::utsname::Utsname;
@@ -103,8 +103,8 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
         segments: facts.segments as u64,
         vmcoreinfo: text_len,
         info_file: file_len,
-        codec: 0,
-        codec_bound: 4096,
+        codec: codec_needs(args.compress, 4096).0,
+        codec_bound: codec_needs(args.compress, 4096).1,
         program: PROGRAM,
         bitmap: args.cyclic_buffer_kib.map(|kib| kib.saturating_mul(1024)),
         whole: args.non_cyclic,
@@ -113,9 +113,11 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
     // rest.
     plan(&needs, args, console)?;
 
-    let early = text_len + file_len + needs.segments * size_of::<Segment>() as u64 + 64;
+    let ranges = needs.segments * (size_of::<Segment>() + size_of::<Place>()) as u64;
+    let early = text_len + file_len + ranges + 64;
     let mut arena = map(early, console)?;
     let table = arena.take_slice(facts.segments, Segment::default());
+    let places = arena.take_slice(facts.segments, Place::default());
     let note = read_info(&mut input, &facts, arena.take(text_len as usize), console);
     let mut file_text = None;
     if let (Some((file, _)), Some(path)) = (info_file, args.vmcoreinfo) {
@@ -153,20 +155,26 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
     needs.page_struct =
         info.get(Kind::Size, "page").filter(|s| (8..=4096).contains(s)).unwrap_or(0);
     needs.max_pfn = facts.mem_end.div_ceil(page);
-    (needs.codec, needs.codec_bound) = match args.compress {
-        Compression::None => (0, page),
-        Compression::Zlib => (zlib::HEAP as u64, page),
-        Compression::Lz4 => {
-            (size_of::<Lz4>() as u64, Lz4::new(shift.bytes()).bound(shift.bytes()) as u64)
-        }
-    };
+    (needs.codec, needs.codec_bound) = codec_needs(args.compress, page);
     let plan = plan(&needs, args, console)?;
 
-    let vmcore = ElfVmcore::load(input, facts, table).map_err(|error| {
+    let vmcore = ElfVmcore::load(input, facts, table, places).map_err(|error| {
         console.warn(format_args!("reading {}: {error}", name.escape_ascii()));
         FAILED
     })?;
     Ok(Opened { vmcore, facts, info, plan, shift, args })
+}
+
+/// Bytes of a codec's state, and of the output room that it wants for a page.
+fn codec_needs(compress: Compression, page: u64) -> (u64, u64) {
+    match compress {
+        Compression::None => (0, page),
+        Compression::Zlib => (zlib::HEAP as u64, page),
+        Compression::Lz4 => {
+            let size = page as usize;
+            (size_of::<Lz4>() as u64, Lz4::new(size).bound(size) as u64)
+        }
+    }
 }
 
 /// The memory plan. A request that cannot be met is an explicit limit's fault and refused;
@@ -491,7 +499,7 @@ impl<'a> Job<'a> {
         });
         if let Some((.., classifier)) = &classifier {
             for doubt in classifier.doubts() {
-                console.warn(format_args!("{} is kept: {}", doubt.kept, doubt.key));
+                console.warn(format_args!("{}: kept, as {}", doubt.kept, doubt.key));
             }
         }
         let scanner = classifier.map(|(arch, map, classifier)| {

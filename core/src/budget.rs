@@ -4,6 +4,7 @@
 //! those who need them. `core/docs/memory.md` has the table with its reasons.
 
 use crate::arch::TableCache;
+use crate::elf_vmcore::Place;
 use crate::source::Segment;
 use core::fmt;
 
@@ -146,7 +147,9 @@ impl Plan {
             run: shrunk((256 << 10u64).max(page), page),
             data: shrunk((512 << 10u64).max(page), page.max(needs.codec_bound)),
             descriptors: shrunk(96 << 10, 24 * 32),
-            segments: needs.segments.saturating_mul(size_of::<Segment>() as u64),
+            segments: needs
+                .segments
+                .saturating_mul((size_of::<Segment>() + size_of::<Place>()) as u64),
             vmcoreinfo: needs.vmcoreinfo,
             info_file: needs.info_file,
             codec: needs.codec,

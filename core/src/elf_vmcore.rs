@@ -168,22 +168,92 @@ impl Facts {
     }
 }
 
+/// One entry of the memory ranges in the order of their addresses.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Place {
+    /// Index in the table of memory ranges.
+    index: u32,
+    /// Largest end of memory of this and all before it.
+    reach: u64,
+}
+
+/// Memory ranges in the order of their addresses: what covers an address is found in a few steps,
+/// however many there are.
+#[derive(Clone, Copy)]
+struct Index<'t> {
+    segments: &'t [Segment],
+    places: &'t [Place],
+}
+
+impl<'t> Index<'t> {
+    /// Sorts the table: by heap, in place, with the same few steps for every order of input.
+    fn new(segments: &'t [Segment], places: &'t mut [Place]) -> Option<Index<'t>> {
+        for (index, place) in (0u32..).zip(places.iter_mut()) {
+            place.index = index;
+        }
+        let len = places.len();
+        if u32::try_from(len).is_err() || len != segments.len() {
+            return None;
+        }
+        let key = |p: &Place| segments.get(p.index as usize).map(|s| (s.phys, p.index));
+        let sift = |places: &mut [Place], mut root: usize, end: usize| {
+            while let Some(left) = places.get(2 * root + 1).filter(|_| 2 * root + 1 < end) {
+                let mut child = 2 * root + 1;
+                if let Some(right) = places.get(child + 1).filter(|_| child + 1 < end)
+                    && key(right) > key(left)
+                {
+                    child += 1;
+                }
+                if places.get(root).map(key) >= places.get(child).map(key) {
+                    return;
+                }
+                places.swap(root, child);
+                root = child;
+            }
+        };
+        if !places.is_sorted_by_key(key) {
+            for root in (0..len / 2).rev() {
+                sift(places, root, len);
+            }
+            for end in (1..len).rev() {
+                places.swap(0, end);
+                sift(places, 0, end);
+            }
+        }
+        let mut reach = 0;
+        for place in places.iter_mut() {
+            reach = reach.max(segments.get(place.index as usize)?.mem_end());
+            place.reach = reach;
+        }
+        Some(Index { segments, places })
+    }
+
+    /// The segments that may have a byte at `from` or later, in the order of their addresses.
+    fn from(self, from: u64) -> impl Iterator<Item = (u32, &'t Segment)> {
+        let first = self.places.partition_point(|p| p.reach <= from);
+        let rest = self.places.get(first..).unwrap_or_default();
+        rest.iter().filter_map(move |p| Some((p.index, self.segments.get(p.index as usize)?)))
+    }
+}
+
 /// An open vmcore: a [`Source`].
 pub struct ElfVmcore<'t, F> {
     file: F,
     facts: Facts,
-    segments: &'t [Segment],
-    /// A segment and the addresses for which it is the first one.
+    index: Index<'t>,
+    /// The answer of `stored`, and the addresses for which it is the same.
     last: Option<(Segment, u64, u64)>,
     shift: PageShift,
 }
 
 impl<'t, F: RandomAccess> ElfVmcore<'t, F> {
-    /// Reads the memory ranges into `table`, whose length is `facts.segments`.
+    /// Reads the memory ranges into `table`, whose length is `facts.segments`, as is that of
+    /// `places`, which gets their order.
     pub fn load(
         mut file: F,
         facts: Facts,
         table: &'t mut [Segment],
+        places: &'t mut [Place],
     ) -> Result<ElfVmcore<'t, F>, OpenError> {
         let mut slots = table.iter_mut();
         for index in 0..facts.program_headers {
@@ -208,7 +278,8 @@ impl<'t, F: RandomAccess> ElfVmcore<'t, F> {
         if slots.next().is_some() {
             return Err(OpenError::Storage);
         }
-        Ok(ElfVmcore { file, facts, segments: table, last: None, shift: PageShift::FOUR_KIB })
+        let index = Index::new(table, places).ok_or(OpenError::Storage)?;
+        Ok(ElfVmcore { file, facts, index, last: None, shift: PageShift::FOUR_KIB })
     }
 
     /// What the headers told.
@@ -224,19 +295,21 @@ impl<'t, F: RandomAccess> ElfVmcore<'t, F> {
         {
             return Some((segment, until));
         }
-        let holds = |s: &&Segment| s.phys.0 <= at && at < s.file_end();
-        let index = self.segments.iter().position(|s| holds(&s))?;
-        let (earlier, rest) = self.segments.split_at_checked(index)?;
-        let segment = *rest.first()?;
-        let (mut from, mut until) = (segment.phys.0, segment.file_end());
-        for s in earlier.iter().filter(|s| s.file_len > 0) {
+        // Of those that hold it, the first in the file; and the next place where that may change.
+        let mut found: Option<(u32, Segment)> = None;
+        let mut until = u64::MAX;
+        for (index, s) in self.index.from(at) {
             if s.phys.0 > at {
                 until = until.min(s.phys.0);
-            } else {
-                from = from.max(s.file_end());
+                break;
+            }
+            if at < s.file_end() && found.is_none_or(|(first, _)| index < first) {
+                found = Some((index, *s));
             }
         }
-        self.last = Some((segment, from, until));
+        let (_, segment) = found?;
+        until = until.min(segment.file_end());
+        self.last = Some((segment, at, until));
         Some((segment, until))
     }
 
@@ -248,8 +321,8 @@ impl<'t, F: RandomAccess> ElfVmcore<'t, F> {
         let end = page.saturating_add(size);
         let mut next = end;
         let mut any = false;
-        for s in self.segments.iter().filter(|s| s.phys.0 < end && s.file_end() > page) {
-            any |= s.file_len > 0;
+        for (_, s) in self.index.from(page).take_while(|(_, s)| s.phys.0 < end) {
+            any |= s.file_len > 0 && s.file_end() > page;
             if s.phys.0 > at {
                 next = next.min(s.phys.0);
             }
@@ -264,7 +337,17 @@ impl<F: RandomAccess> Source for ElfVmcore<'_, F> {
     }
 
     fn segments(&self) -> &[Segment] {
-        self.segments
+        self.index.segments
+    }
+
+    fn segments_in(&self, from: PhysAddr, until: PhysAddr, each: &mut dyn FnMut(&Segment)) {
+        let met = self.index.from(from.0).take_while(|(_, s)| s.phys < until);
+        met.filter(|(_, s)| from.0 < s.mem_end()).for_each(|(_, s)| each(s));
+    }
+
+    fn next_memory(&self, from: PhysAddr) -> Option<PhysAddr> {
+        let mut there = self.index.from(from.0).filter(|(_, s)| from.0 < s.mem_end());
+        there.next().map(|(_, s)| s.phys.max(from))
     }
 
     fn set_page_shift(&mut self, shift: PageShift) {
@@ -366,10 +449,52 @@ mod tests {
         }
     }
 
-    fn open<'t>(bytes: &'t [u8], table: &'t mut Vec<Segment>) -> ElfVmcore<'t, &'t [u8]> {
+    type Tables = (Vec<Segment>, Vec<Place>);
+
+    fn open<'t>(bytes: &'t [u8], tables: &'t mut Tables) -> ElfVmcore<'t, &'t [u8]> {
         let facts = probe(&mut &*bytes).unwrap();
-        table.resize(facts.segments, Segment::default());
-        ElfVmcore::load(bytes, facts, table).unwrap()
+        tables.0.resize(facts.segments, Segment::default());
+        tables.1.resize(facts.segments, Place::default());
+        ElfVmcore::load(bytes, facts, &mut tables.0, &mut tables.1).unwrap()
+    }
+
+    #[test]
+    fn the_index_finds_what_a_search_of_all_finds() {
+        let mut x = 7u64;
+        let mut random = |below: u64| {
+            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (x >> 33) % below
+        };
+        for count in [1, 2, 3, 10, 60] {
+            let ranges: Vec<_> = (0..count)
+                .map(|i| {
+                    let memsz = 1 + random(0x3000);
+                    load(random(0x2_0000), 0x1_0000 * i, random(memsz + 1), memsz)
+                })
+                .collect();
+            let bytes = file(&ranges, &[]);
+            let mut tables = Tables::default();
+            let mut core = open(&bytes, &mut tables);
+            for at in (0..0x2_4000).step_by(0x123) {
+                let holds = |s: &&Segment| s.phys.0 <= at && at < s.file_end();
+                let want = core.segments().iter().find(|s| holds(s)).copied();
+                assert_eq!(core.stored(at).map(|(s, _)| s), want, "{at:x} of {count}");
+                let next = core.segments().iter().filter(|s| at < s.mem_end());
+                let next = next.map(|s| s.phys.0.max(at)).min();
+                assert_eq!(core.next_memory(PhysAddr(at)).map(|p| p.0), next);
+                let (mut met, mut all) = (Vec::new(), Vec::new());
+                let until = PhysAddr(at + random(0x2000));
+                core.segments_in(PhysAddr(at), until, &mut |s| met.push(s.file_at));
+                for s in core.segments() {
+                    if s.phys < until && at < s.mem_end() {
+                        all.push(s.file_at);
+                    }
+                }
+                met.sort_unstable();
+                all.sort_unstable();
+                assert_eq!(met, all);
+            }
+        }
     }
 
     #[test]
@@ -379,7 +504,7 @@ mod tests {
             &[load(0x1000, 0x2000, 0x1000, 0x1000), load(0x1c00, 0x4000, 0x800, 0x2000)],
             &[(0x2000, &a), (0x4000, &b)],
         );
-        let mut table = Vec::new();
+        let mut table = Tables::default();
         let mut core = open(&bytes, &mut table);
         let mut buf = [9; 0x2000];
         core.read(PhysAddr(0x1000), &mut buf).unwrap();
@@ -405,7 +530,7 @@ mod tests {
             &[load(0x1100, 0x1000, 0x10, 0x10), load(0x1200, 0x1010, 0x10, 0x10)],
             &[(0x1000, &[7; 0x20])],
         );
-        let mut table = Vec::new();
+        let mut table = Tables::default();
         let mut buf = [9; 0x1000];
         open(&bytes, &mut table).read(PhysAddr(0x1000), &mut buf).unwrap();
         for (i, byte) in buf.iter().enumerate() {
@@ -417,7 +542,7 @@ mod tests {
     #[test]
     fn a_cut_file_names_the_address_it_cannot_read() {
         let bytes = file(&[load(0x1000, 0x1000, 0x3000, 0x3000)], &[(0x1000, &[1; 0x1800])]);
-        let mut table = Vec::new();
+        let mut table = Tables::default();
         let mut core = open(&bytes, &mut table);
         let mut buf = [0; 0x1000];
         core.read(PhysAddr(0x1000), &mut buf).unwrap();

@@ -113,6 +113,21 @@ pub trait Source {
     /// Ranges of memory in the order of the source; they may overlap and need no order.
     fn segments(&self) -> &[Segment];
 
+    /// Gives `each` the segments that have a byte in `[from, until)`; any order will do.
+    fn segments_in(&self, from: PhysAddr, until: PhysAddr, each: &mut dyn FnMut(&Segment)) {
+        for segment in self.segments() {
+            if segment.phys < until && from.0 < segment.mem_end() {
+                each(segment);
+            }
+        }
+    }
+
+    /// The first byte of memory at `from` or later.
+    fn next_memory(&self, from: PhysAddr) -> Option<PhysAddr> {
+        let there = self.segments().iter().filter(|s| from.0 < s.mem_end());
+        there.map(|s| s.phys.max(from)).min()
+    }
+
     /// Tells the page size as soon as it is known; 4 KiB before.
     fn set_page_shift(&mut self, shift: PageShift);
 

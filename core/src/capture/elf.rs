@@ -11,7 +11,7 @@ use crate::endian::{Endian, Word};
 use crate::sink::Sink;
 use crate::source::{Segment, Source};
 use crate::tally::{Reason, Tally};
-use crate::units::{PageShift, Pfn, PfnSpan};
+use crate::units::{PageShift, Pfn, PfnSpan, PhysAddr};
 use crate::wire::elf;
 
 /// A run of dropped pages as long as this ends a segment.
@@ -375,13 +375,16 @@ fn segment<S: Source, P: Pieces>(
     // Pages past the last one that the kernel knows are dropped.
     let within = pages.clip(c.all());
     // A range inside another one (the kernel image) holds pages that are counted there.
-    let counts = !c.source.segments().iter().enumerate().any(|(i, s)| {
-        let same = s.phys == segment.phys && s.mem_len == segment.mem_len;
-        i != index
-            && (!same || i < index)
-            && s.phys <= segment.phys
-            && segment.mem_end() <= s.mem_end()
+    // Of two equal ones, the one that is first in the file.
+    let same = |s: &Segment| s.phys == segment.phys && s.mem_len == segment.mem_len;
+    let (mut counts, mut twins) = (true, 0);
+    c.source.segments_in(segment.phys, PhysAddr(segment.mem_end()), &mut |s| {
+        twins += u32::from(same(s));
+        counts &= same(s) || s.phys > segment.phys || segment.mem_end() > s.mem_end();
     });
+    if twins > 1 {
+        counts &= c.source.segments().iter().position(same) == Some(index);
+    }
     let mut open = Open::at(segment.phys.0);
     let mut unused = Tally::default();
     c.rewind();

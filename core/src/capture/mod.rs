@@ -21,7 +21,7 @@ use crate::kernel::page::Level;
 use crate::sink::{Sink, SinkError};
 use crate::source::{IoError, ReadFault, Source};
 use crate::tally::Tally;
-use crate::units::{PageShift, Pfn, PfnSpan};
+use crate::units::{PageShift, Pfn, PfnSpan, PhysAddr};
 use crate::wire::disk_header::UTS;
 use core::fmt;
 
@@ -225,37 +225,40 @@ impl<'m, S: Source> Capture<'m, S> {
     /// The window at `from` or later, within `all`, that has memory in it. Windows begin at
     /// multiples of their length (or at the start of `all`, rounded down to a byte of bits).
     fn next_window(&self, from: Pfn, all: PfnSpan) -> Option<PfnSpan> {
-        let start = self
-            .source
-            .segments()
-            .iter()
-            .map(|s| self.shift.touched(s.phys, s.mem_len).clip(PfnSpan::new(from, all.end)))
-            .filter(|s| !s.is_empty())
-            .map(|s| s.start)
-            .min()?;
+        let from = self.shift.addr(from)?;
+        let start = self.shift.pfn(self.source.next_memory(from)?);
+        if start >= all.end {
+            return None;
+        }
         let len = self.window_len();
         let first = (start.0 / len * len).max(all.start.0 & !7);
         let end = first.saturating_add(len) / len * len;
         Some(PfnSpan::new(Pfn(first), Pfn(end.min(all.end.0))))
     }
 
+    /// First byte of a window, and one past its last.
+    fn bytes_of(&self, window: PfnSpan) -> (PhysAddr, PhysAddr) {
+        let end = self.shift.addr(window.end).unwrap_or(PhysAddr(u64::MAX));
+        (self.shift.addr(window.start).unwrap_or_default(), end)
+    }
+
     /// The bits of the pages that exist.
     fn existing(&mut self, window: PfnSpan) -> Bitmap<'_> {
+        let (from, until) = self.bytes_of(window);
         let mut map = Bitmap::clear(self.buffers.bitmap, window);
-        for s in self.source.segments() {
+        self.source.segments_in(from, until, &mut |s| {
             map.set(self.shift.touched(s.phys, s.mem_len));
-        }
-        self.source.clip(&mut map, false);
+        });
         map
     }
 
     /// The bits of the pages that `tally` does not drop. `within` are the pfns that count.
     fn wanted(&mut self, window: PfnSpan, within: PfnSpan, tally: &mut Tally) -> Bitmap<'_> {
+        let (from, until) = self.bytes_of(window);
         let mut map = Bitmap::clear(self.buffers.bitmap, window);
-        for s in self.source.segments() {
+        self.source.segments_in(from, until, &mut |s| {
             map.set(self.shift.touched(s.phys, s.file_len).clip(within));
-        }
-        self.source.clip(&mut map, true);
+        });
         if let Some(scanner) = &mut self.scanner {
             scanner.scan(self.source, &mut map, tally, self.observer);
         }

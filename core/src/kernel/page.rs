@@ -135,7 +135,7 @@ pub struct Classifier {
     order: OrderAt,
     hugetlb: HugetlbBy,
     max_order: u64,
-    doubts: [Option<Doubt>; 8],
+    doubts: [Option<Doubt>; 12],
 }
 
 /// What becomes of a page, and of those after it that share its fate.
@@ -215,7 +215,7 @@ impl Classifier {
             order: OrderAt::Unknown,
             hugetlb: HugetlbBy::Unknown,
             max_order: arch.max_compound_order(page_shift).into(),
-            doubts: [None; 8],
+            doubts: [None; 12],
         };
         let has_mapcount = c.mapcount.is_some();
         c.slab = match kind("PAGE_SLAB_MAPCOUNT_VALUE").filter(|_| has_mapcount) {
@@ -230,10 +230,21 @@ impl Classifier {
         c.tails_known = c.compound_head.is_some() || before(Version(4, 6, 0));
         c.resolve_compound(info, &member, &kind, &flag, &before);
 
-        let slab_key = MissingKey(Kind::Number, "PAGE_SLAB_MAPCOUNT_VALUE");
+        // The names of today, or those that this kernel would have had.
+        let slab_key = MissingKey(
+            Kind::Number,
+            if before(Version(6, 10, 0)) { "PG_slab" } else { "PAGE_SLAB_MAPCOUNT_VALUE" },
+        );
         let slab_known = c.slab != SlabBy::Unknown;
-        let head_key = MissingKey(Kind::Offset, "page.compound_head");
+        let head_key = MissingKey(
+            Kind::Offset,
+            if before(Version(7, 1, 0)) { "page.compound_head" } else { "page.compound_info" },
+        );
 
+        if c.head_mask == 0 {
+            let key = MissingKey(Kind::Number, "PG_head_mask");
+            c.doubt("large pages, but for their first page", key);
+        }
         if level.cache() || level.cache_private() {
             let class = "page cache";
             match flag("PG_lru").or(fixed(5)) {
@@ -245,6 +256,9 @@ impl Classifier {
                 Some(mask) => {
                     c.lru = mask;
                     c.resolve_swapcache(&flag, &fixed, &number);
+                    if !slab_known {
+                        c.doubt("page cache that may be anonymous", slab_key);
+                    }
                 }
             }
         }
@@ -254,14 +268,9 @@ impl Classifier {
             } else if !slab_known {
                 c.doubt("anonymous memory", slab_key);
             }
-            let head = MissingKey(Kind::Number, "PG_head_mask");
-            if c.head_mask == 0 {
-                c.doubt("huge pages", head);
-            } else if c.hugetlb == HugetlbBy::Unknown {
-                c.doubt(
-                    "huge pages of hugetlbfs",
-                    MissingKey(Kind::Number, "PAGE_HUGETLB_MAPCOUNT_VALUE"),
-                );
+            if c.head_mask != 0 && c.hugetlb == HugetlbBy::Unknown {
+                let key = MissingKey(Kind::Number, "PAGE_HUGETLB_MAPCOUNT_VALUE");
+                c.doubt("huge pages of hugetlbfs", key);
             }
         }
         let orders = info.get(Kind::Length, "zone.free_area").filter(|&n| (1..=64).contains(&n));
@@ -288,11 +297,14 @@ impl Classifier {
                 }
             }
         }
-        if let (Some(value), true) = (kind("PAGE_OFFLINE_MAPCOUNT_VALUE"), has_mapcount) {
-            if slab_known {
-                c.offline = Some(value);
+        if let Some(value) = kind("PAGE_OFFLINE_MAPCOUNT_VALUE") {
+            let class = "offline memory";
+            if !has_mapcount {
+                c.doubt(class, MissingKey(Kind::Offset, "page._mapcount"));
+            } else if !slab_known {
+                c.doubt(class, slab_key);
             } else {
-                c.doubt("offline memory", slab_key);
+                c.offline = Some(value);
             }
         }
         Ok(c)
@@ -391,7 +403,10 @@ impl Classifier {
         fixed: &dyn Fn(u64) -> Option<u64>,
         number: &dyn Fn(&str) -> Option<u64>,
     ) {
-        let Some(swapcache) = flag("PG_swapcache").or(fixed(15)) else { return };
+        let class = "swap cache off the LRU lists";
+        let Some(swapcache) = flag("PG_swapcache").or(fixed(15)) else {
+            return self.doubt(class, MissingKey(Kind::Number, "PG_swapcache"));
+        };
         match flag("PG_swapbacked") {
             Some(swapbacked) => {
                 self.swapcache = swapcache;
@@ -401,7 +416,7 @@ impl Classifier {
             None if number("PG_swapcache") > number("PG_private") || fixed(15).is_some() => {
                 self.swapcache = swapcache;
             }
-            None => {}
+            None => self.doubt(class, MissingKey(Kind::Number, "PG_swapbacked")),
         }
     }
 

@@ -465,7 +465,8 @@ fn elf(
 ) -> Result<Opened> {
     // As many program headers as the file has room for, at most.
     let table = vec![Segment::default(); facts.segments].leak();
-    let vmcore = ElfVmcore::load(input, facts, table).map_err(|e| files[0].raw.fail(e))?;
+    let places = vec![elf_vmcore::Place::default(); facts.segments].leak();
+    let vmcore = ElfVmcore::load(input, facts, table, places).map_err(|e| files[0].raw.fail(e))?;
     let at = facts.vmcoreinfo;
     let dump = Dump::Elf(vmcore);
     let shift = PageShift::FOUR_KIB;
