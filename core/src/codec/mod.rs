@@ -1,9 +1,31 @@
 //! Page codecs: every page of a dump is compressed on its own.
 
+mod bytes;
+mod lz;
+mod matcher;
+
 #[cfg(feature = "lz4")]
 pub mod lz4;
 #[cfg(feature = "zlib")]
 pub mod zlib;
+
+pub use lz::lz4::Lz4;
+pub use lz::lzo::Lzo;
+pub use lz::snappy::Snappy;
+
+/// Page flags, which are also status bits of the main header.
+pub mod flag {
+    /// A zlib stream (RFC 1950).
+    pub const ZLIB: u32 = 0x1;
+    /// An LZO1X stream.
+    pub const LZO: u32 = 0x2;
+    /// A snappy block.
+    pub const SNAPPY: u32 = 0x4;
+    /// A zstd frame (RFC 8878).
+    pub const ZSTD: u32 = 0x20;
+    /// An LZ4 block; other tools do not know it.
+    pub const LZ4: u32 = 0x40;
+}
 
 /// What became of a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -12,6 +34,13 @@ pub enum Stored {
     Compressed(usize),
     /// It did not shrink: keep it as it is.
     Raw,
+}
+
+impl Stored {
+    /// What `out` holds of `page`, if that is all of it and smaller.
+    fn if_smaller(out: &bytes::Out<'_>, page: &[u8]) -> Stored {
+        if out.fits() && out.at < page.len() { Stored::Compressed(out.at) } else { Stored::Raw }
+    }
 }
 
 /// Compresses pages. The state is made once and reset for each page, so that the output depends on
@@ -50,6 +79,7 @@ impl Encoder for NoCodec {
 ///
 /// A fold over 256-byte blocks, which compilers turn into vector code; stops at the first block
 /// that has a bit.
+#[inline(never)] // keeps its optimisation in programs that are built for size
 pub fn is_zero(bytes: &[u8]) -> bool {
     let (blocks, rest) = bytes.as_chunks::<256>();
     blocks.iter().all(|block| block.iter().fold(0, |bits, byte| bits | byte) == 0)

@@ -1,0 +1,75 @@
+//! Loads and stores at a position, and what page encoders share.
+//!
+//! Positions are `u32` so that position plus width cannot wrap in `usize`: one comparison per load
+//! remains.
+
+/// Room that an encoder may use past the page size: a page that does not shrink is noticed late.
+pub(super) const SLACK: usize = 64;
+
+/// The `N` bytes at `at`; zeros where there are fewer.
+#[inline(always)]
+pub(super) fn load<const N: usize>(bytes: &[u8], at: u32) -> [u8; N] {
+    let at = at as usize;
+    match bytes.get(at..at + N).and_then(<[u8]>::first_chunk) {
+        Some(chunk) => *chunk,
+        None => [0; N],
+    }
+}
+
+/// Four bytes, the first one lowest.
+#[inline(always)]
+pub(super) fn load32(bytes: &[u8], at: u32) -> u32 {
+    u32::from_le_bytes(load(bytes, at))
+}
+
+/// Eight bytes, the first one lowest.
+#[inline(always)]
+pub(super) fn load64(bytes: &[u8], at: u32) -> u64 {
+    u64::from_le_bytes(load(bytes, at))
+}
+
+/// Room of `N` bytes at `at`.
+#[inline(always)]
+pub(super) fn room<const N: usize>(out: &mut [u8], at: usize) -> Option<&mut [u8; N]> {
+    out.get_mut(at..at.wrapping_add(N)).and_then(<[u8]>::first_chunk_mut)
+}
+
+/// Output that notes when something did not fit, instead of failing at each byte.
+pub(super) struct Out<'o> {
+    pub(super) bytes: &'o mut [u8],
+    pub(super) at: usize,
+}
+
+impl<'o> Out<'o> {
+    /// At most the room that a page of `page` bytes may take: what comes out must not depend on
+    /// how much more there is.
+    #[inline]
+    pub(super) fn new(out: &'o mut [u8], page: usize) -> Out<'o> {
+        let room = out.len().min(page + SLACK);
+        Out { bytes: out.get_mut(..room).unwrap_or_default(), at: 0 }
+    }
+
+    /// Appends bytes. Where they do not fit, [`Out::fits`] is false from then on.
+    #[inline(always)]
+    pub(super) fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        if let Some(to) = room::<N>(self.bytes, self.at) {
+            *to = bytes;
+        }
+        self.at += N;
+    }
+
+    /// Appends a run of bytes.
+    #[inline]
+    pub(super) fn copy(&mut self, from: &[u8]) {
+        if let Some(to) = self.bytes.get_mut(self.at..self.at + from.len()) {
+            to.copy_from_slice(from);
+        }
+        self.at += from.len();
+    }
+
+    /// Whether everything so far fitted.
+    #[inline(always)]
+    pub(super) fn fits(&self) -> bool {
+        self.at <= self.bytes.len()
+    }
+}

@@ -1,0 +1,123 @@
+//! LZ4 blocks.
+//!
+//! > Each sequence starts with a token: the literal length in its high 4 bits, the match length
+//! > less 4 in its low ones; 15 means that bytes to add follow. The last 5 bytes are literals, and
+//! > the last match starts at least 12 bytes before the end.
+
+use super::super::bytes::{Out, SLACK, load, room};
+use super::super::matcher::{Emitter, MOST, Sequence, Table, parse};
+use super::super::{Encoder, Stored, flag};
+
+/// Compresses each page into an LZ4 block.
+pub struct Lz4 {
+    table: Table,
+}
+
+impl Lz4 {
+    /// Bytes of the state; nothing else is kept, and the stack is small.
+    pub const STATE: usize = size_of::<Lz4>();
+
+    /// An encoder for pages of up to 64 KiB.
+    pub const fn new() -> Lz4 {
+        Lz4 { table: [0; _] }
+    }
+}
+
+impl Default for Lz4 {
+    fn default() -> Lz4 {
+        Lz4::new()
+    }
+}
+
+impl Encoder for Lz4 {
+    fn flag(&self) -> u32 {
+        flag::LZ4
+    }
+
+    fn bound(&self, page_size: usize) -> usize {
+        page_size + SLACK
+    }
+
+    fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Stored {
+        if page.len() > MOST {
+            return Stored::Raw;
+        }
+        let mut block = Block { out: Out::new(out, page.len()) };
+        let Some(rest) = parse(page, &mut self.table, &mut block) else { return Stored::Raw };
+        block.finish(page.get(rest as usize..).unwrap_or_default());
+        Stored::if_smaller(&block.out, page)
+    }
+}
+
+struct Block<'o> {
+    out: Out<'o>,
+}
+
+impl Block<'_> {
+    /// What a token's 15 leaves of a length: bytes of 255, then one below.
+    fn more(&mut self, mut rest: u32) {
+        while rest >= 255 {
+            self.out.put([255]);
+            rest -= 255;
+        }
+        self.out.put([rest as u8]);
+    }
+
+    fn finish(&mut self, rest: &[u8]) {
+        let len = rest.len() as u32;
+        self.out.put([(len.min(15) << 4) as u8]);
+        if len >= 15 {
+            self.more(len - 15);
+        }
+        self.out.copy(rest);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn long(&mut self, page: &[u8], s: &Sequence) -> bool {
+        let len = s.len - 4;
+        self.out.put([((s.literals.min(15) << 4) | len.min(15)) as u8]);
+        if s.literals >= 15 {
+            self.more(s.literals - 15);
+        }
+        let start = s.start as usize;
+        self.out.copy(page.get(start..start + s.literals as usize).unwrap_or_default());
+        self.out.put((s.distance as u16).to_le_bytes());
+        if len >= 15 {
+            self.more(len - 15);
+        }
+        self.out.fits()
+    }
+}
+
+impl Emitter for Block<'_> {
+    const FURTHEST: u32 = 65_535;
+    const TAIL: u32 = 5;
+
+    #[inline(always)]
+    fn sequence(&mut self, page: &[u8], s: Sequence) -> bool {
+        // The usual case: at most 14 literals, copied as 16 bytes with what follows them.
+        if s.literals < 15 && s.len < 4 + 15 + 255 && s.start + 16 <= page.len() as u32 {
+            if let Some(to) = room::<24>(self.out.bytes, self.out.at) {
+                let len = s.len - 4;
+                let literals = s.literals as usize & 15;
+                if let Some(to) = to.get_mut(1..17) {
+                    to.copy_from_slice(&load::<16>(page, s.start));
+                }
+                if let Some(to) = room::<2>(to, 1 + literals) {
+                    *to = (s.distance as u16).to_le_bytes();
+                }
+                to[0] = ((s.literals << 4) | len.min(15)) as u8;
+                self.out.at += 3 + literals;
+                if len >= 15 {
+                    if let Some(to) = to.get_mut(3 + literals) {
+                        *to = (len - 15) as u8;
+                    }
+                    self.out.at += 1;
+                }
+                return true;
+            }
+        }
+        self.long(page, &s)
+    }
+}

@@ -1,0 +1,142 @@
+//! LZO1X streams, as the Linux kernel documents them (`Documentation/staging/lzo.rst`).
+//!
+//! > A stream is a sequence of instructions. The low two bits of an instruction that copies a match
+//! > (of its first byte, or of its little-endian distance) say how many literals, 0 to 3, follow
+//! > it; more of them take an instruction of their own. A distance of 16384 in the last form ends
+//! > the stream.
+
+use super::super::bytes::{Out, SLACK, load, room};
+use super::super::matcher::{Emitter, MOST, Sequence, Table, parse};
+use super::super::{Encoder, Stored, flag};
+
+/// Compresses each page into an LZO1X stream.
+pub struct Lzo {
+    table: Table,
+}
+
+impl Lzo {
+    /// Bytes of the state; nothing else is kept, and the stack is small.
+    pub const STATE: usize = size_of::<Lzo>();
+
+    /// An encoder for pages of up to 64 KiB.
+    pub const fn new() -> Lzo {
+        Lzo { table: [0; _] }
+    }
+}
+
+impl Default for Lzo {
+    fn default() -> Lzo {
+        Lzo::new()
+    }
+}
+
+impl Encoder for Lzo {
+    fn flag(&self) -> u32 {
+        flag::LZO
+    }
+
+    fn bound(&self, page_size: usize) -> usize {
+        page_size + SLACK
+    }
+
+    fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Stored {
+        if page.len() > MOST {
+            return Stored::Raw;
+        }
+        let mut stream = Stream { out: Out::new(out, page.len()) };
+        let Some(rest) = parse(page, &mut self.table, &mut stream) else { return Stored::Raw };
+        stream.literals(page.get(rest as usize..).unwrap_or_default());
+        stream.out.put([0b0001_0001, 0, 0]);
+        Stored::if_smaller(&stream.out, page)
+    }
+}
+
+struct Stream<'o> {
+    out: Out<'o>,
+}
+
+impl Stream<'_> {
+    /// Adds `count` (1 to 3) literals to the match instruction before them.
+    #[inline(always)]
+    fn join(&mut self, count: u32) {
+        if let Some(byte) = self.out.bytes.get_mut(self.out.at.wrapping_sub(2)) {
+            *byte |= count as u8;
+        }
+    }
+
+    /// What a length field of zero leaves: zeros worth 255 each, then 1 to 255.
+    fn more(&mut self, mut rest: u32) {
+        while rest > 255 {
+            self.out.put([0]);
+            rest -= 255;
+        }
+        self.out.put([rest as u8]);
+    }
+
+    #[inline(never)]
+    fn literals(&mut self, bytes: &[u8]) -> bool {
+        let len = bytes.len() as u32;
+        match len {
+            0 => {}
+            1..=238 if self.out.at == 0 => self.out.put([(17 + len) as u8]),
+            1..=3 => self.join(len),
+            4..=18 => self.out.put([(len - 3) as u8]),
+            _ => {
+                self.out.put([0]);
+                self.more(len - 18);
+            }
+        }
+        self.out.copy(bytes);
+        self.out.fits()
+    }
+
+    /// A match that is longer or further than two bytes say.
+    #[inline(always)]
+    fn far(&mut self, len: u32, distance: u32) {
+        let (tag, most, offset) = if distance <= 16_384 {
+            (0b0010_0000, 33, distance - 1)
+        } else {
+            let offset = distance - 16_384;
+            (0b0001_0000 | ((offset >> 11) & 8), 9, offset & 0x3fff)
+        };
+        if len <= most {
+            self.out.put([(tag | (len - 2)) as u8]);
+        } else {
+            self.out.put([tag as u8]);
+            self.more(len - most);
+        }
+        self.out.put(((offset << 2) as u16).to_le_bytes());
+    }
+}
+
+impl Emitter for Stream<'_> {
+    const FURTHEST: u32 = 49_151;
+
+    #[inline(always)]
+    fn sequence(&mut self, page: &[u8], s: Sequence) -> bool {
+        if s.literals <= 16 && s.start + 16 <= page.len() as u32 && self.out.at != 0 {
+            if s.literals > 3 {
+                self.out.put([(s.literals - 3) as u8]);
+            } else {
+                self.join(s.literals);
+            }
+            match room::<16>(self.out.bytes, self.out.at) {
+                Some(to) => *to = load(page, s.start),
+                None => return false,
+            }
+            self.out.at += s.literals as usize;
+        } else {
+            let start = s.start as usize;
+            if !self.literals(page.get(start..start + s.literals as usize).unwrap_or_default()) {
+                return false;
+            }
+        }
+        if s.len <= 8 && s.distance <= 2048 {
+            let offset = s.distance - 1;
+            self.out.put([(((s.len - 1) << 5) | ((offset & 7) << 2)) as u8, (offset >> 3) as u8]);
+        } else {
+            self.far(s.len, s.distance);
+        }
+        true
+    }
+}

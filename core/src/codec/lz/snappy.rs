@@ -1,0 +1,136 @@
+//! Snappy raw blocks.
+//!
+//! > The uncompressed length as a little-endian varint, then elements. The low two bits of an
+//! > element's tag say what it is: 00 a literal, 01 a copy of 4 to 11 bytes from less than 2048
+//! > bytes back, 10 a copy of 1 to 64 bytes from less than 65536 bytes back, 11 one with a 32-bit
+//! > offset.
+
+use super::super::bytes::{Out, SLACK, load, room};
+use super::super::matcher::{Emitter, MOST, Sequence, Table, parse};
+use super::super::{Encoder, Stored, flag};
+
+/// Compresses each page into a snappy block.
+pub struct Snappy {
+    table: Table,
+}
+
+impl Snappy {
+    /// Bytes of the state; nothing else is kept, and the stack is small.
+    pub const STATE: usize = size_of::<Snappy>();
+
+    /// An encoder for pages of up to 64 KiB.
+    pub const fn new() -> Snappy {
+        Snappy { table: [0; _] }
+    }
+}
+
+impl Default for Snappy {
+    fn default() -> Snappy {
+        Snappy::new()
+    }
+}
+
+impl Encoder for Snappy {
+    fn flag(&self) -> u32 {
+        flag::SNAPPY
+    }
+
+    fn bound(&self, page_size: usize) -> usize {
+        page_size + SLACK
+    }
+
+    fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Stored {
+        if page.len() > MOST {
+            return Stored::Raw;
+        }
+        let mut block = Block { out: Out::new(out, page.len()) };
+        let mut len = page.len();
+        while len >= 0x80 {
+            block.out.put([len as u8 | 0x80]);
+            len >>= 7;
+        }
+        block.out.put([len as u8]);
+        let Some(rest) = parse(page, &mut self.table, &mut block) else { return Stored::Raw };
+        block.literals(page.get(rest as usize..).unwrap_or_default());
+        Stored::if_smaller(&block.out, page)
+    }
+}
+
+struct Block<'o> {
+    out: Out<'o>,
+}
+
+impl Block<'_> {
+    #[inline(never)]
+    fn literals(&mut self, bytes: &[u8]) -> bool {
+        match bytes.len() {
+            0 => {}
+            len @ 1..=60 => self.out.put([(len as u8 - 1) << 2]),
+            len @ 61..=256 => self.out.put([60 << 2, (len - 1) as u8]),
+            len => {
+                let [low, high] =
+                    (len as u32 - 1).to_le_bytes().first_chunk().copied().unwrap_or_default();
+                self.out.put([61 << 2, low, high]);
+            }
+        }
+        self.out.copy(bytes);
+        self.out.fits()
+    }
+
+    /// A copy of up to 64 bytes.
+    #[inline(always)]
+    fn copy(&mut self, len: u32, distance: u32) {
+        // Both forms begin at the same place and the third byte of the shorter one is not kept, so
+        // that nothing depends on which it is.
+        let [low, high] = (distance as u16).to_le_bytes();
+        let short = len < 12 && distance < 2048;
+        let tag = if short {
+            1 | ((len - 4) << 2) | ((distance >> 8) << 5)
+        } else {
+            2 | ((len - 1) << 2)
+        };
+        if let Some(to) = room::<3>(self.out.bytes, self.out.at) {
+            *to = [tag as u8, low, high];
+        } else if let Some(to) = room::<2>(self.out.bytes, self.out.at).filter(|_| short) {
+            *to = [tag as u8, low];
+        }
+        self.out.at += 3 - usize::from(short);
+    }
+}
+
+impl Emitter for Block<'_> {
+    const FURTHEST: u32 = 65_535;
+
+    #[inline(always)]
+    fn sequence(&mut self, page: &[u8], s: Sequence) -> bool {
+        if s.literals <= 16 && s.start + 16 <= page.len() as u32 {
+            if s.literals > 0 {
+                if let Some(to) = room::<17>(self.out.bytes, self.out.at) {
+                    to[0] = ((s.literals - 1) << 2) as u8;
+                    if let Some(to) = to.get_mut(1..) {
+                        to.copy_from_slice(&load::<16>(page, s.start));
+                    }
+                    self.out.at += 1 + s.literals as usize;
+                } else {
+                    return false;
+                }
+            }
+        } else {
+            let start = s.start as usize;
+            if !self.literals(page.get(start..start + s.literals as usize).unwrap_or_default()) {
+                return false;
+            }
+        }
+        let mut len = s.len;
+        while len >= 68 {
+            self.copy(64, s.distance);
+            len -= 64;
+        }
+        if len > 64 {
+            self.copy(60, s.distance);
+            len -= 60;
+        }
+        self.copy(len, s.distance);
+        true
+    }
+}
