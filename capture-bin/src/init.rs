@@ -11,7 +11,7 @@ use crate::sys::{self, File};
 use core::ffi::c_int;
 use core::fmt::Write;
 use core::sync::atomic::{AtomicI32, Ordering};
-use tamis_core::source::IoError;
+use tamis_core::source::{IoError, IoKind};
 use tamis_core::volume;
 
 /// Where the orders are.
@@ -193,9 +193,11 @@ fn save(heap: &'static Heap, orders: &Orders<'_>) -> Result<(), ()> {
     let mut tries = 0;
     loop {
         match save_once(&mut job, orders, &mut console) {
-            Ok(()) => return Ok(()),
-            Err(()) if tries >= orders.retry => return Err(()),
-            Err(()) => {
+            Ended::Done => return Ok(()),
+            // Another try would not find more space.
+            Ended::NoSpace => return Err(()),
+            Ended::Failed if tries >= orders.retry => return Err(()),
+            Ended::Failed => {
                 tries += 1;
                 say(format_args!("trying again ({tries} of {})", orders.retry));
                 sys::sleep_ms(2000);
@@ -224,7 +226,7 @@ fn parse_args(text: &[u8]) -> Result<Args<'_>, ()> {
     }
 }
 
-fn save_once(job: &mut Job<'_>, orders: &Orders<'_>, console: &mut Console) -> Result<(), ()> {
+fn save_once(job: &mut Job<'_>, orders: &Orders<'_>, console: &mut Console) -> Ended {
     say(format_args!("waiting for {}", orders.target.escape_ascii()));
     let mut found = Found::default();
     let until = sys::now().saturating_add(u64::from(orders.wait) * 1_000_000_000);
@@ -232,7 +234,7 @@ fn save_once(job: &mut Job<'_>, orders: &Orders<'_>, console: &mut Console) -> R
         if sys::now() >= until {
             let target = orders.target.escape_ascii();
             say(format_args!("{target} did not appear in {} s", orders.wait));
-            return Err(());
+            return Ended::Failed;
         }
         console.still_alive();
         sys::sleep_ms(100);
@@ -246,13 +248,13 @@ fn save_once(job: &mut Job<'_>, orders: &Orders<'_>, console: &mut Console) -> R
             "no file system is known on {}: tamis.fstype= says which, or raw",
             found.device.escape_ascii()
         ));
-        return Err(());
+        return Ended::Failed;
     }
     say(format_args!("mounting {} ({})", found.device.escape_ascii(), kind.escape_ascii()));
     let mounted = sys::make_folder(MOUNT).and_then(|()| sys::mount(&found.device, MOUNT, kind));
     if let Err(io) = mounted {
         say(format_args!("mounting {}: {}", found.device.escape_ascii(), Why(io)));
-        return Err(());
+        return Ended::Failed;
     }
     let saved = save_files(job, orders, console);
     if let Err(io) = sys::unmount(MOUNT) {
@@ -365,57 +367,83 @@ fn is_partition(name: &[u8], id: &[u8]) -> bool {
 }
 
 /// Log and dump as files in a folder of their own.
-fn save_files(job: &mut Job<'_>, orders: &Orders<'_>, console: &mut Console) -> Result<(), ()> {
+fn save_files(job: &mut Job<'_>, orders: &Orders<'_>, console: &mut Console) -> Ended {
     let mut parent = Path::new();
-    let failed = |what: &str, path: &Path, io: IoError| {
-        say(format_args!("{what} {}: {}", path.escape_ascii(), Why(io)));
-    };
-    let too_long = |()| say(format_args!("tamis.path is too long"));
-    parent.extend_from_slice(MOUNT).map_err(|_| too_long(()))?;
+    let mut fits = parent.extend_from_slice(MOUNT).is_ok();
     for part in orders.path.split(|&b| b == b'/').filter(|part| !part.is_empty()) {
-        let longer = parent.push(b'/').is_ok() && parent.extend_from_slice(part).is_ok();
-        if !longer {
-            too_long(());
-            return Err(());
-        }
-        sys::make_folder(&parent).map_err(|io| failed("making", &parent, io))?;
+        fits &= parent.push(b'/').is_ok() && parent.extend_from_slice(part).is_ok();
     }
     let mut folder = parent.clone();
     let name = crash_name(job.crash_time(), job.nodename());
-    let fits = folder.push(b'/').is_ok() && folder.extend_from_slice(name.as_bytes()).is_ok();
+    fits &= folder.push(b'/').is_ok() && folder.extend_from_slice(name.as_bytes()).is_ok();
     if !fits || folder.len() + LOG.len() + INCOMPLETE.len() > 500 {
-        too_long(());
-        return Err(());
+        say(format_args!("tamis.path is too long"));
+        return Ended::Failed;
     }
-    sys::make_folder(&folder).map_err(|io| failed("making", &folder, io))?;
+    loop {
+        match save_folder(job, orders, &parent, &folder, console) {
+            Ended::NoSpace if make_room(&parent, name.as_bytes(), orders.keep) => {}
+            ended => return ended,
+        }
+    }
+}
+
+/// What the failure of one step means for the whole.
+fn failed(what: &str, path: &[u8], io: IoError) -> Ended {
+    say(format_args!("{what} {}: {}", path.escape_ascii(), Why(io)));
+    if io.kind == IoKind::NoSpace { Ended::NoSpace } else { Ended::Failed }
+}
+
+fn save_folder(
+    job: &mut Job<'_>,
+    orders: &Orders<'_>,
+    parent: &Path,
+    folder: &Path,
+    console: &mut Console,
+) -> Ended {
+    // Every folder on the way, from the mount point on.
+    let mut ends = folder.iter().enumerate().skip(MOUNT.len() + 1).filter(|(_, b)| **b == b'/');
+    loop {
+        let end = ends.next().map(|(end, _)| end);
+        let part = folder.get(..end.unwrap_or(folder.len())).unwrap_or_default();
+        if let Err(io) = sys::make_folder(part) {
+            return failed("making", part, io);
+        }
+        if end.is_none() {
+            break;
+        }
+    }
     let within = |file: &[u8]| {
         let mut path = folder.clone();
         let _ = path.push(b'/');
         let _ = path.extend_from_slice(file);
         path
     };
-    if orders.dmesg {
-        // The log is small and may be all that can be saved.
-        log::save(job, &within(LOG), console);
-        let _ = sys::sync_folder(&folder);
-    }
+    // The log is small and may be all that can be saved.
+    let log = within(LOG);
+    let logged = !orders.dmesg || log::save(job, &log, console);
+    let _ = sys::sync_folder(folder);
     let (incomplete, complete) = (within(INCOMPLETE), within(COMPLETE));
     let names: [&[u8]; 1] = [&incomplete];
-    let outputs = Outputs { names: &names, base: 0, force: true };
-    let mut ended = job.write(&outputs, console);
-    while ended == Ended::NoSpace && make_room(&parent, name.as_bytes(), orders.keep) {
-        ended = job.write(&outputs, console);
-    }
+    let ended = job.write(&Outputs { names: &names, base: 0, force: true }, console);
     if ended != Ended::Done {
-        let _ = sys::sync_folder(&folder);
-        return Err(());
+        let _ = sys::sync_folder(folder);
+        return ended;
     }
-    sys::rename(&incomplete, &complete)
-        .and_then(|()| sys::sync_folder(&folder))
-        .and_then(|()| sys::sync_folder(&parent))
-        .map_err(|io| failed("naming", &complete, io))?;
-    say(format_args!("saved {}", complete.escape_ascii()));
-    Ok(())
+    if !logged {
+        // What failed before may work by now; the dump has the log as well.
+        log::save(job, &log, console);
+    }
+    let named = sys::rename(&incomplete, &complete)
+        .and_then(|()| sys::sync_folder(folder))
+        .and_then(|()| sys::sync_folder(parent));
+    match named {
+        Ok(()) => {
+            say(format_args!("saved {}", complete.escape_ascii()));
+            Ended::Done
+        }
+        Err(io) => failed("naming", &complete, io),
+    }
 }
 
 /// Deletes the oldest dump, if more than `keep` others are there. Dumps are folders whose name
@@ -485,20 +513,26 @@ impl RawHeader {
 }
 
 /// The dump straight onto a block device, behind a small header.
-fn save_raw(job: &mut Job<'_>, path: &Path, console: &mut Console) -> Result<(), ()> {
-    let failed = |io| say(format_args!("writing {}: {}", path.escape_ascii(), Why(io)));
-    let device = sys::open_device(path).map_err(failed)?;
+fn save_raw(job: &mut Job<'_>, path: &Path, console: &mut Console) -> Ended {
+    let device = match sys::open_device(path) {
+        Ok(device) => device,
+        Err(io) => return failed("opening", path, io),
+    };
     // An older dump must not be taken for this one: its header goes first.
-    device.write_at(RAW_BASE, &[0; 4096]).map_err(|(io, _)| failed(io))?;
-    RawHeader::write(&device, 1).map_err(failed)?;
-    let names: [&[u8]; 1] = [path];
-    let outputs = Outputs { names: &names, base: RAW_BASE, force: true };
-    if job.write(&outputs, console) != Ended::Done {
-        return Err(());
+    let begun = device.write_at(RAW_BASE, &[0; 4096]).map_err(|(io, _)| io);
+    if let Err(io) = begun.and_then(|()| RawHeader::write(&device, 1)) {
+        return failed("writing", path, io);
     }
-    RawHeader::write(&device, 2).map_err(failed)?;
+    let names: [&[u8]; 1] = [path];
+    let ended = job.write(&Outputs { names: &names, base: RAW_BASE, force: true }, console);
+    if ended != Ended::Done {
+        return ended;
+    }
+    if let Err(io) = RawHeader::write(&device, 2) {
+        return failed("writing", path, io);
+    }
     say(format_args!("saved onto {}", path.escape_ascii()));
-    Ok(())
+    Ended::Done
 }
 
 /// Name of a crash's folder: when it was, in UTC, and where. No colons: vfat has none.

@@ -66,10 +66,10 @@ pub(crate) fn dmesg(args: &Args<'_>) -> i32 {
     status
 }
 
-/// Writes the log of a vmcore that is open for a capture. Whether that worked was told.
-pub(crate) fn save(job: &mut Job<'_>, name: &[u8], console: &Console) {
+/// Writes the log of a vmcore that is open for a capture; whether that worked. If not, why was told.
+pub(crate) fn save(job: &mut Job<'_>, name: &[u8], console: &Console) -> bool {
     let (opened, tables, scratch) = job.parts();
-    let _ = write(opened, tables, scratch, name, true, console);
+    write(opened, tables, scratch, name, true, console).is_ok()
 }
 
 fn write(

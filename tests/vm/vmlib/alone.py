@@ -79,6 +79,9 @@ echo "VM: fetched"
 reboot -f
 """
 
+CRASHED = "Kernel panic - not syncing: sysrq triggered crash"
+"""What a kernel says when it is crashed on purpose."""
+
 CRASH_LINE = "console=ttyS0 nr_cpus=1 irqpoll reset_devices panic=1 loglevel=4 rdinit=/init"
 
 
@@ -405,7 +408,7 @@ def crash_once(one, capture):
         events = {"VM: inflate": lambda: guest.monitor(home / "monitor", f"balloon {one.memory_mib - 100}")}
         guest.boot(argv, serial, 240, events=events, halts=one.ends == "halt")
         said = serial.read_text(errors="replace")
-        if "VM: panic now" not in said:
+        if CRASHED not in said:
             raise VmError("the first kernel did not come to its crash")
     except VmError as error:
         said = serial.read_text(errors="replace") if serial.exists() else ""
@@ -433,7 +436,7 @@ def check(one, home, offset, capture, report, keep):
     from .checks import Checker
     from .dumpread import FLAG_LZ4, FLAG_ZLIB, STATUS_INCOMPLETE, Kdump, Vmcore, vmcoreinfo_of
     said = (home / "serial.log").read_text(errors="replace").replace("\r", "")
-    crashed = said.split("VM: panic now", 1)[1]
+    crashed = said.split(CRASHED, 1)[1]
     words = {"reboot": "reboot: Restarting system", "poweroff": "reboot: Power down",
              "halt": "reboot: System halted"}
     others = [word for end, word in words.items() if end != one.ends and word in crashed]
