@@ -249,6 +249,7 @@ impl<'m, S: Source> Capture<'m, S> {
         self.source.segments_in(from, until, &mut |s| {
             map.set(self.shift.touched(s.phys, s.mem_len));
         });
+        self.source.clip(&mut map, false);
         map
     }
 
@@ -259,6 +260,8 @@ impl<'m, S: Source> Capture<'m, S> {
         self.source.segments_in(from, until, &mut |s| {
             map.set(self.shift.touched(s.phys, s.file_len).clip(within));
         });
+        // A source that is a dump says page by page what it holds.
+        self.source.clip(&mut map, true);
         if let Some(scanner) = &mut self.scanner {
             scanner.scan(self.source, &mut map, tally, self.observer);
         }
