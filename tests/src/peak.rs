@@ -50,7 +50,13 @@ where
     }
 }
 
-fn ptrace(request: libc::c_uint, pid: libc::pid_t, data: i32) -> io::Result<()> {
+/// What ptrace(2)'s first argument is: not the same in every C library.
+#[cfg(target_env = "musl")]
+type Request = libc::c_int;
+#[cfg(not(target_env = "musl"))]
+type Request = libc::c_uint;
+
+fn ptrace(request: Request, pid: libc::pid_t, data: i32) -> io::Result<()> {
     let data = ptr::without_provenance_mut::<libc::c_void>(data as usize);
     // SAFETY: both requests take a number in place of the last pointer and touch no memory here.
     check(unsafe { libc::ptrace(request, pid, ptr::null_mut::<libc::c_void>(), data) }).map(drop)
