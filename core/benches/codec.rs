@@ -10,7 +10,7 @@ mod reference;
 use miniz_oxide::deflate::core as miniz;
 use reference::{Reference, files, generated, pages_of};
 use std::time::Instant;
-use tamis_core::codec::{Encoder, Lz4, Lzo, Snappy, Stored};
+use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, Snappy, Stored};
 
 const ROUNDS: usize = 7;
 
@@ -67,6 +67,8 @@ fn rows() -> Vec<Row> {
             }
         }),
     });
+    rows.push(ours("zlib", "C zlib 1", Deflate::STATE, Deflate::new()));
+    rows.push(ours("zlib fixed", "C zlib 1", Deflate::STATE, Deflate::fixed()));
     rows.push(ours("lzo", "C lzo1x_1", Lzo::STATE, Lzo::new()));
     rows.push(ours("snappy", "C snappy", Snappy::STATE, Snappy::new()));
     rows.push(ours("lz4", "C lz4", Lz4::STATE, Lz4::new()));

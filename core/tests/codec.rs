@@ -4,7 +4,7 @@
 mod reference;
 
 use reference::{Reference, files, generated, pages_of};
-use tamis_core::codec::{Encoder, Lz4, Lzo, Snappy, Stored};
+use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, Snappy, Stored};
 
 /// Encodes into a buffer of the bound, with bytes behind it that must stay.
 fn encode(encoder: &mut dyn Encoder, page: &[u8]) -> Option<Vec<u8>> {
@@ -23,7 +23,7 @@ fn encode(encoder: &mut dyn Encoder, page: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn encoders() -> Vec<Box<dyn Encoder>> {
-    vec![Box::new(Lz4::new()), Box::new(Lzo::new()), Box::new(Snappy::new())]
+    vec![Box::new(Deflate::new()), Box::new(Deflate::fixed()), Box::new(Lz4::new()), Box::new(Lzo::new()), Box::new(Snappy::new())]
 }
 
 struct Bench {

@@ -137,7 +137,7 @@ pub(super) fn parse<E: Emitter>(page: &[u8], table: &mut Table, emit: &mut E) ->
             size += 1;
         }
         repeat = here - from;
-        let mut next =
+        let next =
             Sequence { start: anchor, literals: here - anchor, len: size, distance: repeat };
         anchor = here + size;
         at = anchor;

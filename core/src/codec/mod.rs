@@ -1,6 +1,8 @@
 //! Page codecs: every page of a dump is compressed on its own.
 
 mod bytes;
+mod deflate;
+mod huffman;
 mod lz;
 mod matcher;
 
@@ -9,6 +11,7 @@ pub mod lz4;
 #[cfg(feature = "zlib")]
 pub mod zlib;
 
+pub use deflate::Deflate;
 pub use lz::lz4::Lz4;
 pub use lz::lzo::Lzo;
 pub use lz::snappy::Snappy;

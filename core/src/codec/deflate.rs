@@ -1,0 +1,533 @@
+//! zlib streams (RFC 1950) of deflate blocks (RFC 1951).
+//!
+//! The sequences of a block are collected while their symbols are counted; then the codes are made
+//! and the block is written. A page of 4 KiB is one block; larger pages get more where they need
+//! them.
+
+use super::bytes::{Out, SLACK};
+use super::huffman;
+use super::matcher::{Emitter, MOST, Sequence, Table, parse};
+use super::{Encoder, Stored, flag};
+
+/// Sequences of a block. A match has 4 bytes at least, so those of a 4 KiB page always fit.
+const SEQUENCES: usize = 1024;
+/// Literals, end of block, and lengths.
+const LITERALS: usize = 288;
+const DISTANCES: usize = 32;
+const END: usize = 256;
+/// Four literals and the rest of a byte fit 64 bits.
+const LIMIT: usize = 14;
+/// Longest match.
+const LONGEST: u32 = 258;
+
+/// A literal run and the match behind it; a match of length 0 is none.
+#[derive(Clone, Copy)]
+struct Step {
+    literals: u16,
+    len: u16,
+    distance: u16,
+}
+
+/// A code: bits in the low half, their number in the high half.
+type Code = u32;
+
+/// Compresses each page into a zlib stream: dynamic Huffman codes or the fixed ones, whichever is
+/// smaller, or always the fixed ones.
+pub struct Deflate {
+    table: Table,
+    steps: [Step; SEQUENCES],
+    counts: [u16; LITERALS],
+    far_counts: [u16; DISTANCES],
+    codes: [Code; LITERALS],
+    far_codes: [Code; DISTANCES],
+    fixed: bool,
+}
+
+impl Deflate {
+    /// Bytes of the state. While it encodes, 8 KiB of stack come on top.
+    pub const STATE: usize = size_of::<Deflate>();
+
+    /// An encoder for pages of up to 64 KiB.
+    pub const fn new() -> Deflate {
+        Deflate {
+            table: [0; _],
+            steps: [Step { literals: 0, len: 0, distance: 0 }; _],
+            counts: [0; _],
+            far_counts: [0; _],
+            codes: [0; _],
+            far_codes: [0; _],
+            fixed: false,
+        }
+    }
+
+    /// One that makes no codes of its own: faster, and a seventh larger.
+    pub const fn fixed() -> Deflate {
+        let mut deflate = Deflate::new();
+        deflate.fixed = true;
+        deflate
+    }
+}
+
+impl Default for Deflate {
+    fn default() -> Deflate {
+        Deflate::new()
+    }
+}
+
+impl Encoder for Deflate {
+    fn flag(&self) -> u32 {
+        flag::ZLIB
+    }
+
+    fn bound(&self, page_size: usize) -> usize {
+        page_size + SLACK
+    }
+
+    fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Stored {
+        if page.len() > MOST {
+            return Stored::Raw;
+        }
+        let Deflate { table, steps, counts, far_counts, codes, far_codes, fixed } = self;
+        counts.fill(0);
+        far_counts.fill(0);
+        let mut out = Out::new(out, page.len());
+        // Deflate with a window of 32 KiB; check bits for the fastest level.
+        out.put([0x78, 0x01]);
+        let bits = Bits { out, held: 0, count: 0 };
+        let mut stream = Stream {
+            bits,
+            steps,
+            used: 0,
+            counts,
+            far_counts,
+            codes,
+            far_codes,
+            fixed: *fixed,
+            at: 0,
+        };
+        let Some(rest) = parse(page, table, &mut stream) else { return Stored::Raw };
+        let rest = page.len() as u32 - rest;
+        if !stream.tail(page, rest) || !stream.block(page, true) {
+            return Stored::Raw;
+        }
+        let mut out = stream.bits.finish();
+        if out.at + 4 >= page.len() {
+            return Stored::Raw;
+        }
+        out.put(adler32(page).to_be_bytes());
+        Stored::if_smaller(&out, page)
+    }
+}
+
+/// Bits, lowest first.
+struct Bits<'o> {
+    out: Out<'o>,
+    held: u64,
+    count: u32,
+}
+
+impl<'o> Bits<'o> {
+    /// Adds bits; at most 63 may be held before [`Bits::flush`].
+    #[inline(always)]
+    fn add(&mut self, bits: u32, count: u32) {
+        self.held |= u64::from(bits) << (self.count & 63);
+        self.count += count;
+    }
+
+    #[inline(always)]
+    fn code(&mut self, code: Code) {
+        self.add(code & 0xffff, code >> 16);
+    }
+
+    /// Writes whole bytes; fewer than 8 bits stay.
+    #[inline(always)]
+    fn flush(&mut self) {
+        if let Some(to) = super::bytes::room::<8>(self.out.bytes, self.out.at) {
+            *to = self.held.to_le_bytes();
+        }
+        self.out.at += (self.count / 8) as usize;
+        self.held >>= self.count & 56;
+        self.count &= 7;
+    }
+
+    fn finish(mut self) -> Out<'o> {
+        self.count += 7;
+        self.flush();
+        self.out
+    }
+}
+
+/// Symbol, extra bits and their number of a match length.
+#[inline(always)]
+fn len_symbol(len: u32) -> (usize, u32, u32) {
+    let rest = len - 3;
+    if rest < 8 {
+        return (257 + rest as usize, 0, 0);
+    }
+    if len == LONGEST {
+        return (285, 0, 0);
+    }
+    let extra = rest.ilog2() - 2;
+    (257 + (extra * 4 + (rest >> extra)) as usize, rest & ((1 << extra) - 1), extra)
+}
+
+/// Symbol, extra bits and their number of a distance.
+#[inline(always)]
+fn far_symbol(distance: u32) -> (usize, u32, u32) {
+    let rest = distance - 1;
+    if rest < 4 {
+        return (rest as usize, 0, 0);
+    }
+    let extra = rest.ilog2() - 1;
+    ((2 * extra + (rest >> extra)) as usize, rest & ((1 << extra) - 1), extra)
+}
+
+/// Extra bits of a length symbol less 257.
+fn len_extra(symbol: usize) -> u32 {
+    if (8..28).contains(&symbol) { symbol as u32 / 4 - 1 } else { 0 }
+}
+
+/// Extra bits of a distance symbol.
+fn far_extra(symbol: usize) -> u32 {
+    (symbol as u32 / 2).saturating_sub(1)
+}
+
+struct Stream<'s, 'o> {
+    bits: Bits<'o>,
+    steps: &'s mut [Step; SEQUENCES],
+    used: usize,
+    counts: &'s mut [u16; LITERALS],
+    far_counts: &'s mut [u16; DISTANCES],
+    codes: &'s mut [Code; LITERALS],
+    far_codes: &'s mut [Code; DISTANCES],
+    fixed: bool,
+    /// Where in the page the block begins.
+    at: u32,
+}
+
+#[inline(always)]
+fn count<const N: usize>(counts: &mut [u16; N], symbol: usize) {
+    if let Some(count) = counts.get_mut(symbol) {
+        *count += 1;
+    }
+}
+
+#[inline(always)]
+fn code<const N: usize>(codes: &[Code; N], symbol: usize) -> Code {
+    codes.get(symbol).copied().unwrap_or_default()
+}
+
+impl Stream<'_, '_> {
+    #[inline(always)]
+    fn step(&mut self, page: &[u8], start: u32, literals: u32, len: u32, distance: u32) -> bool {
+        if self.used == SEQUENCES && !self.block(page, false) {
+            return false;
+        }
+        self.count_literals(page, start, literals);
+        if let Some(step) = self.steps.get_mut(self.used) {
+            *step = Step { literals: literals as u16, len: len as u16, distance: distance as u16 };
+        }
+        self.used += 1;
+        if !self.fixed {
+            count(self.counts, len_symbol(len).0);
+            count(self.far_counts, far_symbol(distance).0);
+        }
+        true
+    }
+
+    #[inline(always)]
+    fn count_literals(&mut self, page: &[u8], start: u32, literals: u32) {
+        if !self.fixed {
+            let start = start as usize;
+            for byte in page.get(start..start + literals as usize).unwrap_or_default() {
+                count(self.counts, usize::from(*byte));
+            }
+        }
+    }
+
+    /// The literals behind the last match.
+    #[inline(never)]
+    fn tail(&mut self, page: &[u8], literals: u32) -> bool {
+        if self.used == SEQUENCES && !self.block(page, false) {
+            return false;
+        }
+        self.count_literals(page, page.len() as u32 - literals, literals);
+        // 65,536 literals are no fewer bytes than the page; the count does not fit.
+        if literals > 0xffff {
+            return false;
+        }
+        if let Some(step) = self.steps.get_mut(self.used) {
+            *step = Step { literals: literals as u16, len: 0, distance: 0 };
+        }
+        self.used += 1;
+        true
+    }
+
+    /// Writes what was collected; false where the page does not shrink.
+    #[inline(never)]
+    fn block(&mut self, page: &[u8], last: bool) -> bool {
+        let header = u32::from(last);
+        if self.fixed {
+            self.bits.add(header | 1 << 1, 3);
+            fixed_codes(self.codes, self.far_codes);
+        } else {
+            count(self.counts, END);
+            // Nothing repeats and no byte stands out: Huffman codes will not help either.
+            if self.used == 1 && last {
+                let most = self.counts.iter().take(END).max().copied().unwrap_or_default();
+                if usize::from(most) <= page.len() / 128 + 4 {
+                    return false;
+                }
+            }
+            if !self.choose(header, page) {
+                return false;
+            }
+            self.counts.fill(0);
+            self.far_counts.fill(0);
+        }
+        self.write(page);
+        self.used = 0;
+        self.bits.out.at < page.len()
+    }
+
+    /// Writes the header of the block with the shorter codes.
+    fn choose(&mut self, header: u32, page: &[u8]) -> bool {
+        let mut lens = [0u8; LITERALS + DISTANCES];
+        let (literal_lens, far_lens) = lens.split_at_mut(LITERALS);
+        huffman::lengths(self.counts, LIMIT, literal_lens);
+        huffman::lengths(self.far_counts, 15, far_lens);
+        let most = |lens: &[u8], least| {
+            lens.iter().rposition(|len| *len > 0).map_or(0, |last| last + 1).max(least)
+        };
+        let (literals, far) = (most(literal_lens, 257), most(far_lens, 1));
+        let mut own = 0;
+        let mut fixed = 0;
+        let mut extra = 0;
+        for (symbol, (n, len)) in self.counts.iter().zip(literal_lens.iter()).enumerate() {
+            let n = u32::from(*n);
+            own += n * u32::from(*len);
+            fixed += n * fixed_len(symbol);
+            if symbol > 264 {
+                extra += n * len_extra(symbol - 257);
+            }
+        }
+        for (symbol, (n, len)) in self.far_counts.iter().zip(far_lens.iter()).enumerate() {
+            let n = u32::from(*n);
+            own += n * u32::from(*len);
+            fixed += n * 5;
+            extra += n * far_extra(symbol);
+        }
+        // The lengths of both codes as one list.
+        lens.copy_within(LITERALS..LITERALS + far, literals);
+        let list = lens.get(..literals + far).unwrap_or_default();
+        let mut runs = Runs { items: [0; _], used: 0, counts: [0; 19] };
+        runs.collect(list);
+        let mut run_lens = [0u8; 19];
+        huffman::lengths(&runs.counts, 7, &mut run_lens);
+        let order = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
+        let len_of = |symbol: usize| run_lens.get(symbol).copied().unwrap_or_default();
+        let listed = order.iter().rposition(|s| len_of(*s) > 0).map_or(0, |last| last + 1).max(4);
+        own += 14 + 3 * listed as u32;
+        for (symbol, n) in runs.counts.iter().enumerate() {
+            own += u32::from(*n) * (u32::from(len_of(symbol)) + run_extra(symbol));
+        }
+        let bytes = (own.min(fixed) + extra) / 8;
+        if self.bits.out.at + bytes as usize + 5 >= page.len() {
+            return false;
+        }
+        if fixed <= own {
+            self.bits.add(header | 1 << 1, 3);
+            fixed_codes(self.codes, self.far_codes);
+            return true;
+        }
+        self.bits.add(header | 2 << 1, 3);
+        self.bits.add((literals - 257) as u32 | ((far - 1) as u32) << 5, 10);
+        self.bits.add(listed as u32 - 4, 4);
+        self.bits.flush();
+        for symbol in order.iter().take(listed) {
+            self.bits.add(len_of(*symbol).into(), 3);
+            self.bits.flush();
+        }
+        let mut run_codes = [0; 19];
+        codes_of(&run_lens, &mut run_codes);
+        for item in runs.items.iter().take(runs.used) {
+            let symbol = usize::from(item & 31);
+            self.bits.code(code(&run_codes, symbol));
+            self.bits.add(u32::from(item >> 5), run_extra(symbol));
+            self.bits.flush();
+        }
+        let (literal_lens, far_lens) = list.split_at_checked(literals).unwrap_or_default();
+        codes_of(literal_lens, self.codes);
+        codes_of(far_lens, self.far_codes);
+        true
+    }
+
+    fn write(&mut self, page: &[u8]) {
+        let mut at = self.at as usize;
+        // Kept out of memory.
+        let mut bits =
+            Bits { out: Out { bytes: &mut *self.bits.out.bytes, at: self.bits.out.at }, ..self.bits };
+        bits.flush();
+        for step in self.steps.iter().take(self.used) {
+            let literals = usize::from(step.literals);
+            let (fours, rest) = page.get(at..at + literals).unwrap_or_default().as_chunks::<4>();
+            for four in fours {
+                for byte in four {
+                    bits.code(code(self.codes, usize::from(*byte)));
+                }
+                bits.flush();
+            }
+            for byte in rest {
+                bits.code(code(self.codes, usize::from(*byte)));
+            }
+            bits.flush();
+            at += literals + usize::from(step.len);
+            if step.len > 0 {
+                let (symbol, extra, count) = len_symbol(step.len.into());
+                bits.code(code(self.codes, symbol));
+                bits.add(extra, count);
+                let (symbol, extra, count) = far_symbol(step.distance.into());
+                bits.code(code(self.far_codes, symbol));
+                bits.add(extra, count);
+                bits.flush();
+            }
+        }
+        bits.code(code(self.codes, END));
+        bits.flush();
+        let Bits { out: Out { at: end, .. }, held, count } = bits;
+        (self.bits.out.at, self.bits.held, self.bits.count) = (end, held, count);
+        self.at = at as u32;
+    }
+}
+
+impl Emitter for Stream<'_, '_> {
+    const FURTHEST: u32 = 32_768;
+    const LAZY: bool = true;
+
+    #[inline(always)]
+    fn sequence(&mut self, page: &[u8], s: Sequence) -> bool {
+        let Sequence { start, mut literals, mut len, distance } = s;
+        while len > LONGEST {
+            // What stays is a match too.
+            let part = LONGEST.min(len - 3);
+            if !self.step(page, start, literals, part, distance) {
+                return false;
+            }
+            len -= part;
+            literals = 0;
+        }
+        self.step(page, start, literals, len, distance)
+    }
+}
+
+/// The code lengths of a header as symbols: a length, or one of three kinds of runs.
+struct Runs {
+    /// Symbol in the low 5 bits, extra bits above.
+    items: [u16; LITERALS + DISTANCES],
+    used: usize,
+    counts: [u16; 19],
+}
+
+fn run_extra(symbol: usize) -> u32 {
+    match symbol {
+        16 => 2,
+        17 => 3,
+        18 => 7,
+        _ => 0,
+    }
+}
+
+impl Runs {
+    fn push(&mut self, symbol: usize, extra: usize) {
+        if let Some(item) = self.items.get_mut(self.used) {
+            *item = (symbol | extra << 5) as u16;
+        }
+        self.used += 1;
+        count(&mut self.counts, symbol);
+    }
+
+    fn collect(&mut self, lens: &[u8]) {
+        for run in lens.chunk_by(|a, b| a == b) {
+            let len = usize::from(run.first().copied().unwrap_or_default());
+            let mut left = run.len();
+            if len == 0 {
+                while left >= 11 {
+                    let part = left.min(138);
+                    self.push(18, part - 11);
+                    left -= part;
+                }
+                if left >= 3 {
+                    self.push(17, left - 3);
+                    left = 0;
+                }
+            } else {
+                self.push(len, 0);
+                left -= 1;
+                while left >= 3 {
+                    let part = left.min(6);
+                    self.push(16, part - 3);
+                    left -= part;
+                }
+            }
+            for _ in 0..left {
+                self.push(len, 0);
+            }
+        }
+    }
+}
+
+/// Canonical codes, their bits turned round, as deflate writes them.
+fn codes_of(lens: &[u8], codes: &mut [Code]) {
+    let mut next = huffman::first_codes(lens);
+    for (len, code) in lens.iter().zip(codes) {
+        *code = 0;
+        if let Some(next) = next.get_mut(usize::from(*len)).filter(|_| *len > 0) {
+            let turned = next.reverse_bits() >> (16 - u32::from(*len));
+            *next += 1;
+            *code = u32::from(turned) | u32::from(*len) << 16;
+        }
+    }
+}
+
+fn fixed_len(symbol: usize) -> u32 {
+    match symbol {
+        144..=255 => 9,
+        256..=279 => 7,
+        _ => 8,
+    }
+}
+
+fn fixed_codes(codes: &mut [Code; LITERALS], far_codes: &mut [Code; DISTANCES]) {
+    let mut lens = [0u8; LITERALS];
+    for (symbol, len) in lens.iter_mut().enumerate() {
+        *len = fixed_len(symbol) as u8;
+    }
+    codes_of(&lens, codes);
+    codes_of(&[5; DISTANCES], far_codes);
+}
+
+/// The checksum of RFC 1950.
+fn adler32(bytes: &[u8]) -> u32 {
+    const WIDTH: u32 = 32;
+    let (mut low, mut high) = (1u32, 0u32);
+    // Sums of 4096 bytes fit 32 bits.
+    for part in bytes.chunks(4096) {
+        let (blocks, rest) = part.as_chunks::<{ WIDTH as usize }>();
+        for block in blocks {
+            let (mut sum, mut weighted) = (0u32, 0u32);
+            for (i, byte) in block.iter().enumerate() {
+                sum += u32::from(*byte);
+                weighted += u32::from(*byte) * (WIDTH - i as u32);
+            }
+            high += WIDTH * low + weighted;
+            low += sum;
+        }
+        for byte in rest {
+            low += u32::from(*byte);
+            high += low;
+        }
+        low %= 65_521;
+        high %= 65_521;
+    }
+    high << 16 | low
+}
