@@ -345,7 +345,9 @@ impl<'a> Job<'a> {
         let plan = opened.plan;
         // Everything else, at once.
         let rest = plan.total() - plan.program - plan.segments - plan.vmcoreinfo - plan.info_file;
-        let mut arena = map(rest + 64, console)?;
+        let mut arena = map(rest, console)?;
+        // First, where it is aligned for anything.
+        heap.give(arena.take(plan.codec as usize));
         let memory = Storage {
             bitmap: arena.take(plan.bitmap as usize),
             mem_map: arena.take(plan.mem_map as usize),
@@ -355,7 +357,6 @@ impl<'a> Job<'a> {
             data: arena.take(plan.data as usize),
             descriptors: arena.take(plan.descriptors as usize),
         };
-        heap.give(arena.take(plan.codec as usize));
         let encoder: Box<dyn Encoder> = match args.compress {
             Compression::None => Box::new(NoCodec),
             Compression::Zlib => Box::new(Zlib::new()),
