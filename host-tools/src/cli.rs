@@ -3,6 +3,7 @@
 use crate::cmd;
 use crate::fail::{DONE, Result, USAGE};
 use clap::{Parser, Subcommand};
+use std::ffi::OsString;
 
 /// Inspect and convert Linux kernel dumps.
 ///
@@ -35,13 +36,28 @@ enum Command {
     Dmesg(cmd::dmesg::Args),
     Vmcoreinfo(cmd::vmcoreinfo::Args),
     Notes(cmd::notes::Args),
+    Read(cmd::read::Args),
+    Vtop(cmd::vtop::Args),
+    Refilter(cmd::refilter::Args),
     Rearrange(cmd::rearrange::Args),
     Reassemble(cmd::reassemble::Args),
 }
 
+/// A level of zstd stands right behind its letter (`-z19`), so that `-z` cannot take a file name
+/// for one; clap wants an equals sign there.
+fn attach(arg: OsString) -> OsString {
+    let level = arg.to_str().and_then(|a| a.strip_prefix("-z"));
+    match level {
+        Some(level) if !level.is_empty() && level.bytes().all(|b| b.is_ascii_digit()) => {
+            format!("-z={level}").into()
+        }
+        _ => arg,
+    }
+}
+
 /// Runs the command that was asked for; gives the exit status.
 pub fn run() -> Result<u8> {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(std::env::args_os().map(attach)) {
         Ok(cli) => cli,
         Err(e) => {
             // Help and version are errors to clap; nobody is left to tell if printing fails.
@@ -55,6 +71,9 @@ pub fn run() -> Result<u8> {
         Command::Dmesg(args) => cmd::dmesg::run(&args),
         Command::Vmcoreinfo(args) => cmd::vmcoreinfo::run(&args),
         Command::Notes(args) => cmd::notes::run(&args),
+        Command::Read(args) => cmd::read::run(&args),
+        Command::Vtop(args) => cmd::vtop::run(&args),
+        Command::Refilter(args) => cmd::refilter::run(&args),
         Command::Rearrange(args) => cmd::rearrange::run(&args),
         Command::Reassemble(args) => cmd::reassemble::run(&args),
     }

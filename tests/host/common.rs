@@ -140,3 +140,19 @@ pub fn json<'a>(run: &'a Run, key: &str) -> &'a str {
     let rest = &text[at + needle.len()..];
     rest.lines().next().unwrap_or_default().trim_end_matches(',').trim_matches('"')
 }
+
+impl Bench {
+    /// Fails the test unless two files have the same bytes.
+    #[track_caller]
+    pub fn assert_same(&self, a: &str, b: &str, what: &str) {
+        let (left, right) = (self.get(a), self.get(b));
+        let at = left.iter().zip(&right).position(|(a, b)| a != b);
+        assert!(
+            left == right,
+            "{what}: {a} ({} bytes) and {b} ({} bytes) differ at {at:x?}\n{}",
+            left.len(),
+            right.len(),
+            self.tamis(&format!("verify {a} {b}")).text()
+        );
+    }
+}

@@ -6,6 +6,7 @@ mod common;
 mod forms;
 mod kernel;
 mod make;
+mod refilter;
 mod refuse;
 mod sets;
 mod verify;

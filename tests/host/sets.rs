@@ -15,7 +15,7 @@ fn split_sets_become_the_dump_they_would_have_been() {
         for order in ["a b c", "c a b"] {
             bench.tamis(&format!("verify {order}")).expect(0);
             bench.tamis(&format!("reassemble --force {order} out")).expect(0);
-            assert!(bench.get("out") == bench.get("whole"), "{options}, {order}");
+            bench.assert_same("out", "whole", &format!("{options}, {order}"));
         }
         let one = bench.tamis("info --json whole");
         let set = bench.tamis("info --json b c a");

@@ -260,11 +260,12 @@ impl<'m, S: Source> Capture<'m, S> {
         self.source.segments_in(from, until, &mut |s| {
             map.set(self.shift.touched(s.phys, s.file_len).clip(within));
         });
-        // A source that is a dump says page by page what it holds.
-        self.source.clip(&mut map, true);
         if let Some(scanner) = &mut self.scanner {
             scanner.scan(self.source, &mut map, tally, self.observer);
         }
+        // A source that is a dump says page by page what it holds. Not before the scan: the head
+        // of a free block may be gone, and the rest of it still be there.
+        self.source.clip(&mut map, true);
         map
     }
 

@@ -3,10 +3,13 @@
 pub mod dmesg;
 pub mod info;
 pub mod notes;
+pub mod read;
 pub mod rearrange;
 pub mod reassemble;
+pub mod refilter;
 pub mod verify;
 pub mod vmcoreinfo;
+pub mod vtop;
 
 use crate::fail::Result;
 use std::io::{BufWriter, StdoutLock, Write};
@@ -25,6 +28,6 @@ fn print(text: impl AsRef<[u8]>) -> Result<()> {
 }
 
 /// Says something on standard error that is no failure.
-fn remark(text: std::fmt::Arguments<'_>) {
+pub fn remark(text: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "tamis: {text}");
 }

@@ -1,11 +1,12 @@
 //! Output files. Never an existing one without `--force`, and never one that is an input.
 
-use super::file::io_error;
+use super::file::{BlockFile, io_error};
 use crate::fail::{Fail, Result};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tamis_core::sink::{Append, Sink, SinkError};
 use tamis_core::source::{IoError, IoKind};
 
@@ -53,6 +54,19 @@ impl OutFile {
     pub fn twin(&self) -> Result<OutFile> {
         let file = self.file.try_clone().map_err(|e| Fail::file(&self.path, e))?;
         Ok(OutFile { file, path: self.path.clone() })
+    }
+
+    /// Something that writes from the start of the file on.
+    pub fn appender(&self) -> Result<File> {
+        self.file.try_clone().map_err(|e| Fail::file(&self.path, e))
+    }
+
+    /// A reader of what was written up to now, and its length.
+    pub fn reader(&self) -> Result<(BlockFile, u64)> {
+        let failed = |e| Fail::file(&self.path, e);
+        let len = self.file.metadata().map_err(failed)?.len();
+        let file = self.file.try_clone().map_err(failed)?;
+        Ok((BlockFile::new(Arc::new(file), len), len))
     }
 
     /// Writes at an offset.

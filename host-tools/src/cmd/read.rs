@@ -1,0 +1,170 @@
+use super::stdout;
+use crate::fail::{DONE, Fail, Result};
+use crate::io::open::{Opened, open};
+use crate::render::text::Style;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+use tamis_core::source::Source;
+use tamis_core::units::{Pfn, PhysAddr, VirtAddr};
+
+/// Read memory out of a dump.
+///
+/// The place is a physical address, a virtual address of the kernel, or a page frame number.
+/// Addresses are hexadecimal, with or without 0x; pfns and lengths are decimal, or hexadecimal with
+/// 0x. Without --len, 256 bytes are read, and of a pfn its page.
+///
+/// Prints offsets, bytes and characters, 16 bytes a line; --raw writes the bytes themselves. Memory
+/// that is not in the dump ends the output, and the exit status is 3.
+///
+/// Examples:
+///   $ tamis read vmcore --virt ffffffff82a00100 --len 64
+///   $ tamis read vmcore --phys 0x1000000
+///   $ tamis read vmcore --pfn 0x1a2b --raw > page
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+#[command(group = clap::ArgGroup::new("place").required(true).args(["phys", "virt", "pfn"]))]
+pub struct Args {
+    /// The dump, or all files of a split one; - is standard input
+    #[arg(required = true, value_name = "DUMP")]
+    dumps: Vec<PathBuf>,
+    /// Physical address
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    phys: Option<u64>,
+    /// Virtual address of the kernel
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
+    virt: Option<u64>,
+    /// Page frame number
+    #[arg(long, value_name = "PFN", value_parser = number)]
+    pfn: Option<u64>,
+    /// Bytes to read
+    #[arg(long, value_name = "BYTES", value_parser = number)]
+    len: Option<u64>,
+    /// Write the bytes as they are
+    #[arg(long)]
+    raw: bool,
+}
+
+/// Hexadecimal, with or without `0x`.
+pub fn address(text: &str) -> std::result::Result<u64, String> {
+    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+    let plain = digits.bytes().all(|b| b.is_ascii_hexdigit());
+    match u64::from_str_radix(digits, 16) {
+        Ok(value) if plain => Ok(value),
+        _ => Err("not a hexadecimal address of 64 bits".into()),
+    }
+}
+
+/// Decimal, or hexadecimal with `0x`.
+pub fn number(text: &str) -> std::result::Result<u64, String> {
+    match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(_) => address(text).map_err(|_| "not a hexadecimal number".into()),
+        None if text.bytes().all(|b| b.is_ascii_digit()) => {
+            text.parse().map_err(|_| "not a number of 64 bits".into())
+        }
+        None => Err("not a number; hexadecimal ones begin with 0x".into()),
+    }
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Result<u8> {
+    let mut opened = open(&args.dumps)?;
+    let page = opened.shift.bytes() as u64;
+    let (start, is_virt, default) = match (args.phys, args.virt, args.pfn) {
+        (Some(at), ..) => (at, false, 256),
+        (_, Some(at), _) => (at, true, 256),
+        (.., Some(pfn)) => {
+            let at = opened
+                .shift
+                .addr(Pfn(pfn))
+                .ok_or_else(|| opened.fail(format_args!("pfn {pfn:#x} is past all memory")))?;
+            (at.0, false, page)
+        }
+        _ => return Err(Fail::new("no place was named")),
+    };
+    let len = args.len.unwrap_or(default);
+    let mut out = stdout();
+    let style = Style::stdout();
+    let mut buf = vec![0; page as usize];
+    let mut done = 0;
+    while done < len {
+        let at = start.wrapping_add(done);
+        // Up to the end of the page: what can be read of it, can be read whole.
+        let step = (page - at % page).min(len - done) as usize;
+        let part = &mut buf[..step];
+        let read = if is_virt {
+            opened.with_memory(|memory, _| {
+                memory.read(VirtAddr(at), part).map_err(|e| e.to_string())
+            })?
+        } else {
+            opened.dump.read(PhysAddr(at), part).map_err(|e| absent(&mut opened, at, e))
+        };
+        if let Err(e) = read {
+            out.flush()?;
+            return Err(opened.fail(format_args!("{done} of {len} bytes read: {e}")));
+        }
+        if args.raw {
+            out.write_all(part)?;
+        } else {
+            out.write_all(hexdump(at, part, style).as_bytes())?;
+        }
+        done += step as u64;
+    }
+    out.flush()?;
+    Ok(DONE)
+}
+
+/// Why a page cannot be read, more exactly than a source can say.
+fn absent(opened: &mut Opened, at: u64, fault: tamis_core::source::ReadFault) -> String {
+    let pfn = opened.shift.pfn(PhysAddr(at));
+    match opened.kdump().map(|k| k.page(pfn).map(|_| ())) {
+        Some(Err(why)) => format!("pfn {pfn} (physical {at:#x}) is {why}"),
+        _ => fault.to_string(),
+    }
+}
+
+/// Lines of 16 bytes.
+fn hexdump(at: u64, bytes: &[u8], style: Style) -> String {
+    let mut text = String::new();
+    for (index, line) in bytes.chunks(16).enumerate() {
+        let address = format!("{:016x}", at.wrapping_add(16 * index as u64));
+        text += &style.dim(&address);
+        text.push(' ');
+        for half in 0..2 {
+            text.push(' ');
+            for n in 8 * half..8 * half + 8 {
+                match line.get(n) {
+                    Some(byte) => {
+                        let _ = write!(text, "{byte:02x} ");
+                    }
+                    None => text.push_str("   "),
+                }
+            }
+        }
+        text.push('|');
+        for byte in line {
+            let shown = if byte.is_ascii_graphic() || *byte == b' ' { *byte } else { b'.' };
+            text.push(char::from(shown));
+        }
+        text.push_str("|\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_numbers() {
+        assert_eq!(address("ffffffff82a00100"), Ok(0xffff_ffff_82a0_0100));
+        assert_eq!(address("0x10"), Ok(16));
+        assert_eq!(address("10"), Ok(16));
+        assert_eq!(number("10"), Ok(10));
+        assert_eq!(number("0x10"), Ok(16));
+        for bad in ["", "0x", "+1", "-1", "g", "1ffffffffffffffff", "1 "] {
+            assert!(address(bad).is_err(), "{bad}");
+            assert!(number(bad).is_err(), "{bad}");
+        }
+    }
+}

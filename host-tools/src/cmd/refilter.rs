@@ -1,0 +1,275 @@
+use super::reassemble::mark_incomplete;
+use super::remark;
+use crate::fail::{DONE, Fail, INCOMPLETE, Result};
+use crate::io::open::{Dump, Opened, open};
+use crate::io::out::{OutFile, Stream, create};
+use crate::refilter::{Compress, Format, level_of, write};
+use crate::render::text::{number, size};
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use tamis_core::capture::Report;
+use tamis_core::kernel::page::Level;
+use tamis_core::reader::kdump;
+use tamis_core::sink::Flattened;
+
+/// Leave more out of a dump, compress it another way, or change its format.
+///
+/// The level in effect is that of the input and the one asked for together: what is not in the
+/// input cannot come back. Levels add up: 1 pages of zeros, 2 page cache, 4 private page cache,
+/// 8 memory of processes, 16 free pages; 31 is all of them. Without -d, only the format and the
+/// compression change. Where tamis does not know enough about a kernel to tell what a page is, it
+/// keeps the page and says so.
+///
+/// The input is never written to. The same input gives the same bytes, and so does the output when
+/// it is refiltered once more. Errors that QEMU makes in its dumps (phys_base) are mended.
+///
+/// The formats: kdump is what crash and drgn read fastest; elf is for gdb and others, and not
+/// compressed; flat is a kdump dump as a stream, which can go to standard output (-).
+///
+/// Exit status 2 says that pages which the input should have are missing: the output is marked
+/// incomplete, as the input was.
+///
+/// Examples:
+///   $ tamis refilter -d 31 vmcore small
+///   $ tamis refilter -z19 vmcore archive
+///   $ tamis refilter -c part1 part2 whole
+///   $ tamis refilter -d 31 --to flat vmcore - | ssh host 'tamis rearrange - vmcore'
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The dump (or all files of a split one; - is standard input), and last the file to write
+    #[arg(required = true, num_args = 2.., value_name = "IN... OUT")]
+    files: Vec<PathBuf>,
+    /// Dump level, 0 to 31
+    #[arg(short = 'd', long, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=31))]
+    level: Option<u8>,
+    #[command(flatten)]
+    codec: Codec,
+    /// Format of the output
+    #[arg(long, value_enum, default_value_t = To::Kdump, value_name = "FORMAT")]
+    to: To,
+    /// Overwrite an existing file
+    #[arg(short, long)]
+    force: bool,
+}
+
+/// How pages are compressed.
+#[derive(clap::Args)]
+#[group(id = "codec", multiple = false)]
+pub struct Codec {
+    /// Compress pages with zlib
+    #[arg(short = 'c', long)]
+    zlib: bool,
+    /// Compress pages with LZO
+    #[arg(short = 'l', long)]
+    lzo: bool,
+    /// Compress pages with Snappy
+    #[arg(short = 'p', long)]
+    snappy: bool,
+    /// Compress pages with zstd, at a level from 1 to 19; this is the default, at level 3
+    #[arg(short = 'z', long, value_name = "LEVEL", num_args = 0..=1, require_equals = true,
+        default_missing_value = "3", value_parser = clap::value_parser!(i32).range(1..=19))]
+    zstd: Option<i32>,
+    /// Do not compress pages
+    #[arg(long)]
+    raw: bool,
+}
+
+impl Codec {
+    /// The one that was asked for.
+    pub fn compress(&self) -> Compress {
+        if self.zlib {
+            Compress::Zlib
+        } else if self.lzo {
+            Compress::Lzo
+        } else if self.snappy {
+            Compress::Snappy
+        } else if self.raw {
+            Compress::Raw
+        } else {
+            Compress::Zstd(self.zstd.unwrap_or(3))
+        }
+    }
+
+    fn asked(&self) -> bool {
+        self.zlib || self.lzo || self.snappy || self.zstd.is_some()
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum To {
+    /// kdump-compressed
+    Kdump,
+    /// ELF core
+    Elf,
+    /// kdump-compressed, as a flattened stream
+    Flat,
+}
+
+/// The level of the output: what was left out of the input stays out.
+pub fn both_levels(old: Level, asked: Option<u8>) -> Level {
+    Level::new(old.number() | asked.unwrap_or(0)).unwrap_or(old)
+}
+
+/// Refuses a set that lacks files: its pages would count as lost.
+pub fn whole(opened: &mut Opened) -> Result<()> {
+    let Some(span) = opened.kdump().and_then(|k| k.missing_part()) else { return Ok(()) };
+    Err(opened
+        .fail(format_args!("no file for pfns {} to {:#x}", span.start, span.end.0 - 1))
+        .next("name all files of the dump"))
+}
+
+/// Whether the input says, or shows, that pages are missing.
+pub fn is_incomplete(opened: &Opened) -> bool {
+    let said = match &opened.dump {
+        Dump::Kdump(kdump) => kdump.parts().iter().any(|p| p.facts.incomplete()),
+        Dump::Elf(_) => opened
+            .elf
+            .as_ref()
+            .is_some_and(|(_, h)| h.flags & tamis_core::wire::elf::FLAG_INCOMPLETE != 0),
+    };
+    said || opened.files.iter().any(|f| f.stream.is_some_and(|(_, ends)| !ends))
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Result<u8> {
+    let Some((out, inputs)) = args.files.split_last() else { return Err(Fail::new("no files")) };
+    let mut opened = open(inputs)?;
+    whole(&mut opened)?;
+    let old = level_of(&opened);
+    let level = both_levels(old, args.level);
+    if args.level.is_some_and(|asked| asked != level.number()) {
+        remark(format_args!(
+            "{}: its level is {} already: the level in effect is {}",
+            opened.name(),
+            old.number(),
+            level.number()
+        ));
+    }
+    if args.to == To::Elf && args.codec.asked() {
+        return Err(Fail::new("an ELF dump is not compressed").next("use --to kdump"));
+    }
+    let erased = erased(&mut opened)?;
+    let incomplete = is_incomplete(&opened);
+    let mut encoder = args.codec.compress().encoder()?;
+
+    if out == Path::new("-") {
+        if args.to != To::Flat {
+            return Err(Fail::new("only a stream can go to standard output").next("add --to flat"));
+        }
+        if std::io::stdout().is_terminal() {
+            return Err(Fail::new("standard output is a terminal").next("redirect it"));
+        }
+        let mut sink = Flattened::new(Stream(std::io::stdout().lock()));
+        let report = write(&mut opened, level, &mut *encoder, Format::Kdump, &mut [&mut sink], 0)?;
+        std::io::stdout().flush()?;
+        return Ok(told(&opened, &report, incomplete, !erased.is_empty()));
+    }
+    let mut file = create(out, args.force, inputs)?;
+    let result = match args.to {
+        To::Kdump | To::Elf => {
+            let format = if args.to == To::Elf { Format::Elf } else { Format::Kdump };
+            write(&mut opened, level, &mut *encoder, format, &mut [&mut file], 0)
+        }
+        To::Flat => {
+            let mut stream = std::io::BufWriter::with_capacity(1 << 20, file.appender()?);
+            let mut sink = Flattened::new(Stream(&mut stream));
+            let done = write(&mut opened, level, &mut *encoder, Format::Kdump, &mut [&mut sink], 0);
+            done.and_then(|report| {
+                stream.flush().map_err(|e| Fail::file(out, e))?;
+                Ok(report)
+            })
+        }
+    };
+    let named = |fail: Fail| Fail::file(out, fail.line());
+    match result {
+        Ok(report) => {
+            let mut lost_text = !erased.is_empty();
+            if args.to == To::Kdump {
+                finish(&mut file, incomplete && !report.incomplete, &erased)?;
+                lost_text = false;
+            } else if args.to == To::Elf && incomplete && !report.incomplete {
+                elf_incomplete(&mut file, &opened)?;
+            }
+            file.done()?;
+            Ok(told(&opened, &report, incomplete, lost_text))
+        }
+        Err(fail) => {
+            file.remove();
+            Err(named(fail))
+        }
+    }
+}
+
+/// What was erased from the input before.
+fn erased(opened: &mut Opened) -> Result<Vec<u8>> {
+    let mut text = Vec::new();
+    if let Some(kdump) = opened.kdump() {
+        for index in 0..kdump.parts().len() {
+            let facts = kdump.parts()[index].facts;
+            let (at, len) = facts.sub.eraseinfo;
+            let len = len.min(facts.len.saturating_sub(at)).min(1 << 30);
+            let mut part = vec![0; len as usize];
+            kdump.read_file(index, at, &mut part).map_err(|e| {
+                Fail::new(format_args!("reading the erase information at offset {at}: {e}"))
+            })?;
+            text.extend_from_slice(&part);
+        }
+    }
+    Ok(text)
+}
+
+/// What the engine does not know about a dump that it wrote: that its input was incomplete, and
+/// what was erased from it.
+fn finish(file: &mut OutFile, incomplete: bool, erased: &[u8]) -> Result<()> {
+    if !incomplete && erased.is_empty() {
+        return Ok(());
+    }
+    let (mut reader, len) = file.reader()?;
+    let facts = kdump::probe(&mut reader, len)
+        .map_err(|e| Fail::new(format_args!("reading what was written: {e}")))?;
+    if incomplete {
+        mark_incomplete(file, &facts)?;
+    }
+    if !erased.is_empty() {
+        use tamis_core::source::RandomAccess;
+        let block = facts.main.shift.bytes() as u64;
+        let mut sub = vec![0; facts.sub.size];
+        reader
+            .read_at(block, &mut sub)
+            .map_err(|e| Fail::new(format_args!("reading what was written: {e}")))?;
+        file.put(len, erased)?;
+        if facts.sub.join(&facts.main, &mut sub, (len, erased.len() as u64)).is_some() {
+            file.put(block, &sub)?;
+        }
+    }
+    Ok(())
+}
+
+fn elf_incomplete(file: &mut OutFile, opened: &Opened) -> Result<()> {
+    use tamis_core::endian::Word;
+    use tamis_core::source::Source;
+    let machine = opened.dump.machine();
+    let at = if machine.word == Word::Bits64 { 48 } else { 36 };
+    file.put(at, &machine.endian.put32(tamis_core::wire::elf::FLAG_INCOMPLETE))
+}
+
+/// Says what became of the pages; gives the exit status.
+fn told(opened: &Opened, report: &Report, was_incomplete: bool, lost_text: bool) -> u8 {
+    let tally = &report.tally;
+    remark(format_args!(
+        "{}: {} pages kept, {} left out, {} written",
+        opened.name(),
+        number(tally.kept - tally.unreadable),
+        number(tally.exist.saturating_sub(tally.kept)),
+        size(report.bytes)
+    ));
+    if lost_text {
+        remark(format_args!("what the input says about erased data is not in the output"));
+    }
+    if report.incomplete || was_incomplete {
+        remark(format_args!("the output is incomplete, as the input is"));
+        return INCOMPLETE;
+    }
+    DONE
+}

@@ -1,0 +1,299 @@
+//! Writing a dump out of a dump: the engine's capture, with a dump as its source.
+
+use crate::cmd::remark;
+use crate::fail::{Fail, Result};
+use crate::io::open::{Dump, Opened};
+use crate::render::progress::Progress;
+use tamis_core::arch::{Arch, TableCache};
+use tamis_core::capture::{
+    About, Buffers, Capture, CaptureError, Notice, Observer, Phase, Report, Scanner,
+};
+use tamis_core::codec::Encoder;
+use tamis_core::codec::zlib::Zlib;
+use tamis_core::codec::{NoCodec, Stored};
+use tamis_core::kernel::Memory;
+use tamis_core::kernel::mem_map::{MemMap, RootCache};
+use tamis_core::kernel::page::{Classifier, Level};
+use tamis_core::kernel::utsname::Utsname;
+use tamis_core::reader::kdump::Codec;
+use tamis_core::sink::Sink;
+use tamis_core::source::Source;
+use tamis_core::wire::vmcoreinfo::Kind;
+
+/// Most bytes of bitmap in memory at a time: the bits of 1 TiB.
+const WINDOW: u64 = 32 << 20;
+/// Remarks of one kind before the rest are only counted.
+const REMARKS: usize = 5;
+
+/// Compresses with zstd at any level.
+struct Zstd(zstd::bulk::Compressor<'static>);
+
+impl Encoder for Zstd {
+    fn flag(&self) -> u32 {
+        Codec::Zstd.flag()
+    }
+
+    fn bound(&self, page_size: usize) -> usize {
+        zstd::zstd_safe::compress_bound(page_size)
+    }
+
+    fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Stored {
+        match self.0.compress_to_buffer(page, out) {
+            Ok(len) if len < page.len() => Stored::Compressed(len),
+            _ => Stored::Raw,
+        }
+    }
+}
+
+/// Compresses with Snappy.
+struct Snappy(snap::raw::Encoder);
+
+impl Encoder for Snappy {
+    fn flag(&self) -> u32 {
+        Codec::Snappy.flag()
+    }
+
+    fn bound(&self, page_size: usize) -> usize {
+        snap::raw::max_compress_len(page_size)
+    }
+
+    fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Stored {
+        match self.0.compress(page, out) {
+            Ok(len) if len < page.len() => Stored::Compressed(len),
+            _ => Stored::Raw,
+        }
+    }
+}
+
+/// Compresses with LZO.
+struct Lzo;
+
+impl Encoder for Lzo {
+    fn flag(&self) -> u32 {
+        Codec::Lzo.flag()
+    }
+
+    fn bound(&self, page_size: usize) -> usize {
+        page_size + page_size / 16 + 64 + 3
+    }
+
+    fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Stored {
+        match lzokay::compress::compress(page) {
+            Ok(bytes) if bytes.len() < page.len() && bytes.len() <= out.len() => {
+                out[..bytes.len()].copy_from_slice(&bytes);
+                Stored::Compressed(bytes.len())
+            }
+            _ => Stored::Raw,
+        }
+    }
+}
+
+/// How pages are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compress {
+    /// Not at all.
+    Raw,
+    /// As `makedumpfile -c`.
+    Zlib,
+    /// As `makedumpfile -l`.
+    Lzo,
+    /// As `makedumpfile -p`.
+    Snappy,
+    /// As `makedumpfile -z`, with a level.
+    Zstd(i32),
+}
+
+impl Compress {
+    /// The encoder.
+    pub fn encoder(self) -> Result<Box<dyn Encoder>> {
+        Ok(match self {
+            Compress::Raw => Box::new(NoCodec),
+            Compress::Zlib => Box::new(Zlib::new()),
+            Compress::Lzo => Box::new(Lzo),
+            Compress::Snappy => Box::new(Snappy(snap::raw::Encoder::new())),
+            Compress::Zstd(level) => {
+                let made = zstd::bulk::Compressor::new(level);
+                Box::new(Zstd(made.map_err(|e| Fail::new(format_args!("zstd: {e}")))?))
+            }
+        })
+    }
+}
+
+/// The level of a dump; vmcores and the oldest dumps have none left out.
+pub fn level_of(opened: &Opened) -> Level {
+    let level = match &opened.dump {
+        Dump::Kdump(kdump) => kdump.facts().sub.dump_level,
+        Dump::Elf(_) => 0,
+    };
+    u8::try_from(level).ok().and_then(Level::new).unwrap_or_default()
+}
+
+/// Progress and notices of a capture.
+struct Watch {
+    progress: Progress,
+    said: usize,
+    unsaid: usize,
+    name: String,
+}
+
+impl Observer for Watch {
+    fn progress(&mut self, phase: Phase, done: u64, total: u64) {
+        self.progress.phase(match phase {
+            Phase::Classify => "Looking at pages",
+            Phase::Copy => "Copying pages",
+        });
+        self.progress.set(done, total);
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        if self.said == REMARKS {
+            self.unsaid += 1;
+            return;
+        }
+        self.said += 1;
+        self.progress.clear();
+        remark(format_args!("{}: {notice}", self.name));
+    }
+}
+
+/// In which format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Kdump-compressed.
+    Kdump,
+    /// ELF.
+    Elf,
+}
+
+/// Writes the dump at a level. Says what cannot be dropped, and why.
+pub fn write(
+    opened: &mut Opened,
+    level: Level,
+    encoder: &mut dyn Encoder,
+    format: Format,
+    sinks: &mut [&mut dyn Sink],
+    split_block: u64,
+) -> Result<Report> {
+    let shift = opened.shift;
+    let page = shift.bytes();
+    let machine = opened.dump.machine();
+    let name = opened.name();
+    let info = opened.info();
+    let mut max_pfn = opened.max_pfn;
+    let mut tables = vec![0; TableCache::STORAGE];
+    let mut sections = vec![0; page];
+    let page_struct = info.get(Kind::Size, "page").filter(|s| (8..=4096).contains(s)).unwrap_or(64);
+    let mut slice = vec![0; 1024 * page_struct as usize];
+
+    let arch = Arch::new(machine, &info, opened.dump.segments());
+    let wants_more = level.number() & !1 != 0;
+    let kept = |why: &dyn std::fmt::Display| {
+        if wants_more {
+            remark(format_args!("{name}: only pages of zeros can be dropped: {why}"));
+        }
+    };
+    let mut scanner = None;
+    match &arch {
+        _ if info.is_empty() => kept(&"there is no VMCOREINFO"),
+        Err(error) => kept(error),
+        Ok(arch) => {
+            let found = {
+                let mut cache = TableCache::new(&mut tables);
+                let mut memory = Memory::new(&mut opened.dump, *arch, &mut cache);
+                let mut roots = RootCache::new(&mut sections);
+                MemMap::find(&info, &mut memory, &mut roots, shift, page_struct, max_pfn)
+            };
+            match found {
+                Err(error) => kept(&error),
+                Ok(map) => {
+                    max_pfn = max_pfn.min(map.max_pfn());
+                    match Classifier::new(&info, arch, machine, shift.bits(), level) {
+                        Err(key) => kept(&key),
+                        Ok(classifier) => {
+                            for doubt in classifier.doubts() {
+                                remark(format_args!(
+                                    "{name}: {} is kept: {}",
+                                    doubt.kept, doubt.key
+                                ));
+                            }
+                            scanner = Some((*arch, map, classifier));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    // Who it was: what the dump says, or else what the kernel's memory does.
+    let (mut uts, mut crash_time, mut phys_base) = (None, info.crash_time(), 0);
+    let cpus;
+    match &opened.dump {
+        Dump::Kdump(kdump) => {
+            let main = &kdump.facts().main;
+            uts = (!main.uts(2).is_empty()).then_some(main.utsname);
+            crash_time = Some(main.crash_time).filter(|t| *t != 0).or(crash_time);
+            cpus = if kdump.facts().cpus == 0 { main.nr_cpus } else { kdump.facts().cpus };
+            phys_base = kdump.facts().sub.phys_base;
+        }
+        Dump::Elf(elf) => cpus = elf.facts().cpus,
+    }
+    let uts = match uts {
+        Some(uts) => uts,
+        None => {
+            let mut cache = TableCache::new(&mut tables);
+            let mut memory =
+                arch.as_ref().ok().map(|a| Memory::new(&mut opened.dump, *a, &mut cache));
+            Utsname::read(memory.as_mut(), &info, Arch::machine_name(machine)).raw
+        }
+    };
+    // QEMU writes a wrong one into the sub-header.
+    let phys_base = match (info.get(Kind::Number, "phys_base"), &arch) {
+        (Some(told), _) => told,
+        (None, Ok(arch)) if matches!(opened.dump, Dump::Elf(_)) => arch.phys_base(),
+        _ => phys_base,
+    };
+    let about = About {
+        level,
+        utsname: &uts,
+        crash_time: crash_time.unwrap_or(0),
+        phys_base,
+        cpus,
+        vmcoreinfo: opened.text_at,
+    };
+
+    let bitmap = max_pfn.0.div_ceil(8).next_power_of_two().clamp(1024, WINDOW) as usize;
+    let mut buffers = [
+        vec![0; bitmap],
+        vec![0; page.max(256 << 10)],
+        vec![0; (1 << 20) + encoder.bound(page).max(page)],
+        vec![0; 24 * 4096],
+    ];
+    let [bitmap, run, data, descriptors] = &mut buffers;
+    let mut watch = Watch { progress: Progress::new(""), said: 0, unsaid: 0, name: name.clone() };
+    let scanner = scanner.map(|(arch, map, classifier)| {
+        let tables = TableCache::new(&mut tables);
+        let roots = RootCache::new(&mut sections);
+        Scanner::new(arch, tables, roots, map, classifier, &mut slice)
+    });
+    let mut capture = Capture::new(
+        &mut opened.dump,
+        scanner,
+        Buffers { bitmap, run, data, descriptors },
+        &mut watch,
+        encoder,
+        shift,
+        max_pfn,
+        level,
+    );
+    let done = match format {
+        Format::Kdump => capture.kdump(&about, sinks, split_block),
+        Format::Elf => match sinks {
+            [sink, ..] => capture.elf(*sink),
+            [] => Err(CaptureError::TooLarge(0)),
+        },
+    };
+    if watch.unsaid > 0 {
+        remark(format_args!("{name}: and {} more such remarks", watch.unsaid));
+    }
+    done.map_err(Fail::new)
+}

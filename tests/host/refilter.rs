@@ -1,0 +1,142 @@
+//! Dumps out of dumps.
+
+use crate::common::{Bench, json};
+use crate::make::{Make, Page, USUAL};
+use tamis_tests::check;
+use tamis_tests::dumpread::Dump;
+use tamis_tests::oracle;
+use tamis_tests::synth::KernelStyle;
+use tamis_tests::zoo::zoo;
+
+const STYLES: [KernelStyle; 4] =
+    [KernelStyle::V4_18, KernelStyle::V5_10, KernelStyle::V6_12, KernelStyle::V7_1];
+
+/// The levels of a dump and of its refiltering, together, give the dump that the vmcore would have
+/// given.
+#[test]
+fn a_dump_refiltered_is_the_dump_of_both_levels() {
+    for style in STYLES {
+        let image = zoo(style).build();
+        let bench = Bench::of(&image);
+        for (old, new) in [(0, 31), (1, 30), (16, 1), (2, 12), (31, 0), (0, 0)] {
+            let level = old | new;
+            bench.capture(&format!("-f -d {old}"), &["old"]);
+            bench.capture(&format!("-f -d {level}"), &["wanted"]);
+            bench.tamis(&format!("refilter -f --raw -d {new} old new")).expect(0);
+            bench.assert_same("new", "wanted", &format!("{style:?}: {old} then {new}"));
+            let dump = Dump::open(&bench.file("new")).unwrap();
+            let expected = oracle::expect(&image, level);
+            check::assert_dump(&dump, &image, &expected, &format!("{style:?} {old} {new}"));
+            bench.tamis("refilter -f --raw new again").expect(0);
+            bench.assert_same("again", "new", &format!("{style:?}: {old} then {new}"));
+        }
+    }
+}
+
+#[test]
+fn every_codec_and_format_keeps_every_page() {
+    let image = zoo(KernelStyle::V6_12).build();
+    let bench = Bench::of(&image);
+    bench.capture("-c -d 31", &["dump"]);
+    bench.tamis("refilter --raw dump wanted").expect(0);
+    for options in ["-c", "-l", "-p", "-z", "-z19", "", "--raw"] {
+        bench.tamis(&format!("refilter -f {options} dump new")).expect(0);
+        bench.tamis("verify new").expect(0);
+        bench.tamis("refilter -f --raw new back").expect(0);
+        bench.assert_same("back", "wanted", &format!("{options}"));
+        bench.tamis(&format!("refilter -f {options} new again")).expect(0);
+        bench.assert_same("again", "new", &format!("{options}"));
+    }
+    bench.tamis("refilter --to flat -c dump flat").expect(0);
+    bench.tamis("rearrange flat rearranged").expect(0);
+    bench.tamis("refilter -c dump direct").expect(0);
+    bench.assert_same("rearranged", "direct", "");
+    let piped = bench.tamis("refilter --to flat -c dump -");
+    assert!(piped.expect(0).stdout == bench.get("flat"));
+    bench.tamis("refilter --to elf dump elf").expect(0);
+    bench.tamis("verify elf").expect(0);
+    let pfns = Dump::open(&bench.file("wanted")).unwrap();
+    for pfn in (0x100..0x140).filter(|pfn| pfns.bit(2, *pfn)) {
+        let of = |name: &str| bench.tamis(&format!("read {name} --raw --pfn {pfn}"));
+        let (a, b) = (of("wanted"), of("elf"));
+        assert!(a.expect(0).stdout == b.stdout, "pfn {pfn:#x}");
+    }
+}
+
+#[test]
+fn vmcores_and_split_sets_and_streams_are_inputs() {
+    let bench = Bench::of(&zoo(KernelStyle::V6_12).build());
+    bench.capture("-d 31", &["wanted"]);
+    bench.capture("-c -d 1 --split --splitblock-size 1024", &["a", "b", "c"]);
+    bench.capture_stream("-c -d 17", "flat");
+    for input in ["vmcore", "c a b", "flat"] {
+        bench.tamis(&format!("refilter -f --raw -d 31 {input} new")).expect(0);
+        bench.assert_same("new", "wanted", &format!("{input}"));
+    }
+    bench.tamis_with("refilter -f --raw -d 31 - new", "flat").expect(0);
+    bench.assert_same("new", "wanted", "");
+    bench.tamis("refilter a b new2").expect(3).says("name all files of the dump");
+}
+
+#[test]
+fn what_is_missing_stays_missing() {
+    let bench = Bench::new();
+    let mut make = Make::new(USUAL);
+    make.pages.insert(20, Page::Lost);
+    make.status = 9;
+    bench.put("dump", &make.bytes());
+    bench.tamis("refilter -c dump new").expect(2).says("pfn 0x14 lost");
+    bench.tamis("verify new").expect(2).says("33 pages good, 1 missing");
+    // Marked, though every page is there.
+    make.pages.insert(20, Page::Zero);
+    bench.put("dump", &make.bytes());
+    bench.tamis("refilter -f -c dump new").expect(2);
+    assert_eq!(json(&bench.tamis("info --json new"), "complete"), "false");
+}
+
+#[test]
+fn what_makes_no_sense_is_refused() {
+    let bench = Bench::new();
+    bench.put("dump", &Make::new(USUAL).bytes());
+    bench.put("other", b"something");
+    bench.tamis("refilter dump dump").expect(3).says("the input itself");
+    bench.tamis("refilter -f dump ./dump").expect(3).says("the input itself");
+    bench.tamis("refilter dump other").expect(3).says("--force overwrites it");
+    assert_eq!(bench.get("other"), b"something");
+    bench.tamis("refilter -d 32 dump new").expect(64);
+    bench.tamis("refilter -c -l dump new").expect(64);
+    bench.tamis("refilter -z20 dump new").expect(64);
+    bench.tamis("refilter dump").expect(64);
+    bench.tamis("refilter dump -").expect(3).says("add --to flat");
+    bench.tamis("refilter --to elf -c dump new").expect(3).says("not compressed");
+    assert!(!bench.file("new").exists());
+}
+
+#[test]
+fn memory_is_read_by_every_kind_of_address() {
+    let image = zoo(KernelStyle::V6_12).build();
+    let bench = Bench::of(&image);
+    bench.capture("-c -d 31", &["dump"]);
+    let at = bench.tamis("vmcoreinfo dump SYMBOL(init_uts_ns)");
+    let at = String::from_utf8(at.stdout).unwrap();
+    let virt = bench.tamis(&format!("read dump --raw --len 400 --virt {}", at.trim()));
+    let found = tamis_find(&virt.expect(0).stdout, b"Linux\0");
+    assert!(found, "{}", virt.text());
+    let place = bench.tamis(&format!("vtop --json dump {}", at.trim()));
+    let phys = json(place.expect(0), "physical").to_owned();
+    let same = bench.tamis(&format!("read dump --raw --len 400 --phys {phys}"));
+    assert!(same.expect(0).stdout == virt.stdout);
+    let page = bench.tamis("read dump --raw --pfn 0x100");
+    assert!(page.expect(0).stdout == image.page(0x100));
+    let text = bench.tamis("read dump --pfn 0x100 --len 32");
+    assert_eq!(text.expect(0).text().lines().count(), 2);
+    bench.tamis("read dump --pfn 0x180").expect(3).says("not in the dump");
+    bench.tamis("read dump --pfn 0x100 --phys 0").expect(64);
+    bench.tamis("read dump --pfn 100x").expect(64);
+    bench.tamis("read dump").expect(64);
+    bench.tamis("vtop dump ffff000000000000").expect(1).says("canonical");
+}
+
+fn tamis_find(bytes: &[u8], what: &[u8]) -> bool {
+    bytes.windows(what.len()).any(|w| w == what)
+}
