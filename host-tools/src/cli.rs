@@ -41,6 +41,7 @@ enum Command {
     Refilter(cmd::refilter::Args),
     Rearrange(cmd::rearrange::Args),
     Reassemble(cmd::reassemble::Args),
+    Initramfs(Box<cmd::initramfs::Args>),
 }
 
 /// A level of zstd stands right behind its letter (`-z19`), so that `-z` cannot take a file name
@@ -76,6 +77,7 @@ pub fn run() -> Result<u8> {
         Command::Refilter(args) => cmd::refilter::run(&args),
         Command::Rearrange(args) => cmd::rearrange::run(&args),
         Command::Reassemble(args) => cmd::reassemble::run(&args),
+        Command::Initramfs(args) => cmd::initramfs::run(&args),
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod dmesg;
 pub mod info;
+pub mod initramfs;
 pub mod notes;
 pub mod read;
 pub mod rearrange;

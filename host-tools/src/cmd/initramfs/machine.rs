@@ -1,0 +1,158 @@
+//! What this machine needs to reach a disk, as sysfs tells it.
+
+use crate::fail::{Fail, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+use tamis_core::volume;
+
+/// The running machine, or a picture of one.
+pub struct Machine {
+    root: PathBuf,
+}
+
+/// What a target needs.
+pub struct Found {
+    /// Names of drivers, from the bus down to the disk.
+    pub drivers: Vec<String>,
+    /// The file system on it, if one is known.
+    pub fstype: Option<String>,
+}
+
+impl Machine {
+    /// This one.
+    pub fn running() -> Machine {
+        Machine { root: PathBuf::from("/") }
+    }
+
+    #[cfg(test)]
+    pub fn pictured(root: &Path) -> Machine {
+        Machine { root: root.to_owned() }
+    }
+
+    /// The kernel's version.
+    pub fn release(&self) -> Result<String> {
+        let path = self.root.join("proc/sys/kernel/osrelease");
+        let text = fs::read_to_string(&path).map_err(|e| {
+            Fail::file(&path, e).next("--kernel says which kernel's modules are to be taken")
+        })?;
+        Ok(text.trim().to_owned())
+    }
+
+    /// The drivers and the file system of a target.
+    pub fn needs(&self, target: &str) -> Result<Found> {
+        let device = self.device(target)?;
+        let name = device.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let class = self.root.join("sys/class/block").join(&name);
+        let place = fs::canonicalize(&class).map_err(|e| {
+            Fail::file(&class, e).next(format_args!("{target} is no block device of this machine"))
+        })?;
+        if ["dm", "md", "bcache", "loop/backing_file"].iter().any(|kind| place.join(kind).exists())
+        {
+            return Err(Fail::new(format_args!(
+                "{target} is {name}, which is put together out of other devices"
+            ))
+            .next("tamis-capture alone cannot do that: choose a plain disk or partition, or an initramfs of the distribution"));
+        }
+        let mut drivers = Vec::new();
+        self.drivers_above(&place, &mut drivers);
+        // With NVMe multipath a disk hangs below its subsystem, which names the controllers.
+        if let Some(subsystem) =
+            place.ancestors().find(|p| p.parent().is_some_and(|p| p.ends_with("nvme-subsystem")))
+        {
+            for entry in fs::read_dir(subsystem).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_symlink())
+                    && entry.file_name().to_string_lossy().starts_with("nvme")
+                    && let Ok(controller) = fs::canonicalize(entry.path())
+                {
+                    self.drivers_above(&controller, &mut drivers);
+                }
+            }
+        }
+        Ok(Found { drivers, fstype: self.file_system(&device) })
+    }
+
+    /// The device file that a target names.
+    fn device(&self, target: &str) -> Result<PathBuf> {
+        let link = match target.split_once('=') {
+            Some(("UUID", id)) => self.find_link("by-uuid", id),
+            Some(("LABEL", label)) => self.find_link("by-label", label),
+            Some(("PARTUUID", id)) => self.find_link("by-partuuid", id),
+            _ => Some(self.root.join(target.trim_start_matches('/'))),
+        };
+        link.and_then(|link| fs::canonicalize(link).ok()).ok_or_else(|| {
+            Fail::new(format_args!("{target} is not there on this machine"))
+                .next("`lsblk -f` names what is; without --from-running no target is needed")
+        })
+    }
+
+    fn find_link(&self, kind: &str, wanted: &str) -> Option<PathBuf> {
+        let folder = self.root.join("dev/disk").join(kind);
+        let entries = fs::read_dir(folder).ok()?.flatten();
+        // udev writes odd bytes as \xHH.
+        let plain = |name: &str| {
+            let mut bytes = Vec::new();
+            let mut rest = name.as_bytes();
+            while let Some((first, after)) = rest.split_first() {
+                let code = rest
+                    .strip_prefix(b"\\x")
+                    .and_then(|hex| hex.get(..2))
+                    .and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+                bytes.push(code.unwrap_or(*first));
+                rest = if code.is_some() { &rest[4..] } else { after };
+            }
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        entries
+            .filter(|entry| {
+                let name = plain(&entry.file_name().to_string_lossy());
+                if kind == "by-label" { name == wanted } else { name.eq_ignore_ascii_case(wanted) }
+            })
+            .map(|entry| entry.path())
+            .next()
+    }
+
+    /// The modules of the drivers on the way from a device up to the root, outermost first.
+    fn drivers_above(&self, place: &Path, drivers: &mut Vec<String>) {
+        let mut found = Vec::new();
+        for folder in place.ancestors().take_while(|p| p.starts_with(self.root.join("sys/devices")))
+        {
+            for link in ["driver/module", "device/driver/module"] {
+                if let Ok(module) = fs::canonicalize(folder.join(link))
+                    && let Some(name) = module.file_name()
+                {
+                    found.push(name.to_string_lossy().into_owned());
+                }
+            }
+        }
+        for name in found.into_iter().rev() {
+            if !drivers.contains(&name) {
+                drivers.push(name);
+            }
+        }
+    }
+
+    /// What is on a device: by its first bytes, or by what is mounted where they cannot be read.
+    fn file_system(&self, device: &Path) -> Option<String> {
+        use std::os::unix::fs::FileExt;
+        if let Ok(file) = fs::File::open(device) {
+            let mut head = vec![0; volume::HEAD];
+            if file.read_exact_at(&mut head, 0).is_ok() {
+                if let Some(found) = volume::identify(&head) {
+                    return Some(found.kind.to_owned());
+                }
+                if file.read_exact_at(&mut head, volume::BTRFS_AT).is_ok()
+                    && let Some(found) = volume::identify_btrfs(&head)
+                {
+                    return Some(found.kind.to_owned());
+                }
+            }
+        }
+        let mounts = fs::read_to_string(self.root.join("proc/mounts")).ok()?;
+        mounts.lines().find_map(|line| {
+            let mut fields = line.split(' ');
+            let source = fields.next()?;
+            let source = fs::canonicalize(self.root.join(source.trim_start_matches('/'))).ok()?;
+            (source == device).then(|| fields.nth(1).map(str::to_owned))?
+        })
+    }
+}

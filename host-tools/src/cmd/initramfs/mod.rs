@@ -1,0 +1,327 @@
+mod cpio;
+mod gzip;
+mod machine;
+mod modules;
+
+use super::{print, remark};
+use crate::fail::{DONE, Fail, Result};
+use crate::io::out;
+use crate::render::text::{number, plain, size};
+use cpio::Archive;
+use machine::Machine;
+use modules::{Modules, Wanted};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+/// Make the initramfs of a crash kernel out of tamis-capture alone.
+///
+/// The image holds tamis-capture as /init, its orders (/etc/tamis.conf), and the kernel modules
+/// that the target needs (/etc/tamis.modules, and the modules themselves, unpacked). Nothing else
+/// is needed: the crash kernel saves the dump onto the target and ends as ordered. What orders
+/// there are is told in core/docs/init.md.
+///
+/// Modules are named, or given as files; what they depend on comes along, in loading order, by
+/// modules.dep, modules.softdep and modules.alias of the kernel. What is built into the kernel is
+/// left out. --fstype brings the file system's modules. --from-running finds out on this machine:
+/// the drivers of the target's disk, up to its bus, and the file system that is on it.
+///
+/// The same inputs make the same image, byte for byte. Printed are sizes, the command that loads
+/// the image, and how much memory to reserve.
+///
+/// --list shows what is in an image, the orders included.
+///
+/// Examples:
+///   $ tamis initramfs -o kdump.img --from-running --target UUID=6c1f5f0e-3c0a-4b5e-9d43-2f8f0f3a7b11
+///   $ tamis initramfs -o kdump.img --kernel 6.1.0-56-cloud-amd64 --module virtio_pci \
+///         --module virtio_blk --fstype ext4 --target /dev/vdb --order keep=3
+///   $ tamis initramfs --list kdump.img
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The image to write
+    #[arg(short, long, value_name = "FILE", required_unless_present = "list")]
+    output: Option<PathBuf>,
+    /// Show what is in this image, and write nothing
+    #[arg(long, value_name = "FILE", exclusive = true)]
+    list: Option<PathBuf>,
+    /// The static tamis-capture [default: the one beside tamis, or in the usual folders]
+    #[arg(long, value_name = "PATH")]
+    capture: Option<PathBuf>,
+    /// A module to load, with all it depends on; may be given more than once
+    #[arg(long = "module", value_name = "NAME|PATH")]
+    modules: Vec<String>,
+    /// The crash kernel's version [default: the running kernel's]
+    #[arg(long, value_name = "VERSION")]
+    kernel: Option<String>,
+    /// Where that kernel's modules are [default: /lib/modules/VERSION]
+    #[arg(long, value_name = "DIR")]
+    modules_dir: Option<PathBuf>,
+    /// Where the dump goes: /dev/..., UUID=..., LABEL=... or PARTUUID=...
+    #[arg(long)]
+    target: Option<String>,
+    /// File system of the target, or raw; its modules come along
+    #[arg(long, value_name = "TYPE")]
+    fstype: Option<String>,
+    /// Options of the capture, as on its command line
+    #[arg(long, value_name = "OPTIONS", allow_hyphen_values = true)]
+    args: Option<String>,
+    /// Any other order, such as final=poweroff; may be given more than once
+    #[arg(long = "order", value_name = "NAME=VALUE")]
+    orders: Vec<String>,
+    /// Orders as a file; those of the command line win
+    #[arg(long, value_name = "FILE")]
+    conf: Option<PathBuf>,
+    /// Find the modules that the target needs on this machine
+    #[arg(long)]
+    from_running: bool,
+    /// Overwrite an existing image
+    #[arg(short, long)]
+    force: bool,
+}
+
+/// What tamis-capture reads of its orders, and of its list of modules.
+const MOST_TEXT: usize = 4096;
+
+/// The orders there are: others are said to be none.
+const ORDERS: [&str; 10] =
+    ["args", "target", "fstype", "path", "dmesg", "final", "timeout", "wait", "retry", "keep"];
+
+/// What vfat wants beside itself, by default settings of kernels; it asks for them by name.
+const VFAT_NLS: [&str; 4] = ["nls_cp437", "nls_ascii", "nls_iso8859_1", "nls_utf8"];
+
+/// Runs it.
+pub fn run(args: &Args) -> Result<u8> {
+    match (&args.list, &args.output) {
+        (Some(image), _) => list(image),
+        (None, Some(output)) => build(args, output),
+        (None, None) => Err(Fail::new("no --output")),
+    }
+}
+
+fn build(args: &Args, output: &Path) -> Result<u8> {
+    let machine = Machine::running();
+    let version = match &args.kernel {
+        Some(version) => version.clone(),
+        None => machine.release()?,
+    };
+    let folder =
+        args.modules_dir.clone().unwrap_or_else(|| Path::new("/lib/modules").join(&version));
+    let (capture_path, capture) = find_capture(args.capture.as_deref())?;
+    let conf = orders(args)?;
+
+    let mut wanted = Wanted::default();
+    let mut fstype = args.fstype.clone();
+    if args.from_running {
+        let Some(target) = order(&conf, "target") else {
+            return Err(Fail::new("--from-running needs a target")
+                .next("name it with --target, as tamis-capture is to find it"));
+        };
+        let found = machine.needs(&target)?;
+        fstype = fstype.or(found.fstype);
+        // A driver that is neither a module nor listed as built in cannot be helped from here.
+        found.drivers.iter().for_each(|name| wanted.maybe(name));
+    }
+    args.modules.iter().for_each(|name| wanted.need(name));
+    if let Some(kind) = fstype.or_else(|| order(&conf, "fstype")).filter(|kind| kind != "raw") {
+        if kind == "vfat" {
+            VFAT_NLS.iter().for_each(|name| wanted.maybe(name));
+        }
+        wanted.need(&kind);
+    }
+    let modules = Modules::open(&folder, &version)?.resolve(&wanted)?;
+
+    let mut archive = Archive::default();
+    archive.folder("etc");
+    archive.file("init", 0o755, capture);
+    archive.file("etc/tamis.conf", 0o600, conf.into_bytes());
+    let mut list = String::new();
+    if !modules.is_empty() {
+        archive.folder("modules");
+    }
+    let mut table = String::new();
+    for module in modules {
+        let _ = writeln!(list, "/modules/{}.ko", module.name);
+        let _ = writeln!(table, "  {:<28}{:>12}", module.name, number(module.data.len() as u64));
+        archive.file(&format!("modules/{}.ko", module.name), 0o600, module.data);
+    }
+    if list.len() > MOST_TEXT {
+        return Err(Fail::new(format_args!(
+            "the list of modules is {} bytes long; tamis-capture reads {MOST_TEXT}",
+            list.len()
+        ))
+        .next("name fewer modules"));
+    }
+    archive.file("etc/tamis.modules", 0o600, list.into_bytes());
+
+    let unpacked = archive.bytes();
+    let packed = gzip::pack(&unpacked);
+    let inputs: Vec<PathBuf> =
+        [Some(capture_path.clone()), args.conf.clone()].into_iter().flatten().collect();
+    let mut file = out::create(output, args.force, &inputs)?;
+    file.put(0, &packed)?;
+    file.done()?;
+
+    let mut text = format!(
+        "{}: {} files, {} compressed, {} unpacked\n  {:<28}{:>12} bytes\n{table}",
+        output.display(),
+        archive.len(),
+        size(packed.len() as u64),
+        size(unpacked.len() as u64),
+        "init",
+        number(archive.size_of("init")),
+    );
+    let _ = write!(
+        text,
+        "load it:\n  kexec -p /boot/vmlinuz-{version} --initrd={} \\\n    --append=\"nr_cpus=1 irqpoll \
+         reset_devices panic=1\"\nreserve for it, on the command line of the kernel that may crash:\n  \
+         crashkernel={}M\n",
+        output.display(),
+        reserve(unpacked.len() as u64, packed.len() as u64),
+    );
+    print(text)?;
+    Ok(DONE)
+}
+
+/// MiB to reserve: what a small kernel needs with room to spare, and the image, which is there
+/// twice for a moment; in steps of 32.
+fn reserve(unpacked: u64, packed: u64) -> u64 {
+    let image = (unpacked + packed).div_ceil(1 << 20);
+    (96 + image).next_multiple_of(32)
+}
+
+/// The orders as tamis-capture reads them: the file's, then those of the command line, which win.
+fn orders(args: &Args) -> Result<String> {
+    let mut text = String::new();
+    if let Some(path) = &args.conf {
+        text = std::fs::read_to_string(path).map_err(|e| Fail::file(path, e))?;
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+    }
+    let named = [("target", &args.target), ("fstype", &args.fstype), ("args", &args.args)];
+    for (name, value) in named {
+        if let Some(value) = value {
+            let _ = writeln!(text, "{name} = {value}");
+        }
+    }
+    for order in &args.orders {
+        let Some((name, value)) = order.split_once('=') else {
+            return Err(Fail::new(format_args!("--order {order}: no NAME=VALUE"))
+                .next("as in --order final=poweroff"));
+        };
+        let _ = writeln!(text, "{} = {}", name.trim(), value.trim());
+    }
+    if text.len() > MOST_TEXT {
+        return Err(Fail::new(format_args!(
+            "the orders are {} bytes long; tamis-capture reads {MOST_TEXT}",
+            text.len()
+        ))
+        .next("leave comments out"));
+    }
+    for line in text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')) {
+        let name = line.split('=').next().unwrap_or(line).trim();
+        let name = name.strip_prefix("tamis.").unwrap_or(name);
+        if !ORDERS.contains(&name) {
+            let known = ORDERS.join(", ");
+            return Err(Fail::new(format_args!("there is no order {}", plain(name.as_bytes())))
+                .next(format_args!("the orders are {known}")));
+        }
+    }
+    if order(&text, "target").is_none() {
+        remark(format_args!(
+            "no target is ordered: it has to come as tamis.target= on the crash kernel's command line"
+        ));
+    }
+    Ok(text)
+}
+
+/// The value of an order, the last one given.
+fn order(conf: &str, name: &str) -> Option<String> {
+    let found = conf.lines().rev().find_map(|line| {
+        let (key, value) = line.split_once('=')?;
+        let key = key.trim();
+        (key.strip_prefix("tamis.").unwrap_or(key) == name).then(|| value.trim())
+    })?;
+    let inner = found.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(found);
+    Some(inner.to_owned()).filter(|value| !value.is_empty())
+}
+
+/// The program that becomes /init: it must run with nothing beside it.
+fn find_capture(given: Option<&Path>) -> Result<(PathBuf, Vec<u8>)> {
+    const NAME: &str = "tamis-capture";
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(NAME)));
+    let usual = ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"];
+    let path = match given {
+        Some(path) => path.to_owned(),
+        None => beside
+            .into_iter()
+            .chain(usual.map(|folder| Path::new(folder).join(NAME)))
+            .find(|path| path.is_file())
+            .ok_or_else(|| {
+                Fail::new(format_args!("there is no {NAME} beside tamis or in {}", usual.join(" ")))
+                    .next("--capture says where it is")
+            })?,
+    };
+    let data = std::fs::read(&path).map_err(|e| Fail::file(&path, e))?;
+    match is_static(&data) {
+        Some(true) => Ok((path, data)),
+        Some(false) => {
+            Err(Fail::file(&path, "needs shared libraries, which the image will not have")
+                .next("build it for a musl target"))
+        }
+        None => Err(Fail::file(&path, "is no program for 64-bit Linux")
+            .next("--capture names the static tamis-capture")),
+    }
+}
+
+/// Whether an ELF file asks for no interpreter; `None` if it is no 64-bit ELF program.
+fn is_static(elf: &[u8]) -> Option<bool> {
+    const INTERPRETER: u32 = 3;
+    let endian = match elf.get(..6)? {
+        b"\x7fELF\x02\x01" => tamis_core::endian::Endian::Little,
+        b"\x7fELF\x02\x02" => tamis_core::endian::Endian::Big,
+        _ => return None,
+    };
+    let table = usize::try_from(endian.u64(elf, 32)?).ok()?;
+    let (step, count) = (usize::from(endian.u16(elf, 54)?), endian.u16(elf, 56)?);
+    let mut alone = count > 0;
+    for index in 0..usize::from(count) {
+        let at = table.checked_add(index.checked_mul(step)?)?;
+        alone &= endian.u32(elf, at)? != INTERPRETER;
+    }
+    Some(alone)
+}
+
+fn list(path: &Path) -> Result<u8> {
+    let stored = std::fs::read(path).map_err(|e| Fail::file(path, e))?;
+    let unpacked = if stored.starts_with(&[0x1f, 0x8b]) {
+        gzip::unpack(&stored).map_err(|why| Fail::file(path, why))?
+    } else {
+        stored
+    };
+    let entries = cpio::read(&unpacked).map_err(|why| Fail::file(path, why))?;
+    let mut text = String::new();
+    for entry in &entries {
+        let kind = if entry.mode & 0o170_000 == 0o040_000 { 'd' } else { '-' };
+        let _ = writeln!(
+            text,
+            "{kind}{:03o}{:>14}  {}",
+            entry.mode & 0o777,
+            number(entry.data.len() as u64),
+            plain(entry.name.as_bytes())
+        );
+    }
+    for name in ["etc/tamis.conf", "etc/tamis.modules"] {
+        if let Some(entry) = entries.iter().find(|entry| entry.name == name) {
+            let _ = write!(text, "\n/{name}:\n");
+            for line in entry.data.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {
+                let _ = writeln!(text, "  {}", plain(line));
+            }
+        }
+    }
+    print(text)?;
+    Ok(DONE)
+}
+
+#[cfg(test)]
+mod tests;

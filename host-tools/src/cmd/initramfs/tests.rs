@@ -1,0 +1,312 @@
+use super::*;
+use std::fs;
+use std::os::unix::fs::symlink;
+
+/// A folder of this test alone, taken away at its end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        let path =
+            std::env::temp_dir().join(format!("tamis-initramfs-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Folder(fs::canonicalize(path).unwrap())
+    }
+
+    fn put(&self, name: &str, data: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, data).unwrap();
+        path
+    }
+
+    fn link(&self, name: &str, to: &str) {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        symlink(self.0.join(to), path).unwrap();
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn module(name: &str, depends: &str) -> Vec<u8> {
+    format!("\x7fELF module {name}\0license=GPL\0depends={depends}\0name={name}\0").into_bytes()
+}
+
+/// A static program as far as anybody looks: an ELF header and one PT_LOAD.
+fn program(segment: u32) -> Vec<u8> {
+    let mut elf = vec![0; 120];
+    elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    elf[32] = 64;
+    elf[54] = 56;
+    elf[56] = 1;
+    elf[64..68].copy_from_slice(&segment.to_le_bytes());
+    elf
+}
+
+/// A modules folder with one module of each way of packing.
+fn modules_folder(name: &str) -> Folder {
+    let folder = Folder::new(name);
+    let mut xz = Vec::new();
+    lzma_rs::xz_compress(&mut &module("virtio_blk", "virtio")[..], &mut xz).unwrap();
+    folder.put("kernel/virtio_blk.ko.xz", xz);
+    folder.put("kernel/virtio.ko", module("virtio", ""));
+    folder.put("kernel/fs/ext4.ko.gz", gzip::pack(&module("ext4", "jbd2,mbcache")));
+    folder.put("kernel/fs/jbd2.ko.zst", zstd::bulk::compress(&module("jbd2", ""), 3).unwrap());
+    folder.put("kernel/fs/mbcache.ko", module("mbcache", ""));
+    folder.put("kernel/crc32c_generic.ko", module("crc32c_generic", ""));
+    folder.put("kernel/crc32c-intel.ko", module("crc32c_intel", ""));
+    folder.put(
+        "modules.dep",
+        "kernel/virtio_blk.ko.xz: kernel/virtio.ko\nkernel/virtio.ko:\n\
+         kernel/fs/ext4.ko.gz: kernel/fs/jbd2.ko.zst kernel/fs/mbcache.ko\n\
+         kernel/fs/jbd2.ko.zst:\nkernel/fs/mbcache.ko:\nkernel/crc32c_generic.ko:\n\
+         kernel/crc32c-intel.ko:\n",
+    );
+    folder.put("modules.softdep", "# comment\nsoftdep ext4 pre: crc32c gone post: after\n");
+    folder.put(
+        "modules.alias",
+        "# comment\nalias crc32c crc32c_intel\nalias crc32c crc32c_generic\nalias fs-ext4 ext4\n\
+         alias virtio:d00000002v* virtio_blk\n",
+    );
+    folder.put("modules.builtin", "kernel/fs/vfat.ko\nkernel/drivers/ahci.ko\n");
+    folder
+}
+
+fn resolved(folder: &Folder, names: &[&str]) -> Result<Vec<String>> {
+    let mut wanted = Wanted::default();
+    names.iter().for_each(|name| wanted.need(name));
+    let modules = Modules::open(&folder.0, "6.6").unwrap().resolve(&wanted)?;
+    for module in &modules {
+        assert!(module.data.starts_with(format!("\x7fELF module {}\0", module.name).as_bytes()));
+    }
+    Ok(modules.into_iter().map(|module| module.name).collect())
+}
+
+#[test]
+fn modules_come_after_what_they_need_unpacked_and_once() {
+    let folder = modules_folder("order");
+    assert_eq!(
+        resolved(&folder, &["virtio-blk", "ext4", "virtio"]).unwrap(),
+        ["virtio", "virtio_blk", "crc32c_generic", "mbcache", "jbd2", "ext4"]
+    );
+    assert_eq!(resolved(&folder, &["fs-ext4"]).unwrap().last().unwrap(), "ext4");
+    assert_eq!(resolved(&folder, &["vfat", "ahci"]).unwrap(), [""; 0]);
+    let error = resolved(&folder, &["zfs"]).unwrap_err().line();
+    assert!(error.contains("no module zfs"), "{error}");
+    let mut wanted = Wanted::default();
+    wanted.maybe("zfs");
+    assert!(Modules::open(&folder.0, "6.6").unwrap().resolve(&wanted).unwrap().is_empty());
+}
+
+#[test]
+fn a_module_from_elsewhere_brings_what_it_needs() {
+    let folder = modules_folder("file");
+    let other = Folder::new("file-other");
+    let path = other.put("my-disk.ko.gz", gzip::pack(&module("my_disk", "virtio,ahci")));
+    assert_eq!(resolved(&folder, &[path.to_str().unwrap()]).unwrap(), ["virtio", "my_disk"]);
+    let lost = other.put("lost.ko", module("lost", "nowhere"));
+    assert!(resolved(&folder, &[lost.to_str().unwrap()]).unwrap_err().line().contains("nowhere"));
+    let text = other.put("text.ko", "#!/bin/sh\n");
+    assert!(
+        resolved(&folder, &[text.to_str().unwrap()])
+            .unwrap_err()
+            .line()
+            .contains("no kernel module")
+    );
+}
+
+#[test]
+fn damaged_modules_are_refused() {
+    let folder = modules_folder("damage");
+    for (name, file) in
+        [("virtio_blk", "virtio_blk.ko.xz"), ("ext4", "fs/ext4.ko.gz"), ("jbd2", "fs/jbd2.ko.zst")]
+    {
+        let path = folder.0.join("kernel").join(file);
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, &whole[..whole.len() - 5]).unwrap();
+        assert!(resolved(&folder, &[name]).is_err(), "{name}");
+        fs::write(&path, &whole).unwrap();
+        assert!(resolved(&folder, &[name]).is_ok(), "{name}");
+    }
+}
+
+#[test]
+fn gzip_comes_back_and_has_neither_name_nor_time() {
+    assert_eq!(gzip::crc32(b"123456789"), 0xcbf4_3926);
+    let data: Vec<u8> = (0..60_000u32).map(|n| ((n * n) >> 9) as u8).collect();
+    let packed = gzip::pack(&data);
+    assert_eq!(packed[..10], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 3]);
+    assert_eq!(gzip::unpack(&packed).unwrap(), data);
+    for cut in [0, 5, 17, packed.len() / 2, packed.len() - 1] {
+        assert!(gzip::unpack(&packed[..cut]).is_err(), "{cut}");
+    }
+    let mut named = packed[..3].to_vec();
+    named.extend([8 | 16 | 4, 1, 2, 3, 4, 0, 3, 2, 0, 9, 9]);
+    named.extend(b"name\0comment\0");
+    named.extend(&packed[10..]);
+    assert_eq!(gzip::unpack(&named).unwrap(), data);
+}
+
+fn arguments(words: &[&str]) -> Args {
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+    <Line as clap::Parser>::try_parse_from([&["initramfs"], words].concat())
+        .unwrap_or_else(|e| panic!("{e}"))
+        .args
+}
+
+#[test]
+fn the_same_inputs_make_the_image_of_the_golden_file() {
+    let folder = modules_folder("golden");
+    let capture = folder.put("tamis-capture", program(1));
+    let conf = folder.put("conf", "# mine\ntamis.final = poweroff\nargs = -d 1");
+    let line = |output: &Path| {
+        arguments(&[
+            "--output",
+            output.to_str().unwrap(),
+            "--kernel",
+            "6.6",
+            "--modules-dir",
+            folder.0.to_str().unwrap(),
+            "--capture",
+            capture.to_str().unwrap(),
+            "--conf",
+            conf.to_str().unwrap(),
+            "--module",
+            "virtio_blk",
+            "--fstype",
+            "ext4",
+            "--target",
+            "LABEL=dumps",
+            "--args",
+            "-c -d 31",
+            "--order",
+            "keep=3",
+        ])
+    };
+    let (one, two) = (folder.0.join("one.img"), folder.0.join("two.img"));
+    assert_eq!(run(&line(&one)).unwrap(), DONE);
+    assert_eq!(run(&line(&two)).unwrap(), DONE);
+    assert_eq!(fs::read(&one).unwrap(), fs::read(&two).unwrap());
+    assert!(run(&line(&one)).is_err(), "an existing file was overwritten");
+
+    let unpacked = gzip::unpack(&fs::read(&one).unwrap()).unwrap();
+    let entries = cpio::read(&unpacked).unwrap();
+    let names: Vec<_> = entries.iter().map(|e| (e.name.as_str(), e.mode, e.data.len())).collect();
+    assert_eq!(
+        names,
+        [
+            ("etc", 0o40755, 0),
+            ("etc/tamis.conf", 0o100600, 102),
+            ("etc/tamis.modules", 0o100600, 123),
+            ("init", 0o100755, 120),
+            ("modules", 0o40755, 0),
+            ("modules/crc32c_generic.ko", 0o100600, 68),
+            ("modules/ext4.ko", 0o100600, 60),
+            ("modules/jbd2.ko", 0o100600, 48),
+            ("modules/mbcache.ko", 0o100600, 54),
+            ("modules/virtio.ko", 0o100600, 52),
+            ("modules/virtio_blk.ko", 0o100600, 66),
+        ]
+    );
+    let text = |name: &str| {
+        let entry = entries.iter().find(|entry| entry.name == name).unwrap();
+        String::from_utf8(entry.data.to_vec()).unwrap()
+    };
+    assert_eq!(
+        text("etc/tamis.conf"),
+        "# mine\ntamis.final = poweroff\nargs = -d 1\ntarget = LABEL=dumps\nfstype = ext4\n\
+         args = -c -d 31\nkeep = 3\n"
+    );
+    assert_eq!(
+        text("etc/tamis.modules"),
+        "/modules/virtio.ko\n/modules/virtio_blk.ko\n/modules/crc32c_generic.ko\n\
+         /modules/mbcache.ko\n/modules/jbd2.ko\n/modules/ext4.ko\n"
+    );
+    assert_eq!(gzip::crc32(&unpacked), 1_133_006_092, "the archive itself");
+    assert_eq!(list(&one).unwrap(), DONE);
+    for cut in 0..unpacked.len() - 4 {
+        assert!(cpio::read(&unpacked[..cut]).is_err() || unpacked.len() - cut < 512, "{cut}");
+    }
+}
+
+#[test]
+fn orders_that_there_are_not_are_refused() {
+    let error =
+        |words: &[&str]| orders(&arguments(&[&["-o", "x"], words].concat())).unwrap_err().line();
+    assert!(error(&["--order", "colour=red"]).contains("no order colour"));
+    assert!(error(&["--order", "final"]).contains("NAME=VALUE"));
+    let long = format!("path={}", "x".repeat(MOST_TEXT));
+    assert!(error(&["--order", &long]).contains("reads 4096"));
+    assert_eq!(order("a = 1\ntamis.target = \"x\"\ntarget=\n# target=z\n", "target"), None);
+    assert_eq!(order("target = y\ntamis.target = \"x\"\n", "target"), Some("x".into()));
+}
+
+#[test]
+fn only_a_static_program_becomes_init() {
+    assert_eq!(is_static(&program(1)), Some(true));
+    assert_eq!(is_static(&program(3)), Some(false));
+    assert_eq!((is_static(b"#!/bin/sh"), is_static(&program(1)[..66])), (None, None));
+}
+
+/// A machine with a virtio disk, an NVMe disk behind a subsystem, and a volume on top.
+fn pictured(name: &str) -> Folder {
+    let root = Folder::new(name);
+    let pci = "sys/devices/pci0000:00";
+    let disk = format!("{pci}/0000:00:05.0/virtio2/block/vda/vda2");
+    root.put(&format!("{disk}/partition"), "2\n");
+    root.link("sys/class/block/vda2", &disk);
+    for module in ["virtio_pci", "virtio_blk", "nvme"] {
+        root.put(&format!("sys/module/{module}/x"), "");
+        root.link(&format!("sys/bus/drivers/{module}/module"), &format!("sys/module/{module}"));
+    }
+    root.link(&format!("{pci}/0000:00:05.0/driver"), "sys/bus/drivers/virtio_pci");
+    root.link(&format!("{pci}/0000:00:05.0/virtio2/driver"), "sys/bus/drivers/virtio_blk");
+    let nvme = "sys/devices/virtual/nvme-subsystem/nvme-subsys0";
+    root.put(&format!("{nvme}/nvme0n1/size"), "1\n");
+    root.link("sys/class/block/nvme0n1", &format!("{nvme}/nvme0n1"));
+    root.put(&format!("{pci}/0000:00:06.0/nvme/nvme0/state"), "live\n");
+    root.link(&format!("{nvme}/nvme0"), &format!("{pci}/0000:00:06.0/nvme/nvme0"));
+    root.link(&format!("{pci}/0000:00:06.0/driver"), "sys/bus/drivers/nvme");
+    root.put("sys/devices/virtual/block/dm-0/dm/name", "root\n");
+    root.link("sys/class/block/dm-0", "sys/devices/virtual/block/dm-0");
+    let mut ext4 = vec![0; 4096];
+    ext4[0x438..0x43a].copy_from_slice(&[0x53, 0xef]);
+    root.put("dev/vda2", ext4);
+    root.put("dev/nvme0n1", vec![0; 16]);
+    root.put("dev/dm-0", "");
+    root.link("dev/disk/by-uuid/0A-b", "dev/vda2");
+    root.link("dev/disk/by-label/my\\x20dumps", "dev/nvme0n1");
+    root.put("proc/mounts", "proc /proc proc rw 0 0\n/dev/nvme0n1 /var xfs rw 0 0\n");
+    root.put("proc/sys/kernel/osrelease", "6.6.1-test\n");
+    root
+}
+
+#[test]
+fn the_drivers_of_a_target_are_found_from_the_bus_down() {
+    let root = pictured("machine");
+    let machine = Machine::pictured(&root.0);
+    assert_eq!(machine.release().unwrap(), "6.6.1-test");
+    for target in ["/dev/vda2", "UUID=0a-B"] {
+        let found = machine.needs(target).unwrap();
+        assert_eq!(found.drivers, ["virtio_pci", "virtio_blk"]);
+        assert_eq!(found.fstype.as_deref(), Some("ext4"));
+    }
+    let found = machine.needs("LABEL=my dumps").unwrap();
+    assert_eq!((found.drivers, found.fstype.as_deref()), (vec!["nvme".to_owned()], Some("xfs")));
+    for (target, why) in
+        [("/dev/dm-0", "put together"), ("UUID=1", "not there"), ("/dev/sdz", "not there")]
+    {
+        let error = machine.needs(target).err().unwrap().line();
+        assert!(error.contains(why), "{error}");
+    }
+}
