@@ -38,6 +38,12 @@ impl Machine {
         Ok(text.trim().to_owned())
     }
 
+    /// Whether this kernel can mount a kind of file system now.
+    pub fn knows(&self, kind: &str) -> bool {
+        let known = fs::read_to_string(self.root.join("proc/filesystems")).unwrap_or_default();
+        known.lines().any(|line| line.split_whitespace().next_back() == Some(kind))
+    }
+
     /// The drivers and the file system of a target.
     pub fn needs(&self, target: &str) -> Result<Found> {
         let device = self.device(target)?;

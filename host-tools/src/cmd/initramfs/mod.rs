@@ -122,13 +122,23 @@ fn build(args: &Args, output: &Path) -> Result<u8> {
         found.drivers.iter().for_each(|name| wanted.maybe(name));
     }
     args.modules.iter().for_each(|name| wanted.need(name));
-    if let Some(kind) = fstype.or_else(|| order(&conf, "fstype")).filter(|kind| kind != "raw") {
+    let kind = fstype.or_else(|| order(&conf, "fstype")).filter(|kind| kind != "raw");
+    if let Some(kind) = &kind {
         if kind == "vfat" {
             VFAT_NLS.iter().for_each(|name| wanted.maybe(name));
         }
-        wanted.need(&kind);
+        wanted.need(kind);
     }
-    let modules = Modules::open(&folder, &version)?.resolve(&wanted)?;
+    let all_built_in = args.from_running
+        && args.modules.is_empty()
+        && !folder.exists()
+        && kind.is_none_or(|kind| machine.knows(&kind));
+    let modules = if all_built_in {
+        remark(format_args!("{} is not there: all is taken to be built in", folder.display()));
+        Vec::new()
+    } else {
+        Modules::open(&folder, &version)?.resolve(&wanted)?
+    };
 
     let mut archive = Archive::default();
     archive.folder("etc");

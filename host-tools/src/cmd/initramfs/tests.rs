@@ -287,6 +287,7 @@ fn pictured(name: &str) -> Folder {
     root.link("dev/disk/by-uuid/0A-b", "dev/vda2");
     root.link("dev/disk/by-label/my\\x20dumps", "dev/nvme0n1");
     root.put("proc/mounts", "proc /proc proc rw 0 0\n/dev/nvme0n1 /var xfs rw 0 0\n");
+    root.put("proc/filesystems", "nodev\tproc\n\text4\n");
     root.put("proc/sys/kernel/osrelease", "6.6.1-test\n");
     root
 }
@@ -296,6 +297,7 @@ fn the_drivers_of_a_target_are_found_from_the_bus_down() {
     let root = pictured("machine");
     let machine = Machine::pictured(&root.0);
     assert_eq!(machine.release().unwrap(), "6.6.1-test");
+    assert!(machine.knows("ext4") && machine.knows("proc") && !machine.knows("nodev"));
     for target in ["/dev/vda2", "UUID=0a-B"] {
         let found = machine.needs(target).unwrap();
         assert_eq!(found.drivers, ["virtio_pci", "virtio_blk"]);
