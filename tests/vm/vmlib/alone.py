@@ -2,7 +2,6 @@
 holds the program, its orders and modules. What it left on the target is held against the dead
 kernel's memory, which the host has as a file (`ram.py`)."""
 
-import gzip
 import os
 import re
 import shutil
@@ -11,6 +10,7 @@ import subprocess
 import tarfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 from . import guest, packages
 from .common import VmError, replace_file, run, say, state_dir, tail
@@ -26,11 +26,19 @@ DISK_SIGNATURE = "1f2e3d4c"
 MODULES = {
     "ext4": ["ext4"],
     "xfs": ["xfs"],
-    "vfat": ["vfat"],
+    "vfat": ["vfat", "nls_cp437", "nls_ascii", "nls_iso8859-1", "nls_utf8"],
     "btrfs": ["btrfs"],
     "raw": [],
 }
-"""What the target needs beside the disk's driver, as one would say it to `tamis initramfs`."""
+"""What the target needs beside the disk's driver, where `fstype` does not say it already."""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The programs under test."""
+
+    capture: Path
+    tamis: Path
 
 FIRST_INIT = guest.BOTH_INITS + """
 hostname """ + HOST + """
@@ -131,8 +139,6 @@ class Alone:
     reference: str | None = None
 
 
-BASIC = "final = reboot\n"
-
 ALONE = {one.name: one for one in [
     Alone("5.10-init", "5.10, alone, onto ext4", kernel="5.10", reference="bookworm"),
     Alone("6.1-init", "6.1, alone, onto ext4", load_mib=200, reference="bookworm"),
@@ -153,7 +159,7 @@ ALONE = {one.name: one for one in [
           target=f"LABEL={LABEL}", conf="dmesg = no\npath = deep/er\n", path="deep/er"),
     Alone("init-full", "a disk that is too small, nothing to delete", size_mib=12, expect="incomplete",
           says=("No space left|ENOSPC|no space", "there is no complete dump")),
-    Alone("init-keep", "a full disk, whose oldest dump may go", size_mib=40,
+    Alone("init-keep", "a full disk, whose oldest dump may go", size_mib=43,
           old=("2019-12-31-23-59-59-old", "2020-01-01-00-00-00-old", "2020-01-02-00-00-00-old",
                "not-a-dump"),
           conf="keep = 1\n", stays=("2020-01-02-00-00-00-old", "not-a-dump"),
@@ -172,7 +178,7 @@ ALONE = {one.name: one for one in [
           line='tamis.target=/dev/vdb tamis.args="--lz4 -d 17" tamis.final=poweroff tamis.path=/by/line',
           options="--lz4 -d 17", ends="poweroff", path="by/line"),
     Alone("init-nonsense", "orders that make no sense",
-          conf="args = --frobnicate -d 99\ncolour = blue\nfinal = explode\nkeep = -3\n",
+          conf="args = --frobnicate -d 99\nfinal = explode\nkeep = -3\n", line="tamis.colour=blue",
           says=("no order tamis.colour", "tamis.final cannot be 'explode'",
                 "tamis.keep cannot be '-3'", "tamis.args: ", "taking '-c -d 31' instead")),
     Alone("init-elf", "an ELF dump", conf="args = -E -d 31\n", options="-E -d 31"),
@@ -288,7 +294,7 @@ def fetch_by_guest(one, home, out):
     """As `fetch`, for file systems that only a kernel can read: a guest packs them into a tar."""
     kernel = packages.kernel(one.kernel, *KERNELS[one.kernel])
     init = FETCH_INIT.format(kind=one.disk, device="/dev/vda")
-    wanted = list(guest.MODULES) + module_names(one)
+    wanted = list(guest.MODULES) + MODULES[one.disk]
     (home / "fetch.cpio").write_bytes(guest.initramfs(kernel, init, {}, wanted))
     archive = home / "fetched.tar"
     archive.unlink(missing_ok=True)
@@ -312,46 +318,39 @@ def fetch_by_guest(one, home, out):
 
 # ----- the initramfs
 
-def module_names(one):
-    """The modules that the target needs beside those of the disk."""
-    names = list(MODULES[one.disk])
-    if one.disk == "vfat":
-        names += ["nls_cp437", "nls_ascii", "nls_iso8859_1", "nls_utf8"]
-    if one.disk == "btrfs":
-        names += ["xxhash_generic", "blake2b_generic", "sha256_generic"]
-    return names
-
-
 def orders(one):
     """The text of /etc/tamis.conf."""
     target = f"target = {one.target}\n" if one.target else ""
     return f"# Made by tests/vm.\n{target}{one.conf}"
 
 
-def build_initramfs(one, kernel, capture, path):
-    """The crash kernel's initramfs: the program, its orders, modules; packed by hand."""
-    entries = [("etc", 0o40755, b""), ("modules", 0o40755, b"")]
-    names = []
-    for name, data in kernel.modules_in_order(["virtio_pci", "virtio_blk", "crc32c_generic",
-                                               *module_names(one)]):
-        entries.append((f"modules/{name}.ko", 0o100644, data))
-        names.append(f"/modules/{name}.ko\n")
-    entries.append(("etc/tamis.conf", 0o100644, orders(one).encode()))
-    entries.append(("etc/tamis.modules", 0o100644, "".join(names).encode()))
-    entries.append(("init", 0o100755, capture.read_bytes()))
-    path.write_bytes(gzip.compress(guest.cpio(entries), mtime=0))
+def build_initramfs(one, kernel, tools, path):
+    """The crash kernel's initramfs, made as a user would: by `tamis initramfs`."""
+    conf = path.with_name("tamis.conf")
+    conf.write_text(orders(one))
+    modules = ["virtio_pci", "virtio_blk"]
+    if "fstype" not in one.conf and one.target:
+        modules += MODULES[one.disk]
+    path.unlink(missing_ok=True)
+    said = run([tools.tamis, "initramfs", "-o", path, "--capture", tools.capture, "--conf", conf,
+                "--kernel", kernel.release, "--modules-dir", kernel.with_dependencies(),
+                *(word for name in modules for word in ("--module", name))],
+               "making the initramfs").stdout
+    say(f"{one.name}: initramfs of {path.stat().st_size} bytes: "
+        + said.splitlines()[0].rpartition(": ")[2])
+    conf.unlink()
 
 
 # ----- the crash
 
-def crash(one, capture):
+def crash(one, tools):
     """Crash the guest of a run; afterwards its folder holds target.img, the RAM files, serial.log.
 
     Returns (home, offset of the target's file system). A guest that hangs gets another try.
     """
     for left in range(guest.TRIES - 1, -1, -1):
         try:
-            return crash_once(one, capture)
+            return crash_once(one, tools)
         except guest.Hung as error:
             if not left:
                 raise
@@ -364,7 +363,7 @@ def ram_files(one, home):
     return [(start, home / f"{name}.ram") for name, start, _ in one.backends]
 
 
-def crash_once(one, capture):
+def crash_once(one, tools):
     """One try of `crash`."""
     home = state_dir() / one.name
     home.mkdir(parents=True, exist_ok=True)
@@ -377,7 +376,7 @@ def crash_once(one, capture):
     seed = home / "seed"
     shutil.rmtree(seed, ignore_errors=True)
     (seed / "boot").mkdir(parents=True)
-    build_initramfs(one, kernel, capture, seed / "boot/crash.cpio")
+    build_initramfs(one, kernel, tools, seed / "boot/crash.cpio")
     shutil.copyfile(kernel.image, seed / "boot/vmlinuz")
     guest.seeded_files(seed, max(8, one.load_mib // 12))
     guest.make_disk(home / "load.img", 128 + one.load_mib, seed)

@@ -89,6 +89,14 @@ dd if=/proc/vmcore of=/dev/vdc bs=1M conv=fsync 2>/out/dd.log || fail "copy of /
 """
 
 
+def host_tool():
+    """The program `tamis`, for this machine."""
+    say("building tamis")
+    run(["cargo", "build", "--release", "-p", "tamis"], "building tamis", timeout=1800, cwd=REPO,
+        env=dict(os.environ, CARGO_TERM_COLOR="never"), hint="try the command yourself")
+    return REPO / (os.environ.get("CARGO_TARGET_DIR") or "target") / "release" / "tamis"
+
+
 def cargo_build(package, *extra):
     """Build one static binary; returns its path."""
     target_dir = os.environ.get("CARGO_TARGET_DIR") or REPO / "target"

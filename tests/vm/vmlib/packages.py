@@ -3,7 +3,7 @@
 Every suite gets a private apt directory (sources, lists, an empty dpkg status) below the state
 directory. Packages are downloaded and unpacked there, never installed: kernels, a newer
 makedumpfile with the libraries it was linked with, busybox, debug symbols. The archive's address
-is the one the system's apt already uses. Only QEMU, e2fsprogs, musl-tools and venv are really installed.
+is the one the system's apt already uses. Only the few SYSTEM_PACKAGES are really installed.
 """
 
 import json
@@ -22,6 +22,11 @@ SYSTEM_PACKAGES = {
     "qemu-system-x86": "qemu-system-x86_64",
     "e2fsprogs": "mkfs.ext4",
     "musl-tools": "musl-gcc",
+    "kmod": "depmod",
+    "fdisk": "sfdisk",
+    "xfsprogs": "mkfs.xfs",
+    "dosfstools": "mkfs.vfat",
+    "btrfs-progs": "mkfs.btrfs",
 }
 """Package to install -> the program that shows it is there."""
 
@@ -257,6 +262,18 @@ class Kernel:
         if path.suffix != ".ko":
             raise VmError(f"while reading {path.name}: no decoder for {path.suffix} modules here")
         return data
+
+    def with_dependencies(self):
+        """The modules' folder, with the tables that depmod makes when a kernel is installed."""
+        if not (self.modules / "modules.dep").exists():
+            root = self.home / "root"
+            if not (root / "lib").exists():
+                (root / "lib").symlink_to("usr/lib")
+            depmod = shutil.which("depmod") or shutil.which("depmod", path="/usr/sbin:/sbin")
+            run([depmod or "depmod", "-b", root, self.release],
+                f"making the module dependencies of {self.release}",
+                hint="`vm setup` installs kmod, whose depmod does this")
+        return self.modules
 
     def modules_in_order(self, wanted):
         """(name, bytes) of the wanted modules after all they depend on; built-in ones are left out."""
