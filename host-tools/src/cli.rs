@@ -36,12 +36,20 @@ enum Command {
     Dmesg(cmd::dmesg::Args),
     Vmcoreinfo(cmd::vmcoreinfo::Args),
     Notes(cmd::notes::Args),
+    Pages(cmd::pages::Args),
+    Stats(cmd::stats::Args),
     Read(cmd::read::Args),
     Vtop(cmd::vtop::Args),
+    Diff(cmd::diff::Args),
     Refilter(cmd::refilter::Args),
+    Estimate(cmd::estimate::Args),
     Rearrange(cmd::rearrange::Args),
     Reassemble(cmd::reassemble::Args),
+    Split(cmd::split::Args),
+    Repair(cmd::repair::Args),
     Initramfs(Box<cmd::initramfs::Args>),
+    Completions(cmd::completions::Args),
+    Man(cmd::man::Args),
 }
 
 /// A level of zstd stands right behind its letter (`-z19`), so that `-z` cannot take a file name
@@ -72,12 +80,20 @@ pub fn run() -> Result<u8> {
         Command::Dmesg(args) => cmd::dmesg::run(&args),
         Command::Vmcoreinfo(args) => cmd::vmcoreinfo::run(&args),
         Command::Notes(args) => cmd::notes::run(&args),
+        Command::Pages(args) => cmd::pages::run(&args),
+        Command::Stats(args) => cmd::stats::run(&args),
         Command::Read(args) => cmd::read::run(&args),
         Command::Vtop(args) => cmd::vtop::run(&args),
+        Command::Diff(args) => cmd::diff::run(&args),
         Command::Refilter(args) => cmd::refilter::run(&args),
+        Command::Estimate(args) => cmd::estimate::run(&args),
         Command::Rearrange(args) => cmd::rearrange::run(&args),
         Command::Reassemble(args) => cmd::reassemble::run(&args),
+        Command::Split(args) => cmd::split::run(&args),
+        Command::Repair(args) => cmd::repair::run(&args),
         Command::Initramfs(args) => cmd::initramfs::run(&args),
+        Command::Completions(args) => cmd::completions::run(&args),
+        Command::Man(args) => cmd::man::run(&args),
     }
 }
 

@@ -10,10 +10,8 @@
 mod cli;
 mod cmd;
 mod fail;
-#[allow(dead_code, reason = "commands to come use the rest")]
 mod io;
 mod refilter;
-#[allow(dead_code, reason = "commands to come use the rest")]
 mod render;
 mod survey;
 

@@ -6,6 +6,7 @@ mod common;
 mod forms;
 mod kernel;
 mod make;
+mod more;
 mod refilter;
 mod refuse;
 mod sets;

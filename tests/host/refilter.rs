@@ -43,9 +43,9 @@ fn every_codec_and_format_keeps_every_page() {
         bench.tamis(&format!("refilter -f {options} dump new")).expect(0);
         bench.tamis("verify new").expect(0);
         bench.tamis("refilter -f --raw new back").expect(0);
-        bench.assert_same("back", "wanted", &format!("{options}"));
+        bench.assert_same("back", "wanted", options);
         bench.tamis(&format!("refilter -f {options} new again")).expect(0);
-        bench.assert_same("again", "new", &format!("{options}"));
+        bench.assert_same("again", "new", options);
     }
     bench.tamis("refilter --to flat -c dump flat").expect(0);
     bench.tamis("rearrange flat rearranged").expect(0);
@@ -71,7 +71,7 @@ fn vmcores_and_split_sets_and_streams_are_inputs() {
     bench.capture_stream("-c -d 17", "flat");
     for input in ["vmcore", "c a b", "flat"] {
         bench.tamis(&format!("refilter -f --raw -d 31 {input} new")).expect(0);
-        bench.assert_same("new", "wanted", &format!("{input}"));
+        bench.assert_same("new", "wanted", input);
     }
     bench.tamis_with("refilter -f --raw -d 31 - new", "flat").expect(0);
     bench.assert_same("new", "wanted", "");

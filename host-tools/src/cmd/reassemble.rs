@@ -20,10 +20,10 @@ use tamis_core::wire::page_desc::{self, PageDesc};
 ///   $ tamis reassemble part1 part2 part3 vmcore
 ///   $ tamis reassemble --force part* vmcore
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, override_usage = "tamis reassemble [OPTIONS] PART... OUT")]
 pub struct Args {
     /// The files of the split dump, and last the file to write
-    #[arg(required = true, num_args = 2.., value_name = "PART... OUT")]
+    #[arg(required = true, num_args = 2.., value_names = ["PART", "OUT"])]
     files: Vec<PathBuf>,
     /// Overwrite an existing file
     #[arg(short, long)]

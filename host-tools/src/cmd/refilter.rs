@@ -35,10 +35,10 @@ use tamis_core::sink::Flattened;
 ///   $ tamis refilter -c part1 part2 whole
 ///   $ tamis refilter -d 31 --to flat vmcore - | ssh host 'tamis rearrange - vmcore'
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, override_usage = "tamis refilter [OPTIONS] IN... OUT")]
 pub struct Args {
     /// The dump (or all files of a split one; - is standard input), and last the file to write
-    #[arg(required = true, num_args = 2.., value_name = "IN... OUT")]
+    #[arg(required = true, num_args = 2.., value_names = ["IN", "OUT"])]
     files: Vec<PathBuf>,
     /// Dump level, 0 to 31
     #[arg(short = 'd', long, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=31))]
@@ -66,7 +66,7 @@ pub struct Codec {
     /// Compress pages with Snappy
     #[arg(short = 'p', long)]
     snappy: bool,
-    /// Compress pages with zstd, at a level from 1 to 19; this is the default, at level 3
+    /// Compress pages with zstd, at a level from 1 to 19 (-z19, --zstd=19); the default, at level 3
     #[arg(short = 'z', long, value_name = "LEVEL", num_args = 0..=1, require_equals = true,
         default_missing_value = "3", value_parser = clap::value_parser!(i32).range(1..=19))]
     zstd: Option<i32>,

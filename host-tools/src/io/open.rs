@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tamis_core::arch::{Arch, TableCache};
 use tamis_core::elf_vmcore::{self, ElfVmcore};
 use tamis_core::kernel::{Info, Memory};
-use tamis_core::reader::flat::{Extent, Flat, Record, Scan, Step};
+use tamis_core::reader::flat::{Extent, Flat, FlatError, Record, Scan, Step};
 use tamis_core::reader::kdump::{self, Kdump, Part, Storage};
 use tamis_core::reader::{Form, Layer, form};
 use tamis_core::source::{RandomAccess, Segment, Source};
@@ -110,26 +110,46 @@ pub struct Stream {
     pub records: Vec<Record>,
     /// Whether the end record is there; without it the writer died.
     pub ends: bool,
-    /// Bytes behind the end record.
-    pub behind: u64,
 }
 
 /// Finds the records of a flattened stream. What is there of a record that is cut off counts.
 pub fn scan(raw: &Raw) -> Result<Stream> {
+    let (stream, error) = records(raw);
+    match error {
+        None => Ok(stream),
+        Some(e) => Err(raw.fail(e).next("`tamis repair` makes a dump of what is before it")),
+    }
+}
+
+/// Like [`scan`], but a stream that is damaged ends before the damage.
+pub fn scan_leniently(raw: &Raw) -> Result<Stream> {
+    match records(raw) {
+        (stream, Some(e)) if stream.records.is_empty() => Err(raw.fail(e)),
+        (stream, _) => Ok(stream),
+    }
+}
+
+fn records(raw: &Raw) -> (Stream, Option<FlatError>) {
     let mut file = raw.reader();
-    let failed = |e| raw.fail(e).next("what was read up to there can be saved with `tamis repair`");
-    let mut scan = Scan::new(&mut file, raw.len).map_err(failed)?;
-    let mut records = Vec::new();
+    let mut stream = Stream { records: Vec::new(), ends: false };
+    let mut scan = match Scan::new(&mut file, raw.len) {
+        Ok(scan) => scan,
+        Err(e) => return (stream, Some(e)),
+    };
     loop {
-        match scan.next(&mut file).map_err(failed)? {
-            Step::Record(record) => records.push(record),
-            Step::End(at) => return Ok(Stream { records, ends: true, behind: raw.len - at }),
-            Step::Cut(part) => {
-                if part.len > 0 {
-                    records.push(part);
-                }
-                return Ok(Stream { records, ends: false, behind: 0 });
+        match scan.next(&mut file) {
+            Ok(Step::Record(record)) => stream.records.push(record),
+            Ok(Step::End(_)) => {
+                stream.ends = true;
+                return (stream, None);
             }
+            Ok(Step::Cut(part)) => {
+                if part.len > 0 {
+                    stream.records.push(part);
+                }
+                return (stream, None);
+            }
+            Err(e) => return (stream, Some(e)),
         }
     }
 }
@@ -348,11 +368,6 @@ impl Opened {
         Fail::new(format_args!("{}: {text}", self.name()))
     }
 
-    /// The paths, for those who must not write over them.
-    pub fn paths(&self) -> Vec<PathBuf> {
-        self.files.iter().map(|f| f.raw.path.clone()).collect()
-    }
-
     /// How its addresses are translated.
     pub fn arch(&self) -> Result<Arch> {
         if self.text.is_empty() {
@@ -399,6 +414,11 @@ pub fn open(paths: &[PathBuf]) -> Result<Opened> {
             .next("name the files of one dump")),
         None => Err(Fail::new("no dump was named")),
     }
+}
+
+/// Opens one file that is open already.
+pub fn open_raw(raw: Raw) -> Result<Opened> {
+    assemble(vec![probe(raw)?])
 }
 
 /// Opens files that may be several dumps; the parts of a split one may come in any order.

@@ -84,6 +84,12 @@ impl OutFile {
             .map_err(|e| Fail::file(&self.path, format_args!("extending to {len} bytes: {e}")))
     }
 
+    /// Makes it at least `len` bytes long.
+    pub fn extend_to(&mut self, len: u64) -> Result<()> {
+        let now = self.file.metadata().map_err(|e| Fail::file(&self.path, e))?.len();
+        if now < len { self.set_len(len) } else { Ok(()) }
+    }
+
     /// Returns when it would survive a power cut.
     pub fn done(self) -> Result<()> {
         self.file

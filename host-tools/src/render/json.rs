@@ -11,8 +11,6 @@ pub enum Json {
     Bool(bool),
     /// A number without a fraction.
     Number(i128),
-    /// A number with a fraction, of so many digits.
-    Float(f64, usize),
     /// A text.
     Text(String),
     /// An array.
@@ -103,8 +101,6 @@ impl Json {
             Json::Null => f.write_str("null"),
             Json::Bool(b) => write!(f, "{b}"),
             Json::Number(n) => write!(f, "{n}"),
-            Json::Float(n, digits) if n.is_finite() => write!(f, "{n:.digits$}"),
-            Json::Float(..) => f.write_str("null"),
             Json::Text(s) => text(f, s),
             Json::List(list) if list.is_empty() => f.write_str("[]"),
             Json::List(list) => {
@@ -161,12 +157,11 @@ mod tests {
             .with("l", vec![1u8, 2])
             .with("o", Object::new())
             .with("x", None::<u8>)
-            .with("r", Json::Float(0.5, 2))
             .into();
         assert_eq!(
             value.to_string(),
             "{\n  \"schema\": \"t/1\",\n  \"n\": -3,\n  \"s\": \"a\\\"\\\\\\n\\u0001é\",\n  \
-             \"l\": [\n    1,\n    2\n  ],\n  \"o\": {},\n  \"x\": null,\n  \"r\": 0.50\n}"
+             \"l\": [\n    1,\n    2\n  ],\n  \"o\": {},\n  \"x\": null\n}"
         );
     }
 }

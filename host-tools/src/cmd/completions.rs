@@ -1,0 +1,23 @@
+use super::print;
+use crate::fail::{DONE, Result};
+use clap::CommandFactory;
+
+/// Print completions for a shell.
+///
+/// Examples:
+///   $ tamis completions bash > /etc/bash_completion.d/tamis
+///   $ tamis completions zsh > ~/.zfunc/_tamis
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Which shell
+    shell: clap_complete::Shell,
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Result<u8> {
+    let mut text = Vec::new();
+    clap_complete::generate(args.shell, &mut crate::cli::Cli::command(), "tamis", &mut text);
+    print(text)?;
+    Ok(DONE)
+}

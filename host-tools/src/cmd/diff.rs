@@ -1,0 +1,244 @@
+use super::print;
+use crate::fail::{DONE, Fail, NO, Result};
+use crate::io::open::{Dump, Opened, open};
+use crate::render::json::{Json, Object};
+use crate::render::progress::Progress;
+use crate::render::text::{Style, number};
+use std::path::PathBuf;
+use tamis_core::bitmap::Bitmap;
+use tamis_core::source::Source;
+use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
+
+/// Compare two dumps page by page.
+///
+/// Whatever their formats and codecs: two dumps are the same if they hold the same pages with the
+/// same bytes. Pages that only one of them holds, and pages that differ, are listed as runs of
+/// pfns, --runs lines at most. Kernel release, dump level and VMCOREINFO are compared too.
+///
+/// Exit status: 0 the same, 1 different.
+///
+/// Examples:
+///   $ tamis diff vmcore.kdump vmcore.elf
+///   $ tamis diff --json before after
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// A dump
+    a: PathBuf,
+    /// Another one
+    b: PathBuf,
+    /// Print JSON (schema tamis.diff/1)
+    #[arg(long)]
+    json: bool,
+    /// Runs of pages to list
+    #[arg(long, value_name = "NUMBER", default_value_t = 20)]
+    runs: usize,
+}
+
+/// What a page is in one dump and the other.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    OnlyA,
+    OnlyB,
+    Differs,
+    Unreadable,
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Kind::OnlyA => "only in the first",
+            Kind::OnlyB => "only in the second",
+            Kind::Differs => "different",
+            Kind::Unreadable => "unreadable",
+        }
+    }
+}
+
+/// Runs of pages, and how many of each kind.
+#[derive(Default)]
+struct Found {
+    runs: Vec<(Kind, u64, u64)>,
+    more: u64,
+    most: usize,
+    counts: [u64; 4],
+    same: u64,
+}
+
+impl Found {
+    fn add(&mut self, kind: Kind, pfn: u64) {
+        self.counts[kind as usize] += 1;
+        let room = self.runs.len() < self.most;
+        match self.runs.last_mut() {
+            Some((k, _, end)) if *k == kind && *end == pfn && self.more == 0 => *end += 1,
+            _ if room => self.runs.push((kind, pfn, pfn + 1)),
+            _ => self.more += 1,
+        }
+    }
+}
+
+/// The bits of the pages that a dump holds.
+pub fn stored<'b>(dump: &mut Dump, opened: PfnSpan, shift: u32, bits: &'b mut [u8]) -> Bitmap<'b> {
+    let mut map = Bitmap::clear(bits, opened);
+    let from = PhysAddr(opened.start.0 << shift);
+    let until = PhysAddr(opened.end.0 << shift);
+    let mut spans = Vec::new();
+    dump.segments_in(from, until, &mut |s| {
+        if s.file_len > 0 {
+            let last = s.phys.0.saturating_add(s.file_len - 1);
+            spans.push(PfnSpan::new(Pfn(s.phys.0 >> shift), Pfn((last >> shift) + 1)));
+        }
+    });
+    for span in spans {
+        map.set(span);
+    }
+    dump.clip(&mut map, true);
+    map
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Result<u8> {
+    let mut a = open(std::slice::from_ref(&args.a))?;
+    let mut b = open(std::slice::from_ref(&args.b))?;
+    if a.shift != b.shift {
+        return Err(Fail::new(format_args!(
+            "{} has pages of {} bytes, {} of {}: they are of different machines",
+            a.name(),
+            a.shift.bytes(),
+            b.name(),
+            b.shift.bytes()
+        )));
+    }
+    let mut heads = Vec::new();
+    let mut head = |what: &str, of: &dyn Fn(&Opened) -> String| {
+        let (x, y) = (of(&a), of(&b));
+        if x != y {
+            heads.push((what.to_owned(), x, y));
+        }
+    };
+    head("kernel", &|o| {
+        String::from_utf8_lossy(o.info().release().unwrap_or_default()).into_owned()
+    });
+    head("dump level", &|o| match &o.dump {
+        Dump::Kdump(k) => k.facts().sub.dump_level.to_string(),
+        Dump::Elf(_) => "none".into(),
+    });
+    head("VMCOREINFO", &|o| format!("{} bytes", o.text.len()));
+    if a.text != b.text && a.text.len() == b.text.len() {
+        heads.push(("VMCOREINFO".into(), "one text".into(), "another".into()));
+    }
+    let mut found = Found { most: args.runs, ..Found::default() };
+    pages(&mut a, &mut b, &mut found);
+    let level_only = heads.iter().all(|(what, ..)| what == "dump level");
+    let differ = found.counts.iter().any(|c| *c > 0) || !level_only;
+    if args.json {
+        let runs: Vec<Json> = found
+            .runs
+            .iter()
+            .map(|(kind, start, end)| {
+                Object::new()
+                    .with("what", kind.word())
+                    .with("start_pfn", *start)
+                    .with("end_pfn", *end)
+                    .into()
+            })
+            .collect();
+        let heads: Vec<Json> = heads
+            .iter()
+            .map(|(what, x, y)| {
+                Object::new()
+                    .with("what", what.as_str())
+                    .with("first", x.as_str())
+                    .with("second", y.as_str())
+                    .into()
+            })
+            .collect();
+        let document = Object::document("tamis.diff/1")
+            .with("same", !differ)
+            .with(
+                "pages",
+                Object::new()
+                    .with("same", found.same)
+                    .with("only_in_first", found.counts[0])
+                    .with("only_in_second", found.counts[1])
+                    .with("different", found.counts[2])
+                    .with("unreadable", found.counts[3]),
+            )
+            .with("headers", Json::List(heads))
+            .with("runs", Json::List(runs))
+            .with("runs_not_listed", found.more);
+        print(format!("{}\n", Json::from(document)))?;
+    } else {
+        let style = Style::stdout();
+        let mut text = String::new();
+        for (what, x, y) in &heads {
+            text += &format!("{what}: {x} and {y}\n");
+        }
+        for (kind, start, end) in &found.runs {
+            let pages = end - start;
+            text += &match pages {
+                1 => format!("pfn {start:#x}: {}\n", kind.word()),
+                _ => format!(
+                    "pfns {start:#x} to {:#x} ({} pages): {}\n",
+                    end - 1,
+                    number(pages),
+                    kind.word()
+                ),
+            };
+        }
+        if found.more > 0 {
+            text += &format!("and {} more; --runs NUMBER lists more\n", number(found.more));
+        }
+        let verdict = if differ { style.bad("different") } else { style.good("the same") };
+        text += &format!("{verdict}: {} pages alike", number(found.same));
+        for (kind, count) in [Kind::Differs, Kind::OnlyA, Kind::OnlyB, Kind::Unreadable]
+            .into_iter()
+            .map(|kind| (kind, found.counts[kind as usize]))
+            .filter(|(_, count)| *count > 0)
+        {
+            text += &format!(", {} {}", number(count), kind.word());
+        }
+        text.push('\n');
+        print(text)?;
+    }
+    Ok(if differ { NO } else { DONE })
+}
+
+fn pages(a: &mut Opened, b: &mut Opened, found: &mut Found) {
+    let shift = a.shift.bits();
+    let end = a.max_pfn.max(b.max_pfn).0;
+    let mut progress = Progress::new("Comparing");
+    let (mut bits_a, mut bits_b) = (vec![0; 32 << 10], vec![0; 32 << 10]);
+    let (mut page_a, mut page_b) = (vec![0; a.shift.bytes()], vec![0; a.shift.bytes()]);
+    let mut at = 0;
+    while at < end {
+        let window = PfnSpan::new(Pfn(at), Pfn((at + 8 * bits_a.len() as u64).min(end)));
+        let in_a = stored(&mut a.dump, window, shift, &mut bits_a);
+        let in_b = stored(&mut b.dump, window, shift, &mut bits_b);
+        let mut pfn = window.start;
+        // From one page that either has to the next.
+        loop {
+            let next =
+                [&in_a, &in_b].into_iter().filter_map(|m| m.next_run(pfn, 1)).map(|r| r.start);
+            let Some(next) = next.min() else { break };
+            pfn = Pfn(next.0 + 1);
+            match (in_a.get(next), in_b.get(next)) {
+                (true, false) => found.add(Kind::OnlyA, next.0),
+                (false, true) => found.add(Kind::OnlyB, next.0),
+                _ => {
+                    let phys = PhysAddr(next.0 << shift);
+                    let read = (a.dump.read(phys, &mut page_a), b.dump.read(phys, &mut page_b));
+                    match read {
+                        (Ok(()), Ok(())) if page_a == page_b => found.same += 1,
+                        (Ok(()), Ok(())) => found.add(Kind::Differs, next.0),
+                        _ => found.add(Kind::Unreadable, next.0),
+                    }
+                }
+            }
+            if pfn.0.is_multiple_of(1024) {
+                progress.set(pfn.0, end);
+            }
+        }
+        at = window.end.0;
+    }
+}

@@ -1,0 +1,43 @@
+use super::print;
+use crate::fail::{DONE, Fail, Result};
+use clap::CommandFactory;
+use std::path::PathBuf;
+
+/// Print or write the manual pages.
+///
+/// Without a directory, the page of tamis itself goes to standard output; with one, it and a page
+/// for each command (tamis-info.1 and so on) are written there.
+///
+/// Examples:
+///   $ tamis man | man -l -
+///   $ tamis man /usr/local/share/man/man1
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// Where to write the pages
+    dir: Option<PathBuf>,
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Result<u8> {
+    let command = crate::cli::Cli::command();
+    let page = |command: clap::Command, name: &str| -> Result<Vec<u8>> {
+        let mut text = Vec::new();
+        clap_mangen::Man::new(command).title(name).render(&mut text)?;
+        Ok(text)
+    };
+    let Some(dir) = &args.dir else {
+        print(page(command, "tamis")?)?;
+        return Ok(DONE);
+    };
+    let write = |name: &str, text: Vec<u8>| {
+        let path = dir.join(format!("{name}.1"));
+        std::fs::write(&path, text).map_err(|e| Fail::file(&path, e))
+    };
+    for sub in command.get_subcommands() {
+        let name = format!("tamis-{}", sub.get_name());
+        write(&name, page(sub.clone(), &name)?)?;
+    }
+    write("tamis", page(command, "tamis")?)?;
+    Ok(DONE)
+}

@@ -1,0 +1,76 @@
+use super::refilter::{Codec, is_incomplete, whole};
+use crate::fail::{DONE, Fail, INCOMPLETE, Result};
+use crate::io::open::open;
+use crate::io::out::{OutFile, create};
+use crate::refilter::{Format, level_of, write};
+use std::path::PathBuf;
+use tamis_core::capture::MAX_PARTS;
+use tamis_core::sink::Sink;
+
+/// Split a dump into files of about the same number of pages.
+///
+/// As `makedumpfile --split` does: each file has all headers and its own pages, and crash opens all
+/// of them together. Files are divided at multiples of --block bytes of memory. `tamis reassemble`
+/// makes them one again.
+///
+/// Examples:
+///   $ tamis split vmcore part1 part2 part3
+///   $ tamis split -c --block 64 vmcore part1 part2
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    /// The dump; - is standard input
+    dump: PathBuf,
+    /// The files to write
+    #[arg(required = true, num_args = 2.., value_name = "PART")]
+    parts: Vec<PathBuf>,
+    /// MiB of memory in which files are divided
+    #[arg(long, value_name = "MIB", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
+    block: u64,
+    #[command(flatten)]
+    codec: Codec,
+    /// Overwrite existing files
+    #[arg(short, long)]
+    force: bool,
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Result<u8> {
+    if args.parts.len() > MAX_PARTS {
+        return Err(Fail::new(format_args!("at most {MAX_PARTS} files")));
+    }
+    let mut opened = open(std::slice::from_ref(&args.dump))?;
+    whole(&mut opened)?;
+    if is_incomplete(&opened) {
+        return Err(opened.fail("it is incomplete").next("`tamis repair` makes the best of it"));
+    }
+    let mut files: Vec<OutFile> = Vec::new();
+    for path in &args.parts {
+        match create(path, args.force, std::slice::from_ref(&args.dump)) {
+            Ok(file) => files.push(file),
+            Err(fail) => {
+                files.into_iter().for_each(OutFile::remove);
+                return Err(fail);
+            }
+        }
+    }
+    let level = level_of(&opened);
+    let mut encoder = args.codec.compress().encoder()?;
+    let block = (args.block << 20) / opened.shift.bytes() as u64;
+    let done = {
+        let mut sinks: Vec<&mut dyn Sink> = files.iter_mut().map(|f| f as &mut dyn Sink).collect();
+        write(&mut opened, level, &mut *encoder, Format::Kdump, &mut sinks, block.max(1))
+    };
+    match done {
+        Ok(report) => {
+            for file in files {
+                file.done()?;
+            }
+            Ok(if report.incomplete { INCOMPLETE } else { DONE })
+        }
+        Err(fail) => {
+            files.into_iter().for_each(OutFile::remove);
+            Err(fail)
+        }
+    }
+}

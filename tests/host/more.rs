@@ -1,0 +1,121 @@
+//! Repairing, comparing, counting, splitting.
+
+use crate::common::{Bench, golden, json};
+use crate::make::{Make, Page, USUAL, flatten};
+use tamis_tests::oracle;
+use tamis_tests::synth::KernelStyle;
+use tamis_tests::zoo::zoo;
+
+#[test]
+fn repaired_dumps_say_what_they_lack() {
+    let bench = Bench::of(&zoo(KernelStyle::V6_12).build());
+    bench.capture("-c -d 31", &["dump"]);
+    bench.capture_stream("-c -d 31", "flat");
+    let bytes = bench.get("dump");
+    bench.tamis("repair dump same").expect(0).says("pages are good");
+    bench.assert_same("dump", "same", "nothing to repair");
+    bench.put("cut", &bytes[..bytes.len() * 2 / 3]);
+    bench.tamis("repair cut mended").expect(2).says("marked incomplete");
+    bench.tamis("verify mended").expect(2).says("its header says that it ended early");
+    // As many pages are good as before.
+    let good = json(&bench.tamis("verify --json cut"), "good").to_owned();
+    assert_eq!(json(&bench.tamis("verify --json mended"), "good"), good);
+
+    let stream = bench.get("flat");
+    bench.put("cut", &stream[..stream.len() * 2 / 3]);
+    bench.tamis("repair -f cut mended").expect(2);
+    bench.tamis("verify mended").expect(2);
+    bench.put("cut", &stream[..stream.len() - 16]);
+    bench.tamis_with("repair -f - mended", "cut").expect(2);
+    let run = bench.tamis("diff dump mended");
+    run.expect(0);
+
+    let elf = bench.get("vmcore");
+    bench.put("cut", &elf[..elf.len() - 9000]);
+    bench.tamis("repair -f cut mended").expect(2).says("9000 bytes of memory are missing");
+    bench.tamis("verify mended").expect(2);
+    bench.tamis("diff vmcore mended").expect(1).says("only in the first");
+    bench.put("cut", &bytes[..9000]);
+    bench.tamis("repair cut nothing").expect(3).says("cut off inside its bitmaps");
+    assert!(!bench.file("nothing").exists());
+}
+
+#[test]
+fn damaged_pages_become_lost_ones() {
+    let bench = Bench::new();
+    let mut make = Make::new(USUAL);
+    make.pages.insert(17, Page::Stored(vec![1, 2, 3], 1));
+    bench.put("dump", &make.bytes());
+    bench.tamis("verify dump").expect(1);
+    bench.tamis("repair dump mended").expect(2).says("33 pages are good, 0 missing, 1 damaged");
+    bench.tamis("verify mended").expect(2).says("pfn 0x11: lost");
+}
+
+#[test]
+fn pages_of_every_state_are_listed() {
+    let bench = Bench::new();
+    let mut make = Make::new(USUAL);
+    make.pages.insert(21, Page::Lost);
+    make.pages.insert(22, Page::Stored(vec![1; 5000], 1));
+    bench.put("dump", &make.bytes());
+    golden("pages.txt", bench.tamis("pages dump").expect(0));
+    golden("pages-some.txt", bench.tamis("pages dump --from 0x10 --to 20").expect(0));
+}
+
+#[test]
+fn what_differs_is_found() {
+    let bench = Bench::new();
+    let mut make = Make::new(USUAL);
+    bench.put("a", &make.bytes());
+    bench.put("flat", &flatten(&make.bytes(), 5000));
+    bench.tamis("diff a flat").expect(0).says("the same: 34 pages alike");
+    make.pages.insert(18, Page::Raw(make.content(19)));
+    make.pages.remove(&20);
+    make.pages.insert(120, Page::Zero);
+    make.pages.insert(121, Page::Zero);
+    bench.put("b", &make.bytes());
+    golden("diff.txt", bench.tamis("diff a b").expect(1));
+    golden("diff.json", bench.tamis("diff --json a b").expect(1));
+}
+
+#[test]
+fn pages_are_counted_by_use() {
+    let image = zoo(KernelStyle::V6_12).build();
+    let bench = Bench::of(&image);
+    let run = bench.tamis("stats --json vmcore");
+    run.expect(0);
+    let expected = oracle::expect(&image, 31);
+    assert_eq!(json(&run, "exist"), expected.present().to_string());
+    golden("stats.txt", bench.tamis("stats vmcore").expect(0));
+    let sizes = bench.tamis("estimate --raw --json -d 31 vmcore");
+    bench.capture("-d 31", &["dump"]);
+    let tells: u64 = json(sizes.expect(0), "bytes").parse().unwrap();
+    let real = bench.get("dump").len() as u64;
+    // The estimate has no padding between the parts of the file.
+    assert!(tells <= real && tells + 3 * 4096 >= real, "{tells} of {real}");
+}
+
+#[test]
+fn dumps_are_split_as_a_capture_splits() {
+    let bench = Bench::of(&zoo(KernelStyle::V6_12).build());
+    bench.capture("-d 31", &["dump"]);
+    bench.capture("-d 31 --split --splitblock-size 1024", &["a", "b", "c"]);
+    bench.tamis("split --raw dump x y z").expect(0);
+    for (ours, theirs) in [("x", "a"), ("y", "b"), ("z", "c")] {
+        bench.assert_same(ours, theirs, "split");
+    }
+    bench.tamis("reassemble z y x whole").expect(0);
+    bench.assert_same("whole", "dump", "split and made whole");
+    bench.tamis("split dump q x").expect(3).says("--force overwrites it");
+    assert!(!bench.file("q").exists());
+}
+
+#[test]
+fn manuals_and_completions_are_there() {
+    let bench = Bench::new();
+    bench.tamis("completions bash").expect(0).says("_tamis");
+    bench.tamis("man").expect(0).says(".TH tamis");
+    bench.tamis("man .").expect(0);
+    assert!(String::from_utf8(bench.get("tamis-refilter.1")).unwrap().contains("never written to"));
+    golden("help-refilter.txt", bench.tamis("help refilter").expect(0));
+}
