@@ -7,19 +7,17 @@
 //! vm_guest measure RESULT_FILE PROGRAM [ARG]...    run it; exit status, memory, time as key=value
 //! ```
 //!
-//! As PID 1 it is the init of a crash kernel, and does next to nothing.
-//!
 //! It runs as root in a throw-away guest with busybox and nothing else. The load is made from a
 //! fixed seed, so that two runs hold the same bytes (not at the same addresses).
 
 use std::env;
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{self, Command, ExitCode, exit};
+use std::process::{Command, ExitCode, exit};
 use std::ptr;
 use std::slice;
 use std::thread;
@@ -31,9 +29,6 @@ const GIGANTIC: usize = 1 << 30;
 const MIB: usize = 1 << 20;
 
 fn main() -> ExitCode {
-    if process::id() == 1 {
-        idle_init();
-    }
     let words: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
@@ -52,54 +47,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// PID 1 of a crash kernel that does next to nothing: the measure of what that kernel itself needs.
-/// It loads the same modules as others do, mounts the target, and copies a little.
-fn idle_init() -> ! {
-    let work = || -> io::Result<()> {
-        for (kind, at) in [(c"proc", c"/proc"), (c"sysfs", c"/sys"), (c"devtmpfs", c"/dev")] {
-            // devtmpfs may be there already; what is missing shows below.
-            let _ = mount(kind, at, kind);
-        }
-        for path in fs::read_to_string("/etc/tamis.modules")?.lines() {
-            let file = at(Path::new(path), File::open(path))?;
-            // SAFETY: an open descriptor, and an empty text of parameters.
-            let loaded =
-                unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), c"".as_ptr(), 0) };
-            checked("finit_module", loaded)?;
-        }
-        for _ in 0..100 {
-            if Path::new("/dev/vdb").exists() {
-                break;
-            }
-            thread::sleep(Duration::from_millis(100));
-        }
-        mount(c"/dev/vdb", c"/mnt", c"ext4")?;
-        let mut copy = File::create("/mnt/copied")?;
-        io::copy(&mut File::open("/proc/vmcore")?.take(1 << 20), &mut copy)?;
-        copy.sync_all()
-    };
-    let outcome = work();
-    // The console is where a kernel without a /dev/console left nothing open.
-    if let Ok(mut console) = File::options().write(true).open("/dev/console") {
-        let _ = match outcome {
-            Ok(()) => writeln!(console, "VM: captured"),
-            Err(error) => writeln!(console, "VM: failed: {error}"),
-        };
-    }
-    // SAFETY: no memory is involved.
-    unsafe { libc::reboot(libc::RB_AUTOBOOT) };
-    exit(1);
-}
-
-/// mount(2) without options.
-fn mount(source: &CStr, at: &CStr, kind: &CStr) -> io::Result<()> {
-    // SAFETY: three NUL-ended names, and no data.
-    let returned =
-        unsafe { libc::mount(source.as_ptr(), at.as_ptr(), kind.as_ptr(), 0, ptr::null()) };
-    checked("mount", returned.into())?;
-    Ok(())
 }
 
 /// Turns the -1 of a system call into the error it left behind.

@@ -7,7 +7,7 @@ import shutil
 import time
 
 from . import alone, guest, packages
-from .common import VmError, run, say, state_dir
+from .common import REPO, VmError, run, say, state_dir
 from .runs import KERNELS
 
 LEAST, MOST = 48, 192
@@ -67,7 +67,7 @@ def contenders(name, kernel, tools):
     modules = [entry for entry in parts if entry[0].startswith("modules/")
                or entry[0] == "etc/tamis.modules"]
     idle, idle_size = image_of([*folders, *modules,
-                                ("init", 0o100755, guest.guest_helper().read_bytes())])
+                                ("init", 0o100755, idle_init(home))])
     suite = REFERENCE.get(name, "sid")
     files = [("bin/busybox", packages.busybox().read_bytes())]
     for path, data in makedumpfile_files(suite):
@@ -81,6 +81,14 @@ def contenders(name, kernel, tools):
         Contender("tamis-capture alone", ours, len(gzip.decompress(ours)), "the dump is saved"),
         Contender(f"makedumpfile {version}, libraries, busybox", theirs, their_size, "VM: captured"),
     ]
+
+
+def idle_init(home):
+    """The init that does next to nothing, built."""
+    path = home / "idle"
+    run(["musl-gcc", "-Os", "-static", "-s", "-Wall", "-Wextra", "-Werror", "-o", path,
+         REPO / "tests/vm/idle.c"], "building idle.c", hint="`vm setup` installs musl-tools")
+    return path.read_bytes()
 
 
 def cpio_entries(data):
