@@ -38,7 +38,9 @@ into a dump file. VMCORE is /proc/vmcore or a copy of it.
 What to write:
   -d LEVEL[,LEVEL...]     dump level, 0 to 31 (default 0); the next one in the
                           list is tried when the target has no space left
-  -c                      compress each page with zlib
+  -c, -c0                 compress each page with zlib; 0: faster, larger
+  -l                      compress each page with lzo
+  -p                      compress each page with snappy
   --lz4                   compress each page with LZ4 (needs tamis to read)
   -E                      write an ELF file (never compressed)
   -F                      write a flattened stream to standard output
@@ -109,6 +111,12 @@ pub enum Compression {
     None,
     /// `-c`.
     Zlib,
+    /// `-c0`: zlib with fixed codes, faster and larger.
+    ZlibFixed,
+    /// `-l`.
+    Lzo,
+    /// `-p`.
+    Snappy,
     /// `--lz4`.
     Lz4,
 }
@@ -345,7 +353,23 @@ pub fn parse<'a, I: Iterator<Item = &'a [u8]>>(mut argv: I) -> Result<Args<'a>, 
                     let row = find_short(*letter)
                         .ok_or(ArgError::UnknownShort { letter: *letter, word })?;
                     match row.takes {
-                        Takes::Nothing(opt) => parser.flag(opt),
+                        Takes::Nothing(opt) => {
+                            parser.flag(opt);
+                            // A level is part of the word: `-c VMCORE` must not swallow a name.
+                            if let (Opt::Zlib, [level @ b'0'..=b'9', after @ ..]) = (opt, tail) {
+                                parser.args.compress = match level {
+                                    b'0' => Compression::ZlibFixed,
+                                    b'1' => Compression::Zlib,
+                                    _ => {
+                                        let value = tail.get(..1).unwrap_or_default();
+                                        let wants = "no level, 1 (the same), or 0 (faster, larger)";
+                                        let option = row.name;
+                                        return Err(ArgError::BadValue { option, value, wants });
+                                    }
+                                };
+                                rest = after;
+                            }
+                        }
                         Takes::Value(opt) => {
                             let attached = (!tail.is_empty()).then_some(tail);
                             let value = attached
@@ -372,6 +396,8 @@ enum Opt {
     Help,
     Version,
     Zlib,
+    Lzo,
+    Snappy,
     Lz4,
     Levels,
     Elf,
@@ -430,7 +456,7 @@ const fn refused(name: &'static str, instead: &'static str) -> Row {
     Row { name, takes: Takes::Refused(instead) }
 }
 
-const NO_CODEC: &str = "this compression is not built in yet: use -c or --lz4";
+const NO_ZSTD: &str = "zstd is not built in yet: use -c, -l or -p";
 const NO_XEN: &str = "dumps of a Xen host are not supported: leave it out";
 const NO_DEBUG_INFO: &str =
     "debug information is not read: leave it out, or give VMCOREINFO with -i";
@@ -447,10 +473,10 @@ static ROWS: &[Row] = &[
     flag("-v", Opt::Version),
     flag("--version", Opt::Version),
     flag("-c", Opt::Zlib),
+    flag("-l", Opt::Lzo),
+    flag("-p", Opt::Snappy),
+    refused("-z", NO_ZSTD),
     flag("--lz4", Opt::Lz4),
-    refused("-l", NO_CODEC),
-    refused("-p", NO_CODEC),
-    refused("-z", NO_CODEC),
     value("-d", Opt::Levels),
     flag("-E", Opt::Elf),
     flag("-F", Opt::Flattened),
@@ -493,6 +519,8 @@ static ROWS: &[Row] = &[
 /// Options that exclude each other.
 static CONFLICTS: &[(Opt, Opt, &str)] = &[
     (Opt::Zlib, Opt::Elf, "-c cannot be used with -E: an ELF file is never compressed"),
+    (Opt::Lzo, Opt::Elf, "-l cannot be used with -E: an ELF file is never compressed"),
+    (Opt::Snappy, Opt::Elf, "-p cannot be used with -E: an ELF file is never compressed"),
     (Opt::Lz4, Opt::Elf, "--lz4 cannot be used with -E: an ELF file is never compressed"),
     (Opt::Flattened, Opt::Split, "-F cannot be used with --split: a stream is one output"),
     (Opt::NumThreads, Opt::Split, "--num-threads cannot be used with --split"),
@@ -579,6 +607,8 @@ impl<'a> Parser<'a> {
         self.seen |= opt.bit();
         match opt {
             Opt::Zlib => self.args.compress = Compression::Zlib,
+            Opt::Lzo => self.args.compress = Compression::Lzo,
+            Opt::Snappy => self.args.compress = Compression::Snappy,
             Opt::Lz4 => self.args.compress = Compression::Lz4,
             _ => {}
         }
@@ -888,9 +918,15 @@ mod tests {
     fn last_compression_wins() {
         assert_eq!(capture("-c").compress, Compression::Zlib);
         assert_eq!(capture("--lz4").compress, Compression::Lz4);
+        assert_eq!(capture("-c0").compress, Compression::ZlibFixed);
+        assert_eq!(capture("-c1d31").compress, Compression::Zlib);
+        assert_eq!(capture("-fc0D").compress, Compression::ZlibFixed);
+        assert_eq!(capture("-l").compress, Compression::Lzo);
+        assert_eq!(capture("-c -p").compress, Compression::Snappy);
+        assert!(message(fails("-c7 core dump")).starts_with("-c '7' is not valid"));
         assert_eq!(capture("-c --lz4").compress, Compression::Lz4);
         assert_eq!(capture("--lz4 -d1 -c").compress, Compression::Zlib);
-        assert_eq!(fails("-c3 core dump"), ArgError::UnknownShort { letter: b'3', word: b"-c3" });
+        assert_eq!(fails("-l3 core dump"), ArgError::UnknownShort { letter: b'3', word: b"-l3" });
     }
 
     #[test]
@@ -1212,9 +1248,6 @@ mod tests {
     #[test]
     fn refusals() {
         let names = [
-            "-l",
-            "-p",
-            "-z",
             "-x",
             "-X",
             "-e",
@@ -1222,6 +1255,7 @@ mod tests {
             "-R",
             "--reassemble",
             "--vtop",
+            "-z",
             "--xen-syms",
             "--xen-vmcoreinfo",
             "--xen_phys_start",
@@ -1255,9 +1289,6 @@ mod tests {
         table.sort_unstable();
         names.sort_unstable();
         assert_eq!(table, names);
-        for name in ["-l", "-p", "-z"] {
-            assert!(message(fails(name)).contains("use -c or --lz4"));
-        }
         for name in ["-g", "-R", "--reassemble", "--vtop"] {
             assert!(message(fails(name)).contains("the workstation tool tamis"));
         }
@@ -1268,6 +1299,8 @@ mod tests {
         let mut messages = Vec::new();
         for (text, one, other) in [
             ("-c -E core dump", "-c", "-E"),
+            ("-E -l core dump", "-l", "-E"),
+            ("-E -p core dump", "-p", "-E"),
             ("-E --lz4 core dump", "--lz4", "-E"),
             ("-F --split core a b", "-F", "--split"),
             ("--split --num-threads 2 core a b", "--num-threads", "--split"),

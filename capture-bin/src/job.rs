@@ -11,9 +11,7 @@ use core::fmt::Write;
 use tamis_core::arch::{Arch, TableCache};
 use tamis_core::budget::{DEFAULT_LIMIT, Needs, Plan};
 use tamis_core::capture::{About, Buffers, Capture, CaptureError, MAX_PARTS, Report, Scanner};
-use tamis_core::codec::lz4::Lz4;
-use tamis_core::codec::zlib::{self, Zlib};
-use tamis_core::codec::{Encoder, NoCodec};
+use tamis_core::codec::{self, Deflate, Encoder, Lz4, Lzo, NoCodec, Snappy};
 use tamis_core::elf_vmcore::{ElfVmcore, Facts, OpenError, Place, probe};
 use tamis_core::kernel::mem_map::{MemMap, RootCache};
 use tamis_core::kernel::page::{Classifier, Level};
@@ -167,14 +165,14 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
 
 /// Bytes of a codec's state, and of the output room that it wants for a page.
 fn codec_needs(compress: Compression, page: u64) -> (u64, u64) {
-    match compress {
-        Compression::None => (0, page),
-        Compression::Zlib => (zlib::HEAP as u64, page),
-        Compression::Lz4 => {
-            let size = page as usize;
-            (size_of::<Lz4>() as u64, Lz4::new(size).bound(size) as u64)
-        }
-    }
+    let state = match compress {
+        Compression::None => 0,
+        Compression::Zlib | Compression::ZlibFixed => Deflate::STATE,
+        Compression::Lzo => Lzo::STATE,
+        Compression::Snappy => Snappy::STATE,
+        Compression::Lz4 => Lz4::STATE,
+    };
+    (state as u64, page + codec::SLACK as u64)
 }
 
 /// The memory plan. A request that cannot be met is an explicit limit's fault and refused;
@@ -359,8 +357,11 @@ impl<'a> Job<'a> {
         };
         let encoder: Box<dyn Encoder> = match args.compress {
             Compression::None => Box::new(NoCodec),
-            Compression::Zlib => Box::new(Zlib::new()),
-            Compression::Lz4 => Box::new(Lz4::new(opened.shift.bytes())),
+            Compression::Zlib => Box::new(Deflate::new()),
+            Compression::ZlibFixed => Box::new(Deflate::fixed()),
+            Compression::Lzo => Box::new(Lzo::new()),
+            Compression::Snappy => Box::new(Snappy::new()),
+            Compression::Lz4 => Box::new(Lz4::new()),
         };
         heap.seal();
 

@@ -4,7 +4,7 @@
 //! remains.
 
 /// Room that an encoder may use past the page size: a page that does not shrink is noticed late.
-pub(super) const SLACK: usize = 64;
+pub const SLACK: usize = 64;
 
 /// The `N` bytes at `at`; zeros where there are fewer.
 #[inline(always)]

@@ -11,6 +11,7 @@ pub mod lz4;
 #[cfg(feature = "zlib")]
 pub mod zlib;
 
+pub use bytes::SLACK;
 pub use deflate::Deflate;
 pub use lz::lz4::Lz4;
 pub use lz::lzo::Lzo;
