@@ -14,6 +14,8 @@ from .dumpread import (FLAG_LZ4, FLAG_RAW, FLAG_ZLIB, PAGE, STATUS_INCOMPLETE, Z
                        Kdump, Segment, Vmcore, rearrange)
 
 LEVELS = (0, 1, 2, 4, 8, 16, 31)
+# Options of codecs that are read through drgn only.
+CODECS = ("-c0", "-l", "-p")
 ELF_LEVELS = (1, 31)
 SHORT_RUN = 256
 """An ELF dump stores a run of excluded pages shorter than this (as zeros) instead of starting a
@@ -107,6 +109,8 @@ class Checker:
         self.guarded("-F -c -d 31", self.flattened, ["-c", "-d", "31"])
         self.guarded("-F -E -d 31", self.flattened, ["-E", "-d", "31"])
         self.guarded("--lz4 -d 31", self.lz4)
+        for option in CODECS:
+            self.guarded(f"{option} -d 31", self.codec, option)
         self.guarded("small windows", self.small_windows)
         self.guarded("--split", self.split)
         if self.reference:
@@ -271,6 +275,16 @@ class Checker:
         self.same_bitmap2(dump, 31, "--lz4 -d 31")
         self.contents(dump, "--lz4 -d 31", allowed={FLAG_RAW, FLAG_LZ4})
         self.report.note("--lz4 -d 31", f"{path.stat().st_size} bytes in {seconds:.2f} s")
+        self.drop(path)
+
+    def codec(self, option):
+        """A codec that our own reader leaves to drgn: same pages, each as drgn decodes it."""
+        name = f"{option} -d 31"
+        path, seconds = self.make(self.tamis, [option, "-d", "31"], f"tamis{option}")
+        dump = Kdump(path)
+        self.same_bitmap2(dump, 31, name)
+        self.through_drgn(dump, name)
+        self.report.note(name, f"{path.stat().st_size} bytes in {seconds:.2f} s")
         self.drop(path)
 
     def same_bitmap2(self, dump, level, name):
