@@ -59,6 +59,8 @@ fn pages_of_every_state_are_listed() {
     make.pages.insert(22, Page::Stored(vec![1; 5000], 1));
     bench.put("dump", &make.bytes());
     golden("pages.txt", bench.tamis("pages dump").expect(0));
+    golden("map.txt", bench.tamis("map dump").expect(0));
+    golden("map.json", bench.tamis("map --json dump").expect(0));
     golden("pages-some.txt", bench.tamis("pages dump --from 0x10 --to 20").expect(0));
 }
 
@@ -118,4 +120,23 @@ fn manuals_and_completions_are_there() {
     bench.tamis("man .").expect(0);
     assert!(String::from_utf8(bench.get("tamis-refilter.1")).unwrap().contains("never written to"));
     golden("help-refilter.txt", bench.tamis("help refilter").expect(0));
+}
+
+#[test]
+fn readers_that_go_away_are_no_errors() {
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+    let bench = Bench::of(&zoo(KernelStyle::V6_12).build());
+    let mut child = Command::new(crate::common::binary())
+        .args(["read", "vmcore", "--phys", "100000", "--len", "10000000"])
+        .current_dir(bench.file("."))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("running tamis");
+    drop(child.stdout.take());
+    let mut said = String::new();
+    child.stderr.take().expect("a pipe").read_to_string(&mut said).expect("UTF-8");
+    assert_eq!(child.wait().expect("waiting").code(), Some(141));
+    assert_eq!(said, "");
 }

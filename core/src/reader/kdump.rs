@@ -778,7 +778,11 @@ impl<F: RandomAccess, U: Unpack> Source for Kdump<'_, F, U> {
     }
 
     fn window(&mut self, at: PhysAddr, len: usize) -> Option<&[u8]> {
-        let inside = (at.0 & (self.facts.main.shift.bytes() as u64 - 1)) as usize;
+        let size = self.facts.main.shift.bytes();
+        let inside = (at.0 & (size as u64 - 1)) as usize;
+        if len > size - inside {
+            return None;
+        }
         let page = self.page(self.facts.main.shift.pfn(at)).ok()?;
         page.get(inside..)?.get(..len)
     }
@@ -835,6 +839,192 @@ fn source_fault(at: PhysAddr, fault: PageFault) -> ReadFault {
         PageFault::CutOff(_) => ReadFault::Io(at, IoError { kind: IoKind::Eof, code: 0 }),
         PageFault::Descriptor(..) | PageFault::Data(..) => {
             ReadFault::Io(at, IoError { kind: IoKind::Other, code: 0 })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::disk_header::{MainHeader, SubHeader, UTS};
+    use std::{vec, vec::Vec};
+
+    /// A page is stored if its bytes are one value; the value comes first, with flags of zlib.
+    struct Fill;
+
+    impl Unpack for Fill {
+        fn unpack(&mut self, _: Codec, stored: &[u8], page: &mut [u8]) -> Result<(), &'static str> {
+            match stored {
+                [value] => page.fill(*value),
+                _ => return Err("not one value"),
+            }
+            Ok(())
+        }
+    }
+
+    const MAX: u64 = 40_000;
+    const PFNS: [u64; 7] = [1, 2, 3, 4095, 4096, 32_768, 39_999];
+
+    fn dump(split: Option<(u64, u64)>) -> Vec<u8> {
+        let mut bytes = vec![0; 4096 * 8];
+        let main = MainHeader {
+            signature: Signature::Kdump,
+            utsname: &[0; UTS],
+            crash_time: 1,
+            status: 1,
+            block_size: 4096,
+            sub_hdr_size: 1,
+            bitmap_blocks: 4,
+            max_mapnr: MAX,
+            nr_cpus: 1,
+        };
+        main.emit(Word::Bits64, Endian::Little, &mut bytes[..disk_header::MAIN]).unwrap();
+        let sub = SubHeader {
+            phys_base: 0,
+            dump_level: 0,
+            split,
+            vmcoreinfo: (4096 + 104 + 24, 4),
+            notes: (4096 + 104, 28),
+            max_mapnr: MAX,
+        };
+        sub.emit(Word::Bits64, Endian::Little, &mut bytes[4096..4200]).unwrap();
+        let head = note_head(Endian::Little, 4);
+        bytes[4200..4224].copy_from_slice(&head);
+        bytes[4224..4228].copy_from_slice(b"A=B\n");
+        for pfn in PFNS {
+            bytes[8192 + pfn as usize / 8] |= 1 << (pfn % 8);
+            bytes[16384 + pfn as usize / 8] |= 1 << (pfn % 8);
+        }
+        bytes[8192] |= 1; // exists, but is left out
+        let descriptors = 6 * 4096;
+        bytes.truncate(descriptors);
+        let (start, end) = split.unwrap_or((0, MAX));
+        let own: Vec<u64> = PFNS.into_iter().filter(|p| (start..end).contains(p)).collect();
+        let data = descriptors + 24 * PFNS.len();
+        for (index, _) in own.iter().enumerate() {
+            let desc = PageDesc { offset: (data + index) as u64, size: 1, flags: 1 };
+            bytes.extend(desc.emit(Endian::Little));
+        }
+        bytes.resize(data, 0);
+        bytes.extend(own.iter().map(|pfn| *pfn as u8));
+        bytes
+    }
+
+    /// A pfn, and the first byte of its page.
+    type Visit = (u64, Result<u8, PageFault>);
+
+    /// Opens files and does everything with them that can be done.
+    fn visit(files: &[&[u8]]) -> Result<Vec<Visit>, DumpError> {
+        let mut parts = Vec::new();
+        for file in files {
+            let facts = probe(&mut &**file, file.len() as u64)?;
+            parts.push(Part::new(*file, facts));
+        }
+        let facts = parts[0].facts;
+        let size = facts.main.shift.bytes();
+        let mut rank = vec![0; facts.rank_storage().min(100)];
+        let mut segments = vec![Segment::default(); 3];
+        let (mut pages, mut stored) = (vec![0; 2 * size], vec![0; size]);
+        let storage = Storage {
+            rank: &mut rank,
+            segments: &mut segments,
+            pages: &mut pages,
+            stored: &mut stored,
+        };
+        let mut kdump = Kdump::load(&mut parts, storage, Fill)?;
+        let mut notes = vec![0; kdump.notes_len().min(9999) as usize];
+        let _ = kdump.read_notes(0, &mut notes);
+        kdump.missing_part();
+        let mut bits = vec![0; 8192];
+        let map = &mut Bitmap::over(&mut bits, PfnSpan::new(Pfn(0), Pfn(65536)));
+        map.set(PfnSpan::new(Pfn(0), Pfn(65536)));
+        kdump.clip(map, false);
+        kdump.clip(map, true);
+        let mut found = Vec::new();
+        for pfn in (0..6).chain(PFNS).chain([MAX, u64::MAX >> 12, u64::MAX]) {
+            let page = kdump.page(Pfn(pfn)).map(|page| page[0]);
+            let at = PhysAddr(pfn.wrapping_mul(size as u64).wrapping_add(9));
+            let _ = kdump.read(at, &mut [0; 20]);
+            let _ = kdump.window(at, 20);
+            found.push((pfn, page));
+        }
+        Ok(found)
+    }
+
+    #[test]
+    fn pages_are_found_in_one_file_and_in_parts_in_any_order() {
+        let check = |found: Vec<Visit>| {
+            for (pfn, page) in found {
+                let want = if PFNS.contains(&pfn) { Ok(pfn as u8) } else { Err(PageFault::Absent) };
+                assert_eq!(page, want, "{pfn}");
+            }
+        };
+        check(visit(&[&dump(None)]).unwrap());
+        let (a, b, c) = (dump(Some((0, 3))), dump(Some((3, 4096))), dump(Some((4096, MAX))));
+        check(visit(&[&a, &b, &c]).unwrap());
+        check(visit(&[&c, &a, &b]).unwrap());
+        let lacks = visit(&[&a, &c]).unwrap();
+        assert!(lacks.contains(&(3, Err(PageFault::MissingPart))));
+        assert!(matches!(visit(&[&a, &dump(None)]), Err(DumpError::Foreign(1, _))));
+    }
+
+    #[test]
+    fn memory_ranges_that_do_not_fit_are_covered_by_the_last() {
+        let bytes = dump(None);
+        let facts = probe(&mut &bytes[..], bytes.len() as u64).unwrap();
+        let mut table = [Segment::default(); 3];
+        let (count, pages) = memory_ranges(&mut &bytes[..], &facts, &mut table).unwrap();
+        assert_eq!((count, pages), (3, 8));
+        assert_eq!((table[0].phys, table[0].mem_len), (PhysAddr(0), 4 * 4096));
+        assert_eq!(table[1].phys, PhysAddr(4095 * 4096));
+        assert_eq!(table[2].phys, PhysAddr(32_768 * 4096));
+        assert_eq!(table[2].mem_end(), MAX * 4096);
+    }
+
+    #[test]
+    fn a_text_without_a_note_gets_one() {
+        let mut bytes = dump(None);
+        bytes[8] = 3; // before notes
+        let facts = probe(&mut &bytes[..], bytes.len() as u64).unwrap();
+        assert!(facts.bare_info);
+        assert_eq!((facts.notes.1, facts.vmcoreinfo), (28, Some((24, 4))));
+        let wanted = bytes[4200..4228].to_vec();
+        let mut parts = [Part::new(&bytes[..], facts)];
+        let (mut rank, mut pages, mut stored) = ([0; 10], vec![0; 4096], vec![0; 4096]);
+        let storage = Storage {
+            rank: &mut rank,
+            segments: &mut [Segment::default(); 9],
+            pages: &mut pages,
+            stored: &mut stored,
+        };
+        let mut kdump = Kdump::load(&mut parts, storage, Fill).unwrap();
+        let mut notes = [0; 28];
+        kdump.read_notes(0, &mut notes).unwrap();
+        assert_eq!(notes[..], wanted[..]);
+        assert!(kdump.read_notes(1, &mut notes).is_err());
+    }
+
+    #[test]
+    fn no_damage_makes_it_panic() {
+        let good = dump(Some((0, MAX)));
+        let mut x = 0x2545_f491_4f6c_dd1du64;
+        let mut random = |below: usize| {
+            x ^= x << 13;
+            x ^= x >> 7;
+            x ^= x << 17;
+            (x % below as u64) as usize
+        };
+        let places: Vec<usize> =
+            [8..464, 4096..4230, 16384..16390, 24576..24751].into_iter().flatten().collect();
+        for _ in 0..5000 {
+            let mut bad = good.clone();
+            for _ in 0..1 + random(5) {
+                bad[places[random(places.len())]] = [0, 1, 0x7f, 0x80, 0xff][random(5)];
+            }
+            if random(3) == 0 {
+                bad.truncate(random(bad.len() + 1));
+            }
+            let _ = visit(&[&bad]);
         }
     }
 }

@@ -100,6 +100,20 @@ impl<F: RandomAccess, U: Unpack> Source for Dump<'_, F, U> {
         }
     }
 
+    fn segments_in(&self, from: PhysAddr, until: PhysAddr, each: &mut dyn FnMut(&Segment)) {
+        match self {
+            Dump::Elf(d) => d.segments_in(from, until, each),
+            Dump::Kdump(d) => d.segments_in(from, until, each),
+        }
+    }
+
+    fn next_memory(&self, from: PhysAddr) -> Option<PhysAddr> {
+        match self {
+            Dump::Elf(d) => d.next_memory(from),
+            Dump::Kdump(d) => d.next_memory(from),
+        }
+    }
+
     fn set_page_shift(&mut self, shift: PageShift) {
         match self {
             Dump::Elf(d) => d.set_page_shift(shift),

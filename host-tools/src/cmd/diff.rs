@@ -211,7 +211,12 @@ fn pages(a: &mut Opened, b: &mut Opened, found: &mut Found) {
     let (mut bits_a, mut bits_b) = (vec![0; 32 << 10], vec![0; 32 << 10]);
     let (mut page_a, mut page_b) = (vec![0; a.shift.bytes()], vec![0; a.shift.bytes()]);
     let mut at = 0;
-    while at < end {
+    loop {
+        // On to where either has memory.
+        let from = PhysAddr(at << shift);
+        let next = [a.dump.next_memory(from), b.dump.next_memory(from)].into_iter().flatten().min();
+        let Some(next) = next.map(|at| at.0 >> shift & !7).filter(|pfn| *pfn < end) else { break };
+        at = next.max(at);
         let window = PfnSpan::new(Pfn(at), Pfn((at + 8 * bits_a.len() as u64).min(end)));
         let in_a = stored(&mut a.dump, window, shift, &mut bits_a);
         let in_b = stored(&mut b.dump, window, shift, &mut bits_b);

@@ -7,6 +7,7 @@ pub mod estimate;
 pub mod info;
 pub mod initramfs;
 pub mod man;
+pub mod map;
 pub mod notes;
 pub mod pages;
 pub mod read;
