@@ -23,7 +23,13 @@ fn encode(encoder: &mut dyn Encoder, page: &[u8]) -> Option<Vec<u8>> {
 }
 
 fn encoders() -> Vec<Box<dyn Encoder>> {
-    vec![Box::new(Deflate::new()), Box::new(Deflate::fixed()), Box::new(Lz4::new()), Box::new(Lzo::new()), Box::new(Snappy::new())]
+    vec![
+        Box::new(Deflate::new()),
+        Box::new(Deflate::fixed()),
+        Box::new(Lz4::new()),
+        Box::new(Lzo::new()),
+        Box::new(Snappy::new()),
+    ]
 }
 
 struct Bench {

@@ -4,13 +4,12 @@
 //! and the block is written. A page of 4 KiB is one block; larger pages get more where they need
 //! them.
 
-use super::bytes::{Out, SLACK};
+use super::block::{Block, Coder, Collector, histogram};
+use super::bytes::{Out, SLACK, load, room};
 use super::huffman;
-use super::matcher::{Emitter, MOST, Sequence, Table, parse};
+use super::matcher::{MOST, Table, parse};
 use super::{Encoder, Stored, flag};
 
-/// Sequences of a block. A match has 4 bytes at least, so those of a 4 KiB page always fit.
-const SEQUENCES: usize = 1024;
 /// Literals, end of block, and lengths.
 const LITERALS: usize = 288;
 const DISTANCES: usize = 32;
@@ -20,14 +19,6 @@ const LIMIT: usize = 14;
 /// Longest match.
 const LONGEST: u32 = 258;
 
-/// A literal run and the match behind it; a match of length 0 is none.
-#[derive(Clone, Copy)]
-struct Step {
-    literals: u16,
-    len: u16,
-    distance: u16,
-}
-
 /// A code: bits in the low half, their number in the high half.
 type Code = u32;
 
@@ -35,7 +26,7 @@ type Code = u32;
 /// smaller, or always the fixed ones.
 pub struct Deflate {
     table: Table,
-    steps: [Step; SEQUENCES],
+    block: Block,
     counts: [u16; LITERALS],
     far_counts: [u16; DISTANCES],
     codes: [Code; LITERALS],
@@ -51,7 +42,7 @@ impl Deflate {
     pub const fn new() -> Deflate {
         Deflate {
             table: [0; _],
-            steps: [Step { literals: 0, len: 0, distance: 0 }; _],
+            block: Block::new(),
             counts: [0; _],
             far_counts: [0; _],
             codes: [0; _],
@@ -87,30 +78,20 @@ impl Encoder for Deflate {
         if page.len() > MOST {
             return Stored::Raw;
         }
-        let Deflate { table, steps, counts, far_counts, codes, far_codes, fixed } = self;
-        counts.fill(0);
-        far_counts.fill(0);
+        let Deflate { table, block, counts, far_counts, codes, far_codes, fixed } = self;
+        block.clear();
         let mut out = Out::new(out, page.len());
         // Deflate with a window of 32 KiB; check bits for the fastest level.
         out.put([0x78, 0x01]);
         let bits = Bits { out, held: 0, count: 0 };
-        let mut stream = Stream {
-            bits,
-            steps,
-            used: 0,
-            counts,
-            far_counts,
-            codes,
-            far_codes,
-            fixed: *fixed,
-            at: 0,
-        };
-        let Some(rest) = parse(page, table, &mut stream) else { return Stored::Raw };
-        let rest = page.len() as u32 - rest;
-        if !stream.tail(page, rest) || !stream.block(page, true) {
+        let fixed = *fixed;
+        let coder = Stream { bits, counts, far_counts, codes, far_codes, fixed, page: page.len() };
+        let mut blocks = Collector { block, coder };
+        let Some(rest) = parse(page, table, &mut blocks) else { return Stored::Raw };
+        if !blocks.finish(page.get(rest as usize..).unwrap_or_default()) {
             return Stored::Raw;
         }
-        let mut out = stream.bits.finish();
+        let mut out = blocks.coder.bits.finish();
         if out.at + 4 >= page.len() {
             return Stored::Raw;
         }
@@ -142,12 +123,25 @@ impl<'o> Bits<'o> {
     /// Writes whole bytes; fewer than 8 bits stay.
     #[inline(always)]
     fn flush(&mut self) {
-        if let Some(to) = super::bytes::room::<8>(self.out.bytes, self.out.at) {
+        if let Some(to) = room::<8>(self.out.bytes, self.out.at) {
             *to = self.held.to_le_bytes();
         }
         self.out.at += (self.count / 8) as usize;
         self.held >>= self.count & 56;
         self.count &= 7;
+    }
+
+    /// Writes literals by fours; returns where fewer are left.
+    #[inline(always)]
+    fn literals(&mut self, codes: &[Code; LITERALS], from: &[u8], mut at: u32, end: u32) -> u32 {
+        while at + 4 <= end {
+            for byte in load::<4>(from, at) {
+                self.code(code(codes, usize::from(byte)));
+            }
+            self.flush();
+            at += 4;
+        }
+        at
     }
 
     fn finish(mut self) -> Out<'o> {
@@ -160,25 +154,19 @@ impl<'o> Bits<'o> {
 /// Symbol, extra bits and their number of a match length.
 #[inline(always)]
 fn len_symbol(len: u32) -> (usize, u32, u32) {
-    let rest = len - 3;
-    if rest < 8 {
-        return (257 + rest as usize, 0, 0);
-    }
     if len == LONGEST {
         return (285, 0, 0);
     }
-    let extra = rest.ilog2() - 2;
+    let rest = len.wrapping_sub(3) & 255;
+    let extra = (rest | 4).ilog2() - 2;
     (257 + (extra * 4 + (rest >> extra)) as usize, rest & ((1 << extra) - 1), extra)
 }
 
 /// Symbol, extra bits and their number of a distance.
 #[inline(always)]
 fn far_symbol(distance: u32) -> (usize, u32, u32) {
-    let rest = distance - 1;
-    if rest < 4 {
-        return (rest as usize, 0, 0);
-    }
-    let extra = rest.ilog2() - 1;
+    let rest = distance.wrapping_sub(1);
+    let extra = (rest | 2).ilog2() - 1;
     ((2 * extra + (rest >> extra)) as usize, rest & ((1 << extra) - 1), extra)
 }
 
@@ -194,15 +182,13 @@ fn far_extra(symbol: usize) -> u32 {
 
 struct Stream<'s, 'o> {
     bits: Bits<'o>,
-    steps: &'s mut [Step; SEQUENCES],
-    used: usize,
     counts: &'s mut [u16; LITERALS],
     far_counts: &'s mut [u16; DISTANCES],
     codes: &'s mut [Code; LITERALS],
     far_codes: &'s mut [Code; DISTANCES],
     fixed: bool,
-    /// Where in the page the block begins.
-    at: u32,
+    /// Bytes of the page.
+    page: usize,
 }
 
 #[inline(always)]
@@ -217,81 +203,53 @@ fn code<const N: usize>(codes: &[Code; N], symbol: usize) -> Code {
     codes.get(symbol).copied().unwrap_or_default()
 }
 
-impl Stream<'_, '_> {
-    #[inline(always)]
-    fn step(&mut self, page: &[u8], start: u32, literals: u32, len: u32, distance: u32) -> bool {
-        if self.used == SEQUENCES && !self.block(page, false) {
-            return false;
-        }
-        self.count_literals(page, start, literals);
-        if let Some(step) = self.steps.get_mut(self.used) {
-            *step = Step { literals: literals as u16, len: len as u16, distance: distance as u16 };
-        }
-        self.used += 1;
-        if !self.fixed {
-            count(self.counts, len_symbol(len).0);
-            count(self.far_counts, far_symbol(distance).0);
-        }
-        true
-    }
+impl Coder for Stream<'_, '_> {
+    const FURTHEST: u32 = 32_768;
+    const LONGEST: u32 = LONGEST;
+    const LAZY: bool = true;
+    const REPEAT: bool = false;
+    const HASHED: u32 = 4;
 
-    #[inline(always)]
-    fn count_literals(&mut self, page: &[u8], start: u32, literals: u32) {
-        if !self.fixed {
-            let start = start as usize;
-            for byte in page.get(start..start + literals as usize).unwrap_or_default() {
-                count(self.counts, usize::from(*byte));
-            }
-        }
-    }
-
-    /// The literals behind the last match.
     #[inline(never)]
-    fn tail(&mut self, page: &[u8], literals: u32) -> bool {
-        if self.used == SEQUENCES && !self.block(page, false) {
-            return false;
-        }
-        self.count_literals(page, page.len() as u32 - literals, literals);
-        // 65,536 literals are no fewer bytes than the page; the count does not fit.
-        if literals > 0xffff {
-            return false;
-        }
-        if let Some(step) = self.steps.get_mut(self.used) {
-            *step = Step { literals: literals as u16, len: 0, distance: 0 };
-        }
-        self.used += 1;
-        true
-    }
-
-    /// Writes what was collected; false where the page does not shrink.
-    #[inline(never)]
-    fn block(&mut self, page: &[u8], last: bool) -> bool {
+    fn block(&mut self, block: &Block, last: bool) -> bool {
         let header = u32::from(last);
         if self.fixed {
             self.bits.add(header | 1 << 1, 3);
             fixed_codes(self.codes, self.far_codes);
         } else {
-            count(self.counts, END);
+            self.count(block);
             // Nothing repeats and no byte stands out: Huffman codes will not help either.
-            if self.used == 1 && last {
+            if block.steps().is_empty() && last {
                 let most = self.counts.iter().take(END).max().copied().unwrap_or_default();
-                if usize::from(most) <= page.len() / 128 + 4 {
+                if usize::from(most) <= self.page / 128 + 4 {
                     return false;
                 }
             }
-            if !self.choose(header, page) {
+            if !self.choose(header) {
                 return false;
             }
-            self.counts.fill(0);
-            self.far_counts.fill(0);
         }
-        self.write(page);
-        self.used = 0;
-        self.bits.out.at < page.len()
+        self.write(block);
+        self.bits.out.at < self.page
+    }
+}
+
+impl Stream<'_, '_> {
+    fn count(&mut self, block: &Block) {
+        self.counts.fill(0);
+        self.far_counts.fill(0);
+        if let Some(bytes) = self.counts.first_chunk_mut() {
+            histogram(block.literals(), bytes);
+        }
+        for step in block.steps() {
+            count(self.counts, len_symbol(step.len.into()).0);
+            count(self.far_counts, far_symbol(step.distance.into()).0);
+        }
+        count(self.counts, END);
     }
 
     /// Writes the header of the block with the shorter codes.
-    fn choose(&mut self, header: u32, page: &[u8]) -> bool {
+    fn choose(&mut self, header: u32) -> bool {
         let mut lens = [0u8; LITERALS + DISTANCES];
         let (literal_lens, far_lens) = lens.split_at_mut(LITERALS);
         huffman::lengths(self.counts, LIMIT, literal_lens);
@@ -332,7 +290,7 @@ impl Stream<'_, '_> {
             own += u32::from(*n) * (u32::from(len_of(symbol)) + run_extra(symbol));
         }
         let bytes = (own.min(fixed) + extra) / 8;
-        if self.bits.out.at + bytes as usize + 5 >= page.len() {
+        if self.bits.out.at + bytes as usize + 5 >= self.page {
             return false;
         }
         if fixed <= own {
@@ -362,61 +320,44 @@ impl Stream<'_, '_> {
         true
     }
 
-    fn write(&mut self, page: &[u8]) {
-        let mut at = self.at as usize;
+    fn write(&mut self, block: &Block) {
         // Kept out of memory.
-        let mut bits =
-            Bits { out: Out { bytes: &mut *self.bits.out.bytes, at: self.bits.out.at }, ..self.bits };
+        let mut bits = Bits {
+            out: Out { bytes: &mut *self.bits.out.bytes, at: self.bits.out.at },
+            ..self.bits
+        };
         bits.flush();
-        for step in self.steps.iter().take(self.used) {
-            let literals = usize::from(step.literals);
-            let (fours, rest) = page.get(at..at + literals).unwrap_or_default().as_chunks::<4>();
-            for four in fours {
-                for byte in four {
-                    bits.code(code(self.codes, usize::from(*byte)));
-                }
-                bits.flush();
+        let padded = block.padded();
+        let mut at = 0u32;
+        for step in block.steps() {
+            let end = at + u32::from(step.literals);
+            at = bits.literals(self.codes, padded, at, end);
+            // The rest, up to three, without a branch that depends on how many.
+            let mut mask = u32::MAX;
+            for (i, byte) in load::<3>(padded, at).into_iter().enumerate() {
+                mask = if at + i as u32 == end { 0 } else { mask };
+                bits.code(code(self.codes, usize::from(byte)) & mask);
             }
-            for byte in rest {
-                bits.code(code(self.codes, usize::from(*byte)));
-            }
+            at = end;
             bits.flush();
-            at += literals + usize::from(step.len);
-            if step.len > 0 {
-                let (symbol, extra, count) = len_symbol(step.len.into());
-                bits.code(code(self.codes, symbol));
-                bits.add(extra, count);
-                let (symbol, extra, count) = far_symbol(step.distance.into());
-                bits.code(code(self.far_codes, symbol));
-                bits.add(extra, count);
-                bits.flush();
-            }
+            let (symbol, extra, count) = len_symbol(step.len.into());
+            bits.code(code(self.codes, symbol));
+            bits.add(extra, count);
+            let (symbol, extra, count) = far_symbol(step.distance.into());
+            bits.code(code(self.far_codes, symbol));
+            bits.add(extra, count);
+            bits.flush();
         }
+        let literals = block.literals();
+        at = bits.literals(self.codes, padded, at, literals.len() as u32);
+        for byte in literals.get(at as usize..).unwrap_or_default() {
+            bits.code(code(self.codes, usize::from(*byte)));
+        }
+        bits.flush();
         bits.code(code(self.codes, END));
         bits.flush();
         let Bits { out: Out { at: end, .. }, held, count } = bits;
         (self.bits.out.at, self.bits.held, self.bits.count) = (end, held, count);
-        self.at = at as u32;
-    }
-}
-
-impl Emitter for Stream<'_, '_> {
-    const FURTHEST: u32 = 32_768;
-    const LAZY: bool = true;
-
-    #[inline(always)]
-    fn sequence(&mut self, page: &[u8], s: Sequence) -> bool {
-        let Sequence { start, mut literals, mut len, distance } = s;
-        while len > LONGEST {
-            // What stays is a match too.
-            let part = LONGEST.min(len - 3);
-            if !self.step(page, start, literals, part, distance) {
-                return false;
-            }
-            len -= part;
-            literals = 0;
-        }
-        self.step(page, start, literals, len, distance)
     }
 }
 

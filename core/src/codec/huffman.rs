@@ -133,10 +133,16 @@ fn shorten(of_len: &mut [u16; LONGEST + 1], limit: usize) {
         *count += below;
     }
     let whole = 1u32 << limit;
-    let mut used: u32 =
-        of_len.iter().enumerate().skip(1).take(limit).map(|(len, c)| u32::from(*c) << (limit - len)).sum();
+    let mut used: u32 = of_len
+        .iter()
+        .enumerate()
+        .skip(1)
+        .take(limit)
+        .map(|(len, c)| u32::from(*c) << (limit - len))
+        .sum();
     while used > whole {
-        let Some(short) = (1..limit).rev().find(|len| of_len.get(*len).is_some_and(|c| *c > 0)) else {
+        let Some(short) = (1..limit).rev().find(|len| of_len.get(*len).is_some_and(|c| *c > 0))
+        else {
             return;
         };
         let mut step = |len: usize, by: i16| {

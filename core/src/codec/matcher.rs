@@ -137,8 +137,7 @@ pub(super) fn parse<E: Emitter>(page: &[u8], table: &mut Table, emit: &mut E) ->
             size += 1;
         }
         repeat = here - from;
-        let next =
-            Sequence { start: anchor, literals: here - anchor, len: size, distance: repeat };
+        let next = Sequence { start: anchor, literals: here - anchor, len: size, distance: repeat };
         anchor = here + size;
         at = anchor;
         if !emit.sequence(page, next) {

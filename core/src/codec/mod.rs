@@ -1,5 +1,6 @@
 //! Page codecs: every page of a dump is compressed on its own.
 
+mod block;
 mod bytes;
 mod deflate;
 mod huffman;
