@@ -265,6 +265,9 @@ class Kernel:
 
     def with_dependencies(self):
         """The modules' folder, with the tables that depmod makes when a kernel is installed."""
+        if not (self.modules / "modules.builtin").exists():
+            raise VmError(f"while looking for the modules of {self.release}: {self.modules} has no "
+                          f"modules.builtin\n  next: `vm setup --refresh {self.home.name}`")
         if not (self.modules / "modules.dep").exists():
             root = self.home / "root"
             if not (root / "lib").exists():
@@ -319,9 +322,9 @@ def kernel(name, suites, pattern, refresh=False):
                       f"kernel the suite has now")
     package = max(found, key=lambda text: [int(word) for word in re.findall(r"\d+", text)])
     packages = [package]
-    # From 7.x on the image package only pulls in the parts: linux-binary, linux-modules.
+    # From 7.x on the image package only pulls in the parts.
     packages += [part for part in suite.depends(package)
-                 if re.match(r"linux-(binary|modules)-\d", part)]
+                 if re.match(r"linux-(base|binary|modules)-\d", part)]
     suite.unpack(packages, home / "root")
     images = [path for path in [*(home / "root").glob("boot/vmlinuz-*"),
                                 *(home / "root").glob("**/lib/modules/*/vmlinuz")]]
