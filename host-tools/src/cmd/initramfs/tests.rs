@@ -252,6 +252,18 @@ fn orders_that_there_are_not_are_refused() {
 }
 
 #[test]
+fn the_orders_are_those_that_the_program_obeys() {
+    let source = include_str!("../../../../capture-bin/src/orders.rs");
+    let arms =
+        source.split("fn obey(").nth(1).and_then(|rest| rest.split("\n    }\n").next()).unwrap();
+    let obeyed: std::collections::BTreeSet<&str> = arms
+        .lines()
+        .filter_map(|line| line.trim_start().strip_prefix("b\"")?.split('"').next())
+        .collect();
+    assert_eq!(obeyed, ORDERS.into_iter().collect());
+}
+
+#[test]
 fn only_a_static_program_becomes_init() {
     assert_eq!(is_static(&program(1)), Some(true));
     assert_eq!(is_static(&program(3)), Some(false));
