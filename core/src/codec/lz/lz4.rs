@@ -97,26 +97,28 @@ impl Emitter for Block<'_> {
     #[inline(always)]
     fn sequence(&mut self, page: &[u8], s: Sequence) -> bool {
         // The usual case: at most 14 literals, copied as 16 bytes with what follows them.
-        if s.literals < 15 && s.len < 4 + 15 + 255 && s.start + 16 <= page.len() as u32 {
-            if let Some(to) = room::<24>(self.out.bytes, self.out.at) {
-                let len = s.len - 4;
-                let literals = s.literals as usize & 15;
-                if let Some(to) = to.get_mut(1..17) {
-                    to.copy_from_slice(&load::<16>(page, s.start));
-                }
-                if let Some(to) = room::<2>(to, 1 + literals) {
-                    *to = (s.distance as u16).to_le_bytes();
-                }
-                to[0] = ((s.literals << 4) | len.min(15)) as u8;
-                self.out.at += 3 + literals;
-                if len >= 15 {
-                    if let Some(to) = to.get_mut(3 + literals) {
-                        *to = (len - 15) as u8;
-                    }
-                    self.out.at += 1;
-                }
-                return true;
+        if s.literals < 15
+            && s.len < 4 + 15 + 255
+            && s.start + 16 <= page.len() as u32
+            && let Some(to) = room::<24>(self.out.bytes, self.out.at)
+        {
+            let len = s.len - 4;
+            let literals = s.literals as usize & 15;
+            if let Some(to) = to.get_mut(1..17) {
+                to.copy_from_slice(&load::<16>(page, s.start));
             }
+            if let Some(to) = room::<2>(to, 1 + literals) {
+                *to = (s.distance as u16).to_le_bytes();
+            }
+            to[0] = ((s.literals << 4) | len.min(15)) as u8;
+            self.out.at += 3 + literals;
+            if len >= 15 {
+                if let Some(to) = to.get_mut(3 + literals) {
+                    *to = (len - 15) as u8;
+                }
+                self.out.at += 1;
+            }
+            return true;
         }
         self.long(page, &s)
     }
