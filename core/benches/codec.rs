@@ -10,7 +10,7 @@ mod reference;
 use miniz_oxide::deflate::core as miniz;
 use reference::{Reference, files, generated, pages_of};
 use std::time::Instant;
-use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, Snappy, Stored};
+use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, Snappy, Stored, Zstd};
 
 const ROUNDS: usize = 7;
 
@@ -72,6 +72,7 @@ fn rows() -> Vec<Row> {
     rows.push(ours("lzo", "C lzo1x_1", Lzo::STATE, Lzo::new()));
     rows.push(ours("snappy", "C snappy", Snappy::STATE, Snappy::new()));
     rows.push(ours("lz4", "C lz4", Lz4::STATE, Lz4::new()));
+    rows.push(ours("zstd", "C zstd 1", Zstd::STATE, Zstd::new()));
     rows
 }
 

@@ -4,7 +4,7 @@
 mod reference;
 
 use reference::{Reference, files, generated, pages_of};
-use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, Snappy, Stored};
+use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, Snappy, Stored, Zstd};
 
 /// Encodes into a buffer of the bound, with bytes behind it that must stay.
 fn encode(encoder: &mut dyn Encoder, page: &[u8]) -> Option<Vec<u8>> {
@@ -28,7 +28,7 @@ fn encoders() -> Vec<Box<dyn Encoder>> {
         Box::new(Deflate::fixed()),
         Box::new(Lz4::new()),
         Box::new(Lzo::new()),
-        Box::new(Snappy::new()),
+        Box::new(Snappy::new()), Box::new(Zstd::new()),
     ]
 }
 

@@ -50,6 +50,14 @@ impl Block {
         self.steps.get(..self.steps_used).unwrap_or_default()
     }
 
+    /// All literals and the steps, to be changed.
+    pub(super) fn parts(&mut self) -> (&[u8], &mut [Step]) {
+        (
+            self.literals.get(..self.literals_used).unwrap_or_default(),
+            self.steps.get_mut(..self.steps_used).unwrap_or_default(),
+        )
+    }
+
     pub(super) fn clear(&mut self) {
         self.literals_used = 0;
         self.steps_used = 0;
@@ -70,7 +78,7 @@ pub(super) trait Coder {
     const HASHED: u32;
 
     /// Writes a block; false to give the page up.
-    fn block(&mut self, block: &Block, last: bool) -> bool;
+    fn block(&mut self, block: &mut Block, last: bool) -> bool;
 }
 
 /// Collects blocks for a coder.

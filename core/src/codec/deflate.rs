@@ -5,7 +5,8 @@
 //! them.
 
 use super::block::{Block, Coder, Collector, histogram};
-use super::bytes::{Out, SLACK, load, room};
+use super::bits::Bits;
+use super::bytes::{Out, SLACK, load};
 use super::huffman;
 use super::matcher::{MOST, Table, parse};
 use super::{Encoder, Stored, flag};
@@ -83,7 +84,7 @@ impl Encoder for Deflate {
         let mut out = Out::new(out, page.len());
         // Deflate with a window of 32 KiB; check bits for the fastest level.
         out.put([0x78, 0x01]);
-        let bits = Bits { out, held: 0, count: 0 };
+        let bits = Bits::new(out);
         let fixed = *fixed;
         let coder = Stream { bits, counts, far_counts, codes, far_codes, fixed, page: page.len() };
         let mut blocks = Collector { block, coder };
@@ -97,57 +98,6 @@ impl Encoder for Deflate {
         }
         out.put(adler32(page).to_be_bytes());
         Stored::if_smaller(&out, page)
-    }
-}
-
-/// Bits, lowest first.
-struct Bits<'o> {
-    out: Out<'o>,
-    held: u64,
-    count: u32,
-}
-
-impl<'o> Bits<'o> {
-    /// Adds bits; at most 63 may be held before [`Bits::flush`].
-    #[inline(always)]
-    fn add(&mut self, bits: u32, count: u32) {
-        self.held |= u64::from(bits) << (self.count & 63);
-        self.count += count;
-    }
-
-    #[inline(always)]
-    fn code(&mut self, code: Code) {
-        self.add(code & 0xffff, code >> 16);
-    }
-
-    /// Writes whole bytes; fewer than 8 bits stay.
-    #[inline(always)]
-    fn flush(&mut self) {
-        if let Some(to) = room::<8>(self.out.bytes, self.out.at) {
-            *to = self.held.to_le_bytes();
-        }
-        self.out.at += (self.count / 8) as usize;
-        self.held >>= self.count & 56;
-        self.count &= 7;
-    }
-
-    /// Writes literals by fours; returns where fewer are left.
-    #[inline(always)]
-    fn literals(&mut self, codes: &[Code; LITERALS], from: &[u8], mut at: u32, end: u32) -> u32 {
-        while at + 4 <= end {
-            for byte in load::<4>(from, at) {
-                self.code(code(codes, usize::from(byte)));
-            }
-            self.flush();
-            at += 4;
-        }
-        at
-    }
-
-    fn finish(mut self) -> Out<'o> {
-        self.count += 7;
-        self.flush();
-        self.out
     }
 }
 
@@ -178,6 +128,26 @@ fn len_extra(symbol: usize) -> u32 {
 /// Extra bits of a distance symbol.
 fn far_extra(symbol: usize) -> u32 {
     (symbol as u32 / 2).saturating_sub(1)
+}
+
+impl Bits<'_> {
+    #[inline(always)]
+    fn code(&mut self, code: Code) {
+        self.add(code & 0xffff, code >> 16);
+    }
+
+    /// Writes literals by fours; returns where fewer are left.
+    #[inline(always)]
+    fn literals(&mut self, codes: &[Code; LITERALS], from: &[u8], mut at: u32, end: u32) -> u32 {
+        while at + 4 <= end {
+            for byte in load::<4>(from, at) {
+                self.code(code(codes, usize::from(byte)));
+            }
+            self.flush();
+            at += 4;
+        }
+        at
+    }
 }
 
 struct Stream<'s, 'o> {
@@ -211,7 +181,7 @@ impl Coder for Stream<'_, '_> {
     const HASHED: u32 = 4;
 
     #[inline(never)]
-    fn block(&mut self, block: &Block, last: bool) -> bool {
+    fn block(&mut self, block: &mut Block, last: bool) -> bool {
         let header = u32::from(last);
         if self.fixed {
             self.bits.add(header | 1 << 1, 3);
@@ -322,10 +292,7 @@ impl Stream<'_, '_> {
 
     fn write(&mut self, block: &Block) {
         // Kept out of memory.
-        let mut bits = Bits {
-            out: Out { bytes: &mut *self.bits.out.bytes, at: self.bits.out.at },
-            ..self.bits
-        };
+        let mut bits = self.bits.lend();
         bits.flush();
         let padded = block.padded();
         let mut at = 0u32;
@@ -356,8 +323,8 @@ impl Stream<'_, '_> {
         bits.flush();
         bits.code(code(self.codes, END));
         bits.flush();
-        let Bits { out: Out { at: end, .. }, held, count } = bits;
-        (self.bits.out.at, self.bits.held, self.bits.count) = (end, held, count);
+        let end = bits.state();
+        self.bits.resume(end);
     }
 }
 

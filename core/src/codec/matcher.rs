@@ -94,7 +94,7 @@ pub(super) fn parse<E: Emitter>(page: &[u8], table: &mut Table, emit: &mut E) ->
     let mut anchor = 0;
     // Position 0 needs no entry: it is what an empty entry says.
     let mut at = 1;
-    let mut repeat = 1;
+    let (mut repeat, mut before) = (1, 4);
     loop {
         let mut misses = 1 << E::PATIENCE;
         let (mut here, mut from) = loop {
@@ -136,7 +136,9 @@ pub(super) fn parse<E: Emitter>(page: &[u8], table: &mut Table, emit: &mut E) ->
             from -= 1;
             size += 1;
         }
-        repeat = here - from;
+        if repeat != here - from {
+            before = core::mem::replace(&mut repeat, here - from);
+        }
         let next = Sequence { start: anchor, literals: here - anchor, len: size, distance: repeat };
         anchor = here + size;
         at = anchor;
@@ -147,5 +149,19 @@ pub(super) fn parse<E: Emitter>(page: &[u8], table: &mut Table, emit: &mut E) ->
             return Some(anchor);
         }
         swap::<E>(table, load64(page, at - 2), at - 2);
+        while E::REPEAT && before <= at && load32(page, at) == load32(page, at - before) {
+            let size = 4 + common(page, at + 4, at - before + 4, end);
+            swap::<E>(table, load64(page, at), at);
+            core::mem::swap(&mut repeat, &mut before);
+            anchor = at + size;
+            let next = Sequence { start: at, literals: 0, len: size, distance: repeat };
+            if !emit.sequence(page, next) {
+                return None;
+            }
+            at = anchor;
+            if at > last {
+                return Some(anchor);
+            }
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! Page codecs: every page of a dump is compressed on its own.
 
+mod bits;
 mod block;
 mod bytes;
 mod deflate;
 mod huffman;
 mod lz;
 mod matcher;
+mod zstd;
 
 #[cfg(feature = "lz4")]
 pub mod lz4;
@@ -17,6 +19,7 @@ pub use deflate::Deflate;
 pub use lz::lz4::Lz4;
 pub use lz::lzo::Lzo;
 pub use lz::snappy::Snappy;
+pub use zstd::Zstd;
 
 /// Page flags, which are also status bits of the main header.
 pub mod flag {
