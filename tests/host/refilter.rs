@@ -140,3 +140,15 @@ fn memory_is_read_by_every_kind_of_address() {
 fn tamis_find(bytes: &[u8], what: &[u8]) -> bool {
     bytes.windows(what.len()).any(|w| w == what)
 }
+
+/// QEMU reads `NUMBER(phys_base)` as hexadecimal, and writes nonsense into the sub-header.
+#[test]
+fn the_physical_base_is_mended() {
+    let bench = Bench::new();
+    let make = Make::new(USUAL)
+        .with_info("OSRELEASE=6.1.0\nPAGESIZE=4096\nNUMBER(phys_base)=-278921216\n");
+    bench.put("dump", &make.bytes());
+    bench.tamis("refilter -c dump new").expect(0);
+    let base = i64::from_le_bytes(bench.get("new")[4096..4104].try_into().unwrap());
+    assert_eq!(base, -278_921_216);
+}

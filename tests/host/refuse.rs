@@ -1,7 +1,9 @@
 //! What is not a dump is refused in one line that says what it looks like.
 
 use crate::common::Bench;
-use crate::make::{Make, USUAL};
+use crate::make::{Make, USUAL, flatten};
+use tamis_tests::synth::KernelStyle;
+use tamis_tests::zoo::zoo;
 
 #[test]
 fn other_files_are_named() {
@@ -83,26 +85,22 @@ fn the_core_of_a_process_is_none_of_a_kernel() {
     bench.tamis("info core").expect(3).says("the core file of a process");
 }
 
-/// Random damage to headers and bitmaps: any answer, but an answer.
-#[test]
-fn damage_anywhere_ends_in_an_answer() {
-    let bench = Bench::new();
+/// Random numbers below a bound.
+fn noise() -> impl FnMut(usize) -> usize {
     let mut x = 0x1234_5678_9abc_def1u64;
-    let mut random = |below: usize| {
+    move |below| {
         x ^= x << 13;
         x ^= x >> 7;
         x ^= x << 17;
         (x % below as u64) as usize
-    };
-    let make = Make::new(USUAL).with_info("OSRELEASE=6.1.0\nPAGESIZE=4096\n");
-    let dump = make.bytes();
-    // Headers, notes, both bitmaps, descriptors.
-    let places: Vec<usize> = [0..464, 4096..4700, 8192..8240, 12288..12330, 16384..17300]
-        .into_iter()
-        .flatten()
-        .collect();
-    for round in 0..300 {
-        let mut bad = dump.clone();
+    }
+}
+
+/// Random damage to some places of a file: any answer, but an answer.
+fn damage(bench: &Bench, good: &[u8], places: &[usize], rounds: usize, commands: &[&str]) {
+    let mut random = noise();
+    for round in 0..rounds {
+        let mut bad = good.to_vec();
         for _ in 0..1 + random(4) {
             let at = places[random(places.len())];
             bad[at] = [0, 0xff, 0x80, 0x7f, 1][random(5)];
@@ -111,9 +109,59 @@ fn damage_anywhere_ends_in_an_answer() {
             bad.truncate(random(bad.len()));
         }
         bench.put("dump", &bad);
-        let command = ["info dump", "verify dump", "dmesg dump", "notes dump"][round % 4];
-        let run = bench.tamis(command);
+        let run = bench.tamis(commands[round % commands.len()]);
         assert!(matches!(run.code, Some(0..=3)), "round {round}: {:?} {}", run.code, run.text());
         assert!(!run.text().contains("panicked"), "round {round}: {}", run.text());
     }
+}
+
+#[test]
+fn damage_to_headers_and_bitmaps_ends_in_an_answer() {
+    let bench = Bench::new();
+    let make = Make::new(USUAL).with_info("OSRELEASE=6.1.0\nPAGESIZE=4096\n");
+    let dump = make.bytes();
+    // Headers, notes, both bitmaps, descriptors.
+    let places: Vec<usize> = [0..464, 4096..4700, 8192..8240, 12288..12330, 16384..17200]
+        .into_iter()
+        .flatten()
+        .collect();
+    let commands = [
+        "info dump",
+        "verify dump",
+        "dmesg dump",
+        "notes dump",
+        "pages dump",
+        "refilter -f -c -d 31 dump out",
+        "repair -f dump out",
+        "map dump",
+    ];
+    damage(&bench, &dump, &places, 300, &commands);
+}
+
+#[test]
+fn damage_to_streams_ends_in_an_answer() {
+    let bench = Bench::new();
+    let stream = flatten(&Make::new(USUAL).bytes(), 9000);
+    let heads: Vec<usize> = (0..7).flat_map(|n| 4096 + n * 9016..4096 + n * 9016 + 16).collect();
+    let commands =
+        ["info dump", "verify dump", "rearrange -f dump out", "repair -f dump out", "map dump"];
+    damage(&bench, &stream, &heads, 120, &commands);
+}
+
+#[test]
+fn damage_to_vmcores_ends_in_an_answer() {
+    let bench = Bench::of(&zoo(KernelStyle::V6_12).build());
+    let vmcore = bench.get("vmcore");
+    let places: Vec<usize> = (0..64 + 56 * 5).collect();
+    let commands = [
+        "info dump",
+        "verify dump",
+        "dmesg dump",
+        "notes dump",
+        "map dump",
+        "diff dump vmcore",
+        "refilter -f -c -d 31 dump out",
+        "repair -f dump out",
+    ];
+    damage(&bench, &vmcore, &places, 160, &commands);
 }

@@ -6,7 +6,7 @@ use crate::render::progress::Progress;
 use crate::render::text::{Style, number};
 use std::path::PathBuf;
 use tamis_core::bitmap::Bitmap;
-use tamis_core::source::Source;
+use tamis_core::source::{Segment, Source};
 use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
 
 /// Compare two dumps page by page.
@@ -77,22 +77,35 @@ impl Found {
     }
 }
 
-/// The bits of the pages that a dump holds.
-pub fn stored<'b>(dump: &mut Dump, opened: PfnSpan, shift: u32, bits: &'b mut [u8]) -> Bitmap<'b> {
-    let mut map = Bitmap::clear(bits, opened);
-    let from = PhysAddr(opened.start.0 << shift);
-    let until = PhysAddr(opened.end.0 << shift);
-    let mut spans = Vec::new();
-    dump.segments_in(from, until, &mut |s| {
-        if s.file_len > 0 {
-            let last = s.phys.0.saturating_add(s.file_len - 1);
-            spans.push(PfnSpan::new(Pfn(s.phys.0 >> shift), Pfn((last >> shift) + 1)));
+/// Bytes of a memory range that the dump holds: a file that is cut off has fewer than it says.
+fn held(opened: &Opened, s: &Segment) -> u64 {
+    match &opened.dump {
+        Dump::Kdump(_) => s.file_len,
+        Dump::Elf(_) => {
+            let len = opened.files.first().map_or(0, |f| f.len);
+            s.file_len.min(len.saturating_sub(s.file_at))
         }
-    });
-    for span in spans {
-        map.set(span);
     }
-    dump.clip(&mut map, true);
+}
+
+/// The pfns of a memory range that the dump holds (of a kdump dump: may hold).
+fn pfns(opened: &Opened, s: &Segment) -> PfnSpan {
+    opened.shift.touched(s.phys, held(opened, s))
+}
+
+/// The first pfn at `from` or later that the dump may hold.
+pub fn next_stored(opened: &Opened, from: Pfn) -> Option<Pfn> {
+    let spans = opened.dump.segments().iter().map(|s| pfns(opened, s));
+    spans.filter(|s| s.end > from && !s.is_empty()).map(|s| s.start.max(from)).min()
+}
+
+/// The bits of the pages that a dump holds.
+pub fn stored<'b>(opened: &mut Opened, window: PfnSpan, bits: &'b mut [u8]) -> Bitmap<'b> {
+    let mut map = Bitmap::clear(bits, window);
+    for s in opened.dump.segments() {
+        map.set(pfns(opened, s));
+    }
+    opened.dump.clip(&mut map, true);
     map
 }
 
@@ -212,14 +225,13 @@ fn pages(a: &mut Opened, b: &mut Opened, found: &mut Found) {
     let (mut page_a, mut page_b) = (vec![0; a.shift.bytes()], vec![0; a.shift.bytes()]);
     let mut at = 0;
     loop {
-        // On to where either has memory.
-        let from = PhysAddr(at << shift);
-        let next = [a.dump.next_memory(from), b.dump.next_memory(from)].into_iter().flatten().min();
-        let Some(next) = next.map(|at| at.0 >> shift & !7).filter(|pfn| *pfn < end) else { break };
+        // On to where either has something.
+        let next = [next_stored(a, Pfn(at)), next_stored(b, Pfn(at))].into_iter().flatten().min();
+        let Some(next) = next.map(|pfn| pfn.0 & !7).filter(|pfn| *pfn < end) else { break };
         at = next.max(at);
         let window = PfnSpan::new(Pfn(at), Pfn((at + 8 * bits_a.len() as u64).min(end)));
-        let in_a = stored(&mut a.dump, window, shift, &mut bits_a);
-        let in_b = stored(&mut b.dump, window, shift, &mut bits_b);
+        let in_a = stored(a, window, &mut bits_a);
+        let in_b = stored(b, window, &mut bits_b);
         let mut pfn = window.start;
         // From one page that either has to the next.
         loop {

@@ -1,4 +1,4 @@
-use super::diff::stored;
+use super::diff::{next_stored, stored};
 use super::print;
 use crate::fail::{DONE, Result};
 use crate::io::open::open;
@@ -46,11 +46,11 @@ pub fn run(args: &Args) -> Result<u8> {
     let mut bits = vec![0; 32 << 10];
     for range in ranges {
         let (mut at, mut pages) = (range.start, 0);
-        while at < range.end {
+        while let Some(next) = next_stored(&opened, at).filter(|next| *next < range.end) {
+            at = next;
             let start = Pfn(at.0 & !7);
             let end = Pfn((start.0 + 8 * bits.len() as u64).min(range.end.0));
-            let mut map =
-                stored(&mut opened.dump, PfnSpan::new(start, end), shift.bits(), &mut bits);
+            let mut map = stored(&mut opened, PfnSpan::new(start, end), &mut bits);
             pages += map.count_span(PfnSpan::new(at, end));
             at = end;
         }

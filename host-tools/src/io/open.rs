@@ -29,6 +29,8 @@ pub type Dump = tamis_core::reader::Dump<'static, Input, Unpackers>;
 
 /// VMCOREINFO is a page of text; more than this is none.
 const INFO_MOST: u64 = 1 << 20;
+/// Physical memory of any machine ends below this.
+const MEMORY_MOST: u64 = 1 << 53;
 /// Bytes of decoded pages that are kept.
 const PAGES_KEPT: usize = 1 << 20;
 
@@ -483,6 +485,12 @@ fn elf(
     header: elf::Header,
     input: Input,
 ) -> Result<Opened> {
+    if facts.mem_end > MEMORY_MOST {
+        return Err(files[0]
+            .raw
+            .fail(format_args!("its memory ends at {:#x}: no machine has that much", facts.mem_end))
+            .next("its program headers are damaged"));
+    }
     // As many program headers as the file has room for, at most.
     let table = vec![Segment::default(); facts.segments].leak();
     let places = vec![elf_vmcore::Place::default(); facts.segments].leak();
