@@ -37,7 +37,7 @@ pub enum Reference {
     Lzo(Vec<u64>),
     Snappy,
     Lz4(Vec<u64>),
-    Zstd(Box<zstd_safe::CCtx<'static>>, Box<zstd_safe::DCtx<'static>>),
+    Zstd(Box<zstd_safe::CCtx<'static>>, Box<zstd_safe::DCtx<'static>>, i32),
 }
 
 impl Reference {
@@ -52,6 +52,7 @@ impl Reference {
             Reference::Zstd(
                 Box::new(zstd_safe::CCtx::create()),
                 Box::new(zstd_safe::DCtx::create()),
+                1,
             ),
         ]
     }
@@ -73,6 +74,29 @@ impl Reference {
             Reference::Snappy => "C snappy",
             Reference::Zstd(..) => "C zstd 1",
             Reference::Lz4(_) => "C lz4",
+        }
+    }
+
+    /// Levels that [`Reference::set_level`] knows.
+    pub fn levels(&self) -> &'static [i32] {
+        match self {
+            Reference::Zlib(..) => &[1, 6, 9],
+            Reference::Zstd(..) => &[-5, 1, 3, 9, 19],
+            _ => &[1],
+        }
+    }
+
+    /// What [`Reference::encode`] uses from now on.
+    pub fn set_level(&mut self, level: i32) {
+        match self {
+            Reference::Zlib(state, _) => {
+                *state = Compress::new(Compression::new(level as u32), true)
+            }
+            Reference::Zstd(state, _, current) => {
+                *state = Box::new(zstd_safe::CCtx::create());
+                *current = level;
+            }
+            _ => {}
         }
     }
 
@@ -117,7 +141,7 @@ impl Reference {
                 assert!(len > 0);
                 len as usize
             }
-            Reference::Zstd(state, _) => state.compress(out, page, 1).unwrap(),
+            Reference::Zstd(state, _, level) => state.compress(out, page, *level).unwrap(),
         }
     }
 
@@ -157,7 +181,7 @@ impl Reference {
                 };
                 len == room as c_int
             }
-            Reference::Zstd(_, state) => state.decompress(page, stored) == Ok(room),
+            Reference::Zstd(_, state, _) => state.decompress(page, stored) == Ok(room),
         }
     }
 }

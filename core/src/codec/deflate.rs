@@ -4,8 +4,8 @@
 //! and the block is written. A page of 4 KiB is one block; larger pages get more where they need
 //! them.
 
-use super::block::{Block, Coder, Collector, histogram};
 use super::bits::Bits;
+use super::block::{Block, Coder, Collector, histogram};
 use super::bytes::{Out, SLACK, load};
 use super::huffman;
 use super::matcher::{MOST, Table, parse};

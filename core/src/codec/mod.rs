@@ -3,6 +3,7 @@
 mod bits;
 mod block;
 mod bytes;
+mod decode;
 mod deflate;
 mod huffman;
 mod lz;
@@ -15,11 +16,12 @@ pub mod lz4;
 pub mod zlib;
 
 pub use bytes::SLACK;
+pub use decode::{DecodeError, Decoder, Decoders, Inflate};
 pub use deflate::Deflate;
-pub use lz::lz4::Lz4;
-pub use lz::lzo::Lzo;
-pub use lz::snappy::Snappy;
-pub use zstd::Zstd;
+pub use lz::lz4::{DecodeLz4, Lz4};
+pub use lz::lzo::{DecodeLzo, Lzo};
+pub use lz::snappy::{DecodeSnappy, Snappy};
+pub use zstd::{DecodeZstd, Zstd};
 
 /// Page flags, which are also status bits of the main header.
 pub mod flag {

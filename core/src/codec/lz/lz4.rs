@@ -5,8 +5,9 @@
 //! > the last match starts at least 12 bytes before the end.
 
 use super::super::bytes::{Out, SLACK, load, room};
+use super::super::decode::{Input, Output};
 use super::super::matcher::{Emitter, MOST, Sequence, Table, parse};
-use super::super::{Encoder, Stored, flag};
+use super::super::{DecodeError, Decoder, Encoder, Stored, flag};
 
 /// Compresses each page into an LZ4 block.
 pub struct Lz4 {
@@ -122,4 +123,41 @@ impl Emitter for Block<'_> {
         }
         self.long(page, &s)
     }
+}
+
+/// Reads LZ4 blocks.
+pub struct DecodeLz4;
+
+impl Decoder for DecodeLz4 {
+    fn decode(&mut self, stored: &[u8], page: &mut [u8]) -> Result<(), DecodeError> {
+        let mut input = Input { rest: stored };
+        let mut output = Output::new(page);
+        loop {
+            let token = input.byte()?;
+            let literals = length(&mut input, token >> 4)?;
+            output.literals(&mut input, literals)?;
+            if input.rest.is_empty() {
+                return output.end();
+            }
+            let distance = u16::from_le_bytes(input.array()?);
+            let len = length(&mut input, token & 15)? + 4;
+            output.copy(distance.into(), len)?;
+        }
+    }
+}
+
+/// A length whose token half is `nibble`.
+#[inline(always)]
+fn length(input: &mut Input<'_>, nibble: u8) -> Result<usize, DecodeError> {
+    let mut len = usize::from(nibble);
+    if nibble == 15 {
+        loop {
+            let byte = input.byte()?;
+            len += usize::from(byte);
+            if byte != 255 {
+                break;
+            }
+        }
+    }
+    Ok(len)
 }

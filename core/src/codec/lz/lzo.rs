@@ -6,8 +6,9 @@
 //! > the stream.
 
 use super::super::bytes::{Out, SLACK, load, room};
+use super::super::decode::{Input, Output};
 use super::super::matcher::{Emitter, MOST, Sequence, Table, parse};
-use super::super::{Encoder, Stored, flag};
+use super::super::{DecodeError, Decoder, Encoder, Stored, flag};
 
 /// Compresses each page into an LZO1X stream.
 pub struct Lzo {
@@ -138,5 +139,92 @@ impl Emitter for Stream<'_> {
             self.far(s.len, s.distance);
         }
         true
+    }
+}
+
+/// Reads LZO1X streams.
+pub struct DecodeLzo;
+
+impl Decoder for DecodeLzo {
+    fn decode(&mut self, stored: &[u8], page: &mut [u8]) -> Result<(), DecodeError> {
+        let mut input = Input { rest: stored };
+        let mut output = Output::new(page);
+        // Literals that the last instruction copied: 0 to 3, or 4 for more.
+        let mut state = 0;
+        match stored.first() {
+            Some(first @ 18..) => {
+                input.byte()?;
+                let len = usize::from(*first) - 17;
+                output.literals(&mut input, len)?;
+                state = len.min(4);
+            }
+            // 17 would begin a stream of the kernel's own version 1 (LZO-RLE).
+            Some(17) => return Err(DecodeError::Corrupt),
+            _ => {}
+        }
+        loop {
+            let tag = input.byte()?;
+            let bits = usize::from(tag);
+            let (len, distance, after);
+            match tag {
+                0..=15 if state == 0 => {
+                    let len = 3 + length(&mut input, bits, 15)?;
+                    output.literals(&mut input, len)?;
+                    state = 4;
+                    continue;
+                }
+                0..=15 => {
+                    let high = usize::from(input.byte()?) << 2;
+                    after = bits & 3;
+                    (len, distance) = match state {
+                        4 => (3, high + (bits >> 2) + 2049),
+                        _ => (2, high + (bits >> 2) + 1),
+                    };
+                }
+                16..=31 => {
+                    len = 2 + length(&mut input, bits & 7, 7)?;
+                    let low = usize::from(u16::from_le_bytes(input.array()?));
+                    after = low & 3;
+                    distance = 16_384 + ((bits & 8) << 11) + (low >> 2);
+                    if distance == 16_384 {
+                        // The end has a length of 3 and nothing behind it.
+                        if tag != 17 || !input.rest.is_empty() {
+                            return Err(DecodeError::Corrupt);
+                        }
+                        return output.end();
+                    }
+                }
+                32..=63 => {
+                    len = 2 + length(&mut input, bits & 31, 31)?;
+                    let low = usize::from(u16::from_le_bytes(input.array()?));
+                    after = low & 3;
+                    distance = (low >> 2) + 1;
+                }
+                64.. => {
+                    len = (bits >> 5) + 1;
+                    after = bits & 3;
+                    distance = (usize::from(input.byte()?) << 3) + ((bits >> 2) & 7) + 1;
+                }
+            }
+            output.copy(distance, len)?;
+            output.literals(&mut input, after)?;
+            state = after;
+        }
+    }
+}
+
+/// A length whose field in the tag is `field`; 0 there means that more bytes follow, on top of
+/// `most`.
+#[inline(always)]
+fn length(input: &mut Input<'_>, field: usize, most: usize) -> Result<usize, DecodeError> {
+    if field != 0 {
+        return Ok(field);
+    }
+    let mut len = most;
+    loop {
+        match input.byte()? {
+            0 => len += 255,
+            byte => return Ok(len + usize::from(byte)),
+        }
     }
 }

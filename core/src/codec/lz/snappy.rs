@@ -6,8 +6,10 @@
 //! > offset.
 
 use super::super::bytes::{Out, SLACK, load, room};
+use super::super::decode::{Input, Output};
 use super::super::matcher::{Emitter, MOST, Sequence, Table, parse};
-use super::super::{Encoder, Stored, flag};
+use super::super::{DecodeError, Decoder, Encoder, Stored, flag};
+use core::cmp::Ordering;
 
 /// Compresses each page into a snappy block.
 pub struct Snappy {
@@ -132,5 +134,57 @@ impl Emitter for Block<'_> {
         }
         self.copy(len, s.distance);
         true
+    }
+}
+
+/// Reads snappy blocks.
+pub struct DecodeSnappy;
+
+impl Decoder for DecodeSnappy {
+    fn decode(&mut self, stored: &[u8], page: &mut [u8]) -> Result<(), DecodeError> {
+        let mut input = Input { rest: stored };
+        let mut size = 0u64;
+        for shift in (0..35).step_by(7) {
+            let byte = input.byte()?;
+            size |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                break;
+            }
+            if shift == 28 {
+                return Err(DecodeError::Corrupt);
+            }
+        }
+        match size.cmp(&(page.len() as u64)) {
+            Ordering::Less => return Err(DecodeError::TooShort),
+            Ordering::Greater => return Err(DecodeError::TooLong),
+            Ordering::Equal => {}
+        }
+        let mut output = Output::new(page);
+        while !input.rest.is_empty() {
+            let tag = input.byte()?;
+            let high = usize::from(tag >> 2);
+            match tag & 3 {
+                0 => {
+                    let len = if high < 60 {
+                        high
+                    } else {
+                        let mut len = [0; 4];
+                        for slot in len.iter_mut().take(high - 59) {
+                            *slot = input.byte()?;
+                        }
+                        u32::from_le_bytes(len) as usize
+                    };
+                    let len = len.checked_add(1).filter(|len| *len <= output.page.len());
+                    output.literals(&mut input, len.ok_or(DecodeError::TooLong)?)?;
+                }
+                1 => {
+                    let low = input.byte()?;
+                    output.copy((high >> 3) << 8 | usize::from(low), (high & 7) + 4)?;
+                }
+                2 => output.copy(u16::from_le_bytes(input.array()?).into(), high + 1)?,
+                _ => output.copy(u32::from_le_bytes(input.array()?) as usize, high + 1)?,
+            }
+        }
+        output.end()
     }
 }

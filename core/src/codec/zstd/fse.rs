@@ -83,7 +83,10 @@ impl Table {
                 Change { bits: (log << 16).wrapping_sub(1 << log), find: total - 1 }
             } else {
                 let most = log - (share - 1).ilog2();
-                Change { bits: (most << 16).wrapping_sub(share << most), find: total - share as i32 }
+                Change {
+                    bits: (most << 16).wrapping_sub(share << most),
+                    find: total - share as i32,
+                }
             };
             total += share as i32;
         }

@@ -4,8 +4,11 @@
 //! smaller. Offsets of earlier matches have short codes; about half of all matches in kernel pages
 //! use them.
 
+mod decode;
 mod fse;
 mod tables;
+
+pub use decode::DecodeZstd;
 
 use super::bits::Bits;
 use super::block::{Block, Coder, Collector, STEPS, Step, histogram};
@@ -64,7 +67,9 @@ impl Encoder for Zstd {
         out.put(0xfd2f_b528u32.to_le_bytes());
         // A single segment; two bytes of size.
         out.put([1 << 6 | 1 << 5]);
-        out.put((page.len() as u32 - 256).to_le_bytes().first_chunk::<2>().copied().unwrap_or_default());
+        out.put(
+            (page.len() as u32 - 256).to_le_bytes().first_chunk::<2>().copied().unwrap_or_default(),
+        );
         let coder = Frame { out, codes: &mut self.codes, recent: [1, 4, 8], page: page.len() };
         let mut blocks = Collector { block: &mut self.block, coder };
         let Some(rest) = parse(page, &mut self.table, &mut blocks) else { return Stored::Raw };
@@ -161,7 +166,8 @@ impl Frame<'_, '_> {
         let n = literals.len();
         let mut lens = [0u8; 256];
         huffman::lengths(counts, LIMIT, &mut lens);
-        let bits: u32 = counts.iter().zip(&lens).map(|(n, len)| u32::from(*n) * u32::from(*len)).sum();
+        let bits: u32 =
+            counts.iter().zip(&lens).map(|(n, len)| u32::from(*n) * u32::from(*len)).sum();
         let four = n >= 256;
         if bits as usize / 8 + 16 + 3 >= n {
             return false;
@@ -405,7 +411,8 @@ impl Frame<'_, '_> {
 /// The extra bits of a sequence.
 #[inline(always)]
 fn extra(bits: &mut Bits<'_>, step: &Step, codes: &[u8; 3]) {
-    let of = |table: &[(u32, u8)], code: u8| table.get(usize::from(code)).copied().unwrap_or_default();
+    let of =
+        |table: &[(u32, u8)], code: u8| table.get(usize::from(code)).copied().unwrap_or_default();
     let (base, count) = of(&tables::LITERALS, codes[0]);
     bits.add(u32::from(step.literals).wrapping_sub(base), count.into());
     bits.flush();

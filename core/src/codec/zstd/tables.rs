@@ -40,9 +40,8 @@ pub(super) const MATCH_SHARES: [i16; 53] = [
     1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1,
 ];
 /// Predefined shares of offset codes, out of 32.
-pub(super) const OFFSET_SHARES: [i16; 29] = [
-    1, 1, 1, 1, 1, 1, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1,
-];
+pub(super) const OFFSET_SHARES: [i16; 29] =
+    [1, 1, 1, 1, 1, 1, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1];
 
 /// The code of a literal length below 64.
 pub(super) const LITERAL_CODES: [u8; 64] = lookup(&LITERALS);

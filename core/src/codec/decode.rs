@@ -1,0 +1,220 @@
+//! Reading pages back. No input makes a decoder panic, loop for ever, or leave its slices: every
+//! step takes input or gives output, and the page bounds the output.
+
+use super::flag;
+use super::lz::lz4::DecodeLz4;
+use super::lz::lzo::DecodeLzo;
+use super::lz::snappy::DecodeSnappy;
+use super::zstd::DecodeZstd;
+use miniz_oxide::inflate::TINFLStatus;
+use miniz_oxide::inflate::core::inflate_flags::{
+    TINFL_FLAG_PARSE_ZLIB_HEADER, TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF,
+};
+use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
+
+/// Why a page could not be read back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The stored bytes are no such stream, or not of one page.
+    Corrupt,
+    /// The stream has more bytes than the page.
+    TooLong,
+    /// The stream has fewer bytes than the page.
+    TooShort,
+    /// No decoder has this page flag.
+    UnknownFlag(u32),
+}
+
+impl core::fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            DecodeError::Corrupt => f.write_str("corrupt page data"),
+            DecodeError::TooLong => f.write_str("page data of more than a page"),
+            DecodeError::TooShort => f.write_str("page data of less than a page"),
+            DecodeError::UnknownFlag(flag) => write!(f, "unknown page flag: {flag:#x}"),
+        }
+    }
+}
+
+impl core::error::Error for DecodeError {}
+
+/// Reads pages back.
+pub trait Decoder {
+    /// Decodes `stored`, which must be exactly the bytes of `page`. After an error, what is in
+    /// `page` means nothing.
+    fn decode(&mut self, stored: &[u8], page: &mut [u8]) -> Result<(), DecodeError>;
+}
+
+/// Reads zlib streams.
+#[derive(Default)]
+pub struct Inflate {
+    state: DecompressorOxide,
+}
+
+impl Decoder for Inflate {
+    fn decode(&mut self, stored: &[u8], page: &mut [u8]) -> Result<(), DecodeError> {
+        let flags = TINFL_FLAG_PARSE_ZLIB_HEADER | TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
+        self.state.init();
+        match decompress(&mut self.state, stored, page, 0, flags) {
+            (TINFLStatus::Done, read, _) if read != stored.len() => Err(DecodeError::Corrupt),
+            (TINFLStatus::Done, _, len) if len == page.len() => Ok(()),
+            (TINFLStatus::Done, ..) => Err(DecodeError::TooShort),
+            (TINFLStatus::HasMoreOutput, ..) => Err(DecodeError::TooLong),
+            _ => Err(DecodeError::Corrupt),
+        }
+    }
+}
+
+/// All decoders, about 22 KiB; picks by page flag.
+#[derive(Default)]
+pub struct Decoders {
+    zlib: Inflate,
+    zstd: DecodeZstd,
+}
+
+impl Decoders {
+    /// Bytes of the state.
+    pub const STATE: usize = size_of::<Decoders>();
+
+    /// New ones.
+    pub fn new() -> Decoders {
+        Decoders::default()
+    }
+
+    /// Decodes `stored`, whose page descriptor has `flags`; 0 is a page as it is.
+    pub fn decode(
+        &mut self,
+        flags: u32,
+        stored: &[u8],
+        page: &mut [u8],
+    ) -> Result<(), DecodeError> {
+        match flags {
+            0 => {
+                if stored.len() > page.len() {
+                    return Err(DecodeError::TooLong);
+                }
+                if stored.len() < page.len() {
+                    return Err(DecodeError::TooShort);
+                }
+                page.copy_from_slice(stored);
+                Ok(())
+            }
+            flag::ZLIB => self.zlib.decode(stored, page),
+            flag::LZO => DecodeLzo.decode(stored, page),
+            flag::SNAPPY => DecodeSnappy.decode(stored, page),
+            flag::ZSTD => self.zstd.decode(stored, page),
+            flag::LZ4 => DecodeLz4.decode(stored, page),
+            other => Err(DecodeError::UnknownFlag(other)),
+        }
+    }
+}
+
+/// What is left of the stored bytes.
+pub(super) struct Input<'i> {
+    pub(super) rest: &'i [u8],
+}
+
+impl<'i> Input<'i> {
+    #[inline(always)]
+    pub(super) fn byte(&mut self) -> Result<u8, DecodeError> {
+        let (byte, rest) = self.rest.split_first().ok_or(DecodeError::Corrupt)?;
+        self.rest = rest;
+        Ok(*byte)
+    }
+
+    #[inline(always)]
+    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        let (bytes, rest) = self.rest.split_first_chunk().ok_or(DecodeError::Corrupt)?;
+        self.rest = rest;
+        Ok(*bytes)
+    }
+
+    #[inline(always)]
+    pub(super) fn take(&mut self, len: usize) -> Result<&'i [u8], DecodeError> {
+        let (bytes, rest) = self.rest.split_at_checked(len).ok_or(DecodeError::Corrupt)?;
+        self.rest = rest;
+        Ok(bytes)
+    }
+}
+
+/// The page as far as it is written.
+pub(super) struct Output<'p> {
+    pub(super) page: &'p mut [u8],
+    pub(super) at: usize,
+}
+
+impl<'p> Output<'p> {
+    pub(super) fn new(page: &'p mut [u8]) -> Output<'p> {
+        Output { page, at: 0 }
+    }
+
+    /// Appends `len` bytes of the input.
+    #[inline(always)]
+    pub(super) fn literals(
+        &mut self,
+        input: &mut Input<'_>,
+        len: usize,
+    ) -> Result<(), DecodeError> {
+        // Short runs, as 16 bytes where both sides have them.
+        if len <= 16 {
+            let to = self.page.get_mut(self.at..).and_then(<[u8]>::first_chunk_mut::<16>);
+            if let (Some(from), Some(to)) = (input.rest.first_chunk::<16>(), to) {
+                *to = *from;
+                input.rest = input.rest.get(len..).unwrap_or_default();
+                self.at += len;
+                return Ok(());
+            }
+        }
+        let from = input.take(len)?;
+        let to = self.page.get_mut(self.at..self.at + len).ok_or(DecodeError::TooLong)?;
+        to.copy_from_slice(from);
+        self.at += len;
+        Ok(())
+    }
+
+    /// Appends `len` bytes from `distance` back; they may overlap what they make.
+    #[inline(always)]
+    pub(super) fn copy(&mut self, distance: usize, len: usize) -> Result<(), DecodeError> {
+        self.copy_before(distance, len, self.page.len())
+    }
+
+    /// The same, leaving what is from `end` on alone.
+    #[inline(always)]
+    pub(super) fn copy_before(
+        &mut self,
+        distance: usize,
+        len: usize,
+        end: usize,
+    ) -> Result<(), DecodeError> {
+        let from = self.at.checked_sub(distance).ok_or(DecodeError::Corrupt)?;
+        if distance == 0 {
+            return Err(DecodeError::Corrupt);
+        }
+        if len > end.min(self.page.len()).saturating_sub(self.at) {
+            return Err(DecodeError::TooLong);
+        }
+        // Up to 16 bytes behind the match are written too: they come later.
+        if len <= 16 && distance >= 16 && self.at + 16 <= end {
+            let bytes = self.page.get(from..).and_then(<[u8]>::first_chunk::<16>).copied();
+            let to = self.page.get_mut(self.at..).and_then(<[u8]>::first_chunk_mut::<16>);
+            if let (Some(bytes), Some(to)) = (bytes, to) {
+                *to = bytes;
+                self.at += len;
+                return Ok(());
+            }
+        }
+        let end = self.at + len;
+        // Each pass doubles what there is to copy.
+        while self.at < end {
+            let part = (self.at - from).min(end - self.at);
+            self.page.copy_within(from..from + part, self.at);
+            self.at += part;
+        }
+        Ok(())
+    }
+
+    pub(super) fn end(&self) -> Result<(), DecodeError> {
+        if self.at == self.page.len() { Ok(()) } else { Err(DecodeError::TooShort) }
+    }
+}
