@@ -41,6 +41,7 @@ What to write:
   -c, -c0                 compress each page with zlib; 0: faster, larger
   -l                      compress each page with lzo
   -p                      compress each page with snappy
+  -z                      compress each page with zstd
   --lz4                   compress each page with LZ4 (needs tamis to read)
   -E                      write an ELF file (never compressed)
   -F                      write a flattened stream to standard output
@@ -117,6 +118,8 @@ pub enum Compression {
     Lzo,
     /// `-p`.
     Snappy,
+    /// `-z`.
+    Zstd,
     /// `--lz4`.
     Lz4,
 }
@@ -398,6 +401,7 @@ enum Opt {
     Zlib,
     Lzo,
     Snappy,
+    Zstd,
     Lz4,
     Levels,
     Elf,
@@ -456,7 +460,6 @@ const fn refused(name: &'static str, instead: &'static str) -> Row {
     Row { name, takes: Takes::Refused(instead) }
 }
 
-const NO_ZSTD: &str = "zstd is not built in yet: use -c, -l or -p";
 const NO_XEN: &str = "dumps of a Xen host are not supported: leave it out";
 const NO_DEBUG_INFO: &str =
     "debug information is not read: leave it out, or give VMCOREINFO with -i";
@@ -475,7 +478,7 @@ static ROWS: &[Row] = &[
     flag("-c", Opt::Zlib),
     flag("-l", Opt::Lzo),
     flag("-p", Opt::Snappy),
-    refused("-z", NO_ZSTD),
+    flag("-z", Opt::Zstd),
     flag("--lz4", Opt::Lz4),
     value("-d", Opt::Levels),
     flag("-E", Opt::Elf),
@@ -521,6 +524,7 @@ static CONFLICTS: &[(Opt, Opt, &str)] = &[
     (Opt::Zlib, Opt::Elf, "-c cannot be used with -E: an ELF file is never compressed"),
     (Opt::Lzo, Opt::Elf, "-l cannot be used with -E: an ELF file is never compressed"),
     (Opt::Snappy, Opt::Elf, "-p cannot be used with -E: an ELF file is never compressed"),
+    (Opt::Zstd, Opt::Elf, "-z cannot be used with -E: an ELF file is never compressed"),
     (Opt::Lz4, Opt::Elf, "--lz4 cannot be used with -E: an ELF file is never compressed"),
     (Opt::Flattened, Opt::Split, "-F cannot be used with --split: a stream is one output"),
     (Opt::NumThreads, Opt::Split, "--num-threads cannot be used with --split"),
@@ -609,6 +613,7 @@ impl<'a> Parser<'a> {
             Opt::Zlib => self.args.compress = Compression::Zlib,
             Opt::Lzo => self.args.compress = Compression::Lzo,
             Opt::Snappy => self.args.compress = Compression::Snappy,
+            Opt::Zstd => self.args.compress = Compression::Zstd,
             Opt::Lz4 => self.args.compress = Compression::Lz4,
             _ => {}
         }
@@ -923,6 +928,7 @@ mod tests {
         assert_eq!(capture("-fc0D").compress, Compression::ZlibFixed);
         assert_eq!(capture("-l").compress, Compression::Lzo);
         assert_eq!(capture("-c -p").compress, Compression::Snappy);
+        assert_eq!(capture("-p -z").compress, Compression::Zstd);
         assert!(message(fails("-c7 core dump")).starts_with("-c '7' is not valid"));
         assert_eq!(capture("-c --lz4").compress, Compression::Lz4);
         assert_eq!(capture("--lz4 -d1 -c").compress, Compression::Zlib);
@@ -1255,7 +1261,6 @@ mod tests {
             "-R",
             "--reassemble",
             "--vtop",
-            "-z",
             "--xen-syms",
             "--xen-vmcoreinfo",
             "--xen_phys_start",
@@ -1301,6 +1306,7 @@ mod tests {
             ("-c -E core dump", "-c", "-E"),
             ("-E -l core dump", "-l", "-E"),
             ("-E -p core dump", "-p", "-E"),
+            ("-E -z core dump", "-z", "-E"),
             ("-E --lz4 core dump", "--lz4", "-E"),
             ("-F --split core a b", "-F", "--split"),
             ("--split --num-threads 2 core a b", "--num-threads", "--split"),

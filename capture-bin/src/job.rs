@@ -11,7 +11,7 @@ use core::fmt::Write;
 use tamis_core::arch::{Arch, TableCache};
 use tamis_core::budget::{DEFAULT_LIMIT, Needs, Plan};
 use tamis_core::capture::{About, Buffers, Capture, CaptureError, MAX_PARTS, Report, Scanner};
-use tamis_core::codec::{self, Deflate, Encoder, Lz4, Lzo, NoCodec, Snappy};
+use tamis_core::codec::{self, Deflate, Encoder, Lz4, Lzo, NoCodec, Snappy, Zstd};
 use tamis_core::elf_vmcore::{ElfVmcore, Facts, OpenError, Place, probe};
 use tamis_core::kernel::mem_map::{MemMap, RootCache};
 use tamis_core::kernel::page::{Classifier, Level};
@@ -170,6 +170,7 @@ fn codec_needs(compress: Compression, page: u64) -> (u64, u64) {
         Compression::Zlib | Compression::ZlibFixed => Deflate::STATE,
         Compression::Lzo => Lzo::STATE,
         Compression::Snappy => Snappy::STATE,
+        Compression::Zstd => Zstd::STATE,
         Compression::Lz4 => Lz4::STATE,
     };
     (state as u64, page + codec::SLACK as u64)
@@ -361,6 +362,7 @@ impl<'a> Job<'a> {
             Compression::ZlibFixed => Box::new(Deflate::fixed()),
             Compression::Lzo => Box::new(Lzo::new()),
             Compression::Snappy => Box::new(Snappy::new()),
+            Compression::Zstd => Box::new(Zstd::new()),
             Compression::Lz4 => Box::new(Lz4::new()),
         };
         heap.seal();

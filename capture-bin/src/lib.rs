@@ -67,7 +67,7 @@ pub fn run(heap: &'static arena::Heap, argv: impl Iterator<Item = &'static [u8]>
             let mut line = console::Line::new(sys::STDOUT);
             let version = env!("CARGO_PKG_VERSION");
             let _ = write!(line, "tamis-capture: version {version}\nzlib\tenabled\nlzo\tenabled\n");
-            let _ = line.write_str("snappy\tenabled\nzstd\tdisabled\nlz4\tenabled\n");
+            let _ = line.write_str("snappy\tenabled\nzstd\tenabled\nlz4\tenabled\n");
             DONE
         }
         _ if args.check_params => DONE,

@@ -38,10 +38,7 @@ fn refused(bench: &Bench, words: &[&str]) -> Run {
 fn what_tamis_has_not_is_refused_by_name() {
     let bench = bench();
     for words in [
-        &["-l"][..],
-        &["-p"],
-        &["-z"],
-        &["-x", "vmlinux"],
+        &["-x", "vmlinux"][..],
         &["-X"],
         &["--xen-syms", "xen-syms"],
         &["--xen-vmcoreinfo", "info"],
@@ -74,6 +71,9 @@ fn options_that_do_not_go_together() {
     let bench = bench();
     for words in [
         &["-c", "-E"][..],
+        &["-l", "-E"],
+        &["-p", "-E"],
+        &["-z", "-E"],
         &["--lz4", "-E"],
         &["-F", "--split"],
         &["--split", "-E"],
