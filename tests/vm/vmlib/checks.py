@@ -8,14 +8,14 @@ import time
 
 import numpy as np
 
-from . import packages
+from . import packages, ram
 from .common import VmError, run, tail
 from .dumpread import (FLAG_LZ4, FLAG_RAW, FLAG_ZLIB, PAGE, STATUS_INCOMPLETE, ZERO_PAGE, BadDump,
                        Kdump, Segment, Vmcore, rearrange)
 
 LEVELS = (0, 1, 2, 4, 8, 16, 31)
 # Options of codecs that are read through drgn only.
-CODECS = ("-c0", "-l", "-p")
+CODECS = ("-c0", "-l", "-p", "-z")
 ELF_LEVELS = (1, 31)
 SHORT_RUN = 256
 """An ELF dump stores a run of excluded pages shorter than this (as zeros) instead of starting a
@@ -102,6 +102,8 @@ class Checker:
         print(f"{self.run.name}: {kernel['release']}, {self.raw_path.stat().st_size} bytes, "
               f"{int(self.raw.covered.sum())} pages, {int(self.zero.sum())} of them zeros; {judge}",
               flush=True)
+        if (self.home / "ram.ram").exists():
+            self.guarded("the guest's RAM", self.from_ram)
         for level in LEVELS:
             self.guarded(f"level {level}", self.level, level)
         for level in ELF_LEVELS:
@@ -140,6 +142,15 @@ class Checker:
         if not self.keep:
             for path in paths:
                 path.unlink(missing_ok=True)
+
+    def from_ram(self):
+        """Control of the runs of the program alone: /proc/vmcore as put together on the host."""
+        memory = ram.Ram([(0, self.home / "ram.ram")])
+        path = self.work / "from-ram"
+        ram.write_vmcore(memory, [(1 << 20, self.run.memory_mib * (1 << 20) - 1)], path)
+        self.same_bytes(path, self.raw_path, "the vmcore as copied in the guest",
+                        "the one out of its RAM's")
+        self.drop(path)
 
     # ----- kdump-compressed files
 

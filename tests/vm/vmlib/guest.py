@@ -283,7 +283,7 @@ def crash_once(one, capture, options):
     """One try of `crash`."""
     home = state_dir() / one.name
     home.mkdir(parents=True, exist_ok=True)
-    for old in ("vmcore", "dump", "result", "capture.log", "serial.log"):
+    for old in ("vmcore", "dump", "result", "capture.log", "serial.log", "ram.ram"):
         (home / old).unlink(missing_ok=True)
     kernel = packages.kernel(one.kernel, *KERNELS[one.kernel])
     helper = guest_helper()
@@ -319,7 +319,7 @@ def crash_once(one, capture, options):
         "-serial", f"file:{home / 'serial.log'}",
         "-kernel", kernel.image, "-initrd", home / "first.cpio",
         "-append", FIRST_LINE.format(crashkernel=one.crashkernel, more=one.line),
-        *one.qemu,
+        *(word.replace("{home}", str(home)) for word in one.qemu),
     ]
     for name in ("load.img", "out.img", "raw.img"):
         argv += ["-drive", f"file={home / name},format=raw,if=virtio,cache=unsafe"]

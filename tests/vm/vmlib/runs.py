@@ -57,6 +57,10 @@ RUNS = {run.name: run for run in [
               "-device", "virtio-mem-pci,memdev=plugged,requested-size=72M")),
     Run("6.12-gigantic", "6.12", "6.12 with a hugetlb page of 1 GiB", memory_mib=2304,
         line="hugepagesz=1G hugepages=1 default_hugepagesz=2M", reference="sid"),
+    Run("6.1-ram", "6.1", "6.1 whose RAM is a file: what `ram.py` makes of it is /proc/vmcore",
+        reference="bookworm", qemu=(
+            "-M", "pc,memory-backend=ram", "-object",
+            "memory-backend-file,id=ram,size=512M,mem-path={home}/ram.ram,share=on")),
     Run("6.1-3g", "6.1", "6.1 with 3 GB, for figures of speed", memory_mib=3072,
         crashkernel="192M", load_mib=2200, reference="bookworm"),
 ]}
