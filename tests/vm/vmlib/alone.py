@@ -431,7 +431,19 @@ def stamped(text):
 
 
 def check(one, home, offset, capture, report, keep):
-    """Everything about one crash."""
+    """Everything about one crash; afterwards only the logs are left, unless told to `keep`."""
+    try:
+        inspect(one, home, offset, capture, report, keep)
+    finally:
+        if not keep:
+            for name in ("check", "fetched", "old"):
+                shutil.rmtree(home / name, ignore_errors=True)
+            for path in [home / "vmcore", home / "target.img", *(p for _, p in ram_files(one, home))]:
+                path.unlink(missing_ok=True)
+
+
+def inspect(one, home, offset, capture, report, keep):
+    """The checks of `check`."""
     # numpy is in the virtual environment only.
     from . import ram
     from .checks import Checker
@@ -530,8 +542,3 @@ def check(one, home, offset, capture, report, keep):
             report.note("the dump", f"{len(Vmcore(saved).loads)} segments")
     report.note("the dump", f"{saved.stat().st_size} bytes; " + "; ".join(
         re.findall(r"tamis-capture: (memory: .*)", crashed)))
-    if not keep:
-        for path in (checker.work, files, home / "old"):
-            shutil.rmtree(path, ignore_errors=True)
-        for path in [home / "vmcore", home / "target.img", *(p for _, p in ram_files(one, home))]:
-            path.unlink(missing_ok=True)
