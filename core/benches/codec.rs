@@ -8,8 +8,7 @@
 mod reference;
 
 use miniz_oxide::deflate::core as miniz;
-use reference::{Reference, files, generated, pages_of};
-use std::time::Instant;
+use reference::{Reference, files, generated, pages_of, seconds};
 use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, Snappy, Stored, Zstd};
 
 const ROUNDS: usize = 7;
@@ -104,9 +103,9 @@ fn main() {
     let mut sizes = vec![0; rows.len()];
     for _ in 0..ROUNDS {
         for (i, row) in rows.iter_mut().enumerate() {
-            let begin = Instant::now();
+            let begin = seconds();
             sizes[i] = pages.iter().map(|page| (row.run)(page, &mut out)).sum();
-            times[i].push(begin.elapsed().as_secs_f64());
+            times[i].push(seconds() - begin);
         }
     }
     let mut medians = Vec::new();

@@ -70,6 +70,13 @@ fn swap<E: Emitter>(table: &mut Table, bytes: u64, at: u32) -> u32 {
 #[inline(always)]
 fn common(page: &[u8], at: u32, from: u32, end: u32) -> u32 {
     let mut n = 0;
+    if at + 16 <= page.len() as u32 {
+        let differ = u128::from_le_bytes(load(page, at)) ^ u128::from_le_bytes(load(page, from));
+        if differ != 0 {
+            return (differ.trailing_zeros() / 8).min(end - at);
+        }
+        n = 16;
+    }
     while at + n + 8 <= page.len() as u32 {
         let differ = load64(page, at + n) ^ load64(page, from + n);
         if differ != 0 {
@@ -81,6 +88,24 @@ fn common(page: &[u8], at: u32, from: u32, end: u32) -> u32 {
         n += 1;
     }
     n.min(end - at)
+}
+
+/// Bytes that are the same before `at` and before `from`, up to `most`.
+#[inline(always)]
+fn backwards(page: &[u8], at: u32, from: u32, most: u32) -> u32 {
+    let most = most.min(from);
+    let mut n = 0;
+    if from >= 8 {
+        let differ = load64(page, at - 8) ^ load64(page, from - 8);
+        n = (differ.leading_zeros() / 8).min(most);
+        if n < 8 {
+            return n;
+        }
+    }
+    while most > n && load::<1>(page, at - n - 1) == load::<1>(page, from - n - 1) {
+        n += 1;
+    }
+    n
 }
 
 /// Hands the sequences of a page to `emit`. Returns where the literals behind the last of them
@@ -97,23 +122,38 @@ pub(super) fn parse<E: Emitter>(page: &[u8], table: &mut Table, emit: &mut E) ->
     let (mut repeat, mut before) = (1, 4);
     loop {
         let mut misses = 1 << E::PATIENCE;
-        let (mut here, mut from) = loop {
+        let (mut here, mut from) = 'search: loop {
             if at > last {
                 return Some(anchor);
             }
+            let step = misses >> E::PATIENCE;
             let bytes = load64(page, at);
-            let old = swap::<E>(table, bytes, at);
-            if E::REPEAT && repeat <= at + 1 && load32(page, at + 1 - repeat) == (bytes >> 8) as u32
-            {
-                break (at + 1, at + 1 - repeat);
+            // Eight bytes do for four positions.
+            for ahead in 0..4 {
+                let (bytes, here) = (bytes >> (8 * ahead), at + ahead);
+                let from = swap::<E>(table, bytes, here);
+                if E::REPEAT
+                    && repeat <= here + 1
+                    && load32(page, here + 1 - repeat) == (bytes >> 8) as u32
+                {
+                    break 'search (here + 1, here + 1 - repeat);
+                }
+                if load32(page, from) == bytes as u32
+                    && (E::FURTHEST >= 65_535 || here - from <= E::FURTHEST)
+                {
+                    break 'search (here, from);
+                }
+                if step > 1 {
+                    break;
+                }
             }
-            if load32(page, old) == bytes as u32
-                && (E::FURTHEST >= 65_535 || at - old <= E::FURTHEST)
-            {
-                break (at, old);
+            if step > 1 {
+                at += step;
+                misses += 1;
+            } else {
+                at += 4;
+                misses += 4;
             }
-            at += misses >> E::PATIENCE;
-            misses += 1;
         };
         let mut size = 4 + common(page, here + 4, from + 4, end);
         if E::LAZY {
@@ -131,11 +171,10 @@ pub(super) fn parse<E: Emitter>(page: &[u8], table: &mut Table, emit: &mut E) ->
                 (here, from, size) = (next, old, longer);
             }
         }
-        while here > anchor && from > 0 && load::<1>(page, here - 1) == load::<1>(page, from - 1) {
-            here -= 1;
-            from -= 1;
-            size += 1;
-        }
+        let back = backwards(page, here, from, here - anchor);
+        here -= back;
+        from -= back;
+        size += back;
         if repeat != here - from {
             before = core::mem::replace(&mut repeat, here - from);
         }

@@ -45,6 +45,7 @@ impl Encoder for Lz4 {
         }
         let mut block = Block { out: Out::new(out, page.len()) };
         let Some(rest) = parse(page, &mut self.table, &mut block) else { return Stored::Raw };
+        let mut block = Block { out: block.out };
         block.finish(page.get(rest as usize..).unwrap_or_default());
         Stored::if_smaller(&block.out, page)
     }
@@ -75,7 +76,7 @@ impl Block<'_> {
 
     #[cold]
     #[inline(never)]
-    fn long(&mut self, page: &[u8], s: &Sequence) -> bool {
+    fn long(mut self, page: &[u8], s: &Sequence) -> Option<usize> {
         let len = s.len - 4;
         self.out.put([((s.literals.min(15) << 4) | len.min(15)) as u8]);
         if s.literals >= 15 {
@@ -87,7 +88,7 @@ impl Block<'_> {
         if len >= 15 {
             self.more(len - 15);
         }
-        self.out.fits()
+        self.out.fits().then_some(self.out.at)
     }
 }
 
@@ -121,7 +122,15 @@ impl Emitter for Block<'_> {
             }
             return true;
         }
-        self.long(page, &s)
+        // By value, so that the usual case keeps what it has in registers.
+        let whole = Block { out: Out { bytes: &mut *self.out.bytes, at: self.out.at } };
+        match whole.long(page, &s) {
+            Some(at) => {
+                self.out.at = at;
+                true
+            }
+            None => false,
+        }
     }
 }
 

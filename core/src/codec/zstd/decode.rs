@@ -241,7 +241,7 @@ impl Decoder for DecodeZstd {
             input.byte()?;
         }
         // A dictionary may be named only as 0, which is none.
-        let dictionary = input.take([0, 1, 2, 4][usize::from(head & 3)])?;
+        let dictionary = input.take((1 << (head & 3)) >> 1)?;
         if dictionary.iter().any(|byte| *byte != 0) {
             return Err(Corrupt);
         }
@@ -315,14 +315,13 @@ impl DecodeZstd {
                 return Err(Corrupt);
             }
             for (i, table) in self.tables.iter_mut().enumerate() {
-                let symbols = [36, 32, 53][i];
-                let shares: (&[i16], u32) = match i {
-                    0 => (&tables::LITERAL_SHARES, 6),
-                    1 => (&tables::OFFSET_SHARES, 5),
-                    _ => (&tables::MATCH_SHARES, 6),
+                let (shares, log, symbols): (&[i16], _, _) = match i {
+                    0 => (&tables::LITERAL_SHARES, 6, 36),
+                    1 => (&tables::OFFSET_SHARES, 5, 32),
+                    _ => (&tables::MATCH_SHARES, 6, 53),
                 };
                 match modes >> (6 - 2 * i) & 3 {
-                    0 => table.build(shares.0, shares.1),
+                    0 => table.build(shares, log),
                     1 => {
                         let symbol = input.byte()?;
                         if usize::from(symbol) >= symbols {

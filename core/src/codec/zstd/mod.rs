@@ -207,10 +207,10 @@ impl Frame<'_, '_> {
                 let from = self.out.at;
                 self.stream(part, &codes);
                 let size = (self.out.at - from) as u16;
-                if i < 3 {
-                    if let Some(to) = super::bytes::room(self.out.bytes, sizes + 2 * i) {
-                        *to = size.to_le_bytes();
-                    }
+                if i < 3
+                    && let Some(to) = super::bytes::room(self.out.bytes, sizes + 2 * i)
+                {
+                    *to = size.to_le_bytes();
                 }
             }
         } else {

@@ -55,12 +55,12 @@ const fn lookup<const N: usize>(codes: &[(u32, u8)]) -> [u8; N] {
     let mut code = 0;
     let mut left = 0;
     while let Some((slot, more)) = rest.split_first_mut() {
-        if left == 0 {
-            if let Some(((_, bits), later)) = codes.split_first() {
-                left = 1u32 << *bits;
-                codes = later;
-                code += 1;
-            }
+        if left == 0
+            && let Some(((_, bits), later)) = codes.split_first()
+        {
+            left = 1u32 << *bits;
+            codes = later;
+            code += 1;
         }
         *slot = code - 1;
         left -= 1;
