@@ -13,12 +13,15 @@ use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, Snappy, Stored, Zstd};
 
 const ROUNDS: usize = 7;
 
+/// Compresses a page into room for it; gives the length.
+type Run = Box<dyn FnMut(&[u8], &mut [u8]) -> usize>;
+
 /// One contender: bytes stored for a page.
 struct Row {
     name: &'static str,
     against: &'static str,
     state: usize,
-    run: Box<dyn FnMut(&[u8], &mut [u8]) -> usize>,
+    run: Run,
 }
 
 fn ours(
