@@ -70,6 +70,7 @@ fn swap<E: Emitter>(table: &mut Table, bytes: u64, at: u32) -> u32 {
 #[inline(always)]
 fn common(page: &[u8], at: u32, from: u32, end: u32) -> u32 {
     let mut n = 0;
+    // Most matches end here, without a branch on where.
     if at + 16 <= page.len() as u32 {
         let differ = u128::from_le_bytes(load(page, at)) ^ u128::from_le_bytes(load(page, from));
         if differ != 0 {
@@ -88,24 +89,6 @@ fn common(page: &[u8], at: u32, from: u32, end: u32) -> u32 {
         n += 1;
     }
     n.min(end - at)
-}
-
-/// Bytes that are the same before `at` and before `from`, up to `most`.
-#[inline(always)]
-fn backwards(page: &[u8], at: u32, from: u32, most: u32) -> u32 {
-    let most = most.min(from);
-    let mut n = 0;
-    if from >= 8 {
-        let differ = load64(page, at - 8) ^ load64(page, from - 8);
-        n = (differ.leading_zeros() / 8).min(most);
-        if n < 8 {
-            return n;
-        }
-    }
-    while most > n && load::<1>(page, at - n - 1) == load::<1>(page, from - n - 1) {
-        n += 1;
-    }
-    n
 }
 
 /// Hands the sequences of a page to `emit`. Returns where the literals behind the last of them
@@ -171,10 +154,11 @@ pub(super) fn parse<E: Emitter>(page: &[u8], table: &mut Table, emit: &mut E) ->
                 (here, from, size) = (next, old, longer);
             }
         }
-        let back = backwards(page, here, from, here - anchor);
-        here -= back;
-        from -= back;
-        size += back;
+        while here > anchor && from > 0 && load::<1>(page, here - 1) == load::<1>(page, from - 1) {
+            here -= 1;
+            from -= 1;
+            size += 1;
+        }
         if repeat != here - from {
             before = core::mem::replace(&mut repeat, here - from);
         }

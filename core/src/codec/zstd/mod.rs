@@ -266,8 +266,12 @@ impl Frame<'_, '_> {
                 } else {
                     table.encode(&mut bits, *state, *weight)
                 };
-                bits.flush();
+                // At most 6 bits each.
+                if i % 8 == 0 {
+                    bits.flush();
+                }
             }
+            bits.flush();
             table.last(&mut bits, states[1]);
             table.last(&mut bits, states[0]);
             bits.seal();
