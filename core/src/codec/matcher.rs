@@ -110,6 +110,7 @@ pub(super) fn parse<E: Emitter>(page: &[u8], table: &mut Table, emit: &mut E) ->
                 return Some(anchor);
             }
             let step = misses >> E::PATIENCE;
+            let single = step > 1 || at + 3 > last;
             let bytes = load64(page, at);
             // Eight bytes do for four positions.
             for ahead in 0..4 {
@@ -126,11 +127,11 @@ pub(super) fn parse<E: Emitter>(page: &[u8], table: &mut Table, emit: &mut E) ->
                 {
                     break 'search (here, from);
                 }
-                if step > 1 {
+                if single {
                     break;
                 }
             }
-            if step > 1 {
+            if single {
                 at += step;
                 misses += 1;
             } else {
