@@ -23,6 +23,7 @@ pub fn capture_binary() -> &'static Path {
 }
 
 fn build_capture() -> PathBuf {
+    ensure_target();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's root");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
@@ -34,7 +35,7 @@ fn build_capture() -> PathBuf {
     let messages = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success(),
-        "tamis-capture does not build for {TARGET} (is the target installed?):\n{}",
+        "tamis-capture does not build for {TARGET}:\n{}",
         String::from_utf8_lossy(&output.stderr)
     );
     let path = messages
@@ -45,6 +46,24 @@ fn build_capture() -> PathBuf {
         .next_back()
         .unwrap_or_else(|| panic!("cargo names no executable of tamis-capture:\n{messages}"));
     PathBuf::from(path)
+}
+
+/// Adds the target to the toolchain where it is missing: rustup installs what rust-toolchain.toml names only
+/// together with the toolchain, not into one that is there already.
+fn ensure_target() {
+    let libraries = Command::new("rustc")
+        .args(["--print", "target-libdir", "--target", TARGET])
+        .output()
+        .unwrap_or_else(|e| panic!("rustc cannot be run to look for {TARGET}: {e}"));
+    if Path::new(String::from_utf8_lossy(&libraries.stdout).trim()).is_dir() {
+        return;
+    }
+    let added =
+        Command::new("rustup").args(["target", "add", TARGET]).output().unwrap_or_else(|e| {
+            panic!("{TARGET} is not installed, and rustup cannot be run to add it: {e}")
+        });
+    let said = String::from_utf8_lossy(&added.stderr);
+    assert!(added.status.success(), "rustup cannot add {TARGET}:\n{said}");
 }
 
 /// How a run ended.
