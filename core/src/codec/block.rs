@@ -1,6 +1,6 @@
 //! The sequences of a page, collected for formats that count before they write.
 
-use super::bytes::{load, room};
+use super::bytes::{room, try_load};
 use super::matcher::{Emitter, Sequence};
 
 /// Literals of a block.
@@ -167,13 +167,14 @@ impl<C: Coder> Emitter for Collector<'_, C> {
         if s.len > C::LONGEST
             || self.block.steps_used >= STEPS
             || used + s.literals as usize > LITERALS
-            || s.start + 16 > page.len() as u32
         {
             return self.odd(page, &s);
         }
-        if s.literals <= 16 {
+        if s.literals <= 16
+            && let Some(bytes) = try_load::<16>(page, s.start)
+        {
             if let Some(to) = room::<16>(&mut self.block.literals, used) {
-                *to = load(page, s.start);
+                *to = bytes;
             }
         } else {
             let (start, literals) = (s.start as usize, s.literals as usize);

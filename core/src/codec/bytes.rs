@@ -6,6 +6,13 @@
 /// Room that an encoder may use past the page size: a page that does not shrink is noticed late.
 pub const SLACK: usize = 64;
 
+/// The `N` bytes at `at`, if there are as many.
+#[inline(always)]
+pub(super) fn try_load<const N: usize>(bytes: &[u8], at: u32) -> Option<[u8; N]> {
+    let at = at as usize;
+    bytes.get(at..at + N).and_then(<[u8]>::first_chunk).copied()
+}
+
 /// The `N` bytes at `at`; zeros where there are fewer.
 #[inline(always)]
 pub(super) fn load<const N: usize>(bytes: &[u8], at: u32) -> [u8; N] {
@@ -14,12 +21,6 @@ pub(super) fn load<const N: usize>(bytes: &[u8], at: u32) -> [u8; N] {
         Some(chunk) => *chunk,
         None => [0; N],
     }
-}
-
-/// Four bytes, the first one lowest.
-#[inline(always)]
-pub(super) fn load32(bytes: &[u8], at: u32) -> u32 {
-    u32::from_le_bytes(load(bytes, at))
 }
 
 /// Eight bytes, the first one lowest.

@@ -390,9 +390,8 @@ fn codes_of(lens: &[u8], codes: &mut [Code]) {
     for (len, code) in lens.iter().zip(codes) {
         *code = 0;
         if let Some(next) = next.get_mut(usize::from(*len)).filter(|_| *len > 0) {
-            let turned = next.reverse_bits() >> (16 - u32::from(*len));
+            *code = turned(*next) >> (16 - u32::from(*len)) | u32::from(*len) << 16;
             *next += 1;
-            *code = u32::from(turned) | u32::from(*len) << 16;
         }
     }
 }
@@ -416,19 +415,24 @@ fn fixed_codes(codes: &mut [Code; LITERALS], far_codes: &mut [Code; DISTANCES]) 
 
 /// The checksum of RFC 1950.
 fn adler32(bytes: &[u8]) -> u32 {
-    const WIDTH: u32 = 32;
+    const WIDTH: usize = 32;
     let (mut low, mut high) = (1u32, 0u32);
-    // Sums of 4096 bytes fit 32 bits.
+    // Sums of 4096 bytes fit.
     for part in bytes.chunks(4096) {
-        let (blocks, rest) = part.as_chunks::<{ WIDTH as usize }>();
+        let (blocks, rest) = part.as_chunks::<WIDTH>();
+        // Per column: the sum, and the sum of the sums before each block. No column waits for
+        // another, so these are vectors.
+        let (mut sums, mut before) = ([0u16; WIDTH], [0u32; WIDTH]);
         for block in blocks {
-            let (mut sum, mut weighted) = (0u32, 0u32);
-            for (i, byte) in block.iter().enumerate() {
-                sum += u32::from(*byte);
-                weighted += u32::from(*byte) * (WIDTH - i as u32);
+            for ((sum, before), byte) in sums.iter_mut().zip(&mut before).zip(block) {
+                *before += u32::from(*sum);
+                *sum += u16::from(*byte);
             }
-            high += WIDTH * low + weighted;
-            low += sum;
+        }
+        high += low * (blocks.len() * WIDTH) as u32;
+        for (i, (sum, before)) in sums.iter().zip(&before).enumerate() {
+            high += before * WIDTH as u32 + u32::from(*sum) * (WIDTH - i) as u32;
+            low += u32::from(*sum);
         }
         for byte in rest {
             low += u32::from(*byte);
@@ -438,4 +442,23 @@ fn adler32(bytes: &[u8]) -> u32 {
         high %= 65_521;
     }
     high << 16 | low
+}
+
+/// Bytes with their bits turned round.
+const TURNED: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut rest: &mut [u8] = &mut table;
+    let mut byte = 0u8;
+    while let Some((slot, more)) = rest.split_first_mut() {
+        *slot = byte.reverse_bits();
+        byte = byte.wrapping_add(1);
+        rest = more;
+    }
+    table
+};
+
+fn turned(code: u16) -> u32 {
+    let [low, high] = code.to_le_bytes();
+    let of = |byte: u8| u32::from(TURNED.get(usize::from(byte)).copied().unwrap_or_default());
+    of(low) << 8 | of(high)
 }

@@ -4,7 +4,7 @@
 //! a hash of the next bytes, cleared for each page. Positions up to 65,535 fit, so pages of up to
 //! 64 KiB do.
 
-use super::bytes::{load, load32, load64};
+use super::bytes::{load, load64, try_load};
 
 /// Entries of the table.
 const ENTRIES: usize = 4096;
@@ -71,15 +71,15 @@ fn swap<E: Emitter>(table: &mut Table, bytes: u64, at: u32) -> u32 {
 fn common(page: &[u8], at: u32, from: u32, end: u32) -> u32 {
     let mut n = 0;
     // Most matches end here, without a branch on where.
-    if at + 16 <= page.len() as u32 {
-        let differ = u128::from_le_bytes(load(page, at)) ^ u128::from_le_bytes(load(page, from));
+    if let (Some(a), Some(b)) = (try_load(page, at), try_load(page, from)) {
+        let differ = u128::from_le_bytes(a) ^ u128::from_le_bytes(b);
         if differ != 0 {
             return (differ.trailing_zeros() / 8).min(end - at);
         }
         n = 16;
     }
-    while at + n + 8 <= page.len() as u32 {
-        let differ = load64(page, at + n) ^ load64(page, from + n);
+    while let (Some(a), Some(b)) = (try_load(page, at + n), try_load(page, from + n)) {
+        let differ = u64::from_le_bytes(a) ^ u64::from_le_bytes(b);
         if differ != 0 {
             return (n + differ.trailing_zeros() / 8).min(end - at);
         }
@@ -91,6 +91,32 @@ fn common(page: &[u8], at: u32, from: u32, end: u32) -> u32 {
     n.min(end - at)
 }
 
+/// Whether the low four of `bytes` are also at `from`.
+#[inline(always)]
+fn again(page: &[u8], from: u32, bytes: u64) -> bool {
+    try_load(page, from).is_some_and(|found| u32::from_le_bytes(found) == bytes as u32)
+}
+
+/// Looks for a match at `at`, whose bytes are in `bytes`, after the last distance at the next
+/// place. Returns where it is and where its source is.
+#[inline(always)]
+fn look<E: Emitter>(
+    page: &[u8],
+    table: &mut Table,
+    bytes: u64,
+    at: u32,
+    repeat: u32,
+) -> Option<(u32, u32)> {
+    let from = swap::<E>(table, bytes, at);
+    // One that lies before the page wraps, and is not found.
+    let before = (at + 1).wrapping_sub(repeat);
+    if E::REPEAT && again(page, before, bytes >> 8) {
+        return Some((at + 1, before));
+    }
+    (again(page, from, bytes) && (E::FURTHEST >= 65_535 || at - from <= E::FURTHEST))
+        .then_some((at, from))
+}
+
 /// Hands the sequences of a page to `emit`. Returns where the literals behind the last of them
 /// begin, or `None` where it gave the page up.
 #[inline(always)]
@@ -99,44 +125,34 @@ pub(super) fn parse<E: Emitter>(page: &[u8], table: &mut Table, emit: &mut E) ->
     let len = page.len() as u32;
     let Some(last) = len.checked_sub(NO_START) else { return Some(0) };
     let end = len - E::TAIL;
-    let mut anchor = 0;
+    let mut anchor = 0u32;
     // Position 0 needs no entry: it is what an empty entry says.
-    let mut at = 1;
+    let mut at = 1u32;
     let (mut repeat, mut before) = (1, 4);
     loop {
-        let mut misses = 1 << E::PATIENCE;
-        let (mut here, mut from) = 'search: loop {
-            if at > last {
-                return Some(anchor);
-            }
-            let step = misses >> E::PATIENCE;
-            let single = step > 1 || at + 3 > last;
-            let bytes = load64(page, at);
-            // Eight bytes do for four positions.
-            for ahead in 0..4 {
-                let (bytes, here) = (bytes >> (8 * ahead), at + ahead);
-                let from = swap::<E>(table, bytes, here);
-                if E::REPEAT
-                    && repeat <= here + 1
-                    && load32(page, here + 1 - repeat) == (bytes >> 8) as u32
-                {
-                    break 'search (here + 1, here + 1 - repeat);
+        // While positions are not skipped, eight bytes do for four of them.
+        let patient = at.saturating_add(1 << E::PATIENCE).min(last.saturating_sub(3));
+        let (mut here, mut from) = 'search: {
+            while at < patient {
+                let bytes = load64(page, at);
+                for ahead in 0..4 {
+                    let found = look::<E>(page, table, bytes >> (8 * ahead), at + ahead, repeat);
+                    if let Some(found) = found {
+                        break 'search found;
+                    }
                 }
-                if load32(page, from) == bytes as u32
-                    && (E::FURTHEST >= 65_535 || here - from <= E::FURTHEST)
-                {
-                    break 'search (here, from);
-                }
-                if single {
-                    break;
-                }
-            }
-            if single {
-                at += step;
-                misses += 1;
-            } else {
                 at += 4;
-                misses += 4;
+            }
+            let mut misses = if at + 4 > last { 1 << E::PATIENCE } else { 2 << E::PATIENCE };
+            loop {
+                if at > last {
+                    return Some(anchor);
+                }
+                if let Some(found) = look::<E>(page, table, load64(page, at), at, repeat) {
+                    break 'search found;
+                }
+                at += misses >> E::PATIENCE;
+                misses += 1;
             }
         };
         let mut size = 4 + common(page, here + 4, from + 4, end);
@@ -145,7 +161,7 @@ pub(super) fn parse<E: Emitter>(page: &[u8], table: &mut Table, emit: &mut E) ->
                 let next = here + 1;
                 let bytes = load64(page, next);
                 let old = swap::<E>(table, bytes, next);
-                if load32(page, old) != bytes as u32 || next - old > E::FURTHEST {
+                if !again(page, old, bytes) || next - old > E::FURTHEST {
                     break;
                 }
                 let longer = 4 + common(page, next + 4, old + 4, end);
@@ -173,7 +189,7 @@ pub(super) fn parse<E: Emitter>(page: &[u8], table: &mut Table, emit: &mut E) ->
             return Some(anchor);
         }
         swap::<E>(table, load64(page, at - 2), at - 2);
-        while E::REPEAT && before <= at && load32(page, at) == load32(page, at - before) {
+        while E::REPEAT && again(page, at.wrapping_sub(before), load64(page, at)) {
             let size = 4 + common(page, at + 4, at - before + 4, end);
             swap::<E>(table, load64(page, at), at);
             core::mem::swap(&mut repeat, &mut before);

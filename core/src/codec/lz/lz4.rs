@@ -4,7 +4,7 @@
 //! > less 4 in its low ones; 15 means that bytes to add follow. The last 5 bytes are literals, and
 //! > the last match starts at least 12 bytes before the end.
 
-use super::super::bytes::{Out, SLACK, load, room};
+use super::super::bytes::{Out, SLACK, room, try_load};
 use super::super::decode::{Input, Output};
 use super::super::matcher::{Emitter, MOST, Sequence, Table, parse};
 use super::super::{DecodeError, Decoder, Encoder, Stored, flag};
@@ -101,13 +101,13 @@ impl Emitter for Block<'_> {
         // The usual case: at most 14 literals, copied as 16 bytes with what follows them.
         if s.literals < 15
             && s.len < 4 + 15 + 255
-            && s.start + 16 <= page.len() as u32
+            && let Some(bytes) = try_load::<16>(page, s.start)
             && let Some(to) = room::<24>(self.out.bytes, self.out.at)
         {
             let len = s.len - 4;
             let literals = s.literals as usize & 15;
             if let Some(to) = to.get_mut(1..17) {
-                to.copy_from_slice(&load::<16>(page, s.start));
+                to.copy_from_slice(&bytes);
             }
             if let Some(to) = room::<2>(to, 1 + literals) {
                 *to = (s.distance as u16).to_le_bytes();

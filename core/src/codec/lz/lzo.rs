@@ -5,7 +5,7 @@
 //! > it; more of them take an instruction of their own. A distance of 16384 in the last form ends
 //! > the stream.
 
-use super::super::bytes::{Out, SLACK, load, room};
+use super::super::bytes::{Out, SLACK, room, try_load};
 use super::super::decode::{Input, Output};
 use super::super::matcher::{Emitter, MOST, Sequence, Table, parse};
 use super::super::{DecodeError, Decoder, Encoder, Stored, flag};
@@ -115,25 +115,42 @@ impl Emitter for Stream<'_> {
 
     #[inline(always)]
     fn sequence(&mut self, page: &[u8], s: Sequence) -> bool {
-        if s.literals <= 16 && s.start + 16 <= page.len() as u32 && self.out.at != 0 {
-            if s.literals > 3 {
-                self.out.put([(s.literals - 3) as u8]);
-            } else {
+        let near = s.len <= 8 && s.distance <= 2048;
+        let offset = s.distance - 1;
+        // The usual case: few literals, and a match of two or three bytes.
+        if s.literals <= 16
+            && (near || (s.len <= 33 && s.distance <= 16_384))
+            && self.out.at != 0
+            && let Some(bytes) = try_load::<16>(page, s.start)
+        {
+            let tagged = s.literals > 3;
+            if !tagged {
                 self.join(s.literals);
             }
-            match room::<16>(self.out.bytes, self.out.at) {
-                Some(to) => *to = load(page, s.start),
-                None => return false,
+            let Some(to) = room::<40>(self.out.bytes, self.out.at) else { return false };
+            to[0] = s.literals.wrapping_sub(3) as u8;
+            let mut at = usize::from(tagged);
+            if let Some(to) = room::<16>(to, at) {
+                *to = bytes;
             }
-            self.out.at += s.literals as usize;
-        } else {
-            let start = s.start as usize;
-            if !self.literals(page.get(start..start + s.literals as usize).unwrap_or_default()) {
-                return false;
+            at += (s.literals & 31) as usize;
+            if let Some([a, b, c]) = room::<3>(to, at) {
+                if near {
+                    *a = (((s.len - 1) << 5) | ((offset & 7) << 2)) as u8;
+                    *b = (offset >> 3) as u8;
+                } else {
+                    *a = (0b0010_0000 | (s.len - 2)) as u8;
+                    [*b, *c] = ((offset << 2) as u16).to_le_bytes();
+                }
             }
+            self.out.at += at + 3 - usize::from(near);
+            return true;
         }
-        if s.len <= 8 && s.distance <= 2048 {
-            let offset = s.distance - 1;
+        let start = s.start as usize;
+        if !self.literals(page.get(start..start + s.literals as usize).unwrap_or_default()) {
+            return false;
+        }
+        if near {
             self.out.put([(((s.len - 1) << 5) | ((offset & 7) << 2)) as u8, (offset >> 3) as u8]);
         } else {
             self.far(s.len, s.distance);

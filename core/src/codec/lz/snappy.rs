@@ -5,7 +5,7 @@
 //! > bytes back, 10 a copy of 1 to 64 bytes from less than 65536 bytes back, 11 one with a 32-bit
 //! > offset.
 
-use super::super::bytes::{Out, SLACK, load, room};
+use super::super::bytes::{Out, SLACK, room, try_load};
 use super::super::decode::{Input, Output};
 use super::super::matcher::{Emitter, MOST, Sequence, Table, parse};
 use super::super::{DecodeError, Decoder, Encoder, Stored, flag};
@@ -105,12 +105,14 @@ impl Emitter for Block<'_> {
 
     #[inline(always)]
     fn sequence(&mut self, page: &[u8], s: Sequence) -> bool {
-        if s.literals <= 16 && s.start + 16 <= page.len() as u32 {
+        if s.literals <= 16
+            && let Some(bytes) = try_load::<16>(page, s.start)
+        {
             if s.literals > 0 {
                 if let Some(to) = room::<17>(self.out.bytes, self.out.at) {
                     to[0] = ((s.literals - 1) << 2) as u8;
                     if let Some(to) = to.get_mut(1..) {
-                        to.copy_from_slice(&load::<16>(page, s.start));
+                        to.copy_from_slice(&bytes);
                     }
                     self.out.at += 1 + s.literals as usize;
                 } else {
