@@ -1,5 +1,5 @@
-//! Speed and size of the page encoders beside the C libraries and miniz_oxide: the same pages, in
-//! interleaved rounds, on one core.
+//! Speed and size of the page encoders beside the C libraries and miniz_oxide, and the speed of the
+//! decoders: the same pages, in interleaved rounds, on one core.
 //!
 //! `TAMIS_VMCORES=FILE:FILE..` names vmcores (all pages with a bit set) or dumps written without
 //! compression (the pages kept); a made-up corpus stands in. `TAMIS_PAGES` is how many pages are
@@ -9,7 +9,7 @@ mod reference;
 
 use miniz_oxide::deflate::core as miniz;
 use reference::{Reference, files, generated, pages_of, seconds};
-use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, Snappy, Stored, Zstd};
+use tamis_core::codec::{Decoders, Deflate, Encoder, Lz4, Lzo, Snappy, Stored, Zstd};
 
 const ROUNDS: usize = 7;
 
@@ -95,28 +95,40 @@ fn main() {
     }
     let every = (pages.len() / wanted).max(1);
     let pages: Vec<Vec<u8>> = pages.into_iter().step_by(every).take(wanted).collect();
-    let total: usize = pages.len() * size;
     let picks: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let mut rows = rows();
     rows.retain(|row| {
         picks.is_empty() || picks.iter().any(|pick| row.name.contains(pick.as_str()))
     });
-    let mut out = vec![0; 2 * size + 1024];
-    let mut times = vec![Vec::new(); rows.len()];
-    let mut sizes = vec![0; rows.len()];
+    println!("{} pages of {size} bytes, medians of {ROUNDS} rounds", pages.len());
+    encoders(&mut rows, &pages, size);
+    decoders(&pages, size, &picks);
+}
+
+/// Medians of the seconds that each contender takes for all pages, in interleaved rounds.
+fn medians(contenders: usize, mut run: impl FnMut(usize)) -> Vec<f64> {
+    let mut times = vec![Vec::new(); contenders];
     for _ in 0..ROUNDS {
-        for (i, row) in rows.iter_mut().enumerate() {
+        for (i, times) in times.iter_mut().enumerate() {
             let begin = seconds();
-            sizes[i] = pages.iter().map(|page| (row.run)(page, &mut out)).sum();
-            times[i].push(seconds() - begin);
+            run(i);
+            times.push(seconds() - begin);
         }
     }
-    let mut medians = Vec::new();
-    for times in &mut times {
+    let median = |mut times: Vec<f64>| {
         times.sort_by(f64::total_cmp);
-        medians.push(times[ROUNDS / 2]);
-    }
-    println!("{} pages of {size} bytes, medians of {ROUNDS} rounds", pages.len());
+        times[ROUNDS / 2]
+    };
+    times.into_iter().map(median).collect()
+}
+
+fn encoders(rows: &mut [Row], pages: &[Vec<u8>], size: usize) {
+    let total: usize = pages.len() * size;
+    let mut out = vec![0; 2 * size + 1024];
+    let mut sizes = vec![0; rows.len()];
+    let medians = medians(rows.len(), |i| {
+        sizes[i] = pages.iter().map(|page| (rows[i].run)(page, &mut out)).sum();
+    });
     println!("| encoder | MB/s | speed | against | ratio | size | state KiB |");
     println!("|---|--:|--:|---|--:|--:|--:|");
     for (i, row) in rows.iter().enumerate() {
@@ -130,6 +142,43 @@ fn main() {
             total as f64 / sizes[i] as f64,
             (sizes[i] as f64 / sizes[base] as f64 - 1.0) * 100.0,
             row.state as f64 / 1024.0,
+        );
+    }
+}
+
+/// What the C libraries wrote, read by them and by the decoders here.
+fn decoders(pages: &[Vec<u8>], size: usize, picks: &[String]) {
+    println!("\n| decoder | MB/s | against | MB/s | speed |\n|---|--:|---|--:|--:|");
+    let mut own = Decoders::new();
+    let mut page = vec![0; size];
+    for mut library in Reference::all() {
+        let name = library.name();
+        if !picks.is_empty() && !picks.iter().any(|pick| name.contains(pick.as_str())) {
+            continue;
+        }
+        let mut out = vec![0; 2 * size + 1024];
+        let shrunk = pages.iter().filter_map(|page| {
+            let len = library.encode(page, &mut out);
+            (len < size).then(|| out[..len].to_vec())
+        });
+        let shrunk: Vec<Vec<u8>> = shrunk.collect();
+        let flag = library.flag();
+        let medians = medians(2, |i| {
+            for stored in &shrunk {
+                let good = match i {
+                    0 => library.decode(stored, &mut page),
+                    _ => own.decode(flag, stored, &mut page).is_ok(),
+                };
+                assert!(good, "{name}");
+            }
+        });
+        let speed = |i: usize| (shrunk.len() * size) as f64 / medians[i] / 1e6;
+        println!(
+            "| {} | {:.0} | {name} | {:.0} | {:.2} x |",
+            name.split(' ').nth(1).unwrap_or(name).trim_end_matches("1x_1"),
+            speed(1),
+            speed(0),
+            speed(1) / speed(0),
         );
     }
 }
