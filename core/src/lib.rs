@@ -19,8 +19,7 @@
 //! 5. [`capture`] goes over the pfns in windows: classify (pass A), then save (pass B), into a
 //!    [`sink::Sink`].
 //!
-//! Nothing here allocates: storage comes in through constructors. The exception are codecs of
-//! other crates, behind features.
+//! Nothing here allocates: storage comes in through constructors.
 //!
 //! # Not goals
 //! Guessing. Where a fact about the kernel is missing, the page is kept and the fact is named.
@@ -38,8 +37,6 @@
     )
 )]
 
-#[cfg(any(test, feature = "zlib"))]
-extern crate alloc;
 #[cfg(test)]
 extern crate std;
 

@@ -8,14 +8,11 @@ use tamis_core::arch::{Arch, TableCache};
 use tamis_core::capture::{
     About, Buffers, Capture, CaptureError, Notice, Observer, Phase, Report, Scanner,
 };
-use tamis_core::codec::Encoder;
-use tamis_core::codec::zlib::Zlib;
-use tamis_core::codec::{NoCodec, Stored};
+use tamis_core::codec::{self, Encoder, NoCodec, Stored, flag};
 use tamis_core::kernel::Memory;
 use tamis_core::kernel::mem_map::{MemMap, RootCache};
 use tamis_core::kernel::page::{Classifier, Level};
 use tamis_core::kernel::utsname::Utsname;
-use tamis_core::reader::kdump::Codec;
 use tamis_core::sink::Sink;
 use tamis_core::source::Source;
 use tamis_core::wire::vmcoreinfo::Kind;
@@ -25,12 +22,12 @@ const WINDOW: u64 = 32 << 20;
 /// Remarks of one kind before the rest are only counted.
 const REMARKS: usize = 5;
 
-/// Compresses with zstd at any level.
-struct Zstd(zstd::bulk::Compressor<'static>);
+/// Compresses with the C library's zstd, for levels that take time.
+struct SlowZstd(zstd::bulk::Compressor<'static>);
 
-impl Encoder for Zstd {
+impl Encoder for SlowZstd {
     fn flag(&self) -> u32 {
-        Codec::Zstd.flag()
+        flag::ZSTD
     }
 
     fn bound(&self, page_size: usize) -> usize {
@@ -45,61 +42,18 @@ impl Encoder for Zstd {
     }
 }
 
-/// Compresses with Snappy.
-struct Snappy(snap::raw::Encoder);
-
-impl Encoder for Snappy {
-    fn flag(&self) -> u32 {
-        Codec::Snappy.flag()
-    }
-
-    fn bound(&self, page_size: usize) -> usize {
-        snap::raw::max_compress_len(page_size)
-    }
-
-    fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Stored {
-        match self.0.compress(page, out) {
-            Ok(len) if len < page.len() => Stored::Compressed(len),
-            _ => Stored::Raw,
-        }
-    }
-}
-
-/// Compresses with LZO.
-struct Lzo;
-
-impl Encoder for Lzo {
-    fn flag(&self) -> u32 {
-        Codec::Lzo.flag()
-    }
-
-    fn bound(&self, page_size: usize) -> usize {
-        page_size + page_size / 16 + 64 + 3
-    }
-
-    fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Stored {
-        match lzokay::compress::compress(page) {
-            Ok(bytes) if bytes.len() < page.len() && bytes.len() <= out.len() => {
-                out[..bytes.len()].copy_from_slice(&bytes);
-                Stored::Compressed(bytes.len())
-            }
-            _ => Stored::Raw,
-        }
-    }
-}
-
 /// How pages are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compress {
     /// Not at all.
     Raw,
-    /// As `makedumpfile -c`.
+    /// As `tamis-capture -c`.
     Zlib,
-    /// As `makedumpfile -l`.
+    /// As `tamis-capture -l`.
     Lzo,
-    /// As `makedumpfile -p`.
+    /// As `tamis-capture -p`.
     Snappy,
-    /// As `makedumpfile -z`, with a level.
+    /// As `tamis-capture -z` at level 1; higher levels are those of the C library.
     Zstd(i32),
 }
 
@@ -108,12 +62,13 @@ impl Compress {
     pub fn encoder(self) -> Result<Box<dyn Encoder>> {
         Ok(match self {
             Compress::Raw => Box::new(NoCodec),
-            Compress::Zlib => Box::new(Zlib::new()),
-            Compress::Lzo => Box::new(Lzo),
-            Compress::Snappy => Box::new(Snappy(snap::raw::Encoder::new())),
+            Compress::Zlib => Box::new(codec::Deflate::new()),
+            Compress::Lzo => Box::new(codec::Lzo::new()),
+            Compress::Snappy => Box::new(codec::Snappy::new()),
+            Compress::Zstd(1) => Box::new(codec::Zstd::new()),
             Compress::Zstd(level) => {
                 let made = zstd::bulk::Compressor::new(level);
-                Box::new(Zstd(made.map_err(|e| Fail::new(format_args!("zstd: {e}")))?))
+                Box::new(SlowZstd(made.map_err(|e| Fail::new(format_args!("zstd: {e}")))?))
             }
         })
     }

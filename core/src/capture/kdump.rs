@@ -13,7 +13,7 @@ use crate::source::Source;
 use crate::tally::{Reason, Tally};
 use crate::units::{Pfn, PfnSpan};
 use crate::wire::disk_header::{self, MainHeader, Signature, SubHeader};
-use crate::wire::page_desc;
+use crate::wire::page_desc::{self, flag};
 
 /// Most files of a split dump.
 pub const MAX_PARTS: usize = 64;
@@ -150,11 +150,7 @@ impl Headers<'_> {
     fn main(&mut self, part: usize, status: u32, sink: &mut dyn Sink) -> Result<u64, CaptureError> {
         let word = self.machine.word;
         let header = MainHeader {
-            signature: if status & page_desc::LZ4 != 0 {
-                Signature::Tamis
-            } else {
-                Signature::Kdump
-            },
+            signature: if status & flag::LZ4 != 0 { Signature::Tamis } else { Signature::Kdump },
             utsname: self.about.utsname,
             crash_time: self.about.crash_time,
             status,

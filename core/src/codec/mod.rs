@@ -10,11 +10,6 @@ mod lz;
 mod matcher;
 mod zstd;
 
-#[cfg(feature = "lz4")]
-pub mod lz4;
-#[cfg(feature = "zlib")]
-pub mod zlib;
-
 pub use bytes::SLACK;
 pub use decode::{DecodeError, Decoder, Decoders, Inflate};
 pub use deflate::Deflate;
@@ -23,19 +18,7 @@ pub use lz::lzo::{DecodeLzo, Lzo};
 pub use lz::snappy::{DecodeSnappy, Snappy};
 pub use zstd::{DecodeZstd, Zstd};
 
-/// Page flags, which are also status bits of the main header.
-pub mod flag {
-    /// A zlib stream (RFC 1950).
-    pub const ZLIB: u32 = 0x1;
-    /// An LZO1X stream.
-    pub const LZO: u32 = 0x2;
-    /// A snappy block.
-    pub const SNAPPY: u32 = 0x4;
-    /// A zstd frame (RFC 8878).
-    pub const ZSTD: u32 = 0x20;
-    /// An LZ4 block; other tools do not know it.
-    pub const LZ4: u32 = 0x40;
-}
+pub use crate::wire::page_desc::flag;
 
 /// What became of a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -11,7 +11,7 @@ use crate::endian::{Endian, Word};
 use crate::source::{IoError, IoKind, Machine, RandomAccess, ReadFault, Segment, Source};
 use crate::units::{PageShift, Pfn, PfnSpan, PhysAddr, VirtAddr};
 use crate::wire::disk_header::{self, ReadMain, ReadSub, Signature};
-use crate::wire::page_desc::{self, PageDesc};
+use crate::wire::page_desc::{self, PageDesc, flag};
 use crate::wire::{WireError, note};
 use core::fmt;
 
@@ -47,11 +47,11 @@ impl Codec {
     /// Page flag and status bit.
     pub fn flag(self) -> u32 {
         match self {
-            Codec::Zlib => 0x1,
-            Codec::Lzo => 0x2,
-            Codec::Snappy => 0x4,
-            Codec::Zstd => 0x20,
-            Codec::Lz4 => page_desc::LZ4,
+            Codec::Zlib => flag::ZLIB,
+            Codec::Lzo => flag::LZO,
+            Codec::Snappy => flag::SNAPPY,
+            Codec::Zstd => flag::ZSTD,
+            Codec::Lz4 => flag::LZ4,
         }
     }
 

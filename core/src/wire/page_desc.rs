@@ -5,12 +5,22 @@ use crate::endian::{Emit, Endian};
 
 /// Bytes of a descriptor.
 pub const SIZE: usize = 24;
-/// Page flag and header status bit of a zlib stream.
-pub const ZLIB: u32 = 0x1;
-/// Page flag and header status bit of an LZ4 block; only in files signed [`TAMIS`].
-///
-/// [`TAMIS`]: super::disk_header::Signature::Tamis
-pub const LZ4: u32 = 0x40;
+
+/// Page flags, which are also status bits of the main header.
+pub mod flag {
+    /// A zlib stream (RFC 1950).
+    pub const ZLIB: u32 = 0x1;
+    /// An LZO1X stream.
+    pub const LZO: u32 = 0x2;
+    /// A snappy block.
+    pub const SNAPPY: u32 = 0x4;
+    /// A zstd frame (RFC 8878).
+    pub const ZSTD: u32 = 0x20;
+    /// An LZ4 block; only in files signed [`TAMIS`], as other tools do not know it.
+    ///
+    /// [`TAMIS`]: super::super::disk_header::Signature::Tamis
+    pub const LZ4: u32 = 0x40;
+}
 
 /// Where the bytes of one page are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -52,7 +62,7 @@ mod tests {
 
     #[test]
     fn a_descriptor_reads_back_in_both_orders() {
-        let desc = PageDesc { offset: 0x1_2345_6789, size: 59, flags: ZLIB };
+        let desc = PageDesc { offset: 0x1_2345_6789, size: 59, flags: flag::ZLIB };
         for endian in [Endian::Little, Endian::Big] {
             let raw = desc.emit(endian);
             assert_eq!(PageDesc::parse(endian, &raw), Some(desc));

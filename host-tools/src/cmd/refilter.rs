@@ -66,9 +66,9 @@ pub struct Codec {
     /// Compress pages with Snappy
     #[arg(short = 'p', long)]
     snappy: bool,
-    /// Compress pages with zstd, at a level from 1 to 19 (-z19, --zstd=19); the default, at level 3
+    /// Compress pages with zstd, at a level from 1 to 19 (-z19, --zstd=19); the default, at level 1
     #[arg(short = 'z', long, value_name = "LEVEL", num_args = 0..=1, require_equals = true,
-        default_missing_value = "3", value_parser = clap::value_parser!(i32).range(1..=19))]
+        default_missing_value = "1", value_parser = clap::value_parser!(i32).range(1..=19))]
     zstd: Option<i32>,
     /// Do not compress pages
     #[arg(long)]
@@ -87,7 +87,7 @@ impl Codec {
         } else if self.raw {
             Compress::Raw
         } else {
-            Compress::Zstd(self.zstd.unwrap_or(3))
+            Compress::Zstd(self.zstd.unwrap_or(1))
         }
     }
 
