@@ -5,7 +5,7 @@
 //! each behind the same writers, and a call carries tens of kilobytes, so that one copy of the
 //! writers is worth more than an inlined call.
 
-use crate::source::IoError;
+use crate::source::{IoError, IoKind};
 use crate::wire::flattened;
 
 /// What a sink could not do.
@@ -33,6 +33,12 @@ pub trait Sink {
     /// Makes the file at least `len` bytes long; new bytes read as zeros.
     fn extend(&mut self, len: u64) -> Result<(), SinkError>;
 
+    /// Takes space for the bytes from `from` to `to`, which are to be written later, so that there
+    /// is some for them when all the rest is full. Where that cannot be done nothing happens.
+    fn reserve(&mut self, from: u64, to: u64) {
+        let _ = (from, to);
+    }
+
     /// Returns when everything written so far would survive a power cut.
     fn sync(&mut self) -> Result<(), SinkError>;
 
@@ -48,18 +54,42 @@ pub trait Sink {
 pub trait Append {
     /// Writes all of `bytes`.
     fn append(&mut self, bytes: &[u8]) -> Result<(), IoError>;
+
+    /// Bytes that may still be written, where that is known.
+    fn room(&self) -> u64 {
+        u64::MAX
+    }
 }
 
 /// A dump as a stream of positioned records (makedumpfile's flattened format).
+///
+/// A record for which there is no room is refused whole; after any other error nothing more is
+/// written, as it would become part of a record that was begun.
 pub struct Flattened<A> {
     out: A,
     started: bool,
+    broken: Option<IoError>,
 }
 
 impl<A: Append> Flattened<A> {
     /// A stream into `out`; its start block goes out with the first record.
     pub fn new(out: A) -> Flattened<A> {
-        Flattened { out, started: false }
+        Flattened { out, started: false, broken: None }
+    }
+
+    /// A record's head and its bytes; in front of the first one, the start block.
+    fn record(&mut self, head: &[u8], bytes: &[u8]) -> Result<(), IoError> {
+        if let Some(io) = self.broken {
+            return Err(io);
+        }
+        let start = if self.started { 0 } else { flattened::START };
+        if ((start + head.len()) as u64).saturating_add(bytes.len() as u64) > self.out.room() {
+            return Err(IoError { kind: IoKind::NoSpace, code: 0 });
+        }
+        let written = self.start().and_then(|()| self.out.append(head));
+        let written = written.and_then(|()| self.out.append(bytes));
+        self.broken = written.err();
+        written
     }
 
     fn start(&mut self) -> Result<(), IoError> {
@@ -89,11 +119,9 @@ impl<A: Append> Sink for Flattened<A> {
         if bytes.is_empty() {
             return Ok(());
         }
-        let too_far = IoError { kind: crate::source::IoKind::Other, code: 0 };
+        let too_far = IoError { kind: IoKind::Other, code: 0 };
         let head = flattened::record(at, bytes.len() as u64).ok_or(failed(at)(too_far))?;
-        self.start().map_err(failed(at))?;
-        self.out.append(&head).map_err(failed(at))?;
-        self.out.append(bytes).map_err(failed(at))
+        self.record(&head, bytes).map_err(failed(at))
     }
 
     fn can_read_back(&self) -> bool {
@@ -101,7 +129,7 @@ impl<A: Append> Sink for Flattened<A> {
     }
 
     fn read_back(&mut self, at: u64, _: &mut [u8]) -> Result<(), SinkError> {
-        Err(failed(at)(IoError { kind: crate::source::IoKind::Other, code: 0 }))
+        Err(failed(at)(IoError { kind: IoKind::Other, code: 0 }))
     }
 
     fn extend(&mut self, _: u64) -> Result<(), SinkError> {
@@ -113,8 +141,7 @@ impl<A: Append> Sink for Flattened<A> {
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {
-        self.start().map_err(failed(0))?;
-        self.out.append(&flattened::END).map_err(failed(0))
+        self.record(&flattened::END, &[]).map_err(failed(0))
     }
 
     fn rewrites(&self) -> bool {
@@ -136,7 +163,7 @@ impl Sink for Discard {
     }
 
     fn read_back(&mut self, at: u64, _: &mut [u8]) -> Result<(), SinkError> {
-        Err(failed(at)(IoError { kind: crate::source::IoKind::Other, code: 0 }))
+        Err(failed(at)(IoError { kind: IoKind::Other, code: 0 }))
     }
 
     fn extend(&mut self, _: u64) -> Result<(), SinkError> {

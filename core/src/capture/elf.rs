@@ -3,8 +3,12 @@
 //!
 //! Shorter runs of dropped pages stay inside a segment, as holes that read as zeros: nothing that
 //! was dropped reaches the file.
+//!
+//! A segment's data comes before the header that points at it. Where a header can be written again,
+//! the one of the open segment grows with it, so that a file that is cut off loses no more than what
+//! was not written.
 
-use super::pages::PageReader;
+use super::pages::{PageReader, SYNC_EVERY};
 use super::{Capture, CaptureError, Notice, Phase};
 use crate::bitmap::Bitmap;
 use crate::endian::{Endian, Word};
@@ -105,6 +109,7 @@ pub(super) fn write<S: Source>(
     let notes_len = c.source.notes_len();
     let data_at = notes_at.checked_add(notes_len).ok_or(too_large)?;
 
+    sink.reserve(0, data_at);
     sink.extend(data_at).map_err(failed("the file's head"))?;
     let mut out = Out {
         sink,
@@ -115,8 +120,16 @@ pub(super) fn write<S: Source>(
         data_at,
         buffer: core::mem::take(&mut c.buffers.data),
         held: (data_at, 0),
+        held_pages: 0,
+        written: data_at,
+        told: data_at,
+        synced: data_at,
+        page: c.shift.bytes() as u64,
         bytes: 0,
+        pages: 0,
+        saved: 0,
         lost: 0,
+        sick: false,
     };
     // A file has its header when it can be opened, and says that it is incomplete; a stream has it
     // once and first, as it is to be in the end.
@@ -125,7 +138,7 @@ pub(super) fn write<S: Source>(
         out.header(machine.elf_machine, 0, phnum)?;
     }
     let (flags, align) = c.source.notes_flags_and_align();
-    out.program_header(&elf::ProgramHeader {
+    out.next = out.program_header(&elf::ProgramHeader {
         kind: elf::PT_NOTE,
         flags,
         align,
@@ -165,9 +178,11 @@ pub(super) fn write<S: Source>(
         }
     }
     c.report.bytes += out.bytes;
+    c.report.saved = out.saved;
     c.report.tally.unreadable = out.lost;
     c.report.incomplete |= out.lost > 0;
     result?;
+    c.report.bytes += out.end - table;
     if out.next != out.end {
         return Err(CaptureError::Unsteady);
     }
@@ -207,6 +222,10 @@ trait Pieces {
     fn bytes(&mut self, inside: u64, bytes: Option<&[u8]>) -> Result<(), CaptureError>;
     /// Takes back the bytes given last.
     fn take_back(&mut self, len: usize);
+    /// After a page: `open` is the segment that it went into.
+    fn along(&mut self, from: &Segment, open: &Open) -> Result<(), CaptureError>;
+    /// The capture ends early, `open` being the segment that was gathered. Errors do not matter.
+    fn abandon(&mut self, from: &Segment, open: &Open);
     /// The last output segment of an input segment ends.
     fn close(&mut self, from: &Segment, last: &Open) -> Result<(), CaptureError>;
 }
@@ -235,6 +254,12 @@ impl Pieces for Count {
 
     fn take_back(&mut self, _: usize) {}
 
+    fn along(&mut self, _: &Segment, _: &Open) -> Result<(), CaptureError> {
+        Ok(())
+    }
+
+    fn abandon(&mut self, _: &Segment, _: &Open) {}
+
     fn close(&mut self, _: &Segment, _: &Open) -> Result<(), CaptureError> {
         self.loads += 1;
         Ok(())
@@ -252,10 +277,23 @@ struct Out<'s, 'b> {
     /// File offset of the open segment's first byte.
     data_at: u64,
     buffer: &'b mut [u8],
-    /// File offset and length of what is in `buffer`.
+    /// File offset and length of what is in `buffer`, and the pages it is of.
     held: (u64, usize),
+    held_pages: u64,
+    /// End of the data that the sink has, of what a program header tells about, and of what is on
+    /// the medium.
+    written: u64,
+    told: u64,
+    synced: u64,
+    page: u64,
+    /// Bytes that the sink has.
     bytes: u64,
+    /// Pages that the sink has, and those that a program header tells about.
+    pages: u64,
+    saved: u64,
     lost: u64,
+    /// Whether the medium did not take what it was given.
+    sick: bool,
 }
 
 impl Out<'_, '_> {
@@ -266,12 +304,30 @@ impl Out<'_, '_> {
 
     fn flush(&mut self) -> Result<(), CaptureError> {
         let (at, len) = self.held;
-        self.held = (at + len as u64, 0);
-        self.bytes += len as u64;
-        match self.buffer.get(..len) {
-            Some(bytes) if len > 0 => self.sink.write_at(at, bytes).map_err(failed("page data")),
-            _ => Ok(()),
+        if len == 0 {
+            return Ok(());
         }
+        let bytes = self.buffer.get(..len).unwrap_or_default();
+        let wrote = self.sink.write_at(at, bytes);
+        let there = wrote.map_or_else(|error| error.written, |()| len as u64);
+        self.bytes += there;
+        self.pages += if wrote.is_ok() { self.held_pages } else { there / self.page };
+        self.written = at + there;
+        self.held = (self.written, 0);
+        self.held_pages = 0;
+        wrote.map_err(failed("page data"))
+    }
+
+    /// Waits for the medium every now and then, so that a power cut cannot leave a program header
+    /// of more data than that.
+    fn sync(&mut self) -> Result<(), CaptureError> {
+        if self.written.saturating_sub(self.synced) >= SYNC_EVERY {
+            let synced = self.sink.sync();
+            self.sick |= synced.is_err();
+            self.synced = self.written;
+            return synced.map_err(failed("page data"));
+        }
+        Ok(())
     }
 
     fn header(&mut self, machine: u16, flags: u32, phnum: u64) -> Result<(), CaptureError> {
@@ -292,32 +348,61 @@ impl Out<'_, '_> {
         self.write(0, raw, "the ELF header")
     }
 
-    fn program_header(&mut self, ph: &elf::ProgramHeader) -> Result<(), CaptureError> {
+    /// Writes the next program header. It stays the next one until `self.next` is moved on.
+    fn program_header(&mut self, ph: &elf::ProgramHeader) -> Result<u64, CaptureError> {
         let mut raw = [0; elf::PROGRAM_HEADER_MAX];
         let raw = raw.get_mut(..elf::program_header_size(self.word)).unwrap_or_default();
         ph.emit(self.word, self.endian, raw).ok_or(CaptureError::TooLarge(ph.paddr))?;
-        let at = self.next;
-        self.next += raw.len() as u64;
-        if self.next > self.end {
+        let end = self.next + raw.len() as u64;
+        if end > self.end {
             return Err(CaptureError::Unsteady);
         }
-        self.write(at, raw, "a program header")
+        self.sink.write_at(self.next, raw).map_err(failed("a program header"))?;
+        Ok(end)
+    }
+
+    /// Tells about so many bytes of a segment.
+    fn load(
+        &mut self,
+        from: &Segment,
+        phys: u64,
+        offset: u64,
+        (filesz, memsz): (u64, u64),
+    ) -> Result<u64, CaptureError> {
+        let end = self.program_header(&elf::ProgramHeader {
+            kind: elf::PT_LOAD,
+            flags: from.flags,
+            offset,
+            vaddr: from.virt.0.wrapping_add(phys - from.phys.0),
+            paddr: phys,
+            filesz,
+            memsz,
+            align: from.align,
+        })?;
+        self.told = offset + filesz;
+        self.saved = self.pages;
+        Ok(end)
     }
 
     /// Data first, then the header that points at it.
     fn segment(&mut self, from: &Segment, open: &Open, offset: u64) -> Result<(), CaptureError> {
         self.flush()?;
+        self.sync()?;
+        self.next = self.load(from, open.phys, offset, (open.filesz, open.memsz))?;
         self.data_at += open.filesz;
-        self.program_header(&elf::ProgramHeader {
-            kind: elf::PT_LOAD,
-            flags: from.flags,
-            offset,
-            vaddr: from.virt.0.wrapping_add(open.phys - from.phys.0),
-            paddr: open.phys,
-            filesz: open.filesz,
-            memsz: open.memsz,
-            align: from.align,
-        })
+        Ok(())
+    }
+
+    /// Tells about what there is of the open segment.
+    fn so_far(&mut self, from: &Segment, open: &Open) -> Result<(), CaptureError> {
+        let there = self.written.saturating_sub(self.data_at).min(open.filesz);
+        // Whole pages.
+        let rest = (open.phys + there) % self.page;
+        let len = there.saturating_sub(if there == open.filesz { 0 } else { rest });
+        if len > 0 && self.data_at + len > self.told {
+            self.load(from, open.phys, self.data_at, (len, len))?;
+        }
+        Ok(())
     }
 }
 
@@ -348,12 +433,35 @@ impl Pieces for Out<'_, '_> {
         if let Some(room) = self.buffer.get_mut(len..len + bytes.len()) {
             room.copy_from_slice(bytes);
             self.held.1 += bytes.len();
+            self.held_pages += 1;
         }
         Ok(())
     }
 
     fn take_back(&mut self, len: usize) {
         self.held.1 = self.held.1.saturating_sub(len);
+        self.held_pages = self.held_pages.saturating_sub(1);
+    }
+
+    fn along(&mut self, from: &Segment, open: &Open) -> Result<(), CaptureError> {
+        // Not for every page: when the buffer went out.
+        if self.written <= self.told || self.written <= self.data_at || !self.sink.rewrites() {
+            return Ok(());
+        }
+        self.sync()?;
+        self.so_far(from, open)?;
+        self.told = self.told.max(self.written);
+        Ok(())
+    }
+
+    fn abandon(&mut self, from: &Segment, open: &Open) {
+        let _ = self.flush();
+        self.sick |= self.sink.sync().is_err();
+        // Nobody knows what a medium that failed has: nothing more is said about it.
+        if !self.sick {
+            let _ = self.so_far(from, open);
+            let _ = self.sink.sync();
+        }
     }
 
     fn close(&mut self, from: &Segment, last: &Open) -> Result<(), CaptureError> {
@@ -370,10 +478,6 @@ fn segment<S: Source, P: Pieces>(
     to: &mut P,
 ) -> Result<(), CaptureError> {
     let Some(&segment) = c.source.segments().get(index) else { return Ok(()) };
-    let shift = c.shift;
-    let pages = shift.touched(segment.phys, segment.mem_len);
-    // Pages past the last one that the kernel knows are dropped.
-    let within = pages.clip(c.all());
     // A range inside another one (the kernel image) holds pages that are counted there.
     // Of two equal ones, the one that is first in the file.
     let same = |s: &Segment| s.phys == segment.phys && s.mem_len == segment.mem_len;
@@ -386,8 +490,29 @@ fn segment<S: Source, P: Pieces>(
         counts &= c.source.segments().iter().position(same) == Some(index);
     }
     let mut open = Open::at(segment.phys.0);
-    let mut unused = Tally::default();
     c.rewind();
+    let result = pieces(c, &segment, counts, &mut open, progress, to);
+    let result = result.and_then(|()| to.close(&segment, &open));
+    if result.is_err() {
+        to.abandon(&segment, &open);
+    }
+    result
+}
+
+/// Gives the pieces of a segment to `to`. After an error `open` is what was being put together.
+fn pieces<S: Source, P: Pieces>(
+    c: &mut Capture<'_, S>,
+    segment: &Segment,
+    counts: bool,
+    open: &mut Open,
+    progress: &mut Progress,
+    to: &mut P,
+) -> Result<(), CaptureError> {
+    let shift = c.shift;
+    let pages = shift.touched(segment.phys, segment.mem_len);
+    // Pages past the last one that the kernel knows are dropped.
+    let within = pages.clip(c.all());
+    let mut unused = Tally::default();
     let mut at = pages.start;
     while at < pages.end {
         let len = c.window_len();
@@ -412,16 +537,22 @@ fn segment<S: Source, P: Pieces>(
         tally.kept += map.count();
         let mut run_end = at;
         while at < end {
+            if c.observer.stopped() {
+                return Err(CaptureError::Stopped);
+            }
             let stays = map.get(at);
             if stays && at >= run_end {
                 run_end = map.next_run(at, u64::MAX).map_or(at, |r| r.end);
             }
-            let piece = piece(&segment, at, pages.start, shift, stays);
+            let piece = piece(segment, at, pages.start, shift, stays);
             let inside = match open.push(piece) {
                 Step::None => None,
                 Step::Write(inside) => Some(inside),
                 Step::Cut(closed) => {
-                    to.cut(&segment, &closed)?;
+                    if let Err(error) = to.cut(segment, &closed) {
+                        *open = closed;
+                        return Err(error);
+                    }
                     Some(0)
                 }
             };
@@ -446,6 +577,7 @@ fn segment<S: Source, P: Pieces>(
                     }
                 }
             }
+            to.along(segment, open)?;
             at.0 += 1;
             progress.done += 1;
             if progress.done.is_multiple_of(1024) {
@@ -453,7 +585,7 @@ fn segment<S: Source, P: Pieces>(
             }
         }
     }
-    to.close(&segment, &open)
+    Ok(())
 }
 
 /// The part of page `pfn` that the segment has. The part of a page that a segment begins with

@@ -101,6 +101,7 @@ pub(super) fn write<S: Source>(
         .ok_or(CaptureError::TooLarge(c.max_pfn.0))?;
     for (part, sink) in sinks.iter_mut().enumerate() {
         sink.extend(data).map_err(failed("page descriptors", part))?;
+        sink.reserve(layout.descriptors, data);
     }
     let mut ranges = [PfnSpan::default(); MAX_PARTS];
     if splits {
@@ -124,8 +125,6 @@ pub(super) fn write<S: Source>(
     let incomplete = c.report.incomplete;
     for (part, sink) in sinks.iter_mut().enumerate() {
         if rewrites {
-            // Pages before the header that calls them complete.
-            sink.sync().map_err(failed("page data", part))?;
             let status = if incomplete { codec | disk_header::INCOMPLETE } else { codec };
             headers.main(part, status, *sink)?;
             sink.finish().map_err(failed("the header", part))?;
@@ -266,6 +265,9 @@ fn pass_a<S: Source>(
     c.rewind();
     c.observer.progress(Phase::Classify, 0, total);
     while let Some(window) = c.next_window(at, all) {
+        if c.observer.stopped() {
+            return Err(CaptureError::Stopped);
+        }
         let before = tally.dropped();
         let map = c.wanted(window, all, tally);
         let count = if reads_back {
@@ -370,25 +372,45 @@ fn pass_b<S: Source>(
     data: u64,
     from: Bits,
 ) -> Result<(), CaptureError> {
-    let all = c.all();
-    let total = c.report.tally.kept;
-    let size = c.shift.bytes();
-    let zero_page = c.level.zero().then_some(size);
-    let bound = c.encoder.bound(size).max(size);
-    let places = Places { descriptors: layout.descriptors, data };
-    let endian = c.source.machine().endian;
-    let (mut part, mut done, mut at) = (0, 0u64, Pfn(0));
-    c.rewind();
-    c.observer.progress(Phase::Copy, 0, total);
-
     // The writer and the reader take their buffers for the whole pass.
     let (run, data_buffer, descriptors) = (
         core::mem::take(&mut c.buffers.run),
         core::mem::take(&mut c.buffers.data),
         core::mem::take(&mut c.buffers.descriptors),
     );
+    let mut writer = PageWriter::new(data_buffer, descriptors, c.source.machine().endian);
+    let copied = copy(c, layout, sinks, ranges, data, from, run, &mut writer);
+    if copied.is_err()
+        && let Some(sink) = sinks.get_mut(writer.part)
+    {
+        writer.rescue(*sink);
+    }
+    c.report.bytes += writer.written;
+    c.report.saved = writer.saved;
+    copied
+}
+
+#[expect(clippy::too_many_arguments, reason = "the inside of pass_b")]
+fn copy<S: Source>(
+    c: &mut Capture<'_, S>,
+    layout: &Layout,
+    sinks: &mut [&mut dyn Sink],
+    ranges: &[PfnSpan; MAX_PARTS],
+    data: u64,
+    from: Bits,
+    run: &mut [u8],
+    writer: &mut PageWriter<'_>,
+) -> Result<(), CaptureError> {
+    let all = c.all();
+    let total = c.report.tally.kept;
+    let size = c.shift.bytes();
+    let zero_page = c.level.zero().then_some(size);
+    let bound = c.encoder.bound(size).max(size);
+    let places = Places { descriptors: layout.descriptors, data };
+    let (mut part, mut done, mut at) = (0, 0u64, Pfn(0));
+    c.rewind();
+    c.observer.progress(Phase::Copy, 0, total);
     let mut reader = PageReader::new(run, c.shift);
-    let mut writer = PageWriter::new(data_buffer, descriptors, endian);
     if let Some(sink) = sinks.first_mut() {
         writer.begin(0, places, zero_page, *sink)?;
     }
@@ -412,7 +434,7 @@ fn pass_b<S: Source>(
             while page < run.end {
                 while ranges.get(part).is_some_and(|r| page >= r.end) && part + 1 < sinks.len() {
                     if let Some(sink) = sinks.get_mut(part) {
-                        writer.flush(*sink)?;
+                        writer.end(*sink)?;
                     }
                     part += 1;
                     if let Some(sink) = sinks.get_mut(part) {
@@ -420,6 +442,9 @@ fn pass_b<S: Source>(
                     }
                 }
                 let Some(sink) = sinks.get_mut(part) else { return Err(CaptureError::Unsteady) };
+                if c.observer.stopped() {
+                    return Err(CaptureError::Stopped);
+                }
                 writer.reserve(bound, *sink)?;
                 let until = ranges.get(part).map_or(run.end, |r| r.end.min(run.end));
                 let zeros = writer.zeros(c.source, c.shift, PfnSpan::new(page, until))?;
@@ -467,14 +492,13 @@ fn pass_b<S: Source>(
     // Parts that got no page still have their zero page.
     while part < sinks.len() {
         if let Some(sink) = sinks.get_mut(part) {
-            writer.flush(*sink)?;
+            writer.end(*sink)?;
         }
         part += 1;
         if let Some(sink) = sinks.get_mut(part) {
             writer.begin(part, places, zero_page, *sink)?;
         }
     }
-    c.report.bytes += writer.written;
     c.observer.progress(Phase::Copy, total, total);
     Ok(())
 }

@@ -71,6 +71,11 @@ pub trait Observer {
     fn progress(&mut self, phase: Phase, done: u64, total: u64);
     /// See [`Notice`].
     fn notice(&mut self, notice: Notice);
+    /// Whether to end now, with what there is: the time is up, or somebody said so. Asked for
+    /// every page.
+    fn stopped(&mut self) -> bool {
+        false
+    }
 }
 
 /// Why a dump ended early, or was not begun.
@@ -90,6 +95,8 @@ pub enum CaptureError {
     TooLarge(u64),
     /// Classifying twice gave different pages: the input changed.
     Unsteady,
+    /// [`Observer::stopped`] said so.
+    Stopped,
 }
 
 impl CaptureError {
@@ -112,6 +119,7 @@ impl fmt::Display for CaptureError {
             CaptureError::Unsteady => {
                 f.write_str("the input changed while it was read: the dump is incomplete")
             }
+            CaptureError::Stopped => f.write_str("the capture was stopped"),
         }
     }
 }
@@ -156,6 +164,8 @@ pub struct Report {
     pub max_pfn: Pfn,
     /// Pages that exist in no memory range.
     pub holes: u64,
+    /// Pages that the dump has: fewer than the tally's `kept` if it ended early.
+    pub saved: u64,
     /// Bytes written, headers included.
     pub bytes: u64,
     /// Whether pages are missing that should be there: the dump is marked incomplete.

@@ -10,7 +10,7 @@ use crate::wire::page_desc::{self, PageDesc};
 
 /// Data that may be written between two syncs: a power cut cannot leave descriptors of more data
 /// than this that never reached the disk.
-const SYNC_EVERY: u64 = 64 << 20;
+pub(super) const SYNC_EVERY: u64 = 64 << 20;
 
 /// Bytes of pages that are written in one go from where they lie, and the fewest pages for which
 /// that is better than gathering them.
@@ -111,11 +111,18 @@ pub(super) struct PageWriter<'b> {
     descriptors_end: u64,
     /// The descriptor of all zero pages.
     zero: Option<PageDesc>,
+    /// Data and descriptors that a sync has not seen yet: bytes of the former, and the offset of
+    /// the first of the latter with the pages that they are of.
     unsynced: u64,
+    unsure_from: u64,
+    unsure: u64,
     endian: Endian,
-    part: usize,
+    /// Which of the files this is.
+    pub(super) part: usize,
     /// Bytes handed to the sink.
     pub(super) written: u64,
+    /// Pages whose descriptors the sink has.
+    pub(super) saved: u64,
 }
 
 /// Where the pages of a dump file go.
@@ -143,9 +150,12 @@ impl<'b> PageWriter<'b> {
             descriptors_end: 0,
             zero: None,
             unsynced: 0,
+            unsure_from: 0,
+            unsure: 0,
             endian,
             part: 0,
             written: 0,
+            saved: 0,
         }
     }
 
@@ -164,7 +174,7 @@ impl<'b> PageWriter<'b> {
         self.descriptors_at = places.descriptors;
         self.descriptors_len = 0;
         self.descriptors_end = places.data;
-        self.unsynced = 0;
+        (self.unsynced, self.unsure_from, self.unsure) = (0, places.descriptors, 0);
         self.zero = None;
         if let Some(size) = zero_page {
             self.reserve(size, sink)?;
@@ -286,26 +296,25 @@ impl<'b> PageWriter<'b> {
         }
         self.flush_data(sink)?;
         let bytes = bytes.get(..count * size).unwrap_or_default();
-        let wrote = sink.write_at(self.data_at, bytes);
+        let at = self.data_at;
+        let wrote = sink.write_at(at, bytes);
         if source.window_broke() {
             return Ok(0);
         }
-        match wrote {
-            Ok(()) => {}
+        let there = match wrote {
+            Ok(()) => count,
             // Page by page it will show which one it is.
             Err(error) if error.io.kind == IoKind::Unreadable => return Ok(0),
-            Err(error) => {
-                self.salvage(&error, sink);
-                return Err(CaptureError::Sink { step: "page data", part: self.part, error });
-            }
+            Err(error) => (error.written / size as u64) as usize,
+        };
+        for index in 0..there.min(count) {
+            let offset = at + (index * size) as u64;
+            self.describe(PageDesc { offset, size: size as u32, flags: 0 })?;
         }
-        for _ in 0..count {
-            let desc = PageDesc { offset: self.data_at, size: size as u32, flags: 0 };
-            self.describe(desc)?;
-            self.data_at += size as u64;
+        if let Err(error) = wrote {
+            return Err(self.data_failed(error, sink));
         }
-        self.written += (count * size) as u64;
-        self.unsynced += (count * size) as u64;
+        self.data_written((count * size) as u64);
         Ok(count as u64)
     }
 
@@ -314,48 +323,103 @@ impl<'b> PageWriter<'b> {
         if bytes.is_empty() {
             return Ok(());
         }
-        if let Err(error) = sink.write_at(self.data_at, bytes) {
-            self.salvage(&error, sink);
-            return Err(CaptureError::Sink { step: "page data", part: self.part, error });
+        match sink.write_at(self.data_at, bytes) {
+            Ok(()) => self.data_written(self.data_len as u64),
+            Err(error) => return Err(self.data_failed(error, sink)),
         }
-        self.written += self.data_len as u64;
-        self.unsynced += self.data_len as u64;
-        self.data_at += self.data_len as u64;
-        self.data_len = 0;
         Ok(())
     }
 
-    /// After data could not be written: the descriptors of pages whose data did reach the file are
-    /// still good. Errors no longer matter.
-    fn salvage(&mut self, error: &SinkError, sink: &mut dyn Sink) {
-        let durable = error.at.saturating_add(error.written);
+    fn data_written(&mut self, len: u64) {
+        self.written += len;
+        self.unsynced += len;
+        self.data_at += len;
+        self.data_len = 0;
+    }
+
+    /// After data could not be written: what did reach the file is as good as ever.
+    fn data_failed(&mut self, error: SinkError, sink: &mut dyn Sink) -> CaptureError {
+        self.data_written(error.written);
+        self.rescue(sink);
+        CaptureError::Sink { step: "page data", part: self.part, error }
+    }
+
+    /// Ends a file early: what is held goes out, as far as the sink still takes it, and then
+    /// nothing is held any more. Errors do not matter: there is one already.
+    pub(super) fn rescue(&mut self, sink: &mut dyn Sink) {
+        let bytes = self.data.get(..self.data_len).unwrap_or_default();
+        let written = match sink.write_at(self.data_at, bytes) {
+            Ok(()) => bytes.len() as u64,
+            Err(error) => error.written,
+        };
+        self.data_written(written);
+        // The descriptors of pages whose data is not there are empty.
         let held = self.descriptors.get_mut(..self.descriptors_len).unwrap_or_default();
         for raw in held.chunks_exact_mut(page_desc::SIZE) {
-            let good = PageDesc::parse(self.endian, raw)
-                .is_some_and(|d| d.offset.saturating_add(d.size.into()) <= durable);
-            if !good {
+            let there = PageDesc::parse(self.endian, raw)
+                .is_some_and(|d| d.offset.saturating_add(d.size.into()) <= self.data_at);
+            if !there {
                 raw.fill(0);
             }
         }
-        let _ = sink.write_at(self.descriptors_at, held);
+        // A stream takes all of them or none: as many as there is room for.
+        while self.descriptors_len > 0
+            && self.sync(sink).and_then(|()| self.write_descriptors(sink)).is_err()
+        {
+            self.descriptors_len = self.descriptors_len / 2 / page_desc::SIZE * page_desc::SIZE;
+        }
+        let _ = self.sync(sink);
     }
 
     /// Writes what is held: data, then descriptors.
     pub(super) fn flush(&mut self, sink: &mut dyn Sink) -> Result<(), CaptureError> {
         self.flush_data(sink)?;
-        let failed = |step, part| move |error| CaptureError::Sink { step, part, error };
         if self.unsynced >= SYNC_EVERY {
-            sink.sync().map_err(failed("page data", self.part))?;
-            self.unsynced = 0;
+            self.sync(sink)?;
         }
+        self.write_descriptors(sink)
+    }
+
+    /// Ends a file: all of it is on the medium then.
+    pub(super) fn end(&mut self, sink: &mut dyn Sink) -> Result<(), CaptureError> {
+        self.flush(sink)?;
+        self.sync(sink)
+    }
+
+    fn write_descriptors(&mut self, sink: &mut dyn Sink) -> Result<(), CaptureError> {
         let held = self.descriptors.get(..self.descriptors_len).unwrap_or_default();
-        if !held.is_empty() {
-            sink.write_at(self.descriptors_at, held)
-                .map_err(failed("page descriptors", self.part))?;
-            self.written += held.len() as u64;
+        if held.is_empty() {
+            return Ok(());
         }
-        self.descriptors_at += self.descriptors_len as u64;
+        let failed =
+            |error| CaptureError::Sink { step: "page descriptors", part: self.part, error };
+        sink.write_at(self.descriptors_at, held).map_err(failed)?;
+        let there = held.chunks_exact(page_desc::SIZE).filter(|raw| !is_zero(raw)).count() as u64;
+        self.saved += there;
+        self.unsure += there;
+        self.written += held.len() as u64;
+        self.descriptors_at += held.len() as u64;
         self.descriptors_len = 0;
         Ok(())
+    }
+
+    /// Waits for the medium. If it does not take what it was given, nobody knows which data it
+    /// has: the descriptors of all that is in doubt become empty.
+    fn sync(&mut self, sink: &mut dyn Sink) -> Result<(), CaptureError> {
+        let synced = sink.sync();
+        if synced.is_err() {
+            self.descriptors_len = 0;
+            let zeros = [0; 64 * page_desc::SIZE];
+            let mut at = self.unsure_from;
+            while at < self.descriptors_at {
+                let len = (self.descriptors_at - at).min(zeros.len() as u64) as usize;
+                let _ = sink.write_at(at, zeros.get(..len).unwrap_or_default());
+                at += len as u64;
+            }
+            self.saved -= self.unsure;
+        }
+        (self.unsynced, self.unsure_from, self.unsure) = (0, self.descriptors_at, 0);
+        let failed = |error| CaptureError::Sink { step: "page data", part: self.part, error };
+        synced.map_err(failed)
     }
 }
