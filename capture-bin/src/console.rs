@@ -336,6 +336,10 @@ impl fmt::Display for Eta {
 }
 
 impl Observer for Console {
+    fn stopped(&mut self) -> bool {
+        sys::stop_asked()
+    }
+
     fn progress(&mut self, phase: Phase, done: u64, total: u64) {
         self.still_alive();
         let now = sys::now();

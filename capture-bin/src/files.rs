@@ -70,23 +70,19 @@ impl DumpFile {
     pub fn is_block_device(&self) -> bool {
         self.kind == FileKind::Block
     }
-
-    fn check(&self, at: u64, len: u64) -> Result<(), SinkError> {
-        match at.checked_add(len) {
-            Some(end) if end <= self.limit => Ok(()),
-            _ => Err(SinkError { io: LIMIT_REACHED, at, written: 0 }),
-        }
-    }
 }
 
 impl Sink for DumpFile {
     fn write_at(&mut self, at: u64, bytes: &[u8]) -> Result<(), SinkError> {
-        self.check(at, bytes.len() as u64)?;
-        self.file.write_at(self.base.saturating_add(at), bytes).map_err(|(io, written)| SinkError {
-            io,
-            at,
-            written,
-        })
+        // As much as the limit allows.
+        let room = self.limit.saturating_sub(at).min(bytes.len() as u64) as usize;
+        let fits = bytes.get(..room).unwrap_or_default();
+        let failed = |(io, written)| SinkError { io, at, written };
+        self.file.write_at(self.base.saturating_add(at), fits).map_err(failed)?;
+        if fits.len() < bytes.len() {
+            return Err(failed((LIMIT_REACHED, fits.len() as u64)));
+        }
+        Ok(())
     }
 
     fn can_read_back(&self) -> bool {
@@ -106,8 +102,10 @@ impl Sink for DumpFile {
         if len <= from {
             return Ok(());
         }
-        self.check(len, 0)?;
         let failed = |io| SinkError { io, at: len, written: 0 };
+        if len > self.limit {
+            return Err(failed(LIMIT_REACHED));
+        }
         match self.kind {
             FileKind::Regular(_) => {
                 // A file that is longer already must not be cut.
@@ -130,6 +128,12 @@ impl Sink for DumpFile {
         }
         self.extended = len;
         Ok(())
+    }
+
+    fn reserve(&mut self, from: u64, to: u64) {
+        if let FileKind::Regular(_) = self.kind {
+            self.file.reserve(from, to);
+        }
     }
 
     fn sync(&mut self) -> Result<(), SinkError> {
@@ -169,5 +173,9 @@ impl Append for Pipe {
     fn append(&mut self, bytes: &[u8]) -> Result<(), IoError> {
         self.left = self.left.checked_sub(bytes.len() as u64).ok_or(LIMIT_REACHED)?;
         self.file.write(bytes).map_err(|(io, _)| io)
+    }
+
+    fn room(&self) -> u64 {
+        self.left
     }
 }

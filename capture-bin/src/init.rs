@@ -48,16 +48,20 @@ pub fn end_after_failure() {
     }
 }
 
+/// Seconds that are left when the time is up, for what is held in memory.
+const GRACE: u32 = 10;
+
 /// The time is up, or the program is broken.
 extern "C" fn in_trouble(signal: c_int) {
-    sys::print(
-        sys::STDERR,
-        if signal == libc::SIGALRM {
-            b"tamis-capture: the time is up\n"
-        } else {
-            b"tamis-capture: internal error, signal\n"
-        },
-    );
+    if signal == libc::SIGALRM && !sys::stop_asked() {
+        sys::print(sys::STDERR, b"tamis-capture: the time is up; what was saved stays\n");
+        sys::ask_to_stop();
+        sys::alarm(GRACE);
+        return;
+    }
+    if signal != libc::SIGALRM {
+        sys::print(sys::STDERR, b"tamis-capture: internal error, signal\n");
+    }
     end_after_failure();
     sys::exit(crate::FAILED);
 }
@@ -108,7 +112,7 @@ pub fn run(heap: &'static Heap) -> i32 {
     };
     LAST.store(how, Ordering::Relaxed);
     sys::on_trouble(orders.timeout, in_trouble);
-    sys::ignore_broken_pipes();
+    sys::ignore_write_signals();
 
     load_modules();
     let status = match save(heap, &orders) {
@@ -194,8 +198,9 @@ fn save(heap: &'static Heap, orders: &Orders<'_>) -> Result<(), ()> {
     loop {
         match save_once(&mut job, orders, &mut console) {
             Ended::Done => return Ok(()),
-            // Another try would not find more space.
+            // Another try would not find more space, or time.
             Ended::NoSpace => return Err(()),
+            Ended::Failed if sys::stop_asked() => return Err(()),
             Ended::Failed if tries >= orders.retry => return Err(()),
             Ended::Failed => {
                 tries += 1;
@@ -231,6 +236,9 @@ fn save_once(job: &mut Job<'_>, orders: &Orders<'_>, console: &mut Console) -> E
     let mut found = Found::default();
     let until = sys::now().saturating_add(u64::from(orders.wait) * 1_000_000_000);
     while !find_target(orders.target, &mut found) {
+        if sys::stop_asked() {
+            return Ended::Failed;
+        }
         if sys::now() >= until {
             let target = orders.target.escape_ascii();
             say(format_args!("{target} did not appear in {} s", orders.wait));

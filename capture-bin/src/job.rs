@@ -282,7 +282,8 @@ pub(crate) fn capture(heap: &'static Heap, args: &Args<'_>) -> i32 {
     for line in args.notices.lines() {
         console.warn(format_args!("{line}"));
     }
-    sys::ignore_broken_pipes();
+    sys::ignore_write_signals();
+    sys::stop_on_signals();
     let outputs = Outputs { names: args.outputs(), base: 0, force: args.force };
     let status = match Job::prepare(heap, args, &mut console) {
         Ok(mut job) => job.write(&outputs, &mut console).status(),
@@ -460,11 +461,9 @@ impl<'a> Job<'a> {
         let levels = args.levels();
         for (try_nr, number) in levels.iter().enumerate() {
             let level = Level::new(*number).unwrap_or_default();
-            let force = outputs.force || try_nr > 0;
-            let outputs = Outputs { force, ..*outputs };
-            let (result, report) = self.write_level(level, &outputs, console);
+            let (result, report) = self.write_level(level, outputs, console);
             let next = levels.get(try_nr + 1);
-            let ended = finish(result, &report, args, &outputs, next.is_none(), console);
+            let ended = finish(result, &report, args, outputs, next.is_none(), console);
             let (Ended::NoSpace, Some(next)) = (ended, next) else { return ended };
             console.warn(format_args!("trying again with dump level {next}"));
             for name in outputs.names {
@@ -656,19 +655,30 @@ fn finish(
         }
         other => console.warn(format_args!("{other}")),
     }
-    if last || args.flattened {
+    if last || args.flattened || !error.is_no_space() {
         console.report(report, args.elf);
-        let pages = report.tally.kept;
-        if args.flattened {
-            console.warn(format_args!("the dump of {pages} pages is incomplete: it has no end"));
-        } else if pages == 0 {
-            console.warn(format_args!("there is no dump: not even its head could be written"));
-        } else {
-            console.warn(format_args!(
-                "the dump of {pages} pages is incomplete: what was written is marked so and can \
-                 be read"
-            ));
-        }
+        tell_what_is_saved(report, args, console);
     }
     if error.is_no_space() && !args.flattened { Ended::NoSpace } else { Ended::Failed }
+}
+
+/// Says what a dump has that ended early.
+fn tell_what_is_saved(report: &Report, args: &Args<'_>, console: &Console) {
+    let (saved, kept, bytes) = (report.saved, report.tally.kept, report.bytes);
+    if saved == 0 {
+        console.warn(format_args!("there is no dump: not one page could be saved"));
+        return;
+    }
+    console.warn(format_args!(
+        "the dump is incomplete: {saved} of {kept} pages are saved ({bytes} bytes), {} are missing",
+        kept.saturating_sub(saved)
+    ));
+    console.warn(format_args!(
+        "{}",
+        match (args.flattened, args.elf) {
+            (true, _) => "the stream has no end, which says so; `tamis repair` makes a dump of it",
+            (_, true) => "its header says so; readers open it, for what it has",
+            _ => "its header says so; readers open it, and report pages that it does not have",
+        }
+    ));
 }

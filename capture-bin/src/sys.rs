@@ -131,14 +131,31 @@ impl File {
     }
 
     /// Creates a file that only its owner can read. An existing one, or a symbolic link, is
-    /// refused, unless `force`: then it is emptied.
+    /// refused, unless `force`.
+    ///
+    /// Then a device or pipe is written to, through a link as well. Anything else that has the name
+    /// is replaced, not written over: it may be a link of somebody else's making to a file that is
+    /// none of ours, or be open for reading already.
     pub fn create(path: &[u8], force: bool) -> Result<File, IoError> {
-        let how = if force { libc::O_TRUNC } else { libc::O_EXCL | libc::O_NOFOLLOW };
-        let file = open(path, libc::O_RDWR | libc::O_CREAT | how)?;
-        if let FileKind::Regular(_) = file.kind()? {
-            // SAFETY: an open file descriptor. Whatever the umask and the old mode were.
-            if unsafe { libc::fchmod(file.fd, 0o600) } != 0 && !force {
-                return Err(last_error());
+        const NEW: c_int = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
+        if force {
+            match open(path, libc::O_PATH).and_then(|file| file.kind()) {
+                Ok(FileKind::Block | FileKind::Other) => return open(path, libc::O_RDWR),
+                Ok(FileKind::Regular(_))
+                | Err(IoError { code: libc::ENOENT | libc::ELOOP, .. }) => match unlink(path) {
+                    Ok(()) | Err(IoError { code: libc::ENOENT, .. }) => {}
+                    Err(error) => return Err(error),
+                },
+                Err(error) => return Err(error),
+            }
+        }
+        let file = open(path, NEW)?;
+        // SAFETY: an open file descriptor. Whatever the umask is.
+        if unsafe { libc::fchmod(file.fd, 0o600) } != 0 {
+            // A file system that has no modes (vfat) takes none.
+            let error = last_error();
+            if error.code != libc::EPERM && error.code != libc::EOPNOTSUPP {
+                return Err(error);
             }
         }
         Ok(file)
@@ -226,12 +243,31 @@ impl File {
                 Ok(0) => return Err((error_of(libc::ENOSPC), done as u64)),
                 Ok(n) => done += n,
                 Err(_) => match last_error() {
-                    IoError { code: libc::EINTR, .. } => {}
+                    // A reader that does not come must not keep a program that is to stop.
+                    IoError { code: libc::EINTR, .. } if !stop_asked() => {}
+                    IoError { code: libc::EAGAIN, .. } if self.wait_for_room() => {}
                     error => return Err((error, done as u64)),
                 },
             }
         }
         Ok(())
+    }
+
+    /// Waits until something that does not block by itself takes more. Whether to go on.
+    fn wait_for_room(&self) -> bool {
+        let mut poll = libc::pollfd { fd: self.fd, events: libc::POLLOUT, revents: 0 };
+        // SAFETY: one entry, as the count says.
+        unsafe { libc::poll(&mut poll, 1, -1) };
+        !stop_asked()
+    }
+
+    /// Takes space for the bytes from `from` to `to`, where the file system can.
+    pub fn reserve(&self, from: u64, to: u64) {
+        let (Ok(at), Ok(len)) = (from.try_into(), to.saturating_sub(from).try_into()) else {
+            return;
+        };
+        // SAFETY: an open file descriptor. Nobody depends on it: an error is no error.
+        unsafe { libc::fallocate(self.fd, 0, at, len) };
     }
 
     /// Makes the file `len` bytes long.
@@ -273,10 +309,18 @@ impl Drop for File {
     }
 }
 
-/// Writes to a terminal or log; errors do not matter there.
-pub fn print(fd: c_int, bytes: &[u8]) {
-    let file = core::mem::ManuallyDrop::new(File { fd });
-    let _ = file.write(bytes);
+/// Writes to a terminal or log; errors do not matter there, and one that is full is not waited for.
+pub fn print(fd: c_int, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        // SAFETY: any number may be tried, and there are as many bytes as `bytes` has.
+        let n = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
+        match usize::try_from(n) {
+            Ok(n @ 1..) => bytes = bytes.get(n..).unwrap_or_default(),
+            Ok(0) => return,
+            Err(_) if last_error().code == libc::EINTR => {}
+            Err(_) => return,
+        }
+    }
 }
 
 /// Whether a file descriptor is a terminal.
@@ -464,10 +508,51 @@ impl Drop for Window {
     }
 }
 
-/// Writes to a pipe whose reader has gone give an error, instead of killing the process.
-pub fn ignore_broken_pipes() {
-    // SAFETY: setting a signal to be ignored.
-    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+/// Writes to a pipe whose reader has gone, and past the largest size that a file may have, give an
+/// error instead of killing the process.
+pub fn ignore_write_signals() {
+    // SAFETY: setting signals to be ignored.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+    }
+}
+
+/// Whether a signal said that the program is to end.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Whether the program is to end, saving what it has.
+pub fn stop_asked() -> bool {
+    STOP.load(Ordering::Relaxed)
+}
+
+/// Says that the program is to end.
+pub fn ask_to_stop() {
+    STOP.store(true, Ordering::Relaxed);
+}
+
+extern "C" fn on_stop(_: c_int) {
+    ask_to_stop();
+}
+
+/// From now on the first signal of those that ask a program to end is taken as that; the second one
+/// ends it as ever. What the caller ignores (as `nohup` does) stays ignored.
+pub fn stop_on_signals() {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        // SAFETY: `sigaction` is plain numbers, for which zeros are a value; the handler has the
+        // plain type, and only sets an atomic.
+        unsafe {
+            let mut action: libc::sigaction = core::mem::zeroed();
+            libc::sigaction(signal, core::ptr::null(), &mut action);
+            if action.sa_sigaction == libc::SIG_IGN {
+                continue;
+            }
+            action = core::mem::zeroed();
+            action.sa_sigaction = on_stop as *const () as usize;
+            action.sa_flags = libc::SA_RESETHAND;
+            libc::sigaction(signal, &action, null_mut());
+        }
+    }
 }
 
 // What only PID 1 needs.
@@ -576,8 +661,8 @@ pub fn end_machine(how: c_int) {
     unsafe { libc::reboot(how) };
 }
 
-/// Calls `then` after so many seconds, and on signals that say that the program is broken. It must
-/// only make system calls, and not come back from the latter.
+/// Calls `then` after so many seconds (0: never), and on signals that say that the program is
+/// broken. It must only make system calls and set atomics, and not come back from the latter.
 pub fn on_trouble(seconds: u32, then: extern "C" fn(c_int)) {
     for signal in [libc::SIGALRM, libc::SIGSEGV, libc::SIGILL, libc::SIGFPE, libc::SIGABRT] {
         // SAFETY: `sigaction` is plain numbers, for which zeros are a value; the handler has the
@@ -588,6 +673,11 @@ pub fn on_trouble(seconds: u32, then: extern "C" fn(c_int)) {
             libc::sigaction(signal, &action, null_mut());
         }
     }
+    alarm(seconds);
+}
+
+/// Has SIGALRM sent after so many seconds. 0: never.
+pub fn alarm(seconds: u32) {
     // SAFETY: no memory is involved.
     unsafe { libc::alarm(seconds) };
 }
