@@ -1,8 +1,10 @@
 //! What differs between architectures, one file each, chosen from the ELF machine at run time: one
 //! binary reads every architecture it knows.
 
+pub mod aarch64;
 pub mod x86_64;
 
+use crate::endian::Endian;
 use crate::kernel::{Info, MissingKey};
 use crate::source::{Machine, ReadFault, Segment, Source};
 use crate::units::{PhysAddr, VirtAddr};
@@ -52,10 +54,10 @@ pub struct Mapping {
     pub len: u64,
 }
 
-/// Reads page tables through a small cache: one table per level, so that a sequential walk reads
-/// each table once.
+/// Reads page tables through a small cache: a block of one table per level, so that a sequential walk
+/// reads each block once.
 pub struct TableCache<'b> {
-    tables: &'b mut [u8],
+    blocks: &'b mut [u8],
     held: [Option<PhysAddr>; TableCache::LEVELS],
     leaf: Option<(VirtAddr, Mapping)>,
 }
@@ -63,33 +65,39 @@ pub struct TableCache<'b> {
 impl<'b> TableCache<'b> {
     /// Most levels of any architecture here.
     pub const LEVELS: usize = 5;
-    /// Bytes of a table at a time.
-    pub const TABLE: usize = 4096;
+    /// Bytes of a table that are read at a time: all of it where pages have 4 KiB.
+    pub const BLOCK: usize = 4096;
     /// Bytes of storage it needs.
-    pub const STORAGE: usize = Self::LEVELS * Self::TABLE;
+    pub const STORAGE: usize = Self::LEVELS * Self::BLOCK;
 
     /// An empty cache over [`TableCache::STORAGE`] bytes.
-    pub fn new(tables: &'b mut [u8]) -> TableCache<'b> {
-        TableCache { tables, held: [None; Self::LEVELS], leaf: None }
+    pub fn new(blocks: &'b mut [u8]) -> TableCache<'b> {
+        TableCache { blocks, held: [None; Self::LEVELS], leaf: None }
     }
 
-    /// The bytes of the table at `table` (aligned to its size), from the cache or read.
-    pub fn table(
+    /// The 64-bit entry `index` of the table at `table`, from the cache or read. Entries are
+    /// aligned to their size.
+    pub fn entry(
         &mut self,
         source: &mut impl Source,
+        endian: Endian,
         level: usize,
         table: PhysAddr,
-    ) -> Result<&[u8], ReadFault> {
+        index: u64,
+    ) -> Result<u64, ReadFault> {
         let absent = ReadFault::Absent(table);
+        let at = index.checked_mul(8).and_then(|offset| table.checked_add(offset)).ok_or(absent)?;
+        let inside = at.0 % Self::BLOCK as u64;
+        let block = PhysAddr(at.0 - inside);
         let held = self.held.get_mut(level).ok_or(absent)?;
-        let start = level * Self::TABLE;
-        let bytes = self.tables.get_mut(start..start + Self::TABLE).ok_or(absent)?;
-        if *held != Some(table) {
+        let start = level * Self::BLOCK;
+        let bytes = self.blocks.get_mut(start..start + Self::BLOCK).ok_or(absent)?;
+        if *held != Some(block) {
             *held = None;
-            source.read(table, bytes)?;
-            *held = Some(table);
+            source.read(block, bytes)?;
+            *held = Some(block);
         }
-        Ok(bytes)
+        endian.u64(bytes, inside as usize).ok_or(absent)
     }
 }
 
@@ -98,6 +106,8 @@ impl<'b> TableCache<'b> {
 pub enum Arch {
     /// x86_64.
     X86_64(x86_64::X86_64),
+    /// aarch64.
+    Aarch64(aarch64::Aarch64),
 }
 
 /// Why an architecture cannot be used.
@@ -129,6 +139,7 @@ impl Arch {
     pub fn new(machine: Machine, info: &Info<'_>, ram: &[Segment]) -> Result<Arch, ArchError> {
         match machine.elf_machine {
             x86_64::ELF_MACHINE => Ok(Arch::X86_64(x86_64::X86_64::new(info, ram)?)),
+            aarch64::ELF_MACHINE => Ok(Arch::Aarch64(aarch64::Aarch64::new(info)?)),
             other => Err(ArchError::Unknown(other)),
         }
     }
@@ -137,21 +148,25 @@ impl Arch {
     pub fn machine_name(machine: Machine) -> Option<&'static str> {
         match machine.elf_machine {
             x86_64::ELF_MACHINE => Some(x86_64::NAME),
+            aarch64::ELF_MACHINE => Some(aarch64::NAME),
             _ => None,
         }
     }
 
-    /// Physical base of the kernel image, for the sub-header.
+    /// What the sub-header has as `phys_base`: where the kernel image lies physically, less its link
+    /// address; on aarch64, where the linear map begins.
     pub fn phys_base(&self) -> u64 {
         match self {
             Arch::X86_64(a) => a.phys_base,
+            Arch::Aarch64(a) => a.phys_base,
         }
     }
 
     /// log2 of the bytes of a memory section, where VMCOREINFO does not say.
-    pub fn default_section_bits(&self) -> u32 {
+    pub fn default_section_bits(&self, info: &Info<'_>) -> u32 {
         match self {
             Arch::X86_64(_) => x86_64::SECTION_BITS,
+            Arch::Aarch64(a) => a.section_bits(info),
         }
     }
 
@@ -159,20 +174,24 @@ impl Arch {
     pub fn default_physmem_bits(&self, info: &Info<'_>) -> u32 {
         match self {
             Arch::X86_64(a) => a.physmem_bits(info),
+            Arch::Aarch64(a) => a.physmem_bits(),
         }
     }
 
     /// Largest order (log2 of pages) of a compound page: what the largest huge page has.
     pub fn max_compound_order(&self, page_shift: u32) -> u32 {
-        match self {
-            Arch::X86_64(_) => x86_64::LARGEST_HUGE_PAGE_BITS.saturating_sub(page_shift),
-        }
+        let bits = match self {
+            Arch::X86_64(_) => x86_64::LARGEST_HUGE_PAGE_BITS,
+            Arch::Aarch64(a) => a.largest_huge_page_bits(),
+        };
+        bits.saturating_sub(page_shift)
     }
 
     /// Whether a pointer can be one into the kernel's own address space.
     pub fn is_kernel_address(&self, at: VirtAddr) -> bool {
         match self {
             Arch::X86_64(a) => a.is_kernel_address(at),
+            Arch::Aarch64(a) => a.is_kernel_address(at),
         }
     }
 
@@ -192,6 +211,7 @@ impl Arch {
         }
         let found = match self {
             Arch::X86_64(a) => a.walk(at, source, cache)?,
+            Arch::Aarch64(a) => a.walk(at, source, cache)?,
         };
         cache.leaf = Some((at, found));
         Ok(found)

@@ -97,10 +97,9 @@ impl X86_64 {
             };
             let shift = PAGE_BITS + INDEX_BITS * level;
             let index = (at.0 >> shift) & ((1 << INDEX_BITS) - 1);
-            let bytes = cache
-                .table(source, level as usize, table)
+            let entry = cache
+                .entry(source, Endian::Little, level as usize, table, index)
                 .map_err(|fault| WalkError::Table { at, fault })?;
-            let entry = Endian::Little.u64(bytes, index as usize * 8).unwrap_or(0);
             if entry & PRESENT == 0 {
                 return Err(WalkError::NotMapped { at, level: name });
             }

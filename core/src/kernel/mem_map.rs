@@ -199,7 +199,7 @@ impl Sections {
                 .filter(|b| (1..64).contains(b))
                 .unwrap_or(default)
         };
-        let section_bits = bits("SECTION_SIZE_BITS", arch.default_section_bits());
+        let section_bits = bits("SECTION_SIZE_BITS", arch.default_section_bits(info));
         let physmem_bits = bits("MAX_PHYSMEM_BITS", arch.default_physmem_bits(info));
         let bad_bits = MissingKey(Kind::Number, "SECTION_SIZE_BITS");
         let order = section_bits.checked_sub(shift.bits()).ok_or(bad_bits)?;

@@ -5,7 +5,7 @@
 //! order, and the storage.
 
 use super::rank::Rank;
-use crate::arch::x86_64;
+use crate::arch::{aarch64, x86_64};
 use crate::bitmap::Bitmap;
 use crate::endian::{Endian, Word};
 use crate::source::{IoError, IoKind, Machine, RandomAccess, ReadFault, Segment, Source};
@@ -359,7 +359,7 @@ fn walk_notes(file: &mut impl RandomAccess, facts: &mut Facts) -> Option<u32> {
 fn elf_machine(main: &ReadMain, registers: Option<u32>) -> u16 {
     const NAMES: [(&[u8], u16); 16] = [
         (b"x86_64", x86_64::ELF_MACHINE),
-        (b"aarch64", 183),
+        (b"aarch64", aarch64::ELF_MACHINE),
         (b"ppc64", 21),
         (b"ppc", 20),
         (b"s390x", 22),
@@ -381,7 +381,7 @@ fn elf_machine(main: &ReadMain, registers: Option<u32>) -> u16 {
     }
     match (main.word, main.endian, registers) {
         (Word::Bits64, Endian::Little, Some(336)) => x86_64::ELF_MACHINE,
-        (Word::Bits64, Endian::Little, Some(392)) => 183,
+        (Word::Bits64, Endian::Little, Some(392)) => aarch64::ELF_MACHINE,
         (Word::Bits64, Endian::Little, Some(376)) => 243,
         (Word::Bits64, Endian::Little, Some(480)) => 258,
         (Word::Bits64, _, Some(504)) => 21,

@@ -20,6 +20,8 @@ pub const PN_XNUM: u16 = 0xffff;
 pub const FLAG_INCOMPLETE: u32 = 1;
 /// `e_machine` of x86_64.
 pub const EM_X86_64: u16 = 62;
+/// `e_machine` of aarch64.
+pub const EM_AARCH64: u16 = 183;
 
 const ET_CORE: u16 = 4;
 

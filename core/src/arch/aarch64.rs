@@ -1,0 +1,306 @@
+//! aarch64: pages of 4, 16 and 64 KiB, two to five levels, LPA and LPA2 (Arm Architecture Reference
+//! Manual, chapter D8 "The AArch64 Virtual Memory System Architecture"; Linux
+//! `Documentation/arch/arm64/memory.rst`, `arch/arm64/kernel/vmcore_info.c`).
+
+use super::{Mapping, TableCache, WalkError};
+use crate::endian::Endian;
+use crate::kernel::{Info, MissingKey, Version};
+use crate::source::Source;
+use crate::units::{PageShift, PhysAddr, VirtAddr};
+use crate::wire::elf;
+use crate::wire::vmcoreinfo::Kind;
+
+/// ELF machine number.
+pub const ELF_MACHINE: u16 = elf::EM_AARCH64;
+/// `uname -m`.
+pub const NAME: &str = "aarch64";
+
+/// Bits 1:0 of a descriptor: a table above the last level, a page on it.
+const TABLE_OR_PAGE: u64 = 3;
+/// Bits 1:0 of a descriptor above the last level: a block.
+const BLOCK: u64 = 1;
+/// Set in every address that goes through the kernel's tables; what is above may be a tag.
+const UPPER_HALF: u64 = 1 << 55;
+
+/// What the walk needs to know about one kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct Aarch64 {
+    /// `PHYS_OFFSET`: physical address of the start of the linear map, two's complement.
+    pub phys_base: u64,
+    root: PhysAddr,
+    page: PageShift,
+    /// Bits of a virtual address that index the tables.
+    bits: u32,
+    /// Bits of a virtual address as the kernel runs.
+    used_bits: u32,
+    /// `VA_BITS` of the kernel's configuration.
+    built_bits: u32,
+}
+
+impl Aarch64 {
+    /// Keys: `NUMBER(VA_BITS)`, `NUMBER(kimage_voffset)` and `NUMBER(PHYS_OFFSET)` (4.12 and later,
+    /// the first with kdump), `SYMBOL(swapper_pg_dir)`, `PAGESIZE` (4 KiB where it is missing);
+    /// `NUMBER(TCR_EL1_T1SZ)` (5.9 and later): how many bits the CPU really translates.
+    pub fn new(info: &Info<'_>) -> Result<Aarch64, MissingKey> {
+        let key = |name| MissingKey(Kind::Number, name);
+        let page = info.page_shift().unwrap_or(PageShift::FOUR_KIB);
+        let built_bits = info
+            .get(Kind::Number, "VA_BITS")
+            .and_then(|bits| u32::try_from(bits).ok())
+            .filter(|bits| (36..=52).contains(bits))
+            .ok_or(key("VA_BITS"))?;
+        let used_bits = match info.get(Kind::Number, "TCR_EL1_T1SZ") {
+            Some(size) => u32::try_from(size)
+                .ok()
+                .and_then(|size| 64u32.checked_sub(size))
+                .filter(|bits| (36..=built_bits).contains(bits))
+                .ok_or(key("TCR_EL1_T1SZ"))?,
+            None => built_bits,
+        };
+        // Kernels of 64 KiB pages that could have 52 bits keep the table of 52 bits when they run
+        // with 48, and use the upper end of it; others drop its top level.
+        let bits = if page.bits() == 16 { built_bits } else { used_bits };
+        let symbol = info.need(Kind::Symbol, "swapper_pg_dir")?;
+        let image = info.need(Kind::Number, "kimage_voffset")?;
+        let phys_base = info.need(Kind::Number, "PHYS_OFFSET")?;
+        let root = PhysAddr(symbol.wrapping_sub(image));
+        Ok(Aarch64 { phys_base, root, page, bits, used_bits, built_bits })
+    }
+
+    /// `SECTION_SIZE_BITS` of kernels that do not export it (before 5.13).
+    pub fn section_bits(&self, info: &Info<'_>) -> u32 {
+        match info.version() {
+            // Made smaller in 5.12 ("arm64/sparsemem: reduce SECTION_SIZE_BITS").
+            Some(v) if v < Version(5, 12, 0) => 30,
+            _ if self.page.bits() == 16 => 29,
+            _ => 27,
+        }
+    }
+
+    /// `MAX_PHYSMEM_BITS` of kernels that do not export it (before 5.9).
+    pub fn physmem_bits(&self) -> u32 {
+        if self.built_bits == 52 { 52 } else { 48 }
+    }
+
+    /// log2 of the bytes of the largest huge page.
+    pub fn largest_huge_page_bits(&self) -> u32 {
+        // CONT_PMD of 64 KiB pages is 16 GiB.
+        if self.page.bits() == 16 { 34 } else { 30 }
+    }
+
+    /// The half of the address space that the kernel's tables map, whatever tag is on the pointer.
+    pub fn is_kernel_address(&self, at: VirtAddr) -> bool {
+        let at = untagged(at.0);
+        at >= 1u64.wrapping_shl(self.used_bits).wrapping_neg()
+    }
+
+    /// The physical address in a descriptor.
+    fn output(&self, entry: u64) -> u64 {
+        let low = entry & ((1 << 48) - (1 << self.page.bits()));
+        match self.page.bits() {
+            // LPA: bits 51:48 are where a page of 64 KiB has no address bits.
+            16 => low | (entry >> 12 & 0xf) << 48,
+            // LPA2, which the kernel uses if and only if it translates 52 bits.
+            _ if self.used_bits > 48 => low | entry & (0x3 << 48) | (entry >> 8 & 0x3) << 50,
+            _ => low,
+        }
+    }
+
+    /// Walks the kernel's page tables (`TTBR1_EL1`).
+    pub fn walk(
+        &self,
+        at: VirtAddr,
+        source: &mut impl Source,
+        cache: &mut TableCache<'_>,
+    ) -> Result<Mapping, WalkError> {
+        const LEVELS: [&str; 5] = ["PTE", "PMD", "PUD", "P4D", "PGD"];
+        if !self.is_kernel_address(at) {
+            return Err(WalkError::NotCanonical(at));
+        }
+        let page_bits = self.page.bits();
+        let index_bits = page_bits - 3;
+        let levels = (self.bits - page_bits).div_ceil(index_bits);
+        let mut table = self.root;
+        for level in (0..levels).rev() {
+            let shift = page_bits + index_bits * level;
+            let top = level + 1 == levels;
+            let width = if top { self.bits - shift } else { index_bits };
+            let index = at.0 >> shift & ((1 << width) - 1);
+            let entry = cache
+                .entry(source, Endian::Little, level as usize, table, index)
+                .map_err(|fault| WalkError::Table { at, fault })?;
+            let kind = entry & TABLE_OR_PAGE;
+            let leaf = match (kind, level) {
+                (TABLE_OR_PAGE, 0) => true,
+                (BLOCK, 1..) => true,
+                (TABLE_OR_PAGE, _) => false,
+                _ => {
+                    let below = LEVELS.get(level as usize).copied().unwrap_or("");
+                    let name = if top { "PGD" } else { below };
+                    return Err(WalkError::NotMapped { at, level: name });
+                }
+            };
+            let to = self.output(entry);
+            if leaf {
+                let inside = at.0 & ((1 << shift) - 1);
+                let base = to & !((1 << shift) - 1);
+                return Ok(Mapping { phys: PhysAddr(base | inside), len: (1 << shift) - inside });
+            }
+            table = PhysAddr(to);
+        }
+        Err(WalkError::NotMapped { at, level: "PTE" })
+    }
+}
+
+/// A pointer without the tag in its top byte, which the hardware ignores.
+fn untagged(at: u64) -> u64 {
+    if at & UPPER_HALF != 0 { at | 0xff << 56 } else { at & !(0xff << 56) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::testing::{Memory, info};
+    use std::{format, string::String, vec};
+
+    const BASE: u64 = 0x4000_0000;
+
+    /// The image at 0xffff_8000_8000_0000 and BASE, the root 64 KiB into it.
+    fn text(page: u64, built: u32, used: u32) -> String {
+        let image = 0xffff_8000_8000_0000u64;
+        format!(
+            "OSRELEASE=6.12.0\nPAGESIZE={page}\nNUMBER(VA_BITS)={built}\n\
+             NUMBER(kimage_voffset)=0x{:x}\nNUMBER(PHYS_OFFSET)=0x{BASE:x}\n\
+             NUMBER(TCR_EL1_T1SZ)=0x{:x}\nSYMBOL(swapper_pg_dir)={:x}\n",
+            image - BASE,
+            64 - used,
+            image + 0x1_0000
+        )
+    }
+
+    fn walk(text: &str, memory: &mut Memory, at: u64) -> Result<Mapping, WalkError> {
+        let arch = Aarch64::new(&info(text)).unwrap();
+        let mut storage = vec![0; TableCache::STORAGE];
+        arch.walk(VirtAddr(at), memory, &mut TableCache::new(&mut storage))
+    }
+
+    fn found(phys: u64, len: u64) -> Result<Mapping, WalkError> {
+        Ok(Mapping { phys: PhysAddr(phys), len })
+    }
+
+    const ROOT: u64 = BASE + 0x1_0000;
+
+    #[test]
+    fn four_levels_of_4_kib_pages() {
+        let text = text(4096, 48, 48);
+        let mut m = Memory::new(BASE, 0x8_0000);
+        m.put64(ROOT + 8 * 0x100, ROOT + 0x1000 + 3); // 0xffff_8000_...
+        m.put64(ROOT + 0x1000 + 8 * 2, ROOT + 0x2000 + 3); // + 2 GiB
+        m.put64(ROOT + 0x1000 + 8 * 3, 0x0060_0001_0000_0701); // a block of 1 GiB
+        m.put64(ROOT + 0x2000, ROOT + 0x3000 + 3);
+        m.put64(ROOT + 0x2000 + 8, 0x0060_0000_4020_0701); // a block of 2 MiB
+        m.put64(ROOT + 0x3000 + 8 * 5, 0x0068_0000_1234_5703);
+        m.put64(ROOT + 0x3000 + 8 * 6, 0x0068_0000_1234_5701); // no page on the last level
+        let at = 0xffff_8000_8000_0000;
+        assert_eq!(walk(&text, &mut m, at + 0x5123), found(0x1234_5123, 0xedd));
+        assert_eq!(walk(&text, &mut m, at + 0x20_0010), found(0x4020_0010, 0x1f_fff0));
+        assert_eq!(
+            walk(&text, &mut m, at + (1 << 30) + 0x10),
+            found(0x1_0000_0010, (1 << 30) - 16)
+        );
+        let not = |at, level| Err(WalkError::NotMapped { at: VirtAddr(at), level });
+        assert_eq!(walk(&text, &mut m, at + 0x6000), not(at + 0x6000, "PTE"));
+        assert_eq!(walk(&text, &mut m, at + 0x40_0000), not(at + 0x40_0000, "PMD"));
+        assert_eq!(walk(&text, &mut m, at - 1), not(at - 1, "PUD"));
+        assert_eq!(walk(&text, &mut m, u64::MAX), not(u64::MAX, "PGD"));
+        for odd in [0x1234, 0x0000_8000_8000_5123, 0x00ff_8000_8000_5123 & !UPPER_HALF] {
+            assert_eq!(walk(&text, &mut m, odd), Err(WalkError::NotCanonical(VirtAddr(odd))));
+        }
+        // The hardware ignores the top byte.
+        assert_eq!(walk(&text, &mut m, (at + 0x5123) & !(0x0d << 56)), found(0x1234_5123, 0xedd));
+    }
+
+    #[test]
+    fn lpa2_has_five_levels_and_two_more_address_bits() {
+        let text = text(4096, 52, 52);
+        let mut m = Memory::new(BASE, 0x8_0000);
+        // 52 bits: 4 of them index the first table.
+        m.put64(ROOT + 8 * 0xf, ROOT + 0x1000 + 3);
+        m.put64(ROOT + 0x1000 + 8 * 0x100, ROOT + 0x2000 + 3);
+        m.put64(ROOT + 0x2000 + 8 * 2, ROOT + 0x3000 + 3);
+        m.put64(ROOT + 0x3000, ROOT + 0x4000 + 3);
+        // Bits 51:50 of the address in bits 9:8, bits 49:48 in place.
+        m.put64(ROOT + 0x4000, 0x0061_0000_0000_1603);
+        let at = 0xffff_8000_8000_0000;
+        assert_eq!(walk(&text, &mut m, at), found(0x9_0000_0000_1000, 0x1000));
+        // The same kernel on a CPU without LPA2: bits 9:8 are the shareability.
+        let text = self::text(4096, 52, 48);
+        m.put64(ROOT + 8 * 0x100, ROOT + 0x2000 + 3);
+        m.put64(ROOT + 0x4000, 0x0068_0000_0000_1703);
+        assert_eq!(walk(&text, &mut m, at), found(0x1000, 0x1000));
+    }
+
+    #[test]
+    fn sixty_four_kib_pages_use_the_upper_end_of_a_table_made_for_52_bits() {
+        let mut m = Memory::new(BASE, 0x10_0000);
+        // Bits 51:42 of 0xffff_8000_8000_0000.
+        m.put64(ROOT + 8 * 0x3e0, ROOT + 0x1_0000 + 3);
+        m.put64(ROOT + 0x1_0000 + 8 * 4, ROOT + 0x2_0000 + 3);
+        m.put64(ROOT + 0x2_0000 + 8 * 0x1fff, 0x0068_0000_1235_5703); // bits 15:12: 51:48
+        let at = 0xffff_8000_9fff_0000;
+        for used in [48, 52] {
+            let text = text(65_536, 52, used);
+            assert_eq!(walk(&text, &mut m, at + 7), found(0x5_0000_1235_0007, 0xfff9));
+        }
+    }
+
+    #[test]
+    fn sixteen_kib_pages_have_indexes_of_eleven_bits() {
+        let mut m = Memory::new(BASE, 0x10_0000);
+        // 47 bits: three levels. Bits 46:36 of 0xffff_8000_8000_0000 are 0.
+        m.put64(ROOT, ROOT + 0x4000 + 3);
+        m.put64(ROOT + 0x4000 + 8 * 0x40, 0x0060_0000_0600_0701); // a block of 32 MiB
+        let text = text(16_384, 47, 47);
+        let at = 0xffff_8000_8000_0000u64;
+        assert_eq!(walk(&text, &mut m, at + 0x10), found(0x600_0010, (32 << 20) - 16));
+    }
+
+    #[test]
+    fn loops_and_tables_outside_memory_end() {
+        let text = text(4096, 48, 48);
+        let mut m = Memory::new(BASE, 0x8_0000);
+        m.put64(ROOT + 8 * 0x1ff, 0x9_0000_0003);
+        assert!(matches!(walk(&text, &mut m, u64::MAX), Err(WalkError::Table { .. })));
+        m.put64(ROOT + 8 * 0x1ff, ROOT + 3); // the root points at itself
+        assert!(walk(&text, &mut m, u64::MAX).is_ok());
+    }
+
+    #[test]
+    fn what_is_missing_or_cannot_be_is_named() {
+        let whole = text(4096, 48, 48);
+        for name in ["VA_BITS", "kimage_voffset", "PHYS_OFFSET", "swapper_pg_dir"] {
+            let without: String =
+                whole.lines().filter(|l| !l.contains(name)).flat_map(|l| [l, "\n"]).collect();
+            let MissingKey(_, missing) = Aarch64::new(&info(&without)).unwrap_err();
+            assert_eq!(missing, name);
+        }
+        for bad in ["TCR_EL1_T1SZ)=0x0", "TCR_EL1_T1SZ)=0x40", "TCR_EL1_T1SZ)=-1"] {
+            let text = whole.replace("TCR_EL1_T1SZ)=0x10", bad);
+            assert!(Aarch64::new(&info(&text)).is_err(), "{bad}");
+        }
+        for bits in ["0", "64", "-1"] {
+            let text = whole.replace("VA_BITS)=48", &format!("VA_BITS)={bits}"));
+            assert!(Aarch64::new(&info(&text)).is_err(), "{bits}");
+        }
+    }
+
+    #[test]
+    fn sections_have_the_size_of_their_kernel() {
+        let bits = |page, release: &str| {
+            let text = text(page, 48, 48).replace("6.12.0", release);
+            Aarch64::new(&info(&text)).unwrap().section_bits(&info(&text))
+        };
+        assert_eq!((bits(4096, "5.10.0"), bits(65_536, "5.10.0")), (30, 30));
+        assert_eq!((bits(4096, "5.12.0"), bits(65_536, "5.12.0")), (27, 29));
+    }
+}
