@@ -28,6 +28,10 @@ const HUGE: usize = 2 << 20;
 const GIGANTIC: usize = 1 << 30;
 const MIB: usize = 1 << 20;
 
+/// Number of kexec_file_load(2), which the libc crate does not have everywhere: 294 is
+/// `include/uapi/asm-generic/unistd.h`.
+const KEXEC_FILE_LOAD: libc::c_long = if cfg!(target_arch = "x86_64") { 320 } else { 294 };
+
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -72,7 +76,7 @@ fn kexec_load(kernel: &str, initrd: &str, line: &str) -> io::Result<()> {
     // SAFETY: both descriptors are open, and the length counts the NUL, as the call wants it.
     let returned = unsafe {
         libc::syscall(
-            libc::SYS_kexec_file_load,
+            KEXEC_FILE_LOAD,
             kernel.as_raw_fd(),
             initrd.as_raw_fd(),
             line.as_bytes_with_nul().len(),
