@@ -79,8 +79,9 @@ class Checker:
         self.tamis = Tool("tamis-capture", capture)
         self.reference = None
         if one.reference:
-            version = packages.makedumpfile_version(one.reference)
-            self.reference = Tool(f"makedumpfile {version}", packages.makedumpfile(one.reference))
+            version = packages.makedumpfile_version(one.reference, one.arch)
+            self.reference = Tool(f"makedumpfile {version}",
+                                  packages.makedumpfile(one.reference, one.arch))
         self.report = report
         self.keep = keep
         self.work = home / "check"

@@ -11,9 +11,7 @@ import time
 
 from . import packages
 from .common import REPO, VmError, replace_file, run, say, state_dir, tail
-from .runs import KERNELS
-
-TARGET = "x86_64-unknown-linux-musl"
+from .runs import KERNELS, MACHINES
 
 MODULES = ["virtio_pci", "virtio_blk", "crc32c_generic", "ext4"]
 """What the guests need where it is not built in. No virtio_balloon: in the crash kernel it would
@@ -26,6 +24,9 @@ BOOT_SECONDS = 90
 """By then the first init has said something: 10 is usual, on a busy machine 30."""
 
 TRIES = 3
+
+KEXEC_FILE_LOAD = "vm_guest kexec-load /data/boot/vmlinuz /data/boot/crash.cpio '{line}'"
+KEXEC_LOAD = "{kexec} -p /data/boot/vmlinuz --initrd=/data/boot/crash.cpio --append='{line}'"
 
 BOTH_INITS = """#!/bin/busybox sh
 # Made by tests/vm. {about}
@@ -49,7 +50,7 @@ mount -t ext4 /dev/vda /data || fail "mount of the load's disk"
 mount -t tmpfs -o size=80% tmp /tmp || fail "mount of a tmpfs"
 mkdir /tmp/huge
 mount -t tmpfs -o size=20%,huge=always tmp /tmp/huge || fail "mount of a tmpfs of huge pages"
-vm_guest kexec-load /data/boot/vmlinuz /data/boot/crash.cpio "{crash_line}" || fail "kexec-load"
+{kexec_load} || fail "kexec-load"
 echo "VM: crash kernel loaded"
 mkdir /data/files && mv /data/read.* /data/files/ || fail "the load's files"
 vm_guest load {load_mib} /data/files /tmp || fail "load"
@@ -97,30 +98,29 @@ def host_tool():
     return REPO / (os.environ.get("CARGO_TARGET_DIR") or "target") / "release" / "tamis"
 
 
-def cargo_build(package, *extra):
+def cargo_build(package, program, arch="amd64"):
     """Build one static binary; returns its path."""
+    target = MACHINES[arch].target
     target_dir = os.environ.get("CARGO_TARGET_DIR") or REPO / "target"
     say(f"building {package}")
-    run(["cargo", "build", "--release", "-p", package, *extra, "--target", TARGET],
+    run(["cargo", "build", "--release", "-p", package, "--target", target],
         f"building {package}", timeout=1200, cwd=REPO,
         env=dict(os.environ, CARGO_TERM_COLOR="never"),
-        hint=f"try the command yourself; a missing target comes with `rustup target add {TARGET}`, "
-             f"a missing musl-gcc with `apt-get install musl-tools`")
-    name = extra[extra.index("--bin") + 1] if "--bin" in extra else package
-    path = REPO / target_dir / TARGET / "release" / name
+        hint=f"try the command yourself; a missing target comes with `rustup target add {target}`")
+    path = REPO / target_dir / target / "release" / program
     if not path.exists():
         raise VmError(f"while building {package}: cargo succeeded but {path} is not there")
     return path
 
 
-def guest_helper():
+def guest_helper(arch="amd64"):
     """The static helper that runs inside the guests."""
-    return cargo_build("tamis-tests", "--bin", "vm_guest")
+    return cargo_build("vm-guest", "vm_guest", arch)
 
 
-def capture_binary():
+def capture_binary(arch="amd64"):
     """The program under test."""
-    return cargo_build("tamis-capture")
+    return cargo_build("tamis-capture", "tamis-capture", arch)
 
 
 def cpio(entries):
@@ -137,11 +137,11 @@ def cpio(entries):
     return bytes(out)
 
 
-def initramfs(kernel, init, programs, more_modules=()):
+def initramfs(kernel, init, programs, more_modules=(), arch="amd64"):
     """An initramfs with busybox, the modules in loading order, and the given programs in /bin."""
     entries = [(folder, 0o40755, b"") for folder in ("bin", "modules", "proc", "sys", "dev")]
     entries.append(("dev/console", 0o20600, b""))
-    entries.append(("bin/busybox", 0o100755, packages.busybox().read_bytes()))
+    entries.append(("bin/busybox", 0o100755, packages.busybox(arch).read_bytes()))
     for name, path in programs.items():
         entries.append((f"bin/{name}", 0o100755, path.read_bytes()))
     modules = kernel.modules_in_order([*MODULES, *more_modules])
@@ -286,7 +286,8 @@ def crash_once(one, capture, options):
     for old in ("vmcore", "dump", "result", "capture.log", "serial.log", "ram.ram"):
         (home / old).unlink(missing_ok=True)
     kernel = packages.kernel(one.kernel, *KERNELS[one.kernel])
-    helper = guest_helper()
+    machine = MACHINES[one.arch]
+    helper = guest_helper(one.arch)
     say(f"{one.name}: making the guest of {kernel.release}")
 
     programs = {"vm_guest": helper}
@@ -297,14 +298,21 @@ def crash_once(one, capture, options):
         capture_part = CAPTURE_PART.format(command=command, options=options)
     crash_init = CRASH_INIT.format(about="PID 1 of the crash kernel.", capture=capture_part,
                                    raw=RAW_PART)
+    first_programs, line = {"vm_guest": helper}, machine.line(CRASH_LINE)
+    if machine.kexec_file_load:
+        kexec_load = KEXEC_FILE_LOAD.format(line=line)
+    else:
+        tool, argv = packages.kexec(one.arch)
+        first_programs.update(tool)
+        kexec_load = KEXEC_LOAD.format(kexec=" ".join(argv), line=line)
     first_init = FIRST_INIT.format(about="PID 1 of the kernel that is going to crash.",
-                                   crash_line=CRASH_LINE, load_mib=one.load_mib)
+                                   kexec_load=kexec_load, load_mib=one.load_mib)
     (home / "first.cpio").write_bytes(
-        initramfs(kernel, first_init, {"vm_guest": helper}, one.modules))
+        initramfs(kernel, first_init, first_programs, one.modules, one.arch))
     seed = home / "seed"
     shutil.rmtree(seed, ignore_errors=True)
     (seed / "boot").mkdir(parents=True)
-    (seed / "boot/crash.cpio").write_bytes(initramfs(kernel, crash_init, programs))
+    (seed / "boot/crash.cpio").write_bytes(initramfs(kernel, crash_init, programs, (), one.arch))
     shutil.copyfile(kernel.image, seed / "boot/vmlinuz")
     seeded_files(seed, max(8, one.load_mib // 12))
     make_disk(home / "load.img", 128 + one.load_mib, seed)
@@ -313,12 +321,11 @@ def crash_once(one, capture, options):
         raw.truncate((one.memory_mib + 1024) << 20)
 
     argv = [
-        "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", one.cpu,
-        "-m", f"{one.memory_mib}M", "-smp", one.smp,
-        "-display", "none", "-vga", "none", "-nic", "none", "-no-reboot", "-monitor", "none",
+        *machine.qemu, "-cpu", one.cpu, "-m", f"{one.memory_mib}M", "-smp", one.smp,
+        "-display", "none", "-nic", "none", "-no-reboot", "-monitor", "none",
         "-serial", f"file:{home / 'serial.log'}",
         "-kernel", kernel.image, "-initrd", home / "first.cpio",
-        "-append", FIRST_LINE.format(crashkernel=one.crashkernel, more=one.line),
+        "-append", machine.line(FIRST_LINE.format(crashkernel=one.crashkernel, more=one.line)),
         *(word.replace("{home}", str(home)) for word in one.qemu),
     ]
     for name in ("load.img", "out.img", "raw.img"):

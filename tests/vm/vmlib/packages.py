@@ -15,8 +15,10 @@ import subprocess
 import sys
 import tarfile
 import time
+from pathlib import Path
 
 from .common import VmError, replace_file, run, say, state_dir
+from .runs import MACHINES
 
 SYSTEM_PACKAGES = {
     "qemu-system-x86": "qemu-system-x86_64",
@@ -30,6 +32,11 @@ SYSTEM_PACKAGES = {
 }
 """Package to install -> the program that shows it is there."""
 
+ARCH_PACKAGES = {
+    "arm64": {"qemu-system-arm": "qemu-system-aarch64", "qemu-user-static": "qemu-aarch64-static"},
+}
+"""What guests of an architecture need as well."""
+
 LISTS_MAX_AGE = 7 * 86400
 """Private package lists older than this are fetched again."""
 
@@ -37,6 +44,9 @@ MAKEDUMPFILE_LIBS = {
     "bookworm": ["libc6", "libdw1", "libelf1"],
     "sid": ["libc6", "libdw1t64", "libelf1t64"],
 }
+XEN_LIBS = ["libxenmisc4.17", "libxencall1", "libxentoollog1", "libxentoolcore1", "libxenforeignmemory1",
+            "libxengnttab1", "libxenevtchn1", "libxendevicemodel1", "libxenstore4"]
+"""What Debian has linked kexec with on arm64."""
 COMMON_LIBS = ["liblzo2-2", "libsnappy1v5", "libzstd1", "zlib1g", "libbz2-1.0", "liblzma5",
                "libstdc++6", "libgcc-s1"]
 
@@ -58,12 +68,18 @@ def archive_uris():
     return main, security
 
 
+def own_name(name, arch):
+    """A folder's name for things that every architecture has its own of."""
+    return name if arch == "amd64" else f"{name}-{arch}"
+
+
 class Suite:
     """One suite of the archive, seen through a private apt directory."""
 
-    def __init__(self, name):
+    def __init__(self, name, arch="amd64"):
         self.name = name
-        self.home = state_dir() / "apt" / name
+        self.arch = arch
+        self.home = state_dir() / "apt" / own_name(name, arch)
         self.debs = state_dir() / "debs"
 
     def _options(self):
@@ -78,7 +94,8 @@ class Suite:
             "Dir::State::status": home / "status",
             "Dir::Cache": home / "cache",
             "APT::Sandbox::User": "root",
-            "APT::Architecture": "amd64",
+            "APT::Architecture": self.arch,
+            "APT::Architectures": self.arch,
             "Acquire::Languages": "none",
             "Acquire::Retries": "3",
         }
@@ -133,7 +150,7 @@ class Suite:
                           f"of the archive")
         self.debs.mkdir(parents=True, exist_ok=True)
         quoted = version.replace(":", "%3a")
-        for arch in ("amd64", "all"):
+        for arch in (self.arch, "all"):
             deb = self.debs / f"{package}_{quoted}_{arch}.deb"
             if deb.exists():
                 return deb
@@ -145,7 +162,7 @@ class Suite:
         except VmError:
             (self.home / "updated").unlink(missing_ok=True)
             raise
-        for arch in ("amd64", "all"):
+        for arch in (self.arch, "all"):
             deb = self.debs / f"{package}_{quoted}_{arch}.deb"
             if deb.exists():
                 return deb
@@ -164,9 +181,12 @@ class Suite:
         partial.rename(root)
 
 
-def install_system_packages():
+def install_system_packages(arches=("amd64",)):
     """Install what has to be installed, and only if it is missing."""
-    missing = [name for name, program in SYSTEM_PACKAGES.items()
+    wanted = dict(SYSTEM_PACKAGES)
+    for arch in arches:
+        wanted.update(ARCH_PACKAGES.get(arch, {}))
+    missing = [name for name, program in wanted.items()
                if not (shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin"))]
     try:
         import ensurepip  # noqa: F401  (Debian splits it off into python3-venv)
@@ -198,47 +218,59 @@ def host_codename():
     return found.group(1)
 
 
-def busybox():
+def busybox(arch="amd64"):
     """The path of a static busybox (unpacked, not installed)."""
-    root = state_dir() / "tools" / "busybox"
+    root = state_dir() / "tools" / own_name("busybox", arch)
     if not root.exists():
-        Suite("bookworm").unpack(["busybox-static"], root)
+        Suite("bookworm", arch).unpack(["busybox-static"], root)
     for path in ("bin/busybox", "usr/bin/busybox"):
         if (root / path).exists():
             return root / path
     raise VmError(f"while looking for busybox: {root} holds none\n  next: remove it, run again")
 
 
-def unpacked_tool(suite, packages, program):
+def unpacked_tool(suite, packages, program, arch="amd64"):
     """Unpack a program with its libraries; returns the argv that runs it with its own loader."""
-    root = state_dir() / "tools" / f"{os.path.basename(program)}-{suite}"
+    machine = MACHINES[arch]
+    root = state_dir() / "tools" / own_name(f"{os.path.basename(program)}-{suite}", arch)
     if not root.exists():
-        Suite(suite).unpack(packages, root)
-    loader = root / "lib64/ld-linux-x86-64.so.2"
-    if not loader.exists():
-        loader = root / "usr/lib64/ld-linux-x86-64.so.2"
-    libraries = ":".join(str(root / part) for part in
-                         ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"))
-    return [str(root / "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")
-            if not loader.exists() else str(loader), "--library-path", libraries,
-            str(root / program)]
+        Suite(suite, arch).unpack(packages, root)
+    name = os.path.basename(machine.loader)
+    loaders = [root / machine.loader, root / "usr" / machine.loader,
+               root / "lib" / machine.libraries / name]
+    loader = next((path for path in loaders if path.exists()), loaders[-1])
+    libraries = ":".join(str(root / part / machine.libraries) for part in ("lib", "usr/lib"))
+    return [*machine.user, str(loader), "--library-path", libraries, str(root / program)]
 
 
-def makedumpfile(suite):
+def makedumpfile(suite, arch="amd64"):
     """The argv of the suite's makedumpfile: 1.7.2 of bookworm, 1.7.8 or newer of sid."""
     return unpacked_tool(suite, ["makedumpfile", *MAKEDUMPFILE_LIBS[suite], *COMMON_LIBS],
-                         "usr/bin/makedumpfile")
+                         "usr/bin/makedumpfile", arch)
 
 
-def makedumpfile_version(suite):
+def makedumpfile_version(suite, arch="amd64"):
     """What the suite's makedumpfile says it is."""
-    said = run([*makedumpfile(suite), "-v"], f"asking the makedumpfile of {suite} its version",
+    said = run([*makedumpfile(suite, arch), "-v"],
+               f"asking the makedumpfile of {suite} its version",
                hint=f"remove {state_dir() / 'tools'} and run setup again")
     found = re.search(r"version (\S+)", said.stdout + said.stderr)
     if not found:
         raise VmError(f"while asking the makedumpfile of {suite} its version: it said\n"
                       f"{said.stdout}{said.stderr}")
     return found.group(1)
+
+
+def kexec(arch):
+    """kexec(8) and what it is linked with, by name, for a guest whose kernel has no
+    kexec_file_load(2); and the argv that runs it there, all of them being in /bin."""
+    argv = unpacked_tool("bookworm", ["kexec-tools", "libc6", "liblzma5", "zlib1g", *XEN_LIBS],
+                         "sbin/kexec", arch)
+    listed = run([*argv[:-1], "--list", argv[-1]], "asking what kexec is linked with").stdout
+    found = [Path(path) for path in re.findall(r"=> (/\S+)", listed)]
+    loader = Path(argv[-4])
+    programs = {path.name: path for path in [Path(argv[-1]), loader, *found]}
+    return programs, ["/bin/" + loader.name, "--library-path", "/bin", "/bin/kexec"]
 
 
 class Kernel:
@@ -248,6 +280,7 @@ class Kernel:
         self.home = home
         info = json.loads((home / "info.json").read_text())
         self.suite = info["suite"]
+        self.arch = info.get("arch", "amd64")
         self.package = info["package"]
         self.version = info["version"]
         self.release = info["release"]
@@ -301,7 +334,7 @@ class Kernel:
         return order
 
 
-def kernel(name, suites, pattern, refresh=False):
+def kernel(name, suites, pattern, arch="amd64", refresh=False):
     """The kernel of a run, downloaded and unpacked if it is not there yet.
 
     `suites` are tried in order; `pattern` matches the image package's name; the highest version
@@ -311,7 +344,7 @@ def kernel(name, suites, pattern, refresh=False):
     if (home / "info.json").exists() and not refresh:
         return Kernel(home)
     for suite_name in suites:
-        suite = Suite(suite_name)
+        suite = Suite(suite_name, arch)
         suite.prepare(refresh)
         found = suite.names(pattern)
         if found:
@@ -334,7 +367,7 @@ def kernel(name, suites, pattern, refresh=False):
                       f"modules folder below {home / 'root'}, found {len(images)} and "
                       f"{len(modules)}\n  next: look there; the packaging may have changed")
     replace_file(home / "info.json", json.dumps({
-        "suite": suite_name, "package": package, "version": suite.version(package),
+        "suite": suite_name, "arch": arch, "package": package, "version": suite.version(package),
         "release": modules[0].name, "image": str(images[0].relative_to(home)),
         "modules": str(modules[0].relative_to(home))}, indent=1) + "\n")
     return Kernel(home)
@@ -345,7 +378,7 @@ def debug_vmlinux(one):
     path = one.home / f"vmlinux-{one.release}"
     if path.exists():
         return path
-    suite = Suite(one.suite)
+    suite = Suite(one.suite, one.arch)
     names = suite.names(rf"linux-(image|binary|modules)-{re.escape(one.release)}(-unsigned)?-dbg")
     if not names:
         raise VmError(f"while looking for the debug symbols of {one.release}: {one.suite} has no "

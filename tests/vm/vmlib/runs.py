@@ -4,6 +4,43 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Machine:
+    """An architecture that guests are made of."""
+
+    debian: str
+    """Debian's name for it."""
+    target: str
+    """Rust target of the programs in the guest."""
+    qemu: tuple[str, ...]
+    """The emulator, without the CPU's model."""
+    console: str
+    """The serial port as the kernel calls it."""
+    loader: str
+    """Dynamic loader in an unpacked package."""
+    libraries: str
+    """Folder of libraries in an unpacked package."""
+    user: tuple[str, ...] = ()
+    """What runs a program of this architecture on an x86_64 host."""
+    kexec_file_load: bool = True
+    """Whether Debian's kernels have this system call."""
+
+    def line(self, words):
+        """A kernel command line made for amd64, with this machine's console."""
+        return words.replace("ttyS0", self.console)
+
+
+MACHINES = {machine.debian: machine for machine in [
+    Machine("amd64", "x86_64-unknown-linux-musl",
+            ("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-vga", "none"), "ttyS0",
+            "lib64/ld-linux-x86-64.so.2", "x86_64-linux-gnu"),
+    Machine("arm64", "aarch64-unknown-linux-musl",
+            ("qemu-system-aarch64", "-accel", "tcg,thread=multi", "-M", "virt"), "ttyAMA0",
+            "lib/ld-linux-aarch64.so.1", "aarch64-linux-gnu",
+            ("qemu-aarch64-static",), kexec_file_load=False),
+]}
+
+
+@dataclass(frozen=True)
 class Run:
     """One crash of one kernel."""
 
@@ -23,6 +60,8 @@ class Run:
     """More words for the command line of the kernel that crashes."""
     modules: tuple[str, ...] = ()
     """More modules for the kernel that crashes (never for the crash kernel)."""
+    arch: str = "amd64"
+    """Key of MACHINES."""
     qemu: tuple[str, ...] = ()
     """More arguments for QEMU; with `-numa` they also say where the memory comes from."""
 
@@ -32,8 +71,12 @@ KERNELS = {
     "6.1": (["bookworm-security", "bookworm"], r"linux-image-6\.1\.[0-9.+a-z-]*cloud-amd64"),
     "6.12": (["trixie-security", "trixie"], r"linux-image-6\.12\.[0-9.+a-z-]*cloud-amd64"),
     "7.2": (["sid"], r"linux-image-7\.2\.[0-9.+a-z-]*cloud-amd64"),
+    "arm64-6.12": (["trixie-security", "trixie"],
+                   r"linux-image-6\.12\.[0-9.+a-z-]*cloud-arm64", "arm64"),
+    "arm64-7.2": (["sid"], r"linux-image-7\.2\.[0-9.+a-z-]*cloud-arm64", "arm64"),
 }
-"""Kernel -> suites to look in, in this order, and the image package's name."""
+"""Kernel -> suites to look in, in this order, the image package's name, and the architecture where
+it is not amd64."""
 
 RUNS = {run.name: run for run in [
     Run("5.10", "5.10", "5.10 of bullseye: page types as negative map counts", reference="bookworm"),
@@ -61,6 +104,14 @@ RUNS = {run.name: run for run in [
         reference="bookworm", qemu=(
             "-M", "pc,memory-backend=ram", "-object",
             "memory-backend-file,id=ram,size=512M,mem-path={home}/ram.ram,share=on")),
+    # makedumpfile up to 1.7.8 has no 4 KiB pages with 52 bits, which these kernels are built for.
+    # Without "impdef" QEMU spends most of its time on pointer authentication.
+    Run("arm64-6.12", "arm64-6.12", "6.12 for arm64, 52 bits of address (LPA2)", arch="arm64",
+        cpu="max,pauth-impdef=on"),
+    Run("arm64-7.2", "arm64-7.2", "7.2 for arm64, 52 bits of address (LPA2)", arch="arm64",
+        cpu="max,pauth-impdef=on"),
+    Run("arm64-6.12-a72", "arm64-6.12", "6.12 for arm64 on a CPU of 48 bits of address",
+        arch="arm64", cpu="cortex-a72"),
     Run("6.1-3g", "6.1", "6.1 with 3 GB, for figures of speed", memory_mib=3072,
         crashkernel="192M", load_mib=2200, reference="bookworm"),
 ]}
