@@ -327,7 +327,8 @@ impl<'t, F: RandomAccess> ElfVmcore<'t, F> {
                 next = next.min(s.phys.0);
             }
         }
-        any.then_some(next - at)
+        // Nothing is left at the last byte of all: it is in no segment.
+        (any && next > at).then(|| next - at)
     }
 }
 
@@ -537,6 +538,16 @@ mod tests {
             let stored = (0x100..0x110).contains(&i) || (0x200..0x210).contains(&i);
             assert_eq!(*byte, if stored { 7 } else { 0 }, "{i:x}");
         }
+    }
+
+    #[test]
+    fn the_last_byte_of_all_addresses_is_no_endless_gap() {
+        let bytes = file(&[load(u64::MAX - 0x2000, 0x1000, 0x2000, 0x2000)], &[(0x1000, &[1; 0x2000])]);
+        let mut table = Tables::default();
+        let mut core = open(&bytes, &mut table);
+        let mut buf = [0; 0x100];
+        let end = PhysAddr(u64::MAX);
+        assert_eq!(core.read(PhysAddr(u64::MAX - 0x80), &mut buf), Err(ReadFault::Absent(end)));
     }
 
     #[test]
