@@ -501,8 +501,14 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
 
     /// The first pfns that no file here is for.
     pub fn missing_part(&self) -> Option<PfnSpan> {
+        let all = PfnSpan::new(Pfn(0), self.facts.max_pfn);
         let mut at = Pfn(0);
         for range in self.parts.iter().map(|p| p.facts.range()) {
+            // A header may claim any pfns.
+            if range.is_empty() {
+                continue;
+            }
+            let range = PfnSpan::new(range.start.min(all.end), range.end.min(all.end));
             if range.start > at {
                 return Some(PfnSpan::new(at, range.start));
             }
@@ -934,7 +940,9 @@ mod tests {
         let mut kdump = Kdump::load(&mut parts, storage, Fill)?;
         let mut notes = vec![0; kdump.notes_len().min(9999) as usize];
         let _ = kdump.read_notes(0, &mut notes);
-        kdump.missing_part();
+        if let Some(span) = kdump.missing_part() {
+            assert!(!span.is_empty() && span.end <= facts.max_pfn, "{span:?}");
+        }
         let mut bits = vec![0; 8192];
         let map = &mut Bitmap::over(&mut bits, PfnSpan::new(Pfn(0), Pfn(65536)));
         map.set(PfnSpan::new(Pfn(0), Pfn(65536)));
@@ -949,6 +957,13 @@ mod tests {
             found.push((pfn, page));
         }
         Ok(found)
+    }
+
+    #[test]
+    fn parts_that_claim_pfns_which_do_not_exist_miss_none_of_them() {
+        visit(&[&dump(Some((MAX + 9, MAX + 99)))]).unwrap();
+        visit(&[&dump(Some((0, 7))), &dump(Some((MAX - 1, u64::MAX)))]).unwrap();
+        visit(&[&dump(Some((9, 9)))]).unwrap();
     }
 
     #[test]
