@@ -542,7 +542,8 @@ mod tests {
 
     #[test]
     fn the_last_byte_of_all_addresses_is_no_endless_gap() {
-        let bytes = file(&[load(u64::MAX - 0x2000, 0x1000, 0x2000, 0x2000)], &[(0x1000, &[1; 0x2000])]);
+        let bytes =
+            file(&[load(u64::MAX - 0x2000, 0x1000, 0x2000, 0x2000)], &[(0x1000, &[1; 0x2000])]);
         let mut table = Tables::default();
         let mut core = open(&bytes, &mut table);
         let mut buf = [0; 0x100];

@@ -165,3 +165,24 @@ fn damage_to_vmcores_ends_in_an_answer() {
     ];
     damage(&bench, &vmcore, &places, 160, &commands);
 }
+
+#[test]
+fn a_small_stream_that_claims_all_memory_there_could_be_is_refused() {
+    let bench = Bench::new();
+    let mut dump = Make::new(USUAL).bytes();
+    // max_mapnr of the sub-header, and as many blocks of bitmaps as that takes.
+    dump[4096 + 96..4096 + 104].copy_from_slice(&(1u64 << 43).to_le_bytes());
+    dump[436..440].copy_from_slice(&(1u32 << 29).to_le_bytes());
+    let mut stream = flatten(&dump, dump.len());
+    stream.truncate(stream.len() - 16);
+    // A byte behind the bitmaps, which lie in the gap before it.
+    stream.extend((1u64 << 42).to_be_bytes());
+    stream.extend(1u64.to_be_bytes());
+    stream.push(7);
+    stream.extend([0xff; 16]);
+    bench.put("flat", &stream);
+    for command in ["info flat", "verify flat", "refilter -f flat out"] {
+        let run = bench.tamis(command);
+        run.says("a bitmap of 1099511627776 bytes in a stream of");
+    }
+}

@@ -22,6 +22,8 @@ const PHYS_BITS: u32 = 56;
 const RANK_MOST: u64 = 4 << 20;
 /// Most memory ranges that are told apart. Machines have tens.
 const SEGMENTS_MOST: usize = 1 << 16;
+/// Bytes of a bitmap that may lie in the gaps of a stream: that of 64 TiB in pages of 4 KiB.
+const GAPS_MOST: u64 = 1 << 31;
 /// Pages that can be kept decoded.
 const SLOTS: usize = 64;
 
@@ -102,6 +104,13 @@ pub enum DumpError {
         /// Bytes it has.
         have: u64,
     },
+    /// The bitmaps of a stream would lie in its gaps: it claims more memory than there is.
+    Hollow {
+        /// Bytes of a bitmap.
+        bitmap: u64,
+        /// Bytes of the stream.
+        stream: u64,
+    },
     /// A file does not belong to the same dump as the first one: its index, and what differs.
     Foreign(usize, &'static str),
     /// The storage given is too small.
@@ -115,6 +124,9 @@ impl fmt::Display for DumpError {
             DumpError::Wire(e) => e.fmt(f),
             DumpError::Short { need, have } => {
                 write!(f, "cut off inside its bitmaps: {have} of at least {need} bytes are there")
+            }
+            DumpError::Hollow { bitmap, stream } => {
+                write!(f, "a bitmap of {bitmap} bytes in a stream of {stream} bytes")
             }
             DumpError::Foreign(_, what) => {
                 write!(f, "belongs to another dump than the first file: {what} differs")
@@ -212,6 +224,17 @@ impl Facts {
     /// Whether the header says that pages are missing.
     pub fn incomplete(&self) -> bool {
         self.main.status & disk_header::INCOMPLETE != 0
+    }
+
+    /// Whether this can be the dump in a flattened stream of so many bytes. What a stream does not
+    /// hold reads as zeros, so that a few bytes can claim bitmaps of terabytes, and every look at
+    /// them would take days.
+    pub fn check_stream(&self, stream: u64) -> Result<(), DumpError> {
+        let bitmap = self.max_pfn.0.div_ceil(8);
+        if bitmap > GAPS_MOST.max(stream) {
+            return Err(DumpError::Hollow { bitmap, stream });
+        }
+        Ok(())
     }
 
     /// Numbers of storage for [`Kdump::load`].
@@ -957,6 +980,19 @@ mod tests {
             found.push((pfn, page));
         }
         Ok(found)
+    }
+
+    #[test]
+    fn bitmaps_in_the_gaps_of_a_stream_are_those_of_real_machines() {
+        let bytes = dump(None);
+        let facts = probe(&mut &bytes[..], bytes.len() as u64).unwrap();
+        assert_eq!(facts.check_stream(100), Ok(()));
+        let facts = Facts { max_pfn: Pfn((64 << 40) / 4096), ..facts };
+        assert_eq!(facts.check_stream(100), Ok(()));
+        let facts = Facts { max_pfn: Pfn((64 << 40) / 4096 + 1), ..facts };
+        let hollow = DumpError::Hollow { bitmap: (1 << 31) + 1, stream: 100 };
+        assert_eq!(facts.check_stream(100), Err(hollow));
+        assert_eq!(facts.check_stream(1 << 32), Ok(()));
     }
 
     #[test]

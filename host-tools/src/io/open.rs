@@ -200,7 +200,13 @@ fn probe(raw: Raw) -> Result<(FileInfo, Probed)> {
         };
     }
     if kind == Form::Kdump {
-        let facts = kdump::probe(&mut input, info.len).map_err(|e| {
+        let found = kdump::probe(&mut input, info.len).and_then(|facts| {
+            if info.stream.is_some() {
+                facts.check_stream(info.raw.len)?;
+            }
+            Ok(facts)
+        });
+        let facts = found.map_err(|e| {
             let next = match e {
                 kdump::DumpError::Short { .. } => "there is no page to be had from it",
                 _ => "its header is damaged",
