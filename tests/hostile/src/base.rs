@@ -1,0 +1,269 @@
+//! Intact vmcores: small made-up machines of several kernels, and real ones from files. Each knows
+//! the places in it that matter.
+
+use crate::overlay::Overlay;
+use crate::view::{PAGE, View};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::OnceLock;
+use tamis_tests::run::TempDir;
+use tamis_tests::synth::{
+    Class, Content, KernelStyle, Leaf, LogLine, LogState, Machine, MemModel, Use,
+};
+use tamis_tests::zoo::SINGLES;
+
+/// What a place is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// ELF header and program headers.
+    Headers,
+    /// Notes.
+    Notes,
+    /// `struct page`s.
+    Pages,
+    /// Page tables.
+    Tables,
+    /// Section table and its roots, or the pointer to a flat mem_map.
+    Sections,
+    /// The log and its variables.
+    Log,
+    /// `utsname`.
+    Utsname,
+    /// Anything else.
+    Other,
+}
+
+/// All of them.
+pub const KINDS: [Kind; 8] = [
+    Kind::Headers,
+    Kind::Notes,
+    Kind::Pages,
+    Kind::Tables,
+    Kind::Sections,
+    Kind::Log,
+    Kind::Utsname,
+    Kind::Other,
+];
+
+/// A place in the file.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Offset in the file.
+    pub at: u64,
+    /// Bytes.
+    pub len: u64,
+    /// Physical address, where it is memory.
+    pub phys: u64,
+    /// Virtual address, where one is known.
+    pub virt: u64,
+}
+
+/// An intact vmcore.
+pub struct Base {
+    /// For messages.
+    pub name: String,
+    /// The file.
+    pub bytes: Vec<u8>,
+    /// A look at it.
+    pub view: View,
+    /// Places of each kind; none is empty.
+    pub places: BTreeMap<Kind, Vec<Place>>,
+    /// The `struct page`s of pages that are stored, by pfn.
+    pub structs: BTreeMap<u64, Option<Vec<u8>>>,
+}
+
+/// Variables of the log.
+const LOG: [&str; 10] = [
+    "prb",
+    "log_buf",
+    "log_buf_len",
+    "log_end",
+    "logged_chars",
+    "log_first_idx",
+    "log_next_idx",
+    "clear_idx",
+    "clear_seq",
+    "printk_rb_static",
+];
+
+impl Base {
+    /// A vmcore in memory; `None` if it is of a kind that the view does not know.
+    pub fn new(name: &str, bytes: Vec<u8>) -> Option<Base> {
+        let file = Overlay::new(&bytes);
+        let view = View::new(&file)?;
+        let mut places: BTreeMap<Kind, Vec<Place>> = BTreeMap::new();
+        let mut add = |kind, place: Place| places.entry(kind).or_default().push(place);
+        let in_file = |at, len| Place { at, len, phys: 0, virt: 0 };
+        let mut tables = BTreeSet::new();
+        let mut memory = |virt: u64, len: u64| {
+            let walk = view.walk(&file, virt)?;
+            tables.extend(walk.entries.iter().map(|e| (e / PAGE * PAGE, virt)));
+            let (at, left) = view.offset(walk.phys)?;
+            Some(Place { at, len: len.min(walk.left).min(left), phys: walk.phys, virt })
+        };
+
+        add(Kind::Headers, in_file(0, 64 + 56 * (view.loads.len() as u64 + 1)));
+        add(Kind::Notes, in_file(view.notes.0, view.notes.1));
+        let mut structs = BTreeMap::new();
+        let mut last = None;
+        for load in &view.loads {
+            let pages = load.phys / PAGE..(load.phys + load.len).div_ceil(PAGE);
+            for pfn in pages.filter(|_| load.len > 0) {
+                if structs.contains_key(&pfn) {
+                    continue;
+                }
+                structs.insert(pfn, view.struct_page(&file, pfn));
+                let Some(virt) = view.struct_at(&file, pfn) else { continue };
+                // A place for each page of structures is enough.
+                if last == Some(virt / PAGE) {
+                    continue;
+                }
+                last = Some(virt / PAGE);
+                if let Some(place) = memory(virt, PAGE - virt % PAGE) {
+                    add(Kind::Pages, place);
+                }
+                if let Some(word) = view.section_word(&file, pfn)
+                    && let Some(place) = memory(word & !0xff, 0x100)
+                {
+                    add(Kind::Sections, place);
+                }
+            }
+        }
+        let symbols = ["mem_section", "mem_map"].iter().filter_map(|s| view.symbol(s));
+        for virt in symbols.chain(view.root_pointer(&file, 0)) {
+            if let Some(place) = memory(virt, 64) {
+                add(Kind::Sections, place);
+            }
+        }
+        // Variables, what they point at, and what is pointed at from there.
+        let mut variables: Vec<u64> = LOG.iter().filter_map(|s| view.symbol(s)).collect();
+        let mut index = 0;
+        while let Some(virt) = variables.get(index).copied() {
+            let len = if index < LOG.len() { 0x100 } else { 0x1000 };
+            if let Some(place) = memory(virt, len) {
+                add(Kind::Log, place);
+            }
+            for at in (virt..virt + 0x80).step_by(8).filter(|_| index < LOG.len()) {
+                let pointer = view.read_u64(&file, at).filter(|p| *p >= 0xffff_8000_0000_0000);
+                variables
+                    .extend(pointer.filter(|p| variables.len() < 60 && !variables.contains(p)));
+            }
+            index += 1;
+        }
+        if let Some(uts) = view.symbol("init_uts_ns")
+            && let Some(place) = memory(uts, 0x200)
+        {
+            add(Kind::Utsname, place);
+        }
+        for (phys, virt) in tables {
+            if let Some((at, left)) = view.offset(phys) {
+                add(Kind::Tables, Place { at, len: left.min(PAGE), phys, virt });
+            }
+        }
+        for load in view.loads.iter().filter(|l| l.len > 0) {
+            add(
+                Kind::Other,
+                Place { at: load.at, len: load.len, phys: load.phys, virt: load.virt },
+            );
+        }
+        for list in places.values_mut() {
+            list.retain(|place| place.len > 0);
+            list.sort_by_key(|place| place.at);
+            list.dedup_by_key(|place| place.at);
+        }
+        places.retain(|_, list| !list.is_empty());
+        Some(Base { name: name.into(), view, places, structs, bytes })
+    }
+
+    /// A vmcore from a file.
+    pub fn open(path: &Path) -> Base {
+        let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let name = path.display().to_string();
+        Base::new(&name, bytes).unwrap_or_else(|| panic!("{name} is no vmcore with VMCOREINFO"))
+    }
+
+    /// The file without changes.
+    pub fn file(&self) -> Overlay<'_> {
+        Overlay::new(&self.bytes)
+    }
+
+    /// Pfns that are stored.
+    pub fn pfns(&self) -> Vec<u64> {
+        self.structs.keys().copied().collect()
+    }
+}
+
+/// How many made-up machines there are.
+pub const MACHINES: usize = 8;
+
+/// One of the made-up machines; built once.
+pub fn machine(index: usize) -> &'static Base {
+    static BASES: [OnceLock<Base>; MACHINES] = [const { OnceLock::new() }; MACHINES];
+    BASES[index % MACHINES].get_or_init(|| {
+        let (name, machine) = describe(index % MACHINES);
+        let dir = TempDir::new();
+        let path = dir.file("vmcore");
+        machine.build().write(&path).expect("writing the vmcore");
+        let bytes = std::fs::read(&path).expect("reading the vmcore");
+        Base::new(name, bytes).unwrap_or_else(|| panic!("{name} is a vmcore that the view knows"))
+    })
+}
+
+fn describe(index: usize) -> (&'static str, Machine) {
+    let of = |style| small(Machine::new(style));
+    match index {
+        0 => ("6.12, vmemmap", of(KernelStyle::V6_12)),
+        1 => ("5.10, sparse", of(KernelStyle::V5_10).model(MemModel::SparseExtreme)),
+        2 => ("7.1, five levels", of(KernelStyle::V7_1).five_level()),
+        3 => ("3.10, vmemmap", of(KernelStyle::V3_10)),
+        4 => ("6.6, plain sparse", of(KernelStyle::V6_6).model(MemModel::SparsePlain)),
+        5 => ("2.6.24, flat", of(KernelStyle::V2_6_24).model(MemModel::Flat)),
+        6 => {
+            let machine = of(KernelStyle::V6_3).page_struct(80);
+            ("6.3, 80-byte struct page", machine.leaves(Leaf::M2, Leaf::M2, Leaf::M2))
+        }
+        _ => ("5.10, encrypted", of(KernelStyle::V5_10).sme_mask(1 << 47)),
+    }
+}
+
+/// A machine of a few megabytes with a page of every kind and a log.
+fn small(machine: Machine) -> Machine {
+    let style = machine.facts().style;
+    let mut machine = machine.ram(0x100..0x400).meta_at(32 << 20, 32 << 20);
+    for (n, class) in SINGLES.into_iter().enumerate() {
+        machine = machine.put(0x100 + 2 * n as u64, class);
+    }
+    let compound = |order, of| Class::Compound { order, of };
+    for (pfn, class) in [
+        (0x140, Class::Free { order: 0 }),
+        (0x142, Class::Free { order: 1 }),
+        (0x148, Class::Free { order: 3 }),
+        (0x150, Class::FreeAbsurd { order: 63 }),
+        (0x180, Class::Free { order: 5 }),
+        (0x1c0, compound(3, Use::Kernel)),
+        (0x1d0, compound(2, Use::File)),
+        (0x1d4, compound(2, Use::FilePrivate)),
+        (0x1d8, compound(2, Use::Anon)),
+        (0x1e9, compound(1, Use::Anon)),
+        (0x1f0, Class::Anon),
+        (0x1f2, Class::Cache),
+        (0x200, compound(9, Use::Hugetlb)),
+    ] {
+        machine = machine.put(pfn, class);
+    }
+    for pfn in [0x1c3, 0x1f0, 0x3ff] {
+        machine = machine.poison(pfn);
+    }
+    machine = machine
+        .fill(0x100..0x208, Content::Stamp)
+        .fill(0x106..0x108, Content::Text)
+        .fill(0x10b..0x10c, Content::Zero);
+    let mut lines: Vec<LogLine> = (0..40)
+        .map(|n| LogLine::new(n * 1_234_567, n as u32 % 5, &format!("line {n} of the log")))
+        .collect();
+    if style as u32 >= KernelStyle::V5_10 as u32 {
+        lines[7] = lines[7].clone().in_state(LogState::Reserved);
+        lines[9] = lines[9].clone().in_state(LogState::Stale);
+    }
+    machine.log(&lines, 3)
+}

@@ -1,0 +1,28 @@
+//! One function for each parser.
+
+mod codecs;
+mod dumps;
+mod memory;
+mod texts;
+
+use crate::Target;
+
+/// Every parser that reads what tamis did not write itself.
+pub static TARGETS: &[Target] = &[
+    dumps::ELF,
+    dumps::NOTES,
+    dumps::KDUMP,
+    dumps::PAGES,
+    dumps::FLATTENED,
+    dumps::SPLIT,
+    codecs::DECODE,
+    codecs::ROUNDTRIP,
+    texts::VMCOREINFO,
+    texts::ARGS,
+    texts::ORDERS,
+    texts::CPIO,
+    texts::VOLUME,
+    memory::WALK,
+    memory::DMESG,
+    memory::CAPTURE,
+];

@@ -1,0 +1,4 @@
+//! What hostile input must not do.
+
+mod corpus;
+mod mutants;
