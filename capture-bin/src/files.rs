@@ -41,6 +41,54 @@ impl RandomAccess for Input {
 /// The error of a limit that was set on the command line.
 const LIMIT_REACHED: IoError = IoError { kind: IoKind::NoSpace, code: 0 };
 
+/// Bytes of a dump that are sent to the medium at a time.
+const SEND: u64 = 1 << 20;
+/// Bytes of a page, or a whole number of them, on every machine that this program runs on.
+const PAGE: u64 = 4096;
+
+/// Bytes that are written one after the other. They are sent to the medium while more come, and
+/// leave the page cache once they are there: the memory of a crash kernel must not fill with pages
+/// of the dump.
+#[derive(Clone, Copy, Default)]
+struct Stream {
+    /// From here to `sent`: under way.
+    from: u64,
+    /// From here to `end`: in the page cache only.
+    sent: u64,
+    end: u64,
+}
+
+/// What writes to a file have in common: data and descriptors are a stream each.
+#[derive(Default)]
+struct Streams {
+    /// The one that was used last comes first.
+    streams: [Stream; 2],
+    /// An error that came after a write; the next sync is to tell it.
+    late: Option<IoError>,
+}
+
+impl Streams {
+    /// Bytes were written.
+    fn written(&mut self, file: &File, at: u64, len: u64) {
+        let [last, other] = &mut self.streams;
+        if last.end != at {
+            core::mem::swap(last, other);
+        }
+        if last.end != at {
+            *last = Stream { from: at, sent: at, end: at };
+        }
+        last.end = at.saturating_add(len);
+        if last.end - last.sent < SEND {
+            return;
+        }
+        let send = last.end / PAGE * PAGE;
+        let begun = file.begin_write_out(last.sent, send);
+        let ended = file.end_write_out(last.from, last.sent);
+        (last.from, last.sent) = (last.sent, send);
+        self.late = self.late.or(begun.and(ended).err());
+    }
+}
+
 /// A dump file.
 pub struct DumpFile {
     file: File,
@@ -51,6 +99,7 @@ pub struct DumpFile {
     base: u64,
     /// End of what was made sure to read as zeros where nothing is written.
     extended: u64,
+    streams: Streams,
 }
 
 impl DumpFile {
@@ -63,7 +112,14 @@ impl DumpFile {
     ) -> Result<DumpFile, IoError> {
         let file = File::create(path, force)?;
         let kind = file.kind()?;
-        Ok(DumpFile { file, kind, limit: limit.unwrap_or(u64::MAX), base, extended: 0 })
+        Ok(DumpFile {
+            file,
+            kind,
+            limit: limit.unwrap_or(u64::MAX),
+            base,
+            extended: 0,
+            streams: Streams::default(),
+        })
     }
 
     /// Whether it is a block device, which has no holes.
@@ -78,7 +134,11 @@ impl Sink for DumpFile {
         let room = self.limit.saturating_sub(at).min(bytes.len() as u64) as usize;
         let fits = bytes.get(..room).unwrap_or_default();
         let failed = |(io, written)| SinkError { io, at, written };
-        self.file.write_at(self.base.saturating_add(at), fits).map_err(failed)?;
+        let place = self.base.saturating_add(at);
+        self.file.write_at(place, fits).map_err(failed)?;
+        if self.kind != FileKind::Other {
+            self.streams.written(&self.file, place, room as u64);
+        }
         if fits.len() < bytes.len() {
             return Err(failed((LIMIT_REACHED, fits.len() as u64)));
         }
@@ -137,7 +197,9 @@ impl Sink for DumpFile {
     }
 
     fn sync(&mut self) -> Result<(), SinkError> {
-        self.file.sync_data().map_err(|io| SinkError { io, at: 0, written: 0 })
+        let synced = self.file.sync_data();
+        let synced = self.streams.late.take().map_or(synced, Err);
+        synced.map_err(|io| SinkError { io, at: 0, written: 0 })
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {

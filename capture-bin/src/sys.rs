@@ -270,6 +270,37 @@ impl File {
         unsafe { libc::fallocate(self.fd, 0, at, len) };
     }
 
+    /// Begins to bring bytes to the medium that are in the page cache only.
+    pub fn begin_write_out(&self, from: u64, to: u64) -> Result<(), IoError> {
+        self.write_out(from, to, libc::SYNC_FILE_RANGE_WRITE)
+    }
+
+    /// Waits until bytes are on the medium, and gives up their pages in the page cache. An error is
+    /// not told a second time, by [`File::sync_data`] for one.
+    pub fn end_write_out(&self, from: u64, to: u64) -> Result<(), IoError> {
+        let whole = libc::SYNC_FILE_RANGE_WAIT_BEFORE
+            | libc::SYNC_FILE_RANGE_WRITE
+            | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+        self.write_out(from, to, whole)?;
+        if let (Ok(at), Ok(len)) = (from.try_into(), to.saturating_sub(from).try_into()) {
+            // SAFETY: an open file descriptor. It is advice.
+            unsafe { libc::posix_fadvise(self.fd, at, len, libc::POSIX_FADV_DONTNEED) };
+        }
+        Ok(())
+    }
+
+    fn write_out(&self, from: u64, to: u64, how: libc::c_uint) -> Result<(), IoError> {
+        let (Ok(at), Ok(len)) = (from.try_into(), to.saturating_sub(from).try_into()) else {
+            return Err(TOO_FAR);
+        };
+        // SAFETY: an open file descriptor.
+        match done(unsafe { libc::sync_file_range(self.fd, at, len, how) }) {
+            // What cannot do it does it later, when it is synced.
+            Err(IoError { code: libc::EINVAL | libc::ESPIPE | libc::ENOSYS, .. }) => Ok(()),
+            other => other,
+        }
+    }
+
     /// Makes the file `len` bytes long.
     pub fn set_len(&self, len: u64) -> Result<(), IoError> {
         let len = libc::off_t::try_from(len).map_err(|_| TOO_FAR)?;
@@ -646,6 +677,18 @@ pub fn sync_folder(path: &[u8]) -> Result<(), IoError> {
 pub fn sync_all() {
     // SAFETY: always allowed.
     unsafe { libc::sync() };
+}
+
+/// Bytes of memory in this kernel, and those of them that are free.
+pub fn memory() -> (u64, u64) {
+    // SAFETY: `sysinfo` is plain numbers, for which zeros are a value, and a place of its type.
+    let info = unsafe {
+        let mut info: libc::sysinfo = core::mem::zeroed();
+        libc::sysinfo(&mut info);
+        info
+    };
+    let unit = u64::from(info.mem_unit);
+    (info.totalram.saturating_mul(unit), info.freeram.saturating_mul(unit))
 }
 
 /// Does nothing for a while.
