@@ -173,6 +173,8 @@ pub struct Args<'a> {
     pub non_cyclic: bool,
     /// `--memory-limit`, in bytes; never 0.
     pub memory_limit: Option<u64>,
+    /// The limit where none is given, in bytes.
+    pub usual_limit: u64,
     /// `--split`.
     pub split: bool,
     /// `--splitblock-size`, in KiB; never 0. Times 1024 it still fits 64 bits.
@@ -586,6 +588,7 @@ impl<'a> Parser<'a> {
             cyclic_buffer_kib: None,
             non_cyclic: false,
             memory_limit: None,
+            usual_limit: tamis_core::budget::DEFAULT_LIMIT,
             split: false,
             splitblock_kib: None,
             message_level: DEFAULT_MESSAGE_LEVEL,

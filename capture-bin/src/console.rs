@@ -98,6 +98,9 @@ pub struct Console {
     spin: usize,
     watchdog: Option<File>,
     fed: u64,
+    /// Least memory that was free, in bytes, where it is watched.
+    least_free: Option<u64>,
+    looked: u64,
 }
 
 impl Console {
@@ -117,6 +120,8 @@ impl Console {
             spin: 0,
             watchdog: None,
             fed: 0,
+            least_free: None,
+            looked: 0,
         }
     }
 
@@ -125,9 +130,25 @@ impl Console {
         self.watchdog = watchdog;
     }
 
-    /// Tells the watchdog, once a second at most.
+    /// From now on looks, ten times a second at most, how much memory is free.
+    pub fn watch_memory(&mut self) {
+        self.least_free = Some(sys::memory().1);
+    }
+
+    /// The least memory that was free, in bytes.
+    pub fn least_free(&self) -> Option<u64> {
+        self.least_free
+    }
+
+    /// Tells the watchdog, once a second at most, and looks at the memory.
     pub fn still_alive(&mut self) {
         let now = sys::now();
+        if let Some(least) = &mut self.least_free
+            && now.saturating_sub(self.looked) >= 100_000_000
+        {
+            *least = sys::memory().1.min(*least);
+            self.looked = now;
+        }
         if let Some(watchdog) = &self.watchdog
             && now.saturating_sub(self.fed) >= 1_000_000_000
         {

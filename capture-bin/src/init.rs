@@ -119,7 +119,6 @@ pub fn run(heap: &'static Heap) -> i32 {
         Ok(()) => crate::DONE,
         Err(()) => crate::FAILED,
     };
-    tell_memory();
     let word = match orders.last {
         Final::Reboot => "rebooting",
         Final::PowerOff => "switching off",
@@ -135,16 +134,17 @@ pub fn run(heap: &'static Heap) -> i32 {
 }
 
 /// Says what memory there is and was: the figures by which `crashkernel=` is chosen.
-fn tell_memory() {
-    let (mut kernel, mut own) = ([0; 2048], [0; 2048]);
-    let kernel = read_text(b"/proc/meminfo", &mut kernel);
-    let own = read_text(b"/proc/self/status", &mut own);
-    let kib = |text, name| number_after(text, name).unwrap_or(0);
+fn tell_memory(console: &Console) {
+    let mut own = [0; 2048];
+    let own = number_after(read_text(b"/proc/self/status", &mut own), b"VmHWM:").unwrap_or(0);
+    let (total, free) = sys::memory();
+    let least = console.least_free().unwrap_or(free).min(free);
     say(format_args!(
-        "memory: {} kB in this kernel, {} kB of them free; at most {} kB taken by this program",
-        kib(kernel, b"MemTotal:"),
-        kib(kernel, b"MemFree:"),
-        kib(own, b"VmHWM:"),
+        "memory: {} kB in this kernel, {} kB of them free, never less than {} kB; at most {own} kB \
+         taken by this program",
+        total / 1024,
+        free / 1024,
+        least / 1024
     ));
 }
 
@@ -183,20 +183,34 @@ fn load_modules() {
 
 /// Saves log and dump. An error was told about.
 fn save(heap: &'static Heap, orders: &Orders<'_>) -> Result<(), ()> {
-    let parsed = parse_args(orders.args).or_else(|()| {
+    let mut parsed = parse_args(orders.args).or_else(|()| {
         say(format_args!("taking '{}' instead", FALLBACK.escape_ascii()));
         parse_args(FALLBACK)
     })?;
     let mut console = Console::new(parsed.message_level, false);
     console.feed(sys::open_device(b"/dev/watchdog").ok());
-    let mut job = Job::prepare(heap, &parsed, &mut console).map_err(|_| ())?;
+    console.watch_memory();
+    // The program's buffers are to be the smaller part of what there is.
+    parsed.usual_limit = parsed.usual_limit.min(sys::memory().1 / 4);
+    let saved = save_as_ordered(heap, &parsed, orders, &mut console);
+    tell_memory(&console);
+    saved
+}
+
+fn save_as_ordered(
+    heap: &'static Heap,
+    parsed: &Args<'_>,
+    orders: &Orders<'_>,
+    console: &mut Console,
+) -> Result<(), ()> {
+    let mut job = Job::prepare(heap, parsed, console).map_err(|_| ())?;
     if orders.target.is_empty() {
         say(format_args!("no target: tamis.target= names where the dump goes"));
         return Err(());
     }
     let mut tries = 0;
     loop {
-        match save_once(&mut job, orders, &mut console) {
+        match save_once(&mut job, orders, console) {
             Ended::Done => return Ok(()),
             // Another try would not find more space, or time.
             Ended::NoSpace => return Err(()),

@@ -9,7 +9,7 @@ use crate::{DONE, FAILED, OTHER_KERNEL};
 use alloc::boxed::Box;
 use core::fmt::Write;
 use tamis_core::arch::{Arch, TableCache};
-use tamis_core::budget::{DEFAULT_LIMIT, Needs, Plan};
+use tamis_core::budget::{Needs, Plan};
 use tamis_core::capture::{About, Buffers, Capture, CaptureError, MAX_PARTS, Report, Scanner};
 use tamis_core::codec::{self, Deflate, Encoder, Lz4, Lzo, NoCodec, Snappy, Zstd};
 use tamis_core::elf_vmcore::{ElfVmcore, Facts, OpenError, Place, probe};
@@ -179,7 +179,7 @@ fn codec_needs(compress: Compression, page: u64) -> (u64, u64) {
 /// The memory plan. A request that cannot be met is an explicit limit's fault and refused;
 /// otherwise the request gives way, or at last the default limit: a dump matters more.
 fn plan(needs: &Needs, args: &Args<'_>, console: &Console) -> Result<Plan, i32> {
-    let limit = args.memory_limit.unwrap_or(DEFAULT_LIMIT);
+    let limit = args.memory_limit.unwrap_or(args.usual_limit);
     let over = match Plan::fit(limit, needs) {
         Ok(plan) => return Ok(plan),
         Err(over) => over,
@@ -201,7 +201,7 @@ fn plan(needs: &Needs, args: &Args<'_>, console: &Console) -> Result<Plan, i32> 
 /// Says what had to give way for the plan.
 fn explain_plan(opened: &Opened<'_>, max_pfn: Pfn, console: &Console) {
     let (plan, args) = (&opened.plan, opened.args);
-    let limit = args.memory_limit.unwrap_or(DEFAULT_LIMIT);
+    let limit = args.memory_limit.unwrap_or(args.usual_limit);
     if let Some(kib) = args.cyclic_buffer_kib
         && plan.bitmap < kib.saturating_mul(1024)
     {
