@@ -52,9 +52,10 @@ def core_header(ram, reserved):
                 table = region[at + phoff:end]
                 segments = [Segment(p[0], p[1], *p[2:])
                             for p in struct.iter_unpack(PROGRAM_HEADER, table)]
-                # Where memory and notes are is said by physical address there.
-                if all(s.type in (Segment.LOAD, Segment.NOTE) and s.offset == s.paddr
-                       for s in segments):
+                # Where memory and notes are is said by physical address there; kexec-tools has
+                # a copy of the first 640 KiB elsewhere.
+                if all(s.type in (Segment.LOAD, Segment.NOTE)
+                       and (s.offset == s.paddr or s.paddr < 640 << 10) for s in segments):
                     found.append(segments)
             at = region.find(magic, at + 1)
     if len(found) != 1:
@@ -86,7 +87,7 @@ def reserved_of(said):
 def write_vmcore(ram, reserved, path):
     """Write what /proc/vmcore was; returns the number of memory segments."""
     segments = core_header(ram, reserved)
-    notes = b"".join(trimmed_notes(ram.read(s.paddr, s.filesz))
+    notes = b"".join(trimmed_notes(ram.read(s.offset, s.filesz))
                      for s in segments if s.type == Segment.NOTE)
     loads = [s for s in segments if s.type == Segment.LOAD and s.filesz]
     at = PAGE + -(-len(notes) // PAGE) * PAGE
@@ -107,7 +108,7 @@ def write_vmcore(ram, reserved, path):
         out.write(notes)
         for s, place in zip(loads, places):
             for step in range(0, s.filesz, 1 << 20):
-                block = ram.read(s.paddr + step, min(1 << 20, s.filesz - step))
+                block = ram.read(s.offset + step, min(1 << 20, s.filesz - step))
                 if block.count(0) != len(block):
                     out.seek(place + step)
                     out.write(block)
