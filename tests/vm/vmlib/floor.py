@@ -1,13 +1,16 @@
-"""The smallest `crashkernel=` with which a capture succeeds, found by bisection: of an init that
-does next to nothing, of tamis-capture alone, and of makedumpfile with what it needs.
+"""The smallest `crashkernel=` with which a capture succeeds: of an init that does next to nothing,
+of tamis-capture alone, and of makedumpfile with what it needs.
 
-Where a kernel lies in its memory is different each time, so that a size near the edge works now
-and then: one that counts has to work several times in a row."""
+What a kernel takes while it boots is different each time (where it lies, which of its threads run
+beside each other), so that a size near the edge works now and then. So each size near the edge is
+tried several times, the contenders in turn, and what is printed is how many tries came through."""
 
 import gzip
 import re
 import shutil
 import time
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from . import alone, guest, packages
 from .common import REPO, VmError, run, say, state_dir
@@ -15,6 +18,9 @@ from .runs import KERNELS
 
 LEAST, MOST = 48, 192
 MEMORY_MIB = 512
+
+OPTIONS = ("-c -d 31", "-z -d 31")
+"""Those of tamis-capture."""
 
 FIRST_INIT = guest.BOTH_INITS + """
 hostname floor
@@ -43,14 +49,36 @@ REFERENCE = {"5.10": "bookworm", "6.1": "bookworm"}
 """The suite whose makedumpfile is measured; sid for all others."""
 
 
+@dataclass
 class Contender:
-    """One way to capture: its image, and what the console says when it has succeeded."""
+    """One way to capture."""
 
-    def __init__(self, name, image, unpacked, success):
-        self.name = name
-        self.image = image
-        self.unpacked = unpacked
-        self.success = success
+    name: str
+    image: bytes
+    unpacked: int
+    success: str
+    """What the console says when it has succeeded."""
+    disk: Path = None
+    """The disk with its image on it."""
+    came: dict[int, list[str]] = field(default_factory=dict)
+    """How each try ended, by MiB."""
+
+    def share(self, mib):
+        """The share of the tries that came through."""
+        tries = self.came[mib]
+        return tries.count(CAPTURED) / len(tries)
+
+    def least(self, share):
+        """The least size from which on upwards this share of the tries came through."""
+        found = None
+        for mib in sorted(self.came, reverse=True):
+            if self.share(mib) < share:
+                break
+            found = mib
+        return found
+
+
+CAPTURED = "captured"
 
 
 def image_of(entries):
@@ -60,12 +88,14 @@ def image_of(entries):
 
 
 def contenders(name, kernel, tools):
-    """The three, with the same modules."""
+    """The four, with the same modules."""
     home = state_dir() / f"floor-{name}"
-    one = alone.Alone(f"floor-{name}", "the floor", kernel=name)
-    alone.build_initramfs(one, kernel, tools, home / "tamis.img")
-    ours = (home / "tamis.img").read_bytes()
-    parts = cpio_entries(gzip.decompress(ours))
+    ours = {}
+    for options in OPTIONS:
+        one = alone.Alone(f"floor-{name}", "the floor", kernel=name, conf=f"args = {options}\n")
+        alone.build_initramfs(one, kernel, tools, home / "tamis.img")
+        ours[options] = (home / "tamis.img").read_bytes()
+    parts = cpio_entries(gzip.decompress(ours[OPTIONS[0]]))
     folders = [(folder, 0o40755, b"") for folder in
                ("bin", "etc", "lib", "lib64", "mnt", "modules", "proc", "sys", "dev", "tmp")]
     modules = [entry for entry in parts if entry[0].startswith("modules/")
@@ -82,7 +112,8 @@ def contenders(name, kernel, tools):
     version = packages.makedumpfile_version(suite)
     return [
         Contender("an init that does next to nothing", idle, idle_size, "VM: captured"),
-        Contender("tamis-capture alone", ours, len(gzip.decompress(ours)), "the dump is saved"),
+        *(Contender(f"tamis-capture alone, `{options}`", image, len(gzip.decompress(image)),
+                    "the dump is saved") for options, image in ours.items()),
         Contender(f"makedumpfile {version}, libraries, busybox", theirs, their_size, "VM: captured"),
     ]
 
@@ -119,7 +150,7 @@ def makedumpfile_files(suite):
 
 
 def probe(name, kernel, home, contender, mib):
-    """Whether a capture succeeds with so many MiB; says how the console ended if not."""
+    """One try with so many MiB; says how it ended, and keeps that."""
     serial = home / "serial.log"
     argv = [
         "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", f"{MEMORY_MIB}M",
@@ -128,8 +159,8 @@ def probe(name, kernel, home, contender, mib):
         "-initrd", home / "first.cpio",
         "-append", guest.FIRST_LINE.format(crashkernel=f"{mib}M", more=""),
     ]
-    for disk in ("load.img", "target.img"):
-        argv += ["-drive", f"file={home / disk},format=raw,if=virtio,cache=unsafe,snapshot=on"]
+    for disk in (contender.disk, home / "target.img"):
+        argv += ["-drive", f"file={disk},format=raw,if=virtio,cache=unsafe,snapshot=on"]
     for _ in range(guest.TRIES):
         started = time.monotonic()
         try:
@@ -143,46 +174,62 @@ def probe(name, kernel, home, contender, mib):
     else:
         raise VmError(f"while looking for the floor of {name}: the first kernel did not crash "
                       f"in {guest.TRIES} tries")
-    good = contender.success in said and said.count("Kernel panic") == 1
-    why = ("captured" if good else "the kernel does not fit" if alone.CRASHED not in said
-           else "hangs" if hung else "out of memory" if "Out of memory" in said
-           or "out of memory" in said or "OOM" in said or "page allocation failure" in said
-           else "panics" if said.count("Kernel panic") > 1 else "no capture")
-    say(f"{contender.name}: {mib} MiB: {why} ({time.monotonic() - started:.0f} s)")
-    return good
+    first, _, crashed = said.partition(alone.CRASHED)
+    # What the kernel itself says has a time in front, or is the trace of a panic.
+    ours = re.search("tamis-capture: |VM: |Attempted to kill init", crashed)
+    if contender.success in said and said.count("Kernel panic") == 1:
+        how = CAPTURED
+    elif not crashed:
+        how = "the kernel does not fit"
+    elif hung:
+        how = "hangs"
+    elif "Kernel panic" in crashed or re.search("out of memory|oom-killer", crashed, re.I):
+        how = "out of memory " + ("after init began" if ours else "before init began")
+    else:
+        how = "no capture"
+    say(f"{contender.name}: {mib} MiB: {how} ({time.monotonic() - started:.0f} s)")
+    contender.came.setdefault(mib, []).append(how)
+    return how == CAPTURED
 
 
-def works(name, kernel, home, contender, mib, times):
-    """Whether a size works every time."""
-    return all(probe(name, kernel, home, contender, mib) for _ in range(times))
-
-
-def floor_of(name, kernel, home, contender, step, times):
-    """The least size that works, or None. Sizes are multiples of the step."""
-    seed = home / "seed"
-    shutil.rmtree(seed, ignore_errors=True)
-    (seed / "boot").mkdir(parents=True)
-    (seed / "boot/crash.cpio").write_bytes(contender.image)
-    shutil.copyfile(kernel.image, seed / "boot/vmlinuz")
-    guest.make_disk(home / "load.img", 64, seed)
-    shutil.rmtree(seed)
-    bad, good = LEAST - step, None
-    # From a likely size upwards, then between what fails and what works.
-    mib = 68
-    while good is None and mib <= MOST:
-        if works(name, kernel, home, contender, mib, times):
-            good = mib
+def edge_of(name, kernel, home, contender, step):
+    """A size near the edge: it came through once, and one step less did not."""
+    mib, down = 68, True
+    while LEAST <= mib <= MOST:
+        if probe(name, kernel, home, contender, mib):
+            if not down:
+                return mib
+            if mib - step in contender.came:
+                return mib
+            mib -= step
         else:
-            bad, mib = mib, mib + 2 * step
-    if good is None:
-        return None
-    while good - bad > step:
-        middle = bad + (good - bad) // 2 // step * step
-        if works(name, kernel, home, contender, middle, times):
-            good = middle
-        else:
-            bad = middle
-    return good
+            down = False
+            mib += step
+            if mib in contender.came and contender.share(mib) > 0:
+                return mib
+    raise VmError(f"while looking for the floor of {name}: {contender.name} does not work with "
+                  f"{MOST} MiB either")
+
+
+def scan(name, kernel, home, group, step, times):
+    """Try the sizes near the edge so many times with each contender of a group, in turn."""
+    edge = edge_of(name, kernel, home, group[0], 4)
+    around = 2 if step < 4 else 1
+    sizes = list(range(edge - around * step, edge + (around + 1) * step, step))
+    while sizes:
+        for _ in range(times):
+            for contender in group:
+                for mib in sizes:
+                    tries = contender.came.get(mib, [])
+                    # What never comes through in three tries is not looked at more closely.
+                    if len(tries) < times and not (len(tries) >= 3 and CAPTURED not in tries):
+                        probe(name, kernel, home, contender, mib)
+        top, low = max(group[0].came), min(group[0].came)
+        sizes = []
+        if any(c.share(top) < 1 for c in group) and top < MOST:
+            sizes.append(top + step)
+        if any(c.share(low) > 0 for c in group) and low > LEAST:
+            sizes.append(low - step)
 
 
 def floor(name, tools, step, times):
@@ -196,10 +243,28 @@ def floor(name, tools, step, times):
     (home / "first.cpio").write_bytes(
         guest.initramfs(kernel, first, {"vm_guest": guest.guest_helper()}))
     guest.make_disk(home / "target.img", 256)
-    for contender in contenders(name, kernel, tools):
-        least = floor_of(name, kernel, home, contender, step, times)
+    everyone = contenders(name, kernel, tools)
+    for number, contender in enumerate(everyone):
+        seed = home / "seed"
+        shutil.rmtree(seed, ignore_errors=True)
+        (seed / "boot").mkdir(parents=True)
+        (seed / "boot/crash.cpio").write_bytes(contender.image)
+        shutil.copyfile(kernel.image, seed / "boot/vmlinuz")
+        contender.disk = home / f"load.{number}.img"
+        guest.make_disk(contender.disk, 64, seed)
+        shutil.rmtree(seed)
+    # What is compared closely is tried in turn; the last is far off.
+    scan(name, kernel, home, everyone[:-1], step, times)
+    scan(name, kernel, home, everyone[-1:], step, times)
+    for contender in everyone:
+        tries = ", ".join(f"{mib}M {contender.came[mib].count(CAPTURED)}/{len(contender.came[mib])}"
+                          for mib in sorted(contender.came))
+        failed = [how for came in contender.came.values() for how in came if how != CAPTURED]
+        late = len(failed) - failed.count("out of memory before init began")
+        half, all_of = (f"{size}M" if size else "-"
+                        for size in (contender.least(0.5), contender.least(1)))
         print(f"| {kernel.release} | {contender.name} | {len(contender.image) / 1024:.0f} | "
-              f"{contender.unpacked / 1024:.0f} | "
-              f"{f'{least}M' if least else f'more than {MOST}M'} |", flush=True)
-    for used in ("load.img", "target.img", "first.cpio"):
-        (home / used).unlink()
+              f"{contender.unpacked / 1024:.0f} | {half} | {all_of} | {tries} | "
+              f"{late} of {len(failed)} |", flush=True)
+    for used in (*(c.disk for c in everyone), home / "target.img", home / "first.cpio"):
+        used.unlink()
