@@ -84,7 +84,7 @@ mount -t ext4 /dev/vda /data || fail "mount of the system's disk"
 mount -t tmpfs -o size=50% tmp /tmp || fail "mount of a tmpfs"
 for folder in proc sys dev; do mount --bind /$folder /data/$folder || fail "binding $folder"; done
 sed -n '/System RAM\\|Crash kernel/s/^/VM: iomem /p' /proc/iomem
-chroot /data /bin/sh -ec '{load}' || fail "loading the crash kernel"
+chroot /data /bin/sh -ec 'PATH=/usr/sbin:/usr/bin:/sbin:/bin; export PATH; {load}' || fail "loading the crash kernel"
 [ "$(cat /sys/kernel/kexec_crash_loaded)" = 1 ] || fail "no crash kernel is loaded"
 echo "VM: crash kernel loaded"
 mkdir /data/files && mv /data/srv/read.* /data/files/ || fail "the load's files"
@@ -178,6 +178,8 @@ def crash(one, capture):
         memory.unlink(missing_ok=True)
         try:
             guest.boot(argv, serial, SECONDS)
+            if alone.CRASHED not in serial.read_text(errors="replace"):
+                raise VmError("the first kernel did not come to its crash")
             break
         except VmError as error:
             said = serial.read_text(errors="replace") if serial.exists() else ""
