@@ -20,7 +20,7 @@ PACKAGES = ("systemd-sysv", "udev", "kmod", "dracut-core", "initramfs-tools", "k
             "kexec-tools", "busybox", "zstd")
 MEMORY_MIB = 768
 CRASHKERNEL = "320M"
-SECONDS = 500
+SECONDS = 400
 """For a whole system with systemd, twice emulated, on a busy machine."""
 
 INTEGRATIONS = REPO / "capture-bin/integrations"
@@ -69,7 +69,8 @@ DISTROS = {one.name: one for one in [
            build=MODULES + r"""
 dpkg-divert --local --rename --add /usr/bin/makedumpfile
 ln -sf /usr/sbin/tamis-capture /usr/bin/makedumpfile
-cp /tmp/kdump-tools.conf /etc/default/kdump-tools
+[ -e /etc/default/kdump-tools.orig ] || cp /etc/default/kdump-tools /etc/default/kdump-tools.orig
+cat /etc/default/kdump-tools.orig /tmp/kdump-tools.conf > /etc/default/kdump-tools
 /etc/kernel/postinst.d/kdump-tools "$V"
 cp /etc/kdump/sysctl.conf "/var/lib/kdump/latest_sysctls-$V"
 """,
@@ -116,7 +117,7 @@ def system(kernel):
         hint=f"read {root}/debootstrap/debootstrap.log")
     shutil.copytree(kernel.home / "root/boot", root / "boot", dirs_exist_ok=True)
     shutil.copytree(kernel.modules, root / "lib/modules" / kernel.release, dirs_exist_ok=True)
-    (root / "etc/fstab").write_text("/dev/vda / ext4 defaults 0 1\n")
+    (root / "etc/fstab").write_text("/dev/vda / ext4 defaults 0 0\n")
     (root / "etc/hostname").write_text(alone.HOST + "\n")
     within(root, f"depmod {kernel.release}; systemd-machine-id-setup", "preparing the Debian system")
     (root / "made").touch()
@@ -138,6 +139,15 @@ def within(root, commands, doing):
             run(["umount", path], f"unmounting {path}")
 
 
+def make_disk(path, root):
+    """The disk of the system. It has a journal: nobody unmounts it before the crash."""
+    path.unlink(missing_ok=True)
+    with open(path, "wb") as disk:
+        disk.truncate(1536 << 20)
+    run([guest.find_sbin("mkfs.ext4"), "-q", "-F", "-O", "^metadata_csum", "-d", root, path],
+        "making the system's disk", timeout=300)
+
+
 def crash(one, capture):
     """Crash the guest; afterwards its folder holds root.img, the RAM file and serial.log."""
     home = state_dir() / one.name
@@ -153,7 +163,7 @@ def crash(one, capture):
     try:
         within(root, f"V={kernel.release}\n{one.build}", f"making the image of {one.name}")
         guest.seeded_files(root / "srv", 8)
-        guest.make_disk(home / "root.img", 1536, root)
+        make_disk(home / "root.img", root)
     finally:
         # The next run's images are not to have them.
         for source, folder in one.files:

@@ -224,7 +224,9 @@ def scan(name, kernel, home, group, step, times):
                     # What never comes through in three tries is not looked at more closely.
                     if len(tries) < times and not (len(tries) >= 3 and CAPTURED not in tries):
                         probe(name, kernel, home, contender, mib)
-        top, low = max(group[0].came), min(group[0].came)
+        # Sizes on the way to the edge were tried with one of them only.
+        everywhere = set.intersection(*(set(c.came) for c in group))
+        top, low = max(everywhere), min(everywhere)
         sizes = []
         if any(c.share(top) < 1 for c in group) and top < MOST:
             sizes.append(top + step)
