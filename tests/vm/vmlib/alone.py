@@ -124,11 +124,14 @@ class Alone:
     """Those of them that must still be there; the others must not."""
     may_be_empty: bool = False
     """An incomplete dump need not have any page yet: how far it came is the machine's luck."""
+    most_mib: int = 0
+    """Memory that the crash kernel may have in use at the worst moment; 0: any."""
     most_seconds: int = 0
     """The crash kernel's end must come so soon after its first word; 0: any time."""
     memory_mib: int = 512
     smp: int = 2
     load_mib: int = 64
+    cpu: str = "max"
     crashkernel: str = "160M"
     first_line: str = ""
     more: str = ""
@@ -184,6 +187,11 @@ ALONE = {one.name: one for one in [
           says=("no order tamis.colour", "tamis.final cannot be 'explode'",
                 "tamis.keep cannot be '-3'", "tamis.args: ", "taking '-c -d 31' instead")),
     Alone("init-elf", "an ELF dump", conf="args = -E -d 31\n", options="-E -d 31"),
+    Alone("init-flat", "a dump of all memory, larger than the crash kernel's: its free memory stays flat",
+          size_mib=420, conf="args = -d 0\n", options="-d 0", most_mib=48),
+    Alone("init-la48", "4-level page tables", cpu="max,la57=off", reference="bookworm"),
+    Alone("init-zstd", "7.2, compressed with zstd", kernel="7.2", smp=1, conf="args = -z -d 31\n",
+          options="-z -d 31"),
     Alone("init-numa", "two nodes, one of them above 4 GiB", kernel="6.12", memory_mib=1024,
           reference="sid", backends=(("node0", 0, 512), ("node1", 4 << 30, 512)),
           qemu=("-M", "pc,max-ram-below-4g=512M", "-numa", "node,memdev=node0",
@@ -388,7 +396,7 @@ def crash_once(one, tools):
         .replace("{{", "{").replace("}}", "}").replace("/dev/vdc", "/dev/vdb")
     (home / "first.cpio").write_bytes(guest.initramfs(kernel, first, {"vm_guest": helper}, one.modules))
     argv = [
-        "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max",
+        "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", one.cpu,
         "-m", f"{one.memory_mib}M", "-smp", one.smp,
         "-display", "none", "-vga", "none", "-nic", "none", "-no-reboot",
         "-monitor", f"unix:{home / 'monitor'},server=on,wait=off",
@@ -447,7 +455,9 @@ def inspect(one, home, offset, capture, report, keep):
     # numpy is in the virtual environment only.
     from . import ram
     from .checks import Checker
-    from .dumpread import FLAG_LZ4, FLAG_ZLIB, STATUS_INCOMPLETE, Kdump, Vmcore, vmcoreinfo_of
+    from .dumpread import (FLAG_LZ4, FLAG_RAW, FLAG_ZLIB, FLAG_ZSTD, STATUS_INCOMPLETE, Kdump, Vmcore,
+                           vmcoreinfo_of)
+    flags = {"-c": FLAG_ZLIB, "-z": FLAG_ZSTD, "--lz4": FLAG_LZ4}
     said = (home / "serial.log").read_text(errors="replace").replace("\r", "")
     crashed = said.split(CRASHED, 1)[1]
     words = {"reboot": "reboot: Restarting system", "poweroff": "reboot: Power down",
@@ -463,6 +473,11 @@ def inspect(one, home, offset, capture, report, keep):
         ended = stamped(crashed)[-1] if stamped(crashed) else 1e9
         report.check(ended <= one.most_seconds, "in time",
                      f"the crash kernel was up for {ended:.1f} s, at most {one.most_seconds}")
+    if one.most_mib:
+        found = re.search(r"memory: (\d+) kB in this kernel, \d+ kB of them free, never less than (\d+) kB", crashed)
+        used = (int(found[1]) - int(found[2])) / 1024 if found else 1e9
+        report.check(used <= one.most_mib, "memory in use", f"{used:.1f} MiB of the crash kernel's at the worst "
+                     f"moment, at most {one.most_mib}")
     files = fetch(one, home, offset)
     parent = files if one.disk == "raw" else files / one.path
     folders = sorted(path.name for path in parent.iterdir()) if parent.is_dir() else []
@@ -497,6 +512,11 @@ def inspect(one, home, offset, capture, report, keep):
         expected = ["vmcore" if one.expect == "dump" else "vmcore.incomplete"]
         expected += [] if "dmesg = no" in one.conf else ["vmcore-dmesg.txt"]
         report.check(there == sorted(expected), "its files", f"{there}")
+        if one.disk != "vfat":
+            modes = {path.name: path.stat().st_mode & 0o7777 for path in (parent / name).iterdir()}
+            folder = (parent / name).stat().st_mode & 0o7777
+            report.check(folder == 0o700 and set(modes.values()) == {0o600}, "secrets",
+                         f"folder {folder:o}, " + ", ".join(f"{n} {mode:o}" for n, mode in sorted(modes.items())))
         saved = parent / name / expected[0]
         if "vmcore-dmesg.txt" in there:
             log = (parent / name / "vmcore-dmesg.txt").read_bytes()
@@ -532,11 +552,12 @@ def inspect(one, home, offset, capture, report, keep):
             if checker.reference:
                 path, _ = checker.make(checker.reference, ["-d", str(level)], "reference")
                 reference = Kdump(path)
-            flag = FLAG_LZ4 if "--lz4" in one.options else FLAG_ZLIB
+            flag = flags.get(one.options.split()[0], FLAG_RAW)
             checker.bitmap_check(dump, reference, level, "the dump's")
             checker.headers(dump, reference, flag, "the dump's")
-            checker.contents(dump, "the dump's")
-            if one.name.endswith("-init"):
+            if flag != FLAG_ZSTD:
+                checker.contents(dump, "the dump's")
+            if one.name.endswith("-init") or flag == FLAG_ZSTD:
                 checker.through_drgn(dump, "the dump")
         else:
             report.note("the dump", f"{len(Vmcore(saved).loads)} segments")
