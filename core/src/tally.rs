@@ -1,5 +1,7 @@
 //! Why pages are dropped, and how many.
 
+use crate::units::PfnSpan;
+
 /// The reason a page is not in the dump.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reason {
@@ -46,6 +48,25 @@ pub struct Tally {
     pub undecided: u64,
     /// Pages whose data could not be read: their descriptors are empty.
     pub unreadable: u64,
+}
+
+/// Hears which pages are dropped while `struct page`s are looked at.
+pub trait Judged {
+    /// `pages` of `span` go, for this reason; the others were not there.
+    fn dropped(&mut self, reason: Reason, span: PfnSpan, pages: u64);
+
+    /// `pages` of `span` stay as nothing is known about them.
+    fn undecided(&mut self, span: PfnSpan, pages: u64);
+}
+
+impl Judged for Tally {
+    fn dropped(&mut self, reason: Reason, _: PfnSpan, pages: u64) {
+        self.add(reason, pages);
+    }
+
+    fn undecided(&mut self, _: PfnSpan, pages: u64) {
+        self.undecided += pages;
+    }
 }
 
 impl Tally {

@@ -100,8 +100,7 @@ impl Survey {
 /// The descriptor of the page that all zero pages share, in each file: the first thing in its data.
 pub fn zero_pages(kdump: &mut KdumpFile) -> Vec<Option<PageDesc>> {
     let size = kdump.facts().main.shift.bytes();
-    let (_, total) = kdump.counts();
-    let starts: Vec<u64> = kdump.parts().iter().map(|p| p.facts.descriptors + 24 * total).collect();
+    let starts: Vec<u64> = kdump.parts().iter().map(|p| p.data()).collect();
     let mut page = vec![0xff; size];
     starts
         .into_iter()

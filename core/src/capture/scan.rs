@@ -7,7 +7,7 @@ use crate::kernel::Memory;
 use crate::kernel::mem_map::{MemMap, RootCache, State};
 use crate::kernel::page::{Carry, Classifier};
 use crate::source::Source;
-use crate::tally::Tally;
+use crate::tally::Judged;
 use crate::units::{Pfn, PfnSpan, VirtAddr};
 
 /// Clears the bits of pages that their `struct page` says are not needed.
@@ -47,7 +47,7 @@ impl<'m> Scanner<'m> {
         &mut self,
         source: &mut S,
         map: &mut Bitmap<'_>,
-        tally: &mut Tally,
+        tally: &mut impl Judged,
         observer: &mut dyn Observer,
     ) {
         if !self.classifier.is_needed() {
@@ -58,7 +58,9 @@ impl<'m> Scanner<'m> {
         if let Some(carry) = self.carry.take()
             && carry.end > pfn
         {
-            tally.add(carry.reason, map.clear_span(PfnSpan::new(pfn, carry.end)));
+            let span = PfnSpan::new(pfn, carry.end);
+            let pages = map.clear_span(span);
+            tally.dropped(carry.reason, span, pages);
             if carry.end > window.end {
                 self.carry = Some(carry);
                 return;
@@ -108,13 +110,13 @@ impl<'m> Scanner<'m> {
 fn keep(
     span: PfnSpan,
     map: &mut Bitmap<'_>,
-    tally: &mut Tally,
+    tally: &mut impl Judged,
     observer: &mut dyn Observer,
     notice: fn(PfnSpan) -> Notice,
 ) -> Pfn {
     let pages = map.count_span(span);
     if pages > 0 {
-        tally.undecided += pages;
+        tally.undecided(span, pages);
         observer.notice(notice(span));
     }
     span.end
@@ -135,7 +137,7 @@ impl<S: Source> Slices<'_, '_, '_, S> {
         &mut self,
         span: PfnSpan,
         map: &mut Bitmap<'_>,
-        tally: &mut Tally,
+        tally: &mut impl Judged,
         observer: &mut dyn Observer,
     ) -> (Pfn, Option<Carry>) {
         let size = self.classifier.page_struct();
@@ -166,7 +168,7 @@ impl<S: Source> Slices<'_, '_, '_, S> {
         stop: Pfn,
         until: Pfn,
         map: &mut Bitmap<'_>,
-        tally: &mut Tally,
+        tally: &mut impl Judged,
         observer: &mut dyn Observer,
     ) -> (Pfn, Option<Carry>) {
         let size = self.classifier.page_struct();

@@ -10,7 +10,7 @@ use crate::arch::Arch;
 use crate::bitmap::Bitmap;
 use crate::endian::{Endian, Word};
 use crate::source::Machine;
-use crate::tally::{Reason, Tally};
+use crate::tally::{Judged, Reason};
 use crate::units::{Pfn, PfnSpan};
 use crate::wire::vmcoreinfo::Kind;
 
@@ -568,7 +568,7 @@ impl Classifier {
         first: Pfn,
         until: Pfn,
         map: &mut Bitmap<'_>,
-        tally: &mut Tally,
+        tally: &mut impl Judged,
     ) -> (Pfn, Option<Carry>) {
         match (self.endian, self.word, self.size) {
             // The usual layout with its constants inlined.
@@ -591,7 +591,7 @@ impl Classifier {
         first: Pfn,
         until: Pfn,
         map: &mut Bitmap<'_>,
-        tally: &mut Tally,
+        tally: &mut impl Judged,
     ) -> (Pfn, Option<Carry>) {
         let mut pfn = first;
         while pfn < until {
@@ -609,7 +609,9 @@ impl Classifier {
                     Verdict::Keep => pfn.0 += 1,
                     Verdict::Drop(reason, pages) => {
                         let stop = Pfn(pfn.0.saturating_add(pages));
-                        tally.add(reason, map.clear_span(PfnSpan::new(pfn, stop)));
+                        let span = PfnSpan::new(pfn, stop);
+                        let gone = map.clear_span(span);
+                        tally.dropped(reason, span, gone);
                         pfn = stop;
                         if stop > map.span().end {
                             return (stop, Some(Carry { end: stop, reason }));

@@ -158,6 +158,12 @@ impl<'t, F: RandomAccess> Flat<'t, F> {
         Ok(Flat { file, records, extents, last: 0 })
     }
 
+    /// A second reader with the same index, for another thread; `again` gives the same stream once
+    /// more.
+    pub fn twin(&self, again: impl FnOnce(&F) -> F) -> Flat<'t, F> {
+        Flat { file: again(&self.file), records: self.records, extents: self.extents, last: 0 }
+    }
+
     /// Length of the file.
     pub fn len(&self) -> u64 {
         self.extents.last().map_or(0, |e| e.from)

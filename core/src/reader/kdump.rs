@@ -423,12 +423,24 @@ pub struct Part<F> {
     pub facts: Facts,
     /// Descriptors of pages before this file's.
     skipped: u64,
+    /// File offset of the first byte behind the descriptors.
+    data: u64,
 }
 
 impl<F> Part<F> {
     /// A file and what [`probe`] found in it.
     pub fn new(file: F, facts: Facts) -> Part<F> {
-        Part { file, facts, skipped: 0 }
+        Part { file, facts, skipped: 0, data: facts.descriptors }
+    }
+
+    /// File offset of the page data, which follow the descriptors; once it is part of a dump.
+    pub fn data(&self) -> u64 {
+        self.data
+    }
+
+    /// The same part, for [`Kdump::twin`]; `again` gives the same file once more.
+    pub fn twin(&self, again: impl FnOnce(&F) -> F) -> Part<F> {
+        Part { file: again(&self.file), ..*self }
     }
 }
 
@@ -484,11 +496,15 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
         let (count, exist) = memory_ranges(file, &facts, storage.segments)
             .map_err(read("bitmap 1", facts.bitmap1))?;
         for part in parts.iter_mut() {
-            if let Some((start, _)) = part.facts.sub.split {
-                // Every part has the same bitmaps.
-                part.skipped =
-                    rank.ask(&mut part.file, start).map_err(read("bitmap 2", facts.bitmap2))?.1;
-            }
+            // Every part has the same bitmaps.
+            let range = part.facts.range();
+            let mut before = |pfn: Pfn| {
+                let asked = rank.ask(&mut part.file, pfn.0);
+                asked.map(|(_, before)| before).map_err(read("bitmap 2", facts.bitmap2))
+            };
+            part.skipped = before(range.start)?;
+            let count = before(range.end)?.saturating_sub(part.skipped);
+            part.data = part.facts.descriptors + count * page_desc::SIZE as u64;
         }
         let size = facts.main.shift.bytes();
         if storage.pages.len() < size || storage.stored.len() < size {
@@ -503,6 +519,32 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
             pages: storage.pages,
             held: [None; SLOTS],
             stored: storage.stored,
+            unpack,
+        })
+    }
+
+    /// A second reader with the same tables, for another thread. `parts` are twins of
+    /// [`Kdump::parts`] in their order; `pages` and `stored` as in [`Storage`].
+    pub fn twin(
+        &self,
+        parts: &'t mut [Part<F>],
+        pages: &'t mut [u8],
+        stored: &'t mut [u8],
+        unpack: U,
+    ) -> Result<Kdump<'t, F, U>, DumpError> {
+        let size = self.facts.main.shift.bytes();
+        if parts.len() != self.parts.len() || pages.len() < size || stored.len() < size {
+            return Err(DumpError::Storage);
+        }
+        Ok(Kdump {
+            parts,
+            facts: self.facts,
+            segments: self.segments,
+            exist: self.exist,
+            rank: self.rank.twin(),
+            pages,
+            held: [None; SLOTS],
+            stored,
             unpack,
         })
     }
@@ -594,10 +636,10 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
         if desc.size > size || desc.size == 0 || (codec.is_none() && desc.size != size) {
             return bad("impossible size");
         }
-        if desc.offset < self.facts.descriptors {
+        let (data, len) = self.parts.get(part).map_or((0, 0), |p| (p.data, p.facts.len));
+        if desc.offset < data {
             return bad("data inside the headers");
         }
-        let len = self.parts.get(part).map_or(0, |p| p.facts.len);
         match desc.offset.checked_add(desc.size.into()) {
             Some(end) if end <= len => Ok(codec),
             _ => Err(PageFault::CutOff(desc)),
@@ -965,6 +1007,12 @@ mod tests {
         let _ = kdump.read_notes(0, &mut notes);
         if let Some(span) = kdump.missing_part() {
             assert!(!span.is_empty() && span.end <= facts.max_pfn, "{span:?}");
+        }
+        let mut twins: Vec<_> = kdump.parts().iter().map(|p| p.twin(|file| *file)).collect();
+        let (mut twin_pages, mut twin_stored) = (vec![0; size], vec![0; size]);
+        let mut twin = kdump.twin(&mut twins, &mut twin_pages, &mut twin_stored, Fill)?;
+        for pfn in (0..6).chain(PFNS).chain([MAX]) {
+            assert_eq!(twin.page(Pfn(pfn)), kdump.page(Pfn(pfn)), "the twin, pfn {pfn}");
         }
         let mut bits = vec![0; 8192];
         let map = &mut Bitmap::over(&mut bits, PfnSpan::new(Pfn(0), Pfn(65536)));

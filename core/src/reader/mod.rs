@@ -53,6 +53,16 @@ pub enum Layer<'t, F> {
     Flat(flat::Flat<'t, F>),
 }
 
+impl<'t, F: RandomAccess> Layer<'t, F> {
+    /// A second reader, for another thread; `again` gives the same file once more.
+    pub fn twin(&self, again: impl FnOnce(&F) -> F) -> Layer<'t, F> {
+        match self {
+            Layer::Plain(file) => Layer::Plain(again(file)),
+            Layer::Flat(flat) => Layer::Flat(flat.twin(again)),
+        }
+    }
+}
+
 impl<F: RandomAccess> RandomAccess for Layer<'_, F> {
     fn read_at(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError> {
         match self {

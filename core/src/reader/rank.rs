@@ -61,6 +61,11 @@ impl<'t> Rank<'t> {
         Ok(rank)
     }
 
+    /// The same numbers, for another reader.
+    pub(super) fn twin(&self) -> Rank<'t> {
+        Rank { held: None, ..*self }
+    }
+
     /// Number of set bits.
     pub(super) fn total(&self) -> u64 {
         self.total
