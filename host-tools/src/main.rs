@@ -7,13 +7,16 @@
 //! Everything about the formats is `tamis-core`'s; this crate only owns memory and files.
 #![forbid(unsafe_code)]
 
+mod classes;
 mod cli;
 mod cmd;
 mod fail;
 mod io;
+mod parallel;
 mod refilter;
 mod render;
 mod survey;
+mod zones;
 
 use std::process::ExitCode;
 

@@ -1,17 +1,15 @@
 //! Writing a dump out of a dump: the engine's capture, with a dump as its source.
 
+use crate::classes::Kernel;
 use crate::cmd::remark;
 use crate::fail::{Fail, Result};
 use crate::io::open::{Dump, Opened};
 use crate::render::progress::Progress;
 use tamis_core::arch::{Arch, TableCache};
-use tamis_core::capture::{
-    About, Buffers, Capture, CaptureError, Notice, Observer, Phase, Report, Scanner,
-};
+use tamis_core::capture::{About, Buffers, Capture, CaptureError, Notice, Observer, Phase, Report};
 use tamis_core::codec::{self, Encoder, NoCodec, Stored, flag};
 use tamis_core::kernel::Memory;
-use tamis_core::kernel::mem_map::{MemMap, RootCache};
-use tamis_core::kernel::page::{Classifier, Level};
+use tamis_core::kernel::page::Level;
 use tamis_core::kernel::utsname::Utsname;
 use tamis_core::sink::Sink;
 use tamis_core::source::Source;
@@ -136,48 +134,21 @@ pub fn write(
     let info = opened.info();
     let mut max_pfn = opened.max_pfn;
     let mut tables = vec![0; TableCache::STORAGE];
-    let mut sections = vec![0; page];
-    let page_struct = info.get(Kind::Size, "page").filter(|s| (8..=4096).contains(s)).unwrap_or(64);
-    let mut slice = vec![0; 1024 * page_struct as usize];
-
     let arch = Arch::new(machine, &info, opened.dump.segments());
     let wants_more = level.number() & !1 != 0;
-    let kept = |why: &dyn std::fmt::Display| {
-        if wants_more {
-            remark(format_args!("{name}: only pages of zeros can be dropped: {why}"));
+    let kernel = Kernel::find(opened, level).and_then(|kernel| {
+        max_pfn = max_pfn.min(kernel.map.max_pfn());
+        for doubt in kernel.doubts() {
+            remark(format_args!("{name}: {doubt}"));
         }
-    };
-    let mut scanner = None;
-    match &arch {
-        _ if info.is_empty() => kept(&"there is no VMCOREINFO"),
-        Err(error) => kept(error),
-        Ok(arch) => {
-            let found = {
-                let mut cache = TableCache::new(&mut tables);
-                let mut memory = Memory::new(&mut opened.dump, *arch, &mut cache);
-                let mut roots = RootCache::new(&mut sections);
-                MemMap::find(&info, &mut memory, &mut roots, shift, page_struct, max_pfn)
-            };
-            match found {
-                Err(error) => kept(&error),
-                Ok(map) => {
-                    max_pfn = max_pfn.min(map.max_pfn());
-                    match Classifier::new(&info, arch, machine, shift.bits(), level) {
-                        Err(key) => kept(&key),
-                        Ok(classifier) => {
-                            for doubt in classifier.doubts() {
-                                remark(format_args!(
-                                    "{name}: {} is kept: {}",
-                                    doubt.kept, doubt.key
-                                ));
-                            }
-                            scanner = Some((*arch, map, classifier));
-                        }
-                    }
-                }
-            }
-        }
+        kernel.scanner(opened)
+    });
+    if let Err(why) = &kernel
+        && wants_more
+    {
+        remark(format_args!("{name}: only pages of zeros can be dropped: {why}"));
     }
+    let scanner = kernel.ok();
 
     // Who it was: what the dump says, or else what the kernel's memory does.
     let (mut uts, mut crash_time, mut phys_base) = (None, info.crash_time(), 0);
@@ -225,11 +196,6 @@ pub fn write(
     ];
     let [bitmap, run, data, descriptors] = &mut buffers;
     let mut watch = Watch { progress: Progress::new(""), said: 0, unsaid: 0, name: name.clone() };
-    let scanner = scanner.map(|(arch, map, classifier)| {
-        let tables = TableCache::new(&mut tables);
-        let roots = RootCache::new(&mut sections);
-        Scanner::new(arch, tables, roots, map, classifier, &mut slice)
-    });
     let mut capture = Capture::new(
         &mut opened.dump,
         scanner,

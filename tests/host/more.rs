@@ -2,7 +2,6 @@
 
 use crate::common::{Bench, golden, json};
 use crate::make::{Make, Page, USUAL, flatten};
-use tamis_tests::oracle;
 use tamis_tests::synth::KernelStyle;
 use tamis_tests::zoo::zoo;
 
@@ -61,7 +60,9 @@ fn pages_of_every_state_are_listed() {
     golden("pages.txt", bench.tamis("pages dump").expect(0));
     golden("map.txt", bench.tamis("map dump").expect(0));
     golden("map.json", bench.tamis("map --json dump").expect(0));
-    golden("pages-some.txt", bench.tamis("pages dump --from 0x10 --to 20").expect(0));
+    golden("pages-some.txt", bench.tamis("pages dump --pfn 0x10-19").expect(0));
+    golden("pages.json", bench.tamis("pages --json dump --pfn 0x14-0x18").expect(0));
+    bench.tamis("pages dump --pfn 5-4").expect(64);
 }
 
 #[test]
@@ -80,15 +81,32 @@ fn what_differs_is_found() {
     golden("diff.json", bench.tamis("diff --json a b").expect(1));
 }
 
+/// What the table says a level leaves is what a dump of that level has.
 #[test]
 fn pages_are_counted_by_use() {
-    let image = zoo(KernelStyle::V6_12).build();
-    let bench = Bench::of(&image);
-    let run = bench.tamis("stats --json vmcore");
-    run.expect(0);
-    let expected = oracle::expect(&image, 31);
-    assert_eq!(json(&run, "exist"), expected.present().to_string());
+    for style in [KernelStyle::V4_18, KernelStyle::V5_10, KernelStyle::V6_12, KernelStyle::V7_1] {
+        let image = zoo(style).build();
+        let bench = Bench::of(&image);
+        let run = bench.tamis("stats --json vmcore");
+        let text = String::from_utf8(run.expect(0).stdout.clone()).unwrap();
+        assert!(bench.tamis("stats --json --threads 3 vmcore").stdout == run.stdout);
+        for level in [0, 1, 2, 4, 8, 16, 31] {
+            bench.capture(&format!("-f -d {level}"), &["dump"]);
+            let row = text.split(&format!("\"level\": {level},")).nth(1).expect("a row");
+            let pages = row.split("\"pages\": ").nth(1).unwrap().split(',').next().unwrap();
+            let stored = bench.tamis("info --json dump");
+            assert_eq!(pages, json(stored.expect(0), "stored"), "{style:?}, level {level}");
+        }
+    }
+    let bench = Bench::of(&zoo(KernelStyle::V6_12).build());
     golden("stats.txt", bench.tamis("stats vmcore").expect(0));
+    golden("stats.json", bench.tamis("stats --json vmcore").expect(0));
+    golden("pages-vmcore.txt", bench.tamis("pages vmcore").expect(0));
+}
+
+#[test]
+fn sizes_are_estimated() {
+    let bench = Bench::of(&zoo(KernelStyle::V6_12).build());
     let sizes = bench.tamis("estimate --raw --json -d 31 vmcore");
     bench.capture("-d 31", &["dump"]);
     let tells: u64 = json(sizes.expect(0), "bytes").parse().unwrap();

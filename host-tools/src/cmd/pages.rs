@@ -1,101 +1,148 @@
+use super::diff::stored;
 use super::read::number as parse;
 use super::stdout;
-use crate::fail::{DONE, Fail, Result};
-use crate::io::open::{Dump, open};
+use crate::classes::{Class, Classes};
+use crate::fail::{DONE, Result};
+use crate::io::open::{Dump, Opened, open};
+use crate::render::json::{Json, Object};
 use crate::render::text::number;
+use crate::survey::zero_pages;
 use std::io::Write;
 use std::path::PathBuf;
 use tamis_core::reader::kdump::PageFault;
 use tamis_core::units::{Pfn, PfnSpan};
+use tamis_core::wire::page_desc::PageDesc;
 
-/// List the pages of a dump: where there is memory, and what became of it.
+/// List the pages of a dump: what they were used for, and what became of them.
 ///
-/// A line for each run of pages in the same state: first and last pfn, number of pages, bytes in
-/// the file, and the state: zlib, lzo, snappy, zstd, lz4 or raw for pages that are stored, zero for
-/// those that share the page of zeros, "left out", lost, or damaged. Holes are not listed.
-/// pfns are hexadecimal in the output; --from and --to are decimal, or hexadecimal with 0x.
+/// A line for each run of pages of the same kind: first and last pfn, number of pages, bytes in
+/// the file, the state, and the class. The state is zlib, lzo, snappy, zstd, lz4 or raw for pages
+/// that are stored, zero for those that share the page of zeros, "left out", lost, or damaged. The
+/// class is what the dead kernel used the page for, as its mem_map says: free, page cache, private
+/// page cache, memory of processes, broken, offline, "kernel and other", or unknown where there is
+/// no struct page to be had. Holes are not listed.
+///
+/// pfns are hexadecimal in the output; those of --pfn are decimal, or hexadecimal with 0x.
 ///
 /// Examples:
 ///   $ tamis pages vmcore | head
-///   $ tamis pages --from 0x100000 --to 0x100200 vmcore
+///   $ tamis pages --pfn 0x100000-0x1001ff vmcore
+///   $ tamis pages vmcore | grep 'zlib.*free'
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
     /// The dump, or all files of a split one; - is standard input
     #[arg(required = true, value_name = "DUMP")]
     dumps: Vec<PathBuf>,
-    /// First pfn
-    #[arg(long, value_name = "PFN", value_parser = parse, default_value = "0")]
-    from: u64,
-    /// One past the last pfn
-    #[arg(long, value_name = "PFN", value_parser = parse)]
-    to: Option<u64>,
+    /// Only this page, or those from the first to the last of two pfns
+    #[arg(long, value_name = "FIRST[-LAST]", value_parser = span)]
+    pfn: Option<PfnSpan>,
+    /// Print JSON (schema tamis.pages/1)
+    #[arg(long)]
+    json: bool,
+}
+
+/// A pfn, or two with a dash between them; the last one is in the span.
+fn span(text: &str) -> std::result::Result<PfnSpan, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last) = (parse(first)?, parse(last)?);
+    if first > last {
+        return Err("the first is behind the last".into());
+    }
+    Ok(PfnSpan::new(Pfn(first), Pfn(last.saturating_add(1))))
+}
+
+/// What became of a page, and its bytes in the file.
+pub fn state(
+    opened: &mut Opened,
+    zeros: &[Option<PageDesc>],
+    pfn: Pfn,
+    stored: bool,
+) -> (&'static str, u64) {
+    let page = opened.shift.bytes() as u64;
+    let kdump = match &mut opened.dump {
+        _ if !stored => return ("left out", 0),
+        Dump::Elf(_) => return ("raw", page),
+        Dump::Kdump(kdump) => kdump,
+    };
+    match kdump.descriptor(pfn) {
+        Ok((desc, part)) => match kdump.check(desc, part) {
+            Ok(_) if zeros.get(part) == Some(&Some(desc)) => ("zero", 0),
+            Ok(codec) => (codec.map_or("raw", |c| c.name()), u64::from(desc.size)),
+            Err(PageFault::CutOff(_)) => ("lost", 0),
+            Err(_) => ("damaged", 0),
+        },
+        Err(PageFault::Absent) => ("left out", 0),
+        Err(PageFault::MissingPart) => ("in another file", 0),
+        Err(PageFault::Lost) => ("lost", 0),
+        Err(_) => ("damaged", 0),
+    }
+}
+
+/// Pages of the same kind.
+#[derive(Clone, Copy)]
+struct Run {
+    start: u64,
+    end: u64,
+    bytes: u64,
+    state: &'static str,
+    class: Class,
 }
 
 /// Runs it.
 pub fn run(args: &Args) -> Result<u8> {
     let mut opened = open(&args.dumps)?;
-    let max = opened.max_pfn;
-    let all = PfnSpan::new(Pfn(args.from), Pfn(args.to.unwrap_or(max.0).min(max.0)));
+    let all = args.pfn.unwrap_or(PfnSpan::new(Pfn(0), Pfn(u64::MAX)));
     let mut out = stdout();
-    let mut line = |start: u64, end: u64, bytes: u64, state: &str| -> Result<()> {
-        let pages = number(end - start);
-        writeln!(out, "{start:#14x} {:#14x} {pages:>14} {bytes:>14} {state}", end - 1)?;
+    if args.json {
+        write!(out, "{{\n  \"schema\": \"tamis.pages/1\",\n  \"runs\": [")?;
+    }
+    let mut first = true;
+    let mut line = |run: Run| -> Result<()> {
+        let Run { start, end, bytes, state, class } = run;
+        if !args.json {
+            let (pages, last) = (number(end - start), end - 1);
+            let class = class.name();
+            writeln!(out, "{start:#14x} {last:#14x} {pages:>14} {bytes:>14} {state:<8} {class}")?;
+            return Ok(());
+        }
+        let object = Object::new()
+            .with("start_pfn", start)
+            .with("end_pfn", end)
+            .with("bytes", bytes)
+            .with("state", state)
+            .with("class", class.key());
+        let comma = if std::mem::take(&mut first) { "" } else { "," };
+        write!(out, "{comma}\n    {}", Json::from(object).line())?;
         Ok(())
     };
-    let kdump = match &mut opened.dump {
-        Dump::Kdump(kdump) => kdump,
-        Dump::Elf(elf) => {
-            let page = opened.shift.bytes() as u64;
-            use tamis_core::source::Source;
-            for s in elf.segments().to_vec() {
-                let stored = opened.shift.touched(s.phys, s.file_len).clip(all);
-                let rest = opened.shift.touched(s.phys, s.mem_len);
-                let rest = PfnSpan::new(stored.end.max(rest.start), rest.end).clip(all);
-                if !stored.is_empty() {
-                    line(stored.start.0, stored.end.0, stored.len() * page, "raw")?;
+    let zeros = opened.kdump().map(zero_pages).unwrap_or_default();
+    let mut classes = Classes::of_any(&mut opened);
+    classes.skip_to(all.start);
+    let mut bits = vec![0; 32 << 10];
+    let mut last: Option<Run> = None;
+    while let Some(window) = classes.next(&mut opened).filter(|w| w.start < all.end) {
+        let map = stored(&mut opened, window, &mut bits);
+        for (pfn, class) in classes.pages() {
+            if class == Class::Hole || !all.contains(pfn) {
+                continue;
+            }
+            let (state, bytes) = state(&mut opened, &zeros, pfn, map.get(pfn));
+            match &mut last {
+                Some(run) if (run.end, run.state, run.class) == (pfn.0, state, class) => {
+                    run.end += 1;
+                    run.bytes += bytes;
                 }
-                if !rest.is_empty() {
-                    line(rest.start.0, rest.end.0, 0, "left out")?;
+                _ => {
+                    let next = Run { start: pfn.0, end: pfn.0 + 1, bytes, state, class };
+                    last.replace(next).map_or(Ok(()), &mut line)?;
                 }
             }
-            out.flush()?;
-            return Ok(DONE);
-        }
-    };
-    let zeros = crate::survey::zero_pages(kdump);
-    let mut runs = crate::survey::Runs::new(false);
-    let mut open_run: Option<(u64, u64, u64, &'static str)> = None;
-    while let Some(run) = runs.next(kdump)? {
-        let run = run.clip(all);
-        for pfn in run.start.0..run.end.0 {
-            let (state, bytes) = match kdump.descriptor(Pfn(pfn)) {
-                Ok((desc, part)) => match kdump.check(desc, part) {
-                    Ok(_) if zeros.get(part) == Some(&Some(desc)) => ("zero", 0),
-                    Ok(codec) => (codec.map_or("raw", |c| c.name()), u64::from(desc.size)),
-                    Err(PageFault::CutOff(_)) => ("lost", 0),
-                    Err(_) => ("damaged", 0),
-                },
-                Err(PageFault::Absent) => ("left out", 0),
-                Err(PageFault::MissingPart) => ("in another file", 0),
-                Err(PageFault::Lost) => ("lost", 0),
-                Err(fault) => return Err(Fail::new(format_args!("pfn {pfn:#x}: {fault}"))),
-            };
-            open_run = match open_run {
-                Some((start, end, sum, was)) if end == pfn && was == state => {
-                    Some((start, pfn + 1, sum + bytes, was))
-                }
-                before => {
-                    if let Some((start, end, sum, was)) = before {
-                        line(start, end, sum, was)?;
-                    }
-                    Some((pfn, pfn + 1, bytes, state))
-                }
-            };
         }
     }
-    if let Some((start, end, sum, was)) = open_run {
-        line(start, end, sum, was)?;
+    last.map_or(Ok(()), &mut line)?;
+    if args.json {
+        writeln!(out, "\n  ]\n}}")?;
     }
     out.flush()?;
     Ok(DONE)

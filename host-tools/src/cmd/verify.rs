@@ -1,22 +1,30 @@
 use super::print;
-use crate::fail::{DONE, Fail, INCOMPLETE, NO, Result};
+use crate::classes::{Classes, NoKernel};
+use crate::fail::{DONE, INCOMPLETE, NO, Result};
 use crate::io::open::{Dump, Opened, open_all};
+use crate::parallel::{Threads, in_order};
 use crate::render::json::{Json, Object};
 use crate::render::progress::Progress;
 use crate::render::text::{Style, number};
-use crate::survey::{KdumpFile, Runs};
+use crate::survey::KdumpFile;
 use std::path::PathBuf;
+use tamis_core::bitmap::Bitmap;
+use tamis_core::codec::is_zero;
+use tamis_core::kernel::mem_map::NoMemMap;
 use tamis_core::reader::kdump::PageFault;
 use tamis_core::source::Source;
-use tamis_core::units::{Pfn, PhysAddr};
+use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
 use tamis_core::wire::disk_header::VERSION;
 use tamis_core::wire::elf;
+use tamis_core::wire::page_desc::PageDesc;
+use tamis_core::wire::vmcoreinfo::VmcoreInfo;
 
 /// Read every page of a dump, and tell which ones are damaged.
 ///
-/// Checks headers, notes, both bitmaps, every page descriptor, and that the data of every page
-/// decompresses to exactly one page. Pages that are stored raw have no checksum: of those it can
-/// only be said that they are there. Of an ELF vmcore every byte is read.
+/// Checks headers, notes, VMCOREINFO, both bitmaps, every page descriptor, that the data of every
+/// page decompresses to exactly one page, and that every page's struct page can be read. Pages
+/// that are stored raw have no checksum: of those it can only be said that they are there. Of an
+/// ELF vmcore every byte is read. Works in all cores.
 ///
 /// What is wrong is listed with its pfns, runs of the same fault in one line, --faults lines at
 /// most.
@@ -40,6 +48,8 @@ pub struct Args {
     /// Faults to list, runs of pfns counting as one
     #[arg(long, value_name = "NUMBER", default_value_t = 20)]
     faults: usize,
+    #[command(flatten)]
+    threads: Threads,
 }
 
 /// How bad a fault is.
@@ -57,11 +67,14 @@ struct Fault {
 }
 
 /// What was found.
+#[derive(Default)]
 struct Findings {
     faults: Vec<Fault>,
     most: usize,
     /// Faults past the most that are kept.
     more: u64,
+    /// The last fault, which may go on.
+    last: Option<Fault>,
     good: u64,
     damaged: u64,
     missing: u64,
@@ -71,18 +84,40 @@ struct Findings {
 impl Findings {
     fn add(&mut self, weight: Weight, pfns: Option<(u64, u64)>, text: String) {
         self.worst = self.worst.max(Some(weight));
-        if let (Some(last), Some((start, end))) = (self.faults.last_mut(), pfns)
+        if let (Some(last), Some((start, end))) = (&mut self.last, pfns)
             && let Some((_, to)) = &mut last.pfns
             && *to == start
             && last.text == text
-            && self.more == 0
         {
             *to = end;
-        } else if self.faults.len() < self.most {
-            self.faults.push(Fault { weight, pfns, text });
-        } else {
-            self.more += 1;
+            return;
         }
+        self.close();
+        self.last = Some(Fault { weight, pfns, text });
+    }
+
+    /// The last fault does not go on.
+    fn close(&mut self) {
+        match self.last.take() {
+            Some(fault) if self.faults.len() < self.most => self.faults.push(fault),
+            Some(_) => self.more += 1,
+            None => {}
+        }
+    }
+
+    /// Adds what was found in the pages that come next.
+    fn append(&mut self, next: Findings) {
+        for fault in next.faults {
+            self.add(fault.weight, fault.pfns, fault.text);
+        }
+        self.more += next.more;
+        if let Some(fault) = next.last {
+            self.add(fault.weight, fault.pfns, fault.text);
+        }
+        self.worst = self.worst.max(next.worst);
+        self.good += next.good;
+        self.damaged += next.damaged;
+        self.missing += next.missing;
     }
 
     fn whole(&mut self, weight: Weight, text: impl Into<String>) {
@@ -120,7 +155,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let style = Style::stdout();
     let (mut status, mut list, mut text) = (DONE, Vec::new(), String::new());
     for mut opened in open_all(&args.dumps)? {
-        let found = verify(&mut opened, args.faults)?;
+        let found = verify(&mut opened, args.faults, args.threads.count())?;
         let (verdict, code) = found.verdict();
         // Damage is worse than what is missing, though its number is smaller.
         status = match (status, code) {
@@ -201,16 +236,8 @@ fn json(opened: &Opened, found: &Findings, verdict: &str) -> Object {
         .with("faults_not_listed", found.more)
 }
 
-fn verify(opened: &mut Opened, most: usize) -> Result<Findings> {
-    let mut found = Findings {
-        faults: Vec::new(),
-        most,
-        more: 0,
-        good: 0,
-        damaged: 0,
-        missing: 0,
-        worst: None,
-    };
+fn verify(opened: &mut Opened, most: usize, threads: usize) -> Result<Findings> {
+    let mut found = Findings { most, ..Findings::default() };
     for file in &opened.files {
         if file.stream.is_some_and(|(_, ends)| !ends) {
             found.whole(
@@ -219,12 +246,58 @@ fn verify(opened: &mut Opened, most: usize) -> Result<Findings> {
             );
         }
     }
-    let name = opened.name();
     match &mut opened.dump {
-        Dump::Kdump(kdump) => pages(kdump, &mut found, &name)?,
-        Dump::Elf(_) => segments(opened, &mut found),
+        Dump::Kdump(kdump) => headers(kdump, &mut found),
+        Dump::Elf(_) => elf_headers(opened, &mut found),
     }
+    text(opened, &mut found);
+    match opened.dump {
+        Dump::Kdump(_) => pages(opened, &mut found, threads)?,
+        Dump::Elf(_) => segments(opened, &mut found, threads)?,
+    }
+    mem_map(opened, &mut found);
+    found.close();
     Ok(found)
+}
+
+/// Lines of VMCOREINFO are keys and values.
+fn text(opened: &Opened, found: &mut Findings) {
+    let claimed = match &opened.dump {
+        Dump::Kdump(kdump) => kdump.facts().sub.vmcoreinfo.1,
+        Dump::Elf(_) => 0,
+    };
+    if claimed > 0 && opened.text.is_empty() {
+        found.whole(Weight::Damage, "VMCOREINFO is not where the sub-header says");
+    }
+    let bad = |line: &&[u8]| {
+        let text = line.iter().all(|b| b.is_ascii_graphic() || *b == b' ');
+        !text || !line.contains(&b'=')
+    };
+    let count = VmcoreInfo::new(opened.text).lines().filter(bad).count();
+    if count > 0 {
+        found.whole(Weight::Damage, format!("VMCOREINFO has {count} lines that are none"));
+    }
+}
+
+/// The `struct page` of every page must be there: without it no reader finds anything.
+fn mem_map(opened: &mut Opened, found: &mut Findings) {
+    let mut classes = match Classes::new(opened) {
+        Ok(classes) => classes,
+        Err(NoKernel::NoMemMap(why @ (NoMemMap::Unreadable(_) | NoMemMap::Implausible(_)))) => {
+            return found.whole(Weight::Missing, format!("no mem_map: {why}"));
+        }
+        // Nothing says that there is one.
+        Err(_) => return,
+    };
+    let mut progress = Progress::new("Reading the mem_map");
+    let end = opened.max_pfn.0;
+    while let Some(window) = classes.next(opened) {
+        progress.set(window.end.0, end);
+    }
+    for span in classes.unreadable() {
+        let text = "the struct pages of these cannot be read".to_owned();
+        found.add(Weight::Missing, Some((span.start.0, span.end.0)), text);
+    }
 }
 
 /// What can be said without looking at pages.
@@ -259,63 +332,83 @@ fn headers(kdump: &KdumpFile, found: &mut Findings) {
     }
 }
 
-fn pages(kdump: &mut KdumpFile, found: &mut Findings, name: &str) -> Result<()> {
-    headers(kdump, found);
-    let size = kdump.facts().main.shift.bytes();
-    let (_, total) = kdump.counts();
+/// Pages whose bits are read at a time, and that a thread works on.
+const PIECE: u64 = 8192;
 
-    // A page that is stored must exist.
-    let mut runs = Runs::new(true);
-    let mut exist = vec![0u8; 32 << 10];
-    let mut window = (0u64, 0u64);
-    while let Some(run) = runs.next(kdump)? {
-        for pfn in run.start.0..run.end.0 {
-            if !(window.0..window.1).contains(&pfn) {
-                let start = pfn & !7;
-                window = (start, start + 8 * exist.len() as u64);
-                kdump
-                    .bits(false, Pfn(start), &mut exist)
-                    .map_err(|e| Fail::new(format_args!("{name}: reading bitmap 1: {e}")))?;
-            }
-            let at = (pfn - window.0) as usize;
-            if exist[at / 8] >> (at % 8) & 1 == 0 {
-                let text = "is stored, but bitmap 1 says that there is no such page";
-                found.add(Weight::Damage, Some((pfn, pfn + 1)), text.into());
+/// What a thread needs.
+struct Worker {
+    dump: Dump,
+    page: Vec<u8>,
+    /// The descriptor of the page that all zero pages share: it need not be read again and again.
+    zero: Option<(PageDesc, usize)>,
+}
+
+impl Worker {
+    /// Looks at the pages of one piece.
+    fn pages(&mut self, start: Pfn, most: usize) -> Findings {
+        let mut found = Findings { most, ..Findings::default() };
+        let Dump::Kdump(kdump) = &mut self.dump else { return found };
+        let span = PfnSpan::new(start, Pfn(start.0 + PIECE).min(kdump.facts().max_pfn));
+        let mut bits = [0; PIECE as usize / 8];
+        let mut exist = [0; PIECE as usize / 8];
+        for (stored, bits) in [(true, &mut bits), (false, &mut exist)] {
+            if let Err(e) = kdump.bits(stored, start, bits) {
+                let which = if stored { 2 } else { 1 };
+                let text = format!("reading bitmap {which}: {e}");
+                found.add(Weight::Damage, Some((span.start.0, span.end.0)), text);
+                return found;
             }
         }
-    }
-
-    let mut progress = Progress::new("Reading pages");
-    let mut page = vec![0; size];
-    let mut runs = Runs::new(true);
-    let mut done = 0u64;
-    let mut zero = None;
-    while let Some(run) = runs.next(kdump)? {
-        for pfn in run.start.0..run.end.0 {
-            let result = kdump.descriptor(Pfn(pfn)).and_then(|(desc, part)| {
-                // The page that all zero pages share need not be read again and again.
-                if zero != Some((desc, part)) {
-                    kdump.decode(desc, part, &mut page)?;
-                    if desc.flags == 0 && tamis_core::codec::is_zero(&page) {
-                        zero = Some((desc, part));
-                    }
+        let (map, exist) = (Bitmap::over(&mut bits, span), Bitmap::over(&mut exist, span));
+        let mut at = start;
+        while let Some(run) = map.next_run(at, u64::MAX) {
+            at = run.end;
+            for pfn in (run.start.0..run.end.0).map(Pfn) {
+                if !exist.get(pfn) {
+                    let text = "is stored, but bitmap 1 says that there is no such page";
+                    found.add(Weight::Damage, Some((pfn.0, pfn.0 + 1)), text.into());
                 }
-                Ok(())
-            });
-            match result {
-                Ok(()) => found.good += 1,
-                Err(fault) => found.page(pfn, &fault),
-            }
-            done += 1;
-            if done.is_multiple_of(1024) {
-                progress.set(done, total);
+                let result = kdump.descriptor(pfn).and_then(|(desc, part)| {
+                    if self.zero != Some((desc, part)) {
+                        kdump.decode(desc, part, &mut self.page)?;
+                        if desc.flags == 0 && is_zero(&self.page) {
+                            self.zero = Some((desc, part));
+                        }
+                    }
+                    Ok(())
+                });
+                match result {
+                    Ok(()) => found.good += 1,
+                    Err(fault) => found.page(pfn.0, &fault),
+                }
             }
         }
+        found
     }
+}
+
+fn pages(opened: &mut Opened, found: &mut Findings, threads: usize) -> Result<()> {
+    let end = opened.max_pfn.0;
+    let pieces = end.div_ceil(PIECE);
+    let page = opened.shift.bytes();
+    let twins = opened.twins(threads.min(pieces as usize))?;
+    let worker = |dump| Worker { dump, page: vec![0; page], zero: None };
+    let mut workers: Vec<_> = twins.into_iter().map(worker).collect();
+    let mut progress = Progress::new("Reading pages");
+    let (mut done, most) = (0, found.most);
+    let (_, total) = opened.kdump().map_or((0, 0), |k| k.counts());
+    let work = |worker: &mut Worker, piece| worker.pages(Pfn(piece * PIECE), most);
+    in_order(&mut workers, pieces, work, |next| {
+        done += next.good + next.damaged + next.missing;
+        found.append(next);
+        progress.set(done, total);
+        Ok(())
+    })?;
+    opened.put_back(workers.into_iter().map(|w| w.dump).collect());
     Ok(())
 }
 
-fn segments(opened: &mut Opened, found: &mut Findings) {
+fn elf_headers(opened: &Opened, found: &mut Findings) {
     let Some((facts, header)) = opened.elf else { return };
     if facts.notes_damaged {
         found.whole(Weight::Damage, "the notes end in something that is no note");
@@ -323,13 +416,18 @@ fn segments(opened: &mut Opened, found: &mut Findings) {
     if header.flags & elf::FLAG_INCOMPLETE != 0 {
         found.whole(Weight::Missing, "its header says that it ended early");
     }
+}
+
+fn segments(opened: &mut Opened, found: &mut Findings, threads: usize) -> Result<()> {
     let len = opened.files.first().map_or(0, |f| f.len);
     let page = opened.shift.bytes() as u64;
     let segments: Vec<_> = opened.dump.segments().to_vec();
     let total: u64 = segments.iter().map(|s| s.file_len).sum();
     let mut progress = Progress::new("Reading memory");
     let mut done = 0u64;
-    let mut buf = vec![0; 1 << 20];
+    const STEP: u64 = 1 << 20;
+    let twins = opened.twins(threads)?;
+    let mut workers: Vec<_> = twins.into_iter().map(|d| (d, vec![0; STEP as usize])).collect();
     for s in &segments {
         let there = s.file_len.min(len.saturating_sub(s.file_at));
         let first = s.phys.0 / page;
@@ -339,21 +437,25 @@ fn segments(opened: &mut Opened, found: &mut Findings) {
             found.missing += last - from;
             found.add(Weight::Missing, Some((from, last)), "past the end of the file".into());
         }
-        let mut at = 0;
         let mut good = s.phys.0.saturating_add(there).div_ceil(page).saturating_sub(first);
-        while at < there {
-            let step = (there - at).min(buf.len() as u64);
-            let part = &mut buf[..step as usize];
-            if let Err(e) = opened.dump.read(PhysAddr(s.phys.0 + at), part) {
-                let pfns = ((s.phys.0 + at) / page, (s.phys.0 + at + step).div_ceil(page));
+        let work = |(dump, buf): &mut (Dump, Vec<u8>), piece: u64| {
+            let at = s.phys.0 + piece * STEP;
+            let step = (there - piece * STEP).min(STEP);
+            (at, step, dump.read(PhysAddr(at), &mut buf[..step as usize]))
+        };
+        in_order(&mut workers, there.div_ceil(STEP), work, |(at, step, result)| {
+            if let Err(e) = result {
+                let pfns = (at / page, (at + step).div_ceil(page));
                 found.add(Weight::Damage, Some(pfns), e.to_string());
                 found.damaged += pfns.1 - pfns.0;
                 good = good.saturating_sub(pfns.1 - pfns.0);
             }
-            at += step;
             done += step;
             progress.set(done, total);
-        }
+            Ok(())
+        })?;
         found.good += good;
     }
+    opened.put_back(workers.into_iter().map(|w| w.0).collect());
+    Ok(())
 }

@@ -49,6 +49,11 @@ impl BlockFile {
         BlockFile { file, len, slots: Vec::new(), clock: 0 }
     }
 
+    /// Another reader of the same file.
+    pub fn twin(&self) -> BlockFile {
+        BlockFile::new(self.file.clone(), self.len)
+    }
+
     /// The bytes from `at` on that are in one block.
     fn block(&mut self, at: u64) -> Result<&[u8], IoError> {
         let block = at / BLOCK;

@@ -350,9 +350,37 @@ pub struct Opened {
     /// Offset in the notes and bytes of the text.
     pub text_at: Option<(u64, u64)>,
     tables: Vec<u8>,
+    /// Readers for other threads that nobody uses now.
+    twins: Vec<Dump>,
 }
 
 impl Opened {
+    /// As many more readers of the dump as asked for, for other threads; to be given back to
+    /// [`Opened::put_back`], as their tables live on.
+    pub fn twins(&mut self, count: usize) -> Result<Vec<Dump>> {
+        let mut twins = std::mem::take(&mut self.twins);
+        self.twins = twins.split_off(count.min(twins.len()));
+        while twins.len() < count {
+            let file = |input: &Input| input.twin(BlockFile::twin);
+            twins.push(match &self.dump {
+                Dump::Elf(elf) => Dump::Elf(elf.twin(file)),
+                Dump::Kdump(kdump) => {
+                    let parts: Vec<_> = kdump.parts().iter().map(|p| p.twin(file)).collect();
+                    let page = self.shift.bytes();
+                    let storage = || vec![0; page].leak();
+                    let twin = kdump.twin(parts.leak(), storage(), storage(), Unpackers::default());
+                    Dump::Kdump(twin.map_err(|e| self.fail(e))?)
+                }
+            });
+        }
+        Ok(twins)
+    }
+
+    /// Takes readers back.
+    pub fn put_back(&mut self, twins: Vec<Dump>) {
+        self.twins.extend(twins);
+    }
+
     /// What the kernel tells about itself.
     pub fn info(&self) -> Info<'static> {
         Info::new((!self.text.is_empty()).then_some(self.text), None)
@@ -530,6 +558,6 @@ fn finish(
         }
     }
     let text_at = text_at.filter(|_| !text.is_empty());
-    let tables = vec![0; TableCache::STORAGE];
-    Ok(Opened { dump, files, elf, shift, max_pfn, text: text.leak(), text_at, tables })
+    let (tables, twins) = (vec![0; TableCache::STORAGE], Vec::new());
+    Ok(Opened { dump, files, elf, shift, max_pfn, text: text.leak(), text_at, tables, twins })
 }

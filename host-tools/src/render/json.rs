@@ -95,6 +95,13 @@ impl Display for Json {
 }
 
 impl Json {
+    /// All of it in one line.
+    pub fn line(&self) -> String {
+        // Line ends in texts are escaped: those that are there are between values.
+        let text = self.to_string();
+        text.lines().map(str::trim_start).collect::<Vec<_>>().join(" ")
+    }
+
     fn put(&self, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
         let pad = |f: &mut fmt::Formatter<'_>, depth: usize| write!(f, "\n{:1$}", "", 2 * depth);
         match self {

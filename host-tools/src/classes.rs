@@ -1,0 +1,352 @@
+//! What the dead kernel used each page for, as its mem_map says.
+
+use crate::cmd::remark;
+use crate::io::open::{Dump, Opened};
+use std::fmt;
+use tamis_core::arch::{Arch, TableCache};
+use tamis_core::bitmap::Bitmap;
+use tamis_core::capture::{Notice, Observer, Phase, Scanner};
+use tamis_core::kernel::mem_map::{MemMap, NoMemMap, RootCache};
+use tamis_core::kernel::page::{Classifier, Level};
+use tamis_core::kernel::{Memory, MissingKey};
+use tamis_core::source::Source;
+use tamis_core::tally::{Judged, Reason};
+use tamis_core::units::{Pfn, PfnSpan};
+use tamis_core::wire::vmcoreinfo::Kind;
+
+/// Why nothing can be told about pages.
+#[derive(Debug)]
+pub enum NoKernel {
+    /// There is no VMCOREINFO.
+    NoInfo,
+    /// Virtual addresses cannot be translated.
+    Arch(String),
+    /// There is no mem_map.
+    NoMemMap(NoMemMap),
+    /// A key without which no `struct page` means anything is missing.
+    Key(MissingKey),
+}
+
+impl fmt::Display for NoKernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NoKernel::NoInfo => f.write_str("there is no VMCOREINFO"),
+            NoKernel::Arch(why) => f.write_str(why),
+            NoKernel::NoMemMap(why) => why.fmt(f),
+            NoKernel::Key(key) => key.fmt(f),
+        }
+    }
+}
+
+/// What it takes to judge pages.
+pub struct Kernel {
+    /// How addresses are translated.
+    pub arch: Arch,
+    /// Where the `struct page`s are.
+    pub map: MemMap,
+    /// What they mean, if that is known.
+    pub classifier: std::result::Result<Classifier, MissingKey>,
+}
+
+/// `SIZE(page)`, where it is a likely one.
+pub fn page_struct(opened: &Opened) -> u64 {
+    let said = opened.info().get(Kind::Size, "page");
+    said.filter(|s| (8..=4096).contains(s)).unwrap_or(64)
+}
+
+impl Kernel {
+    /// Looks for the mem_map.
+    pub fn find(opened: &mut Opened, level: Level) -> std::result::Result<Kernel, NoKernel> {
+        let info = opened.info();
+        if info.is_empty() {
+            return Err(NoKernel::NoInfo);
+        }
+        let machine = opened.dump.machine();
+        let arch = Arch::new(machine, &info, opened.dump.segments())
+            .map_err(|e| NoKernel::Arch(e.to_string()))?;
+        let (size, shift, end) = (page_struct(opened), opened.shift, opened.max_pfn);
+        let mut tables = vec![0; TableCache::STORAGE];
+        let mut sections = vec![0; shift.bytes()];
+        let mut cache = TableCache::new(&mut tables);
+        let mut memory = Memory::new(&mut opened.dump, arch, &mut cache);
+        let mut roots = RootCache::new(&mut sections);
+        let map = MemMap::find(&info, &mut memory, &mut roots, shift, size, end)
+            .map_err(NoKernel::NoMemMap)?;
+        let classifier = Classifier::new(&info, &arch, machine, shift.bits(), level);
+        Ok(Kernel { arch, map, classifier })
+    }
+
+    /// Classes that cannot be told from others, and why.
+    pub fn doubts(&self) -> Vec<String> {
+        let doubts = self.classifier.iter().flat_map(Classifier::doubts);
+        doubts.map(|d| format!("{} is kept: {}", d.kept, d.key)).collect()
+    }
+
+    /// What looks at the `struct page`s, slice by slice. Its memory lives until the program ends.
+    pub fn scanner(self, opened: &Opened) -> std::result::Result<Scanner<'static>, NoKernel> {
+        let classifier = self.classifier.map_err(NoKernel::Key)?;
+        let tables = TableCache::new(vec![0; TableCache::STORAGE].leak());
+        let roots = RootCache::new(vec![0; opened.shift.bytes()].leak());
+        let slice = vec![0; 1024 * page_struct(opened) as usize].leak();
+        Ok(Scanner::new(self.arch, tables, roots, self.map, classifier, slice))
+    }
+}
+
+/// What a page was used for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Class {
+    /// There is no memory.
+    Hole,
+    /// Kernel code and data, and all else that no class is for.
+    Kernel,
+    /// Page cache without private data.
+    Cache,
+    /// Page cache with private data.
+    CachePrivate,
+    /// Memory of processes.
+    User,
+    /// Free memory.
+    Free,
+    /// Broken memory.
+    HwPoison,
+    /// Memory taken offline.
+    Offline,
+    /// Without a `struct page` that could be read.
+    Unknown,
+}
+
+impl Class {
+    /// All of those that memory can have.
+    pub const ALL: [Class; 8] = [
+        Class::Kernel,
+        Class::Cache,
+        Class::CachePrivate,
+        Class::User,
+        Class::Free,
+        Class::HwPoison,
+        Class::Offline,
+        Class::Unknown,
+    ];
+
+    /// For people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::Hole => "no memory",
+            Class::Kernel => "kernel and other",
+            Class::Cache => "page cache",
+            Class::CachePrivate => "private page cache",
+            Class::User => "memory of processes",
+            Class::Free => "free",
+            Class::HwPoison => "broken",
+            Class::Offline => "offline",
+            Class::Unknown => "unknown",
+        }
+    }
+
+    /// For JSON.
+    pub fn key(self) -> &'static str {
+        match self {
+            Class::Hole => "hole",
+            Class::Kernel => "kernel",
+            Class::Cache => "cache",
+            Class::CachePrivate => "cache_private",
+            Class::User => "user",
+            Class::Free => "free",
+            Class::HwPoison => "hwpoison",
+            Class::Offline => "offline",
+            Class::Unknown => "undecided",
+        }
+    }
+
+    /// Whether a dump level leaves it out. Broken and offline pages are left out at every level
+    /// for which the mem_map is looked at: at 0 and 1 only if that is so `always`.
+    pub fn left_out(self, level: Level, always: bool) -> bool {
+        match self {
+            Class::Hole => true,
+            Class::Kernel | Class::Unknown => false,
+            Class::Cache => level.cache() || level.cache_private(),
+            Class::CachePrivate => level.cache_private(),
+            Class::User => level.user(),
+            Class::Free => level.free(),
+            Class::HwPoison | Class::Offline => always || level.number() & !1 != 0,
+        }
+    }
+
+    fn of(reason: Reason) -> Class {
+        match reason {
+            Reason::Cache => Class::Cache,
+            Reason::CachePrivate => Class::CachePrivate,
+            Reason::User => Class::User,
+            Reason::Free => Class::Free,
+            Reason::HwPoison => Class::HwPoison,
+            Reason::Offline => Class::Offline,
+            // Not what a `struct page` can tell.
+            Reason::Zero => Class::Kernel,
+        }
+    }
+}
+
+/// Pages of a window.
+const WINDOW: u64 = 1 << 18;
+/// Ranges without readable `struct page`s that are told apart; more are one.
+const UNREADABLE_MOST: usize = 1000;
+
+/// Goes over the pages of a dump, window by window. It takes the same memory for every dump.
+pub struct Classes {
+    scanner: Option<Scanner<'static>>,
+    at: Pfn,
+    window: PfnSpan,
+    bits: Vec<u8>,
+    classes: Vec<Class>,
+    unreadable: Unreadable,
+    /// Finds broken and offline pages first, where those are left out at every level.
+    broken: Option<Scanner<'static>>,
+}
+
+struct Marks<'a> {
+    start: Pfn,
+    classes: &'a mut [Class],
+}
+
+impl Marks<'_> {
+    fn mark(&mut self, span: PfnSpan, class: Class) {
+        let end = Pfn(self.start.0 + self.classes.len() as u64);
+        let span = span.clip(PfnSpan::new(self.start, end));
+        let range = (span.start.0 - self.start.0) as usize..(span.end.0 - self.start.0) as usize;
+        for slot in self.classes.get_mut(range).unwrap_or_default() {
+            if *slot == Class::Kernel {
+                *slot = class;
+            }
+        }
+    }
+}
+
+impl Judged for Marks<'_> {
+    fn dropped(&mut self, reason: Reason, span: PfnSpan, _: u64) {
+        self.mark(span, Class::of(reason));
+    }
+
+    fn undecided(&mut self, span: PfnSpan, _: u64) {
+        self.mark(span, Class::Unknown);
+    }
+}
+
+/// Ranges without readable `struct page`s.
+#[derive(Default)]
+struct Unreadable(Vec<PfnSpan>);
+
+impl Observer for Unreadable {
+    fn progress(&mut self, _: Phase, _: u64, _: u64) {}
+
+    fn notice(&mut self, notice: Notice) {
+        let Notice::MemMapUnreadable(span) = notice else { return };
+        let full = self.0.len() >= UNREADABLE_MOST;
+        match self.0.last_mut() {
+            Some(last) if last.end == span.start || full => last.end = span.end,
+            _ => self.0.push(span),
+        }
+    }
+}
+
+impl Classes {
+    /// Begins at the first page; says why if nothing can be told about any.
+    pub fn new(opened: &mut Opened) -> std::result::Result<Classes, NoKernel> {
+        let kernel = Kernel::find(opened, Level::new(31).unwrap_or_default())?;
+        for doubt in kernel.doubts() {
+            remark(format_args!("{}: {doubt}", opened.name()));
+        }
+        let mut classes = Classes::over(Some(kernel.scanner(opened)?));
+        let low = Kernel::find(opened, Level::default())?;
+        if low.classifier.as_ref().is_ok_and(Classifier::is_needed) {
+            classes.broken = Some(low.scanner(opened)?);
+        }
+        Ok(classes)
+    }
+
+    /// The same; where nothing can be told, that is said, and all pages are of an unknown class.
+    pub fn of_any(opened: &mut Opened) -> Classes {
+        Classes::new(opened).unwrap_or_else(|why| {
+            remark(format_args!("{}: pages are of unknown classes: {why}", opened.name()));
+            Classes::over(None)
+        })
+    }
+
+    fn over(scanner: Option<Scanner<'static>>) -> Classes {
+        Classes {
+            scanner,
+            at: Pfn(0),
+            window: PfnSpan::default(),
+            bits: vec![0; WINDOW as usize / 8],
+            classes: Vec::with_capacity(WINDOW as usize),
+            unreadable: Unreadable::default(),
+            broken: None,
+        }
+    }
+
+    /// Whether broken and offline pages are left out at every level.
+    pub fn always(&self) -> bool {
+        self.broken.is_some()
+    }
+
+    /// Begins at, or before, a pfn.
+    pub fn skip_to(&mut self, pfn: Pfn) {
+        // Blocks of memory do not begin in one window and end in another.
+        self.at = Pfn(pfn.0 / WINDOW * WINDOW);
+    }
+
+    /// Goes on to the next pages that are there; gives their pfns.
+    pub fn next(&mut self, opened: &mut Opened) -> Option<PfnSpan> {
+        let shift = opened.shift;
+        let next = shift.pfn(opened.dump.next_memory(shift.addr(self.at)?)?);
+        if next >= opened.max_pfn {
+            return None;
+        }
+        let start = Pfn(next.0 / WINDOW * WINDOW);
+        let end = Pfn(start.0 + WINDOW).min(opened.max_pfn);
+        let window = PfnSpan::new(start, end);
+        (self.at, self.window) = (end, window);
+        let (from, until) = (shift.addr(start)?, shift.addr(end)?);
+        let there = |dump: &mut Dump, bits: &mut [u8]| {
+            let mut map = Bitmap::clear(bits, window);
+            dump.segments_in(from, until, &mut |s| map.set(shift.touched(s.phys, s.mem_len)));
+            dump.clip(&mut map, false);
+        };
+        there(&mut opened.dump, &mut self.bits);
+        let map = Bitmap::over(&mut self.bits, window);
+        self.classes.clear();
+        self.classes.resize(window.len() as usize, Class::Hole);
+        let any = if self.scanner.is_some() { Class::Kernel } else { Class::Unknown };
+        let mut at = start;
+        while let Some(run) = map.next_run(at, u64::MAX) {
+            let range = (run.start.0 - start.0) as usize..(run.end.0 - start.0) as usize;
+            self.classes.get_mut(range).unwrap_or_default().fill(any);
+            at = run.end;
+        }
+        let mut marks = Marks { start, classes: &mut self.classes };
+        if let Some(scanner) = &mut self.broken {
+            let mut map = Bitmap::over(&mut self.bits, window);
+            scanner.scan(&mut opened.dump, &mut map, &mut marks, &mut Unreadable::default());
+            there(&mut opened.dump, &mut self.bits);
+        }
+        if let Some(scanner) = &mut self.scanner {
+            let mut map = Bitmap::over(&mut self.bits, window);
+            scanner.scan(&mut opened.dump, &mut map, &mut marks, &mut self.unreadable);
+        }
+        Some(window)
+    }
+
+    /// The classes of the pages that [`Classes::next`] went on to.
+    pub fn classes(&self) -> &[Class] {
+        &self.classes
+    }
+
+    /// The same with their pfns.
+    pub fn pages(&self) -> impl Iterator<Item = (Pfn, Class)> + '_ {
+        (self.window.start.0..).map(Pfn).zip(self.classes.iter().copied())
+    }
+
+    /// Pages whose `struct page`s could not be read up to now.
+    pub fn unreadable(&self) -> &[PfnSpan] {
+        &self.unreadable.0
+    }
+}
