@@ -306,3 +306,14 @@ fn a_compound_page_larger_than_memory() {
         .meta_at(32 << 20, 16 << 20);
     Bench::new(machine.build()).check::<&str>(31, &[]);
 }
+
+#[test]
+fn broken_pages_whose_mark_of_a_free_block_makes_no_sense() {
+    for style in [KernelStyle::V3_10, KernelStyle::V6_12] {
+        let machine = zoo(style).poison(0x150).poison(0x152);
+        let bench = Bench::new(machine.build());
+        for level in [16, 31] {
+            bench.check::<&str>(level, &[]);
+        }
+    }
+}

@@ -473,18 +473,21 @@ impl Classifier {
         {
             let order = self.private.map_or(u64::MAX, |at| read.word(page, at));
             // The buddy allocator only makes naturally aligned blocks below the highest order.
-            return if order < orders && aligned(pfn, order) {
-                Verdict::Drop(Reason::Free, 1 << order)
-            } else {
-                Verdict::Keep
+            return match flags & self.hwpoison {
+                _ if order < orders && aligned(pfn, order) => {
+                    Verdict::Drop(Reason::Free, 1 << order)
+                }
+                0 => Verdict::Keep,
+                _ => Verdict::Drop(Reason::HwPoison, 1),
             };
         }
         if let Some((value, orders)) = self.unaccepted
             && kind == value
         {
-            return match orders - 1 {
-                order if aligned(pfn, order) => Verdict::Drop(Reason::Free, 1 << order),
-                _ => Verdict::Keep,
+            return match (orders - 1, flags & self.hwpoison) {
+                (order, _) if aligned(pfn, order) => Verdict::Drop(Reason::Free, 1 << order),
+                (_, 0) => Verdict::Keep,
+                _ => Verdict::Drop(Reason::HwPoison, 1),
             };
         }
         let odd_mapping = read.word(page, self.mapping) & 1 != 0;
