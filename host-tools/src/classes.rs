@@ -199,6 +199,7 @@ pub struct Classes {
     bits: Vec<u8>,
     classes: Vec<Class>,
     unreadable: Unreadable,
+    doubts: Vec<String>,
     /// Finds broken and offline pages first, where those are left out at every level.
     broken: Option<Scanner<'static>>,
 }
@@ -252,10 +253,9 @@ impl Classes {
     /// Begins at the first page; says why if nothing can be told about any.
     pub fn new(opened: &mut Opened) -> std::result::Result<Classes, NoKernel> {
         let kernel = Kernel::find(opened, Level::new(31).unwrap_or_default())?;
-        for doubt in kernel.doubts() {
-            remark(format_args!("{}: {doubt}", opened.name()));
-        }
-        let mut classes = Classes::over(Some(kernel.scanner(opened)?));
+        let mut classes = Classes::over(None);
+        classes.doubts = kernel.doubts();
+        classes.scanner = Some(kernel.scanner(opened)?);
         let low = Kernel::find(opened, Level::default())?;
         if low.classifier.as_ref().is_ok_and(Classifier::is_needed) {
             classes.broken = Some(low.scanner(opened)?);
@@ -263,12 +263,25 @@ impl Classes {
         Ok(classes)
     }
 
-    /// The same; where nothing can be told, that is said, and all pages are of an unknown class.
+    /// The same; what cannot be told is said, and pages are of an unknown class then.
     pub fn of_any(opened: &mut Opened) -> Classes {
-        Classes::new(opened).unwrap_or_else(|why| {
-            remark(format_args!("{}: pages are of unknown classes: {why}", opened.name()));
+        let name = opened.name();
+        let classes = Classes::new(opened).unwrap_or_else(|why| {
+            remark(format_args!("{name}: pages are of unknown classes: {why}"));
             Classes::over(None)
-        })
+        });
+        for doubt in &classes.doubts {
+            remark(format_args!("{name}: {doubt}"));
+        }
+        classes
+    }
+
+    /// What one page was used for, if that can be told.
+    pub fn of_page(opened: &mut Opened, pfn: Pfn) -> Option<Class> {
+        let mut classes = Classes::new(opened).ok()?;
+        classes.skip_to(pfn);
+        classes.next(opened).filter(|window| window.contains(pfn))?;
+        classes.pages().find(|(at, _)| *at == pfn).map(|(_, class)| class)
     }
 
     fn over(scanner: Option<Scanner<'static>>) -> Classes {
@@ -279,6 +292,7 @@ impl Classes {
             bits: vec![0; WINDOW as usize / 8],
             classes: Vec::with_capacity(WINDOW as usize),
             unreadable: Unreadable::default(),
+            doubts: Vec::new(),
             broken: None,
         }
     }

@@ -121,10 +121,15 @@ impl Bench {
 /// Compares what a command printed with a file in `tests/golden/host`; `TAMIS_UPDATE=1` writes it.
 #[track_caller]
 pub fn golden(name: &str, run: &Run) {
+    golden_text(name, &run.text());
+}
+
+/// The same for any text.
+#[track_caller]
+pub fn golden_text(name: &str, found: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/host").join(name);
-    let found = run.text();
     if env::var_os("TAMIS_UPDATE").is_some() {
-        fs::write(&path, &found).expect("writing a golden file");
+        fs::write(&path, found).expect("writing a golden file");
         return;
     }
     let wanted = fs::read_to_string(&path).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Repairing, comparing, counting, splitting.
 
-use crate::common::{Bench, golden, json};
+use crate::common::{Bench, golden, golden_text, json};
 use crate::make::{Make, Page, USUAL, flatten};
 use tamis_tests::synth::KernelStyle;
 use tamis_tests::zoo::zoo;
@@ -102,6 +102,46 @@ fn pages_are_counted_by_use() {
     golden("stats.txt", bench.tamis("stats vmcore").expect(0));
     golden("stats.json", bench.tamis("stats --json vmcore").expect(0));
     golden("pages-vmcore.txt", bench.tamis("pages vmcore").expect(0));
+}
+
+#[test]
+fn memory_is_drawn() {
+    let bench = Bench::of(&zoo(KernelStyle::V6_12).build());
+    bench.capture("-c -d 16", &["dump"]);
+    bench.tamis("map -o map.svg dump").expect(0).says("17.2 MiB of memory");
+    let svg = String::from_utf8(bench.get("map.svg")).unwrap();
+    // A cell for each page, the legend, and the paper.
+    assert_eq!(svg.matches("<rect ").count(), 4402 + 7 + 1);
+    bench.put("made", &Make::new(USUAL).bytes());
+    bench.tamis("map -o made.svg made").expect(0);
+    golden_text("map.svg", &String::from_utf8(bench.get("made.svg")).unwrap());
+    bench.tamis("map -o map.png dump").expect(0);
+    assert!(bench.get("map.png").starts_with(b"\x89PNG\r\n\x1a\n"));
+    bench.tamis("map -o map.png dump").expect(3).says("--force overwrites it");
+    bench.tamis("map -f -o dump dump").expect(3).says("end the name in .svg or .png");
+    golden("map-classes.json", bench.tamis("map --json dump").expect(0));
+    // Not a terminal: no colours, and plain ranges.
+    let run = bench.tamis("map dump");
+    assert!(!run.expect(0).stdout.contains(&0x1b), "{}", run.text());
+}
+
+#[test]
+fn what_is_not_there_is_told_with_its_class() {
+    let bench = Bench::of(&zoo(KernelStyle::V6_12).build());
+    bench.capture("-c -d 31", &["dump"]);
+    bench.capture("-E -d 31", &["elf"]);
+    let run = bench.tamis("read dump --pfn 0x180");
+    run.expect(3).says("pfn 0x180 (physical 0x180000) is not in the dump: left out (free)");
+    for dump in ["dump", "elf"] {
+        bench.tamis(&format!("read {dump} --pfn 1")).expect(3).says("in no range of memory");
+    }
+    let at = bench.tamis("vmcoreinfo dump SYMBOL(init_uts_ns)");
+    let at = String::from_utf8(at.stdout).unwrap();
+    let at = at.trim();
+    golden("read.txt", bench.tamis(&format!("read dump --virt {at} --len 80")).expect(0));
+    golden("vtop.txt", bench.tamis(&format!("vtop dump {at}")).expect(0));
+    golden("vtop.json", bench.tamis(&format!("vtop --json dump {at}")).expect(0));
+    golden("vtop-none.json", bench.tamis("vtop --json dump ffffc00000000000").expect(1));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::endian::Endian;
 use crate::kernel::{Info, MissingKey};
 use crate::source::{Machine, ReadFault, Segment, Source};
 use crate::units::{PhysAddr, VirtAddr};
+use core::cmp::Ordering;
 use core::fmt;
 
 /// Why a virtual address has no physical one.
@@ -60,6 +61,19 @@ pub struct TableCache<'b> {
     blocks: &'b mut [u8],
     held: [Option<PhysAddr>; TableCache::LEVELS],
     leaf: Option<(VirtAddr, Mapping)>,
+    /// Where the last walk read an entry, and what it was, by level.
+    trail: [Option<(PhysAddr, u64)>; TableCache::LEVELS],
+}
+
+/// An entry of a page table, on the way to a page.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Step {
+    /// The level: `PGD`, `P4D`, `PUD`, `PMD` or `PTE`.
+    pub level: &'static str,
+    /// Where the entry is.
+    pub entry_at: PhysAddr,
+    /// The entry as it stands there.
+    pub entry: u64,
 }
 
 impl<'b> TableCache<'b> {
@@ -72,7 +86,19 @@ impl<'b> TableCache<'b> {
 
     /// An empty cache over [`TableCache::STORAGE`] bytes.
     pub fn new(blocks: &'b mut [u8]) -> TableCache<'b> {
-        TableCache { blocks, held: [None; Self::LEVELS], leaf: None }
+        let (held, trail) = ([None; Self::LEVELS], [None; Self::LEVELS]);
+        TableCache { blocks, held, leaf: None, trail }
+    }
+
+    /// The entries that the last walk met, from the top on.
+    pub fn steps(&self) -> impl Iterator<Item = Step> + '_ {
+        const NAMES: [&str; TableCache::LEVELS] = ["PTE", "PMD", "PUD", "P4D", "PGD"];
+        let met = self.trail.iter().zip(NAMES).rev();
+        let met = met.filter_map(|(met, name)| met.map(|met| (met, name)));
+        met.enumerate().map(|(n, ((entry_at, entry), name))| {
+            let level = if n == 0 { "PGD" } else { name };
+            Step { level, entry_at, entry }
+        })
     }
 
     /// The 64-bit entry `index` of the table at `table`, from the cache or read. Entries are
@@ -97,7 +123,15 @@ impl<'b> TableCache<'b> {
             source.read(block, bytes)?;
             *held = Some(block);
         }
-        endian.u64(bytes, inside as usize).ok_or(absent)
+        let entry = endian.u64(bytes, inside as usize).ok_or(absent)?;
+        for (n, met) in self.trail.iter_mut().enumerate() {
+            match n.cmp(&level) {
+                Ordering::Less => *met = None,
+                Ordering::Equal => *met = Some((at, entry)),
+                Ordering::Greater => {}
+            }
+        }
+        Ok(entry)
     }
 }
 

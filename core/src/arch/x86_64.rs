@@ -119,6 +119,7 @@ impl X86_64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arch::Step;
     use crate::kernel::testing::{Memory, info};
     use std::vec;
 
@@ -158,6 +159,27 @@ mod tests {
             walk(TEXT, &mut m, 0xffff_ffff_7fff_fff0),
             Ok(Mapping { phys: PhysAddr(0xffff_fff0), len: 0x10 })
         );
+    }
+
+    #[test]
+    fn every_entry_on_the_way_is_told() {
+        let arch = X86_64::new(&info(TEXT), &[]).unwrap();
+        let mut storage = vec![0; TableCache::STORAGE];
+        let mut cache = TableCache::new(&mut storage);
+        let step = |level, entry_at, entry| Step { level, entry_at: PhysAddr(entry_at), entry };
+        let large = step("PMD", 0x200_3008, 0x8000_0000_4000_10e3);
+        let top = [step("PGD", 0x200_1ff8, 0x200_2003), step("PUD", 0x200_2ff0, 0x200_3003)];
+        let small =
+            [step("PMD", 0x200_3000, 0x200_4063), step("PTE", 0x200_4028, 0x8000_0000_1234_5163)];
+        for (at, low) in [
+            (0xffff_ffff_8000_5123, &small[..]),
+            (0xffff_ffff_8020_0010, &[large]),
+            (0xffff_ffff_8000_5123, &small),
+        ] {
+            arch.walk(VirtAddr(at), &mut tables(), &mut cache).unwrap();
+            let steps: vec::Vec<_> = cache.steps().collect();
+            assert_eq!(steps, [&top, low].concat());
+        }
     }
 
     #[test]

@@ -1,20 +1,32 @@
 use super::diff::{next_stored, stored};
-use super::print;
-use crate::fail::{DONE, Result};
-use crate::io::open::open;
+use super::{print, remark};
+use crate::classes::{Class, Classes};
+use crate::fail::{DONE, Fail, Result};
+use crate::io::open::{Opened, open};
+use crate::io::out::create;
 use crate::render::json::{Json, Object};
-use crate::render::text::{number, percent, size};
-use std::path::PathBuf;
+use crate::render::picture::{Colour, LETTER, Picture};
+use crate::render::progress::Progress;
+use crate::render::text::{Style, number, percent, plain, size};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use tamis_core::source::Source;
 use tamis_core::units::{Pfn, PfnSpan};
 
-/// Show the physical memory of the dead machine, range by range.
+/// Show the physical memory of the dead machine: a picture, or range by range.
 ///
-/// A line for each range of memory: first and last address, size, and how many of its pages are in
-/// the dump. `tamis pages` tells what became of each page.
+/// With -o, writes a picture as SVG or PNG, as the name ends. Each cell is a block of memory in the
+/// colour of the class that most of its pages are of, paler the fewer of them are in the dump; the
+/// legend has the totals. Memory that is not there is left out. On a terminal that shows colours
+/// the same picture is printed.
+///
+/// Otherwise there is a line for each range of memory: first and last address, size, and how many
+/// of its pages are in the dump. `tamis pages` tells what became of each page, `tamis stats`
+/// counts them.
 ///
 /// Examples:
 ///   $ tamis map vmcore
+///   $ tamis map -o memory.svg vmcore
 ///   $ tamis map --json part1 part2
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -22,19 +34,98 @@ pub struct Args {
     /// The dump, or all files of a split one; - is standard input
     #[arg(required = true, value_name = "DUMP")]
     dumps: Vec<PathBuf>,
+    /// Write a picture to this file, whose name ends in .svg or .png
+    #[arg(short, long, value_name = "FILE", conflicts_with = "json")]
+    output: Option<PathBuf>,
+    /// Overwrite an existing file
+    #[arg(short, long, requires = "output")]
+    force: bool,
     /// Print JSON (schema tamis.map/1)
     #[arg(long)]
     json: bool,
 }
 
-/// Runs it.
-pub fn run(args: &Args) -> Result<u8> {
-    let mut opened = open(&args.dumps)?;
+/// Cells in a row.
+const COLUMNS: u64 = 64;
+/// Pixels of a cell.
+const CELL: u32 = 10;
+/// Most rows of a picture, and of one on a terminal.
+const ROWS: u64 = 96;
+const ROWS_ON_TERMINAL: u64 = 48;
+
+/// Pages of a block or range.
+#[derive(Clone, Copy, Default)]
+struct Cell {
+    classes: [u64; 9],
+    stored: u64,
+}
+
+impl Cell {
+    fn pages(&self) -> u64 {
+        self.classes.iter().sum()
+    }
+
+    /// The class that most pages are of.
+    fn class(&self) -> Class {
+        let most = Class::ALL.into_iter().rev().max_by_key(|c| self.classes[*c as usize]);
+        most.unwrap_or(Class::Unknown)
+    }
+
+    fn colour(&self) -> Colour {
+        let out = self.pages() - self.stored.min(self.pages());
+        // Up to two thirds of the way to white.
+        let pale = |c: u8| {
+            let c = u64::from(c);
+            (c + (255 - c) * out * 2 / (3 * self.pages().max(1))) as u8
+        };
+        colour(self.class()).map(pale)
+    }
+
+    fn add(&mut self, class: Class, stored: bool) {
+        self.classes[class as usize] += 1;
+        self.stored += u64::from(stored);
+    }
+}
+
+/// Colours that people who see fewer of them tell apart, too (Okabe and Ito).
+fn colour(class: Class) -> Colour {
+    match class {
+        Class::Hole => [255, 255, 255],
+        Class::Kernel => [213, 94, 0],
+        Class::Cache => [0, 114, 178],
+        Class::CachePrivate => [86, 180, 233],
+        Class::User => [0, 158, 115],
+        Class::Free => [170, 170, 170],
+        Class::HwPoison => [0, 0, 0],
+        Class::Offline => [204, 121, 167],
+        Class::Unknown => [240, 228, 66],
+    }
+}
+
+/// What there is in each block, and in all.
+struct Map {
+    /// Pages of a block: a power of two.
+    block: u64,
+    /// Blocks that have memory, by number.
+    cells: BTreeMap<u64, Cell>,
+    all: Cell,
+}
+
+impl Map {
+    /// Numbers of rows that have memory.
+    fn rows(&self) -> Vec<u64> {
+        let mut rows: Vec<u64> = self.cells.keys().map(|cell| cell / COLUMNS).collect();
+        rows.dedup();
+        rows
+    }
+}
+
+/// The memory ranges in order; those that overlap are one.
+fn ranges(opened: &Opened) -> Vec<PfnSpan> {
     let shift = opened.shift;
     let mut spans: Vec<PfnSpan> =
         opened.dump.segments().iter().map(|s| shift.touched(s.phys, s.mem_len)).collect();
     spans.sort_unstable_by_key(|s| (s.start, s.end));
-    // Overlapping ranges are one.
     let mut ranges: Vec<PfnSpan> = Vec::new();
     for span in spans {
         match ranges.last_mut() {
@@ -42,9 +133,161 @@ pub fn run(args: &Args) -> Result<u8> {
             _ => ranges.push(span),
         }
     }
-    let (mut text, mut list) = (String::new(), Vec::new());
+    ranges
+}
+
+/// The smallest block with which the memory takes no more rows than these.
+fn block(ranges: &[PfnSpan], most: u64) -> u64 {
+    let mut block = 1;
+    loop {
+        let row = block * COLUMNS;
+        let (mut rows, mut next) = (0, 0);
+        for range in ranges.iter().filter(|r| !r.is_empty()) {
+            let first = next.max(range.start.0 / row);
+            let end = (range.end.0 - 1) / row + 1;
+            rows += end.saturating_sub(first);
+            next = next.max(end);
+        }
+        if rows <= most || block >= 1 << 50 {
+            return block;
+        }
+        block *= 2;
+    }
+}
+
+/// Looks at every page; gives each to `each`.
+fn walk(opened: &mut Opened, mut each: impl FnMut(Pfn, Class, bool)) {
+    let mut classes = Classes::of_any(opened);
+    let mut progress = Progress::new("Looking at pages");
     let mut bits = vec![0; 32 << 10];
-    for range in ranges {
+    while let Some(window) = classes.next(opened) {
+        let map = stored(opened, window, &mut bits);
+        for (pfn, class) in classes.pages().filter(|(_, class)| *class != Class::Hole) {
+            each(pfn, class, map.get(pfn));
+        }
+        progress.set(window.end.0, opened.max_pfn.0);
+    }
+}
+
+fn picture_of(opened: &mut Opened, rows: u64) -> Map {
+    let block = block(&ranges(opened), rows);
+    let mut map = Map { block, cells: BTreeMap::new(), all: Cell::default() };
+    walk(opened, |pfn, class, stored| {
+        map.cells.entry(pfn.0 / block).or_default().add(class, stored);
+        map.all.add(class, stored);
+    });
+    map
+}
+
+/// What the picture is of.
+fn title(opened: &Opened, map: &Map) -> String {
+    let page = opened.shift.bytes() as u64;
+    let release = plain(opened.info().release().unwrap_or(b"(unknown)"));
+    format!(
+        "Linux {release}: {} of memory, {} of it in the dump; a cell is {}",
+        size(map.all.pages() * page),
+        percent(map.all.stored, map.all.pages()),
+        size(map.block * page)
+    )
+}
+
+/// Classes that there are, and what the legend says of them.
+fn legend(opened: &Opened, map: &Map) -> Vec<(Class, String)> {
+    let page = opened.shift.bytes() as u64;
+    let line = |class: Class| {
+        let pages = map.all.classes[class as usize];
+        let part = percent(pages, map.all.pages());
+        let (name, pages, bytes) = (class.name(), number(pages), size(pages * page));
+        (class, format!("{name:<20}{pages:>14} pages {part:>8} {bytes:>11}"))
+    };
+    let there = |class: &Class| map.all.classes[*class as usize] > 0;
+    Class::ALL.into_iter().filter(there).map(line).collect()
+}
+
+fn draw(opened: &Opened, map: &Map) -> Picture {
+    const MARGIN: u32 = 16;
+    const LABEL: u32 = 19 * LETTER;
+    let (rows, legend) = (map.rows(), legend(opened, map));
+    let top = MARGIN + 3 * LETTER;
+    let below = top + CELL * rows.len() as u32 + 2 * LETTER;
+    let width = 2 * MARGIN + (LABEL + CELL * COLUMNS as u32).max(90 * LETTER);
+    let mut picture = Picture::new(width, below + 2 * LETTER * legend.len() as u32 + MARGIN);
+    picture.words(MARGIN, MARGIN, title(opened, map));
+    for (y, row) in (0u32..).zip(&rows) {
+        let y = top + CELL * y;
+        let at = row * COLUMNS * map.block * opened.shift.bytes() as u64;
+        picture.words(MARGIN, y + 1, format!("{at:#018x}"));
+        for (number, cell) in map.cells.range(row * COLUMNS..(row + 1) * COLUMNS) {
+            let x = MARGIN + LABEL + CELL * (number % COLUMNS) as u32;
+            picture.rectangle((x, y), (CELL - 1, CELL - 1), cell.colour());
+        }
+    }
+    for (n, (class, line)) in (0u32..).zip(legend) {
+        let y = below + 2 * LETTER * n;
+        picture.rectangle((MARGIN, y - 1), (CELL, CELL), colour(class));
+        picture.words(MARGIN + 2 * CELL, y, line);
+    }
+    picture
+}
+
+/// The colour of a terminal with 256 of them.
+fn terminal(colour: Option<Colour>, ground: bool) -> String {
+    let which = if ground { 48 } else { 38 };
+    match colour {
+        Some(c) => {
+            let [r, g, b] = c.map(|c| (u16::from(c) * 5 + 127) / 255);
+            format!("\x1b[{which};5;{}m", 16 + 36 * r + 6 * g + b)
+        }
+        None => format!("\x1b[{}m", which + 1),
+    }
+}
+
+/// Two rows of cells in a line, as the upper and lower half of a letter.
+fn half_blocks(opened: &Opened, map: &Map) -> String {
+    let mut text = format!("{}\n", title(opened, map));
+    let rows = map.rows();
+    let mut at = 0;
+    while let Some(upper) = rows.get(at) {
+        // Rows that are no neighbours are in lines of their own.
+        let lower = rows.get(at + 1).filter(|lower| **lower == upper + 1);
+        at += if lower.is_some() { 2 } else { 1 };
+        let address = upper * COLUMNS * map.block * opened.shift.bytes() as u64;
+        text += &format!("{address:#018x} ");
+        for column in 0..COLUMNS {
+            let of = |row: &u64| map.cells.get(&(row * COLUMNS + column)).map(Cell::colour);
+            let (upper, lower) = (of(upper), lower.and_then(of));
+            text += &match (upper, lower) {
+                (None, None) => "\x1b[0m ".into(),
+                (None, lower) => format!("\x1b[0m{}▄", terminal(lower, false)),
+                (upper, lower) => format!("{}{}▀", terminal(upper, false), terminal(lower, true)),
+            };
+        }
+        text += "\x1b[0m\n";
+    }
+    for (class, line) in legend(opened, map) {
+        text += &format!("{}██\x1b[0m {line}\n", terminal(Some(colour(class)), false));
+    }
+    text
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Result<u8> {
+    let mut opened = open(&args.dumps)?;
+    if let Some(path) = &args.output {
+        return write(&mut opened, path, args);
+    }
+    if args.json {
+        return json(&mut opened);
+    }
+    if Style::stdout().shows() {
+        let map = picture_of(&mut opened, ROWS_ON_TERMINAL);
+        print(half_blocks(&opened, &map))?;
+        return Ok(DONE);
+    }
+    let shift = opened.shift;
+    let mut text = String::new();
+    let mut bits = vec![0; 32 << 10];
+    for range in ranges(&opened) {
         let (mut at, mut pages) = (range.start, 0);
         while let Some(next) = next_stored(&opened, at).filter(|next| *next < range.end) {
             at = next;
@@ -54,27 +297,94 @@ pub fn run(args: &Args) -> Result<u8> {
             pages += map.count_span(PfnSpan::new(at, end));
             at = end;
         }
-        let bytes = range.len() << shift.bits();
         let (first, last) = (range.start.0 << shift.bits(), (range.end.0 << shift.bits()) - 1);
         text += &format!(
             "{first:#018x} {last:#018x} {:>12} {:>14} pages in the dump ({})\n",
-            size(bytes),
+            size(range.len() << shift.bits()),
             number(pages),
             percent(pages, range.len())
         );
-        list.push(
-            Object::new()
-                .with("start", format!("{first:#x}"))
-                .with("size", bytes)
-                .with("pages", range.len())
-                .with("stored", pages)
-                .into(),
-        );
-    }
-    if args.json {
-        let document = Object::document("tamis.map/1").with("ranges", Json::List(list));
-        text = format!("{}\n", Json::from(document));
     }
     print(text)?;
     Ok(DONE)
+}
+
+fn write(opened: &mut Opened, path: &Path, args: &Args) -> Result<u8> {
+    let kind = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+    if !["svg", "png"].contains(&kind) {
+        return Err(
+            Fail::file(path, "a picture of which kind?").next("end the name in .svg or .png")
+        );
+    }
+    let mut file = create(path, args.force, &args.dumps)?;
+    let map = picture_of(opened, ROWS);
+    let picture = draw(opened, &map);
+    let bytes = if kind == "svg" { picture.svg().into_bytes() } else { picture.png() };
+    if let Err(fail) = file.put(0, &bytes) {
+        file.remove();
+        return Err(fail);
+    }
+    file.done()?;
+    remark(format_args!("{}: {}", path.display(), title(opened, &map)));
+    Ok(DONE)
+}
+
+fn json(opened: &mut Opened) -> Result<u8> {
+    let ranges = ranges(opened);
+    let mut cells = vec![Cell::default(); ranges.len()];
+    let mut index = 0;
+    walk(opened, |pfn, class, stored| {
+        while ranges.get(index).is_some_and(|range| pfn >= range.end) {
+            index += 1;
+        }
+        if let Some(cell) = cells.get_mut(index) {
+            cell.add(class, stored);
+        }
+    });
+    let bits = opened.shift.bits();
+    let list = ranges.iter().zip(cells).map(|(range, cell)| {
+        let mut classes = Object::new();
+        for class in Class::ALL {
+            classes = classes.with(class.key(), cell.classes[class as usize]);
+        }
+        Object::new()
+            .with("start", format!("{:#x}", range.start.0 << bits))
+            .with("size", range.len() << bits)
+            .with("pages", range.len())
+            .with("stored", cell.stored)
+            .with("classes", classes)
+    });
+    let document = Object::document("tamis.map/1").with("ranges", list.collect::<Vec<_>>());
+    print(format!("{}\n", Json::from(document)))?;
+    Ok(DONE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_as_small_as_the_rows_allow() {
+        let span = |start, end| PfnSpan::new(Pfn(start), Pfn(end));
+        assert_eq!(block(&[span(0, 64 * 96)], 96), 1);
+        assert_eq!(block(&[span(0, 64 * 96 + 1)], 96), 2);
+        // A hole takes no rows, and two ranges in one row take one.
+        assert_eq!(block(&[span(0, 64), span(1 << 40, (1 << 40) + 64 * 95)], 96), 1);
+        assert_eq!(block(&[span(0, 10), span(20, 64 * 96)], 96), 1);
+        assert_eq!(block(&[], 96), 1);
+        let most = block(&[span(0, u64::MAX >> 12)], 96);
+        assert!((u64::MAX >> 12) / (most * COLUMNS) <= 96);
+    }
+
+    #[test]
+    fn a_cell_has_the_colour_of_most_of_its_pages() {
+        let mut cell = Cell::default();
+        cell.add(Class::Free, true);
+        cell.add(Class::User, true);
+        cell.add(Class::User, true);
+        assert_eq!(cell.colour(), colour(Class::User));
+        cell.add(Class::User, false);
+        let [r, ..] = cell.colour();
+        assert!(r > colour(Class::User)[0], "paler");
+    }
 }

@@ -1,11 +1,14 @@
 use super::stdout;
+use crate::classes::{Class, Classes};
 use crate::fail::{DONE, Fail, Result};
 use crate::io::open::{Opened, open};
 use crate::render::text::Style;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
-use tamis_core::source::Source;
+use tamis_core::kernel::VirtFault;
+use tamis_core::reader::kdump::PageFault;
+use tamis_core::source::{ReadFault, Source};
 use tamis_core::units::{Pfn, PhysAddr, VirtAddr};
 
 /// Read memory out of a dump.
@@ -15,7 +18,8 @@ use tamis_core::units::{Pfn, PhysAddr, VirtAddr};
 /// 0x. Without --len, 256 bytes are read, and of a pfn its page.
 ///
 /// Prints offsets, bytes and characters, 16 bytes a line; --raw writes the bytes themselves. Memory
-/// that is not in the dump ends the output, and the exit status is 3.
+/// that is not in the dump ends the output, which says why it is not there as far as the mem_map
+/// tells ("left out (free)"), and the exit status is 3.
 ///
 /// Examples:
 ///   $ tamis read vmcore --virt ffffffff82a00100 --len 64
@@ -93,9 +97,11 @@ pub fn run(args: &Args) -> Result<u8> {
         let step = (page - at % page).min(len - done) as usize;
         let part = &mut buf[..step];
         let read = if is_virt {
-            opened.with_memory(|memory, _| {
-                memory.read(VirtAddr(at), part).map_err(|e| e.to_string())
-            })?
+            let read = opened.with_memory(|memory, _| memory.read(VirtAddr(at), part))?;
+            read.map_err(|e| match e {
+                VirtFault::Read(fault) => absent(&mut opened, place(fault).0, fault),
+                VirtFault::Walk(walk) => walk.to_string(),
+            })
         } else {
             opened.dump.read(PhysAddr(at), part).map_err(|e| absent(&mut opened, at, e))
         };
@@ -115,11 +121,29 @@ pub fn run(args: &Args) -> Result<u8> {
 }
 
 /// Why a page cannot be read, more exactly than a source can say.
-fn absent(opened: &mut Opened, at: u64, fault: tamis_core::source::ReadFault) -> String {
+fn absent(opened: &mut Opened, at: u64, fault: ReadFault) -> String {
     let pfn = opened.shift.pfn(PhysAddr(at));
-    match opened.kdump().map(|k| k.page(pfn).map(|_| ())) {
-        Some(Err(why)) => format!("pfn {pfn} (physical {at:#x}) is {why}"),
-        _ => fault.to_string(),
+    let why = match (opened.kdump().map(|k| k.page(pfn).map(|_| ())), fault) {
+        (Some(Err(PageFault::Absent)), _) | (None, ReadFault::Absent(_)) => left_out(opened, pfn),
+        (Some(Err(why)), _) => why.to_string(),
+        _ => return fault.to_string(),
+    };
+    format!("pfn {pfn} (physical {at:#x}) is {why}")
+}
+
+/// The physical address that a fault is about.
+fn place(fault: ReadFault) -> PhysAddr {
+    match fault {
+        ReadFault::Absent(at) | ReadFault::Poisoned(at) | ReadFault::Io(at, _) => at,
+    }
+}
+
+/// Why a page is not in the dump, as far as the mem_map tells.
+pub fn left_out(opened: &mut Opened, pfn: Pfn) -> String {
+    match Classes::of_page(opened, pfn) {
+        Some(Class::Hole) => "in no range of memory".into(),
+        Some(class) => format!("not in the dump: left out ({})", class.name()),
+        None => PageFault::Absent.to_string(),
     }
 }
 

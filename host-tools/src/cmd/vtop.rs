@@ -1,30 +1,33 @@
 use super::print;
-use super::read::address;
+use super::read::{address, left_out};
 use crate::fail::{DONE, NO, Result};
-use crate::io::open::{Dump, open};
+use crate::io::open::{Dump, Opened, open};
 use crate::render::json::{Json, Object};
 use crate::render::text::{Style, Table, size};
 use std::path::PathBuf;
-use tamis_core::arch::TableCache;
-use tamis_core::source::Source;
-use tamis_core::units::{PhysAddr, VirtAddr};
+use tamis_core::arch::{Step, TableCache};
+use tamis_core::reader::kdump::PageFault;
+use tamis_core::source::{ReadFault, Source};
+use tamis_core::units::{Pfn, PhysAddr, VirtAddr};
 
 /// Translate a virtual address of the kernel to a physical one.
 ///
-/// Walks the dead kernel's page tables. Tells the physical address, its page frame number, how far
-/// the same mapping goes on, and whether the page is in the dump. The address is hexadecimal, with
-/// or without 0x.
+/// Walks the dead kernel's page tables, and shows each entry on the way: the physical address
+/// where it stands, and its value. Tells the physical address, its page frame number, how far the
+/// same mapping goes on, and whether the page is in the dump. The address, the last argument, is
+/// hexadecimal, with or without 0x.
 ///
 /// Exit status 1 says that the address is not mapped.
 ///
 /// Examples:
 ///   $ tamis vtop vmcore ffffffff82a00100
-///   $ tamis vtop --json vmcore 0xffffea0000000000
+///   $ tamis vtop --json part1 part2 0xffffea0000000000
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// The dump; - is standard input
-    dump: PathBuf,
+    /// The dump, or all files of a split one; - is standard input
+    #[arg(required = true, value_name = "DUMP")]
+    dumps: Vec<PathBuf>,
     /// Virtual address
     #[arg(value_parser = address)]
     address: u64,
@@ -35,59 +38,70 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result<u8> {
-    let mut opened = open(std::slice::from_ref(&args.dump))?;
+    let mut opened = open(&args.dumps)?;
     let arch = opened.arch()?;
     let mut tables = vec![0; TableCache::STORAGE];
     let mut cache = TableCache::new(&mut tables);
     let found = arch.translate(VirtAddr(args.address), &mut opened.dump, &mut cache);
-    let mapping = match found {
-        Ok(mapping) => mapping,
-        Err(error) if args.json => {
-            let document = Object::document("tamis.vtop/1")
-                .with("virtual", format!("{:#x}", args.address))
-                .with("physical", Json::Null)
-                .with("error", error.to_string());
-            print(format!("{}\n", Json::from(document)))?;
-            return Ok(NO);
-        }
-        Err(error) => {
-            super::remark(format_args!("{}: {error}", opened.name()));
-            return Ok(NO);
-        }
-    };
-    let pfn = opened.shift.pfn(mapping.phys);
-    let state = state(&mut opened.dump, mapping.phys, pfn);
+    let steps: Vec<Step> = cache.steps().collect();
+    let status = if found.is_ok() { DONE } else { NO };
     if args.json {
-        let document = Object::document("tamis.vtop/1")
+        let walk = steps.iter().map(|step| {
+            Object::new()
+                .with("level", step.level)
+                .with("entry_at", format!("{:#x}", step.entry_at.0))
+                .with("entry", format!("{:#x}", step.entry))
+        });
+        let mut document = Object::document("tamis.vtop/1")
             .with("virtual", format!("{:#x}", args.address))
-            .with("physical", format!("{:#x}", mapping.phys.0))
-            .with("pfn", pfn.0)
-            .with("contiguous", mapping.len)
-            .with("page", state)
-            .with("error", Json::Null);
+            .with("walk", walk.collect::<Vec<_>>());
+        document = match found {
+            Ok(mapping) => {
+                let pfn = opened.shift.pfn(mapping.phys);
+                document
+                    .with("physical", format!("{:#x}", mapping.phys.0))
+                    .with("pfn", pfn.0)
+                    .with("contiguous", mapping.len)
+                    .with("page", state(&mut opened, mapping.phys, pfn))
+                    .with("error", Json::Null)
+            }
+            Err(error) => document.with("physical", Json::Null).with("error", error.to_string()),
+        };
         print(format!("{}\n", Json::from(document)))?;
-    } else {
-        let mut table = Table::default();
-        table.row("virtual", format!("{:016x}", args.address));
+        return Ok(status);
+    }
+    let mut table = Table::default();
+    table.row("virtual", format!("{:016x}", args.address));
+    for step in &steps {
+        table.row(step.level, format!("{:016x}  at {:016x}", step.entry, step.entry_at.0));
+    }
+    if let Ok(mapping) = found {
+        let pfn = opened.shift.pfn(mapping.phys);
         table.row("physical", format!("{:016x}", mapping.phys.0));
         table.row("pfn", pfn.to_string());
         table.row("contiguous", size(mapping.len));
-        table.row("page", state);
-        print(table.text(Style::stdout()))?;
+        table.row("page", state(&mut opened, mapping.phys, pfn));
     }
-    Ok(DONE)
+    print(table.text(Style::stdout()))?;
+    if let Err(error) = found {
+        super::remark(format_args!("{}: {error}", opened.name()));
+    }
+    Ok(status)
 }
 
 /// Whether the page is there.
-fn state(dump: &mut Dump, at: PhysAddr, pfn: tamis_core::units::Pfn) -> String {
-    match dump {
+fn state(opened: &mut Opened, at: PhysAddr, pfn: Pfn) -> String {
+    let fault = match &mut opened.dump {
         Dump::Kdump(kdump) => match kdump.page(pfn) {
-            Ok(_) => "in the dump".into(),
-            Err(fault) => fault.to_string(),
+            Ok(_) => None,
+            Err(PageFault::Absent) => Some(left_out(opened, pfn)),
+            Err(fault) => Some(fault.to_string()),
         },
         Dump::Elf(elf) => match elf.read(at, &mut [0]) {
-            Ok(()) => "in the dump".into(),
-            Err(fault) => fault.to_string(),
+            Ok(()) => None,
+            Err(ReadFault::Absent(_)) => Some(left_out(opened, pfn)),
+            Err(fault) => Some(fault.to_string()),
         },
-    }
+    };
+    fault.unwrap_or_else(|| "in the dump".into())
 }

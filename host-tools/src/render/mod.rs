@@ -1,5 +1,6 @@
 //! Text and JSON.
 
 pub mod json;
+pub mod picture;
 pub mod progress;
 pub mod text;

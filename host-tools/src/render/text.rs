@@ -75,6 +75,11 @@ impl Style {
         Style(std::io::stdout().is_terminal() && !refused && !dumb)
     }
 
+    /// Whether there are any.
+    pub fn shows(self) -> bool {
+        self.0
+    }
+
     fn wrap(self, code: &str, text: &str) -> String {
         if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.into() }
     }

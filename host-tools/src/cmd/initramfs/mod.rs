@@ -1,5 +1,5 @@
 mod cpio;
-mod gzip;
+pub mod gzip;
 mod machine;
 mod modules;
 

@@ -1,0 +1,158 @@
+//! Pictures of rectangles and words, as SVG and PNG.
+
+use crate::cmd::initramfs::gzip::crc32;
+use font8x8::{BASIC_FONTS, UnicodeFonts};
+use std::fmt::Write;
+
+/// Width and height of a letter.
+pub const LETTER: u32 = 8;
+
+/// Red, green and blue.
+pub type Colour = [u8; 3];
+
+enum Shape {
+    Box { x: u32, y: u32, width: u32, height: u32, colour: Colour },
+    Words { x: u32, y: u32, text: String },
+}
+
+/// A white page with shapes on it, in pixels from its upper left corner.
+pub struct Picture {
+    width: u32,
+    height: u32,
+    shapes: Vec<Shape>,
+}
+
+impl Picture {
+    /// An empty one.
+    pub fn new(width: u32, height: u32) -> Picture {
+        Picture { width, height, shapes: Vec::new() }
+    }
+
+    /// A filled rectangle.
+    pub fn rectangle(&mut self, (x, y): (u32, u32), (width, height): (u32, u32), colour: Colour) {
+        self.shapes.push(Shape::Box { x, y, width, height, colour });
+    }
+
+    /// Words in black; the upper left corner of the first letter.
+    pub fn words(&mut self, x: u32, y: u32, text: impl Into<String>) {
+        self.shapes.push(Shape::Words { x, y, text: text.into() });
+    }
+
+    /// As SVG.
+    pub fn svg(&self) -> String {
+        let (width, height) = (self.width, self.height);
+        let mut out = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {height}\" \
+             width=\"{width}\" height=\"{height}\" shape-rendering=\"crispEdges\" \
+             font-family=\"monospace\" font-size=\"12\">\n\
+             <rect width=\"{width}\" height=\"{height}\" fill=\"#ffffff\"/>\n"
+        );
+        for shape in &self.shapes {
+            // Writing to a String cannot fail.
+            let _ = match shape {
+                Shape::Box { x, y, width, height, colour: [r, g, b] } => writeln!(
+                    out,
+                    "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" \
+                     fill=\"#{r:02x}{g:02x}{b:02x}\"/>"
+                ),
+                Shape::Words { x, y, text } => {
+                    let text = text.replace('&', "&amp;").replace('<', "&lt;");
+                    writeln!(
+                        out,
+                        "<text x=\"{x}\" y=\"{}\" xml:space=\"preserve\">{text}</text>",
+                        y + LETTER + 1
+                    )
+                }
+            };
+        }
+        out + "</svg>\n"
+    }
+
+    /// As PNG.
+    pub fn png(&self) -> Vec<u8> {
+        let (width, height) = (self.width as usize, self.height as usize);
+        let mut pixels = vec![255u8; width * height * 3];
+        let mut dot = |x: usize, y: usize, colour: Colour| {
+            if x < width && y < height {
+                let at = (y * width + x) * 3;
+                pixels[at..at + 3].copy_from_slice(&colour);
+            }
+        };
+        for shape in &self.shapes {
+            match shape {
+                Shape::Box { x, y, width, height, colour } => {
+                    for y in *y..y + height {
+                        (*x..x + width).for_each(|x| dot(x as usize, y as usize, *colour));
+                    }
+                }
+                Shape::Words { x, y, text } => {
+                    for (n, letter) in text.chars().enumerate() {
+                        let glyph = BASIC_FONTS.get(letter).or(BASIC_FONTS.get('?'));
+                        let left = *x as usize + n * LETTER as usize;
+                        for (row, bits) in glyph.unwrap_or_default().into_iter().enumerate() {
+                            for column in (0..8).filter(|column| bits >> column & 1 != 0) {
+                                dot(left + column, *y as usize + row, [0; 3]);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        // Each line begins with the number of its filter: none.
+        let lines: Vec<u8> = pixels
+            .chunks_exact(width * 3)
+            .flat_map(|line| std::iter::once(0).chain(line.iter().copied()))
+            .collect();
+        let mut out = b"\x89PNG\r\n\x1a\n".to_vec();
+        let mut chunk = |kind: &[u8; 4], data: &[u8]| {
+            let body = [kind.as_slice(), data].concat();
+            out.extend((data.len() as u32).to_be_bytes());
+            out.extend(&body);
+            out.extend(crc32(&body).to_be_bytes());
+        };
+        // Eight bits of red, green and blue each.
+        let size = [self.width.to_be_bytes(), self.height.to_be_bytes()].concat();
+        chunk(b"IHDR", &[&size[..], &[8, 2, 0, 0, 0]].concat());
+        chunk(b"IDAT", &miniz_oxide::deflate::compress_to_vec_zlib(&lines, 6));
+        chunk(b"IEND", &[]);
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture() -> Picture {
+        let mut picture = Picture::new(20, 12);
+        picture.rectangle((1, 2), (3, 4), [9, 8, 7]);
+        picture.words(8, 1, "<I");
+        picture
+    }
+
+    #[test]
+    fn words_are_escaped() {
+        let svg = picture().svg();
+        assert!(svg.contains(">&lt;I</text>"), "{svg}");
+        assert!(svg.contains("width=\"3\" height=\"4\" fill=\"#090807\""), "{svg}");
+    }
+
+    #[test]
+    fn pixels_are_where_they_belong() {
+        let png = picture().png();
+        assert!(png.starts_with(b"\x89PNG\r\n\x1a\n"));
+        let at = png.windows(4).position(|w| w == b"IDAT").unwrap();
+        let len = u32::from_be_bytes(png[at - 4..at].try_into().unwrap()) as usize;
+        let data = &png[at + 4..at + 4 + len];
+        assert_eq!(png[at + 4 + len..at + 8 + len], crc32(&png[at..at + 4 + len]).to_be_bytes());
+        let lines = miniz_oxide::inflate::decompress_to_vec_zlib(data).unwrap();
+        assert_eq!(lines.len(), 12 * 61);
+        let pixel = |x: usize, y: usize| &lines[y * 61 + 1 + 3 * x..][..3];
+        assert_eq!(pixel(1, 2), [9, 8, 7]);
+        assert_eq!(pixel(3, 5), [9, 8, 7]);
+        assert_eq!(pixel(4, 5), [255; 3]);
+        assert_eq!(pixel(0, 2), [255; 3]);
+        let black = (16..20).any(|x| (1..9).any(|y| pixel(x, y) == [0; 3]));
+        assert!(black, "the letter is drawn");
+    }
+}
