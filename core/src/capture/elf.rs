@@ -8,7 +8,7 @@
 //! the one of the open segment grows with it, so that a file that is cut off loses no more than what
 //! was not written.
 
-use super::pages::{PageReader, SYNC_EVERY};
+use super::pages::PageReader;
 use super::{Capture, CaptureError, Notice, Phase};
 use crate::bitmap::Bitmap;
 use crate::endian::{Endian, Word};
@@ -124,6 +124,7 @@ pub(super) fn write<S: Source>(
         written: data_at,
         told: data_at,
         synced: data_at,
+        sync_every: c.sync_every,
         page: c.shift.bytes() as u64,
         bytes: 0,
         pages: 0,
@@ -165,6 +166,7 @@ pub(super) fn write<S: Source>(
         at += len as u64;
     }
     if rewrites {
+        out.sink.sync().map_err(failed("the file's head"))?;
         out.header(machine.elf_machine, elf::FLAG_INCOMPLETE, phnum)?;
     }
 
@@ -285,6 +287,7 @@ struct Out<'s, 'b> {
     written: u64,
     told: u64,
     synced: u64,
+    sync_every: u64,
     page: u64,
     /// Bytes that the sink has.
     bytes: u64,
@@ -312,8 +315,11 @@ impl Out<'_, '_> {
         let there = wrote.map_or_else(|error| error.written, |()| len as u64);
         self.bytes += there;
         self.pages += if wrote.is_ok() { self.held_pages } else { there / self.page };
-        self.written = at + there;
-        self.held = (self.written, 0);
+        // In front of data that is not there the file may end, or have a hole.
+        if there > 0 {
+            self.written = at + there;
+        }
+        self.held = (at + there, 0);
         self.held_pages = 0;
         wrote.map_err(failed("page data"))
     }
@@ -321,7 +327,7 @@ impl Out<'_, '_> {
     /// Waits for the medium every now and then, so that a power cut cannot leave a program header
     /// of more data than that.
     fn sync(&mut self) -> Result<(), CaptureError> {
-        if self.written.saturating_sub(self.synced) >= SYNC_EVERY {
+        if self.written.saturating_sub(self.synced) >= self.sync_every {
             let synced = self.sink.sync();
             self.sick |= synced.is_err();
             self.synced = self.written;

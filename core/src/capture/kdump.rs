@@ -83,6 +83,8 @@ pub(super) fn write<S: Source>(
     for (part, sink) in sinks.iter_mut().enumerate() {
         c.report.bytes += headers.sub(part, (0, 0), *sink)?;
         if rewrites {
+            // Not before what it stands for: a reader would map what is not there.
+            sink.sync().map_err(failed("the file's head", part))?;
             c.report.bytes += headers.main(part, codec | disk_header::INCOMPLETE, *sink)?;
         }
     }
@@ -113,6 +115,10 @@ pub(super) fn write<S: Source>(
         *range = c.all();
     }
 
+    // Descriptors are counted by the bits: they must not be there without all of those.
+    for (part, sink) in sinks.iter_mut().enumerate() {
+        sink.sync().map_err(failed("the bitmaps", part))?;
+    }
     let from = if reads_back {
         Bits::File
     } else if one_window {
@@ -378,7 +384,8 @@ fn pass_b<S: Source>(
         core::mem::take(&mut c.buffers.data),
         core::mem::take(&mut c.buffers.descriptors),
     );
-    let mut writer = PageWriter::new(data_buffer, descriptors, c.source.machine().endian);
+    let mut writer =
+        PageWriter::new(data_buffer, descriptors, c.source.machine().endian, c.sync_every);
     let copied = copy(c, layout, sinks, ranges, data, from, run, &mut writer);
     if copied.is_err()
         && let Some(sink) = sinks.get_mut(writer.part)

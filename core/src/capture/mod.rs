@@ -182,6 +182,7 @@ pub struct Capture<'m, S> {
     shift: PageShift,
     max_pfn: Pfn,
     level: Level,
+    sync_every: u64,
     report: Report,
 }
 
@@ -201,7 +202,24 @@ impl<'m, S: Source> Capture<'m, S> {
     ) -> Capture<'m, S> {
         source.set_page_shift(shift);
         let report = Report { max_pfn, ..Report::default() };
-        Capture { source, scanner, buffers, observer, encoder, shift, max_pfn, level, report }
+        let sync_every = pages::SYNC_EVERY;
+        Capture {
+            source,
+            scanner,
+            buffers,
+            observer,
+            encoder,
+            shift,
+            max_pfn,
+            level,
+            sync_every,
+            report,
+        }
+    }
+
+    /// Bytes of page data that may be written between two syncs.
+    pub fn set_sync_every(&mut self, bytes: u64) {
+        self.sync_every = bytes;
     }
 
     /// What was done up to now; also after an error.

@@ -116,6 +116,7 @@ pub(super) struct PageWriter<'b> {
     unsynced: u64,
     unsure_from: u64,
     unsure: u64,
+    sync_every: u64,
     endian: Endian,
     /// Which of the files this is.
     pub(super) part: usize,
@@ -139,8 +140,10 @@ impl<'b> PageWriter<'b> {
         data: &'b mut [u8],
         descriptors: &'b mut [u8],
         endian: Endian,
+        sync_every: u64,
     ) -> PageWriter<'b> {
         PageWriter {
+            sync_every,
             data,
             data_len: 0,
             data_at: 0,
@@ -374,7 +377,7 @@ impl<'b> PageWriter<'b> {
     /// Writes what is held: data, then descriptors.
     pub(super) fn flush(&mut self, sink: &mut dyn Sink) -> Result<(), CaptureError> {
         self.flush_data(sink)?;
-        if self.unsynced >= SYNC_EVERY {
+        if self.unsynced >= self.sync_every {
             self.sync(sink)?;
         }
         self.write_descriptors(sink)

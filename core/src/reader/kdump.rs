@@ -615,7 +615,8 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
             Ok(()) => {}
         }
         let desc = PageDesc::parse(self.facts.main.endian, &raw).unwrap_or_default();
-        if desc == PageDesc::LOST {
+        // Cut off inside of a descriptor there is an offset, but no size.
+        if desc.size == 0 {
             return Err(PageFault::Lost);
         }
         Ok((desc, index))
