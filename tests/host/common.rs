@@ -3,36 +3,10 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::{env, fs};
 
-use tamis_tests::run::{self, Run, TempDir};
+use tamis_tests::run::{self, Run, TempDir, host_binary};
 use tamis_tests::synth::Image;
-
-/// Path of the tool, built once per test process. `TAMIS_HOST` names another one to test.
-pub fn binary() -> &'static Path {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| env::var_os("TAMIS_HOST").map_or_else(build, PathBuf::from))
-}
-
-fn build() -> PathBuf {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's root");
-    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args(["build", "--package", "tamis", "--message-format", "json-render-diagnostics"])
-        .current_dir(root)
-        .output()
-        .expect("running cargo");
-    let messages = String::from_utf8_lossy(&output.stdout);
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "tamis does not build:\n{complaint}");
-    let found = messages
-        .lines()
-        .filter(|line| line.contains(r#""executable":""#) && line.contains(r#""name":"tamis""#))
-        .filter_map(|line| line.split(r#""executable":""#).nth(1)?.split('"').next())
-        .next_back();
-    PathBuf::from(found.expect("cargo names the executable"))
-}
 
 /// A directory with a machine's vmcore, dumps of it, and what the tool makes of them. The tool runs
 /// in it, so that its messages have no paths in them.
@@ -100,7 +74,7 @@ impl Bench {
 
     /// Runs the tool.
     pub fn run<S: AsRef<OsStr>>(&self, args: &[S], stdin: Option<&str>) -> Run {
-        let mut command = Command::new(binary());
+        let mut command = Command::new(host_binary());
         command.current_dir(self.dir.path()).args(args).env_remove("NO_COLOR");
         command.stdin(match stdin {
             Some(name) => Stdio::from(fs::File::open(self.file(name)).expect("opening stdin")),

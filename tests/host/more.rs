@@ -185,7 +185,7 @@ fn readers_that_go_away_are_no_errors() {
     use std::io::Read;
     use std::process::{Command, Stdio};
     let bench = Bench::of(&zoo(KernelStyle::V6_12).build());
-    let mut child = Command::new(crate::common::binary())
+    let mut child = Command::new(tamis_tests::run::host_binary())
         .args(["read", "vmcore", "--phys", "100000", "--len", "10000000"])
         .current_dir(bench.file("."))
         .stdout(Stdio::piped())

@@ -198,6 +198,9 @@ impl Dump {
         if size > block {
             return Err(format!("{descriptor:?} is larger than a page"));
         }
+        if descriptor.offset < self.descriptors_at() {
+            return Err(format!("{descriptor:?} is inside the headers"));
+        }
         let Some(stored) = self.bytes.get(at..at + size) else {
             return Err(format!("{descriptor:?} is past the end of the file"));
         };

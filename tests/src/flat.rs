@@ -18,6 +18,28 @@ pub struct Stream {
     pub records: Vec<Record>,
 }
 
+/// What a stream stands for that may be cut off anywhere behind its start block, and whether it has
+/// its end.
+pub fn rearrange_cut(stream: &[u8]) -> Option<(Vec<u8>, bool)> {
+    let mut rest = stream.get(4096..)?;
+    let mut file = Vec::new();
+    while let Some((head, data)) = rest.split_at_checked(16) {
+        let (offset, size) = (&head[..8], &head[8..]);
+        if head == [0xff; 16] {
+            return Some((file, true));
+        }
+        let number = |raw: &[u8]| u64::from_be_bytes(raw.try_into().unwrap()) as usize;
+        let (offset, size) = (number(offset), number(size));
+        let there = size.min(data.len());
+        if there > 0 {
+            file.resize(file.len().max(offset + there), 0);
+            file[offset..offset + there].copy_from_slice(&data[..there]);
+        }
+        rest = &data[there..];
+    }
+    Some((file, false))
+}
+
 /// Reads a stream to its end record; everything about it must be right, and records may not
 /// overlap.
 pub fn rearrange(stream: &[u8]) -> Result<Stream, String> {

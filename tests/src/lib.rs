@@ -6,14 +6,19 @@
 //! * [`dumpread`], [`flat`] and [`elfread`] read what the capture binary wrote.
 //! * [`check`] compares the two.
 //! * [`zoo`] is a small machine with a page of every kind.
+//! * [`rig`] runs the engine inside the test's process, into a [`disk`] that fails or is cut off;
+//!   [`judge`] looks at what is left.
 //! * [`run`] builds and runs the binary, [`peak`] says how much memory a run took.
 
 pub mod check;
+pub mod disk;
 pub mod dumpread;
 pub mod elfread;
 pub mod flat;
+pub mod judge;
 pub mod oracle;
 pub mod peak;
+pub mod rig;
 pub mod run;
 pub mod synth;
 pub mod zoo;

@@ -24,27 +24,39 @@ pub fn capture_binary() -> &'static Path {
 
 fn build_capture() -> PathBuf {
     ensure_target();
+    let words = ["build", "--release", "--package", "tamis-capture", "--target", TARGET];
+    executable(&words, "tamis-capture")
+}
+
+/// Path of the workstation tool, built once per test process. `TAMIS_HOST` names another one to test.
+pub fn host_binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| match env::var_os("TAMIS_HOST") {
+        Some(path) => path.into(),
+        None => executable(&["build", "--package", "tamis"], "tamis"),
+    })
+}
+
+/// Builds a program and gives its path.
+fn executable(words: &[&str], name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's root");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["build", "--release", "--package", "tamis-capture", "--target", TARGET])
+        .args(words)
         .args(["--message-format", "json-render-diagnostics"])
         .current_dir(root)
         .output()
-        .unwrap_or_else(|e| panic!("cargo cannot be run to build tamis-capture: {e}"));
+        .unwrap_or_else(|e| panic!("cargo cannot be run to build {name}: {e}"));
     let messages = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success(),
-        "tamis-capture does not build for {TARGET}:\n{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name} does not build:\n{complaint}");
     let path = messages
         .lines()
-        .filter(|line| line.contains(r#""name":"tamis-capture""#))
+        .filter(|line| line.contains(&format!(r#""name":"{name}""#)))
         .filter_map(|line| line.split(r#""executable":""#).nth(1))
         .filter_map(|rest| rest.split('"').next())
         .next_back()
-        .unwrap_or_else(|| panic!("cargo names no executable of tamis-capture:\n{messages}"));
+        .unwrap_or_else(|| panic!("cargo names no executable of {name}:\n{messages}"));
     PathBuf::from(path)
 }
 

@@ -7,6 +7,7 @@ mod common;
 mod budget;
 mod classes;
 mod cli;
+mod cut;
 mod dmesg;
 mod elf_output;
 mod flattened;

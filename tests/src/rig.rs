@@ -1,0 +1,174 @@
+//! The engine inside the test's own process: a capture of a machine's vmcore into any sink, with
+//! buffers so small that a dump takes many writes.
+
+use tamis_core::arch::{Arch, TableCache};
+use tamis_core::capture::{
+    About, Buffers, Capture, CaptureError, Notice, Observer, Phase, Report, Scanner,
+};
+use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, NoCodec, SLACK, Snappy, Zstd};
+use tamis_core::elf_vmcore::{ElfVmcore, Place, probe};
+use tamis_core::kernel::mem_map::{MemMap, RootCache};
+use tamis_core::kernel::page::{Classifier, Level};
+use tamis_core::kernel::utsname::Utsname;
+use tamis_core::kernel::{Info, Memory};
+use tamis_core::sink::Sink;
+use tamis_core::source::{RandomAccess, Segment, Source};
+use tamis_core::units::{PageShift, Pfn};
+use tamis_core::wire::vmcoreinfo::Kind;
+
+/// The page codecs, by the options of the command line.
+pub const CODECS: [&str; 6] = ["", "-c", "-l", "-p", "-z", "--lz4"];
+
+/// A new encoder of one of [`CODECS`].
+pub fn encoder(option: &str) -> Box<dyn Encoder> {
+    match option {
+        "" => Box::new(NoCodec),
+        "-c" => Box::new(Deflate::new()),
+        "-l" => Box::new(Lzo::new()),
+        "-p" => Box::new(Snappy::new()),
+        "-z" => Box::new(Zstd::new()),
+        "--lz4" => Box::new(Lz4::new()),
+        other => panic!("no codec {other}"),
+    }
+}
+
+/// What is to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    /// One of [`CODECS`].
+    pub codec: &'static str,
+    /// An ELF file.
+    pub elf: bool,
+    /// Dump level.
+    pub level: u8,
+    /// Bytes of the bitmap, page data and descriptor buffers.
+    pub sizes: [usize; 3],
+    /// Pages of a block of a split dump.
+    pub split_block: u64,
+    /// Bytes of page data between two syncs.
+    pub sync_every: u64,
+}
+
+impl Wish {
+    /// A kdump-compressed dump with the smallest buffers, synced before every descriptor.
+    pub fn new(codec: &'static str, level: u8) -> Wish {
+        let sizes = [1024, 4096 + SLACK, 24 * 32];
+        Wish { codec, elf: false, level, sizes, split_block: 64, sync_every: 0 }
+    }
+
+    /// An ELF file.
+    pub fn elf(self) -> Wish {
+        Wish { elf: true, ..self }
+    }
+}
+
+/// Hears what happens, and can stop the capture.
+#[derive(Default)]
+pub struct Watch {
+    /// What was told, in order.
+    pub notices: Vec<Notice>,
+    /// Questions whether to stop that are still answered with no; none for always.
+    pub patience: Option<u64>,
+}
+
+impl Observer for Watch {
+    fn progress(&mut self, _: Phase, _: u64, _: u64) {}
+
+    fn notice(&mut self, notice: Notice) {
+        self.notices.push(notice);
+    }
+
+    fn stopped(&mut self) -> bool {
+        match &mut self.patience {
+            None => false,
+            Some(0) => true,
+            Some(left) => {
+                *left -= 1;
+                false
+            }
+        }
+    }
+}
+
+/// What came of a capture.
+#[derive(Debug)]
+pub struct Outcome {
+    /// How it ended.
+    pub result: Result<(), CaptureError>,
+    /// What it did up to then.
+    pub report: Report,
+}
+
+/// Captures a vmcore.
+pub fn capture<F: RandomAccess>(
+    mut file: F,
+    wish: Wish,
+    sinks: &mut [&mut dyn Sink],
+    watch: &mut Watch,
+) -> Outcome {
+    let facts = probe(&mut file).expect("a vmcore");
+    let mut table = vec![Segment::default(); facts.segments];
+    let mut places = vec![Place::default(); facts.segments];
+    let mut text = vec![0; facts.vmcoreinfo.map_or(0, |(_, len)| len as usize)];
+    if let Some((at, _)) = facts.vmcoreinfo {
+        file.read_at(facts.notes.0 + at, &mut text).expect("VMCOREINFO");
+    }
+    let info = Info::new(Some(&text).filter(|t| !t.is_empty()).map(|t| &**t), None);
+    let shift = PageShift::FOUR_KIB;
+    let mut source = ElfVmcore::load(file, facts, &mut table, &mut places).expect("a vmcore");
+    source.set_page_shift(shift);
+    let arch = Arch::new(source.machine(), &info, source.segments()).expect("an architecture");
+    let mut max_pfn = Pfn(facts.mem_end.div_ceil(4096));
+    let level = Level::new(wish.level).expect("a level");
+    let name = Arch::machine_name(source.machine());
+    let (mut tables, mut sections) = (vec![0; TableCache::STORAGE], vec![0; 4096]);
+    let mut cache = TableCache::new(&mut tables);
+    let mut memory = Memory::new(&mut source, arch, &mut cache);
+    let uts = Utsname::read(Some(&mut memory), &info, name);
+    let mut roots = RootCache::new(&mut sections);
+    let size = info.get(Kind::Size, "page").unwrap_or(0);
+    let found = MemMap::find(&info, &mut memory, &mut roots, shift, size, max_pfn).ok();
+    max_pfn = found.map_or(max_pfn, |map| max_pfn.min(map.max_pfn()));
+    let classifier = Classifier::new(&info, &arch, source.machine(), shift.bits(), level).ok();
+    let mut slice = vec![0; 16 * size as usize];
+    let scanner = found.zip(classifier).map(|(map, classifier)| {
+        let tables = TableCache::new(&mut tables);
+        let roots = RootCache::new(&mut sections);
+        Scanner::new(arch, tables, roots, map, classifier, &mut slice)
+    });
+    let about = About {
+        level,
+        utsname: &uts.raw,
+        crash_time: info.crash_time().unwrap_or(0),
+        phys_base: arch.phys_base(),
+        cpus: facts.cpus,
+        vmcoreinfo: facts.vmcoreinfo,
+    };
+    let mut encoder = encoder(wish.codec);
+    let [bitmap, data, descriptors] = &mut wish.sizes.map(|bytes| vec![0; bytes]);
+    let mut run = vec![0; 8 * 4096];
+    let mut capture = Capture::new(
+        &mut source,
+        scanner,
+        Buffers { bitmap, run: &mut run, data, descriptors },
+        watch,
+        &mut *encoder,
+        shift,
+        max_pfn,
+        level,
+    );
+    capture.set_sync_every(wish.sync_every);
+    let result = match sinks {
+        [sink] if wish.elf => capture.elf(*sink),
+        sinks => capture.kdump(&about, sinks, wish.split_block),
+    };
+    Outcome { result: result.map(drop), report: capture.report() }
+}
+
+/// The bytes of a machine's vmcore.
+pub fn vmcore(image: &crate::synth::Image) -> Vec<u8> {
+    let dir = crate::run::TempDir::new();
+    let path = dir.file("vmcore");
+    image.write(&path).expect("writing the vmcore");
+    std::fs::read(&path).expect("reading the vmcore")
+}
