@@ -2,9 +2,9 @@
 
 use super::file::{BlockFile, io_error};
 use crate::fail::{Fail, Result};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tamis_core::sink::{Append, Sink, SinkError};
@@ -32,12 +32,19 @@ pub fn create(path: &Path, force: bool, inputs: &[PathBuf]) -> Result<OutFile> {
             return Err(Fail::file(path, "not a file").next("name a file for the output"));
         }
     }
+    let device =
+        existing.is_some_and(|e| e.file_type().is_block_device() || e.file_type().is_fifo());
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
-    if force {
-        options.create(true).truncate(true);
-    } else {
+    if !(force && device) {
         options.create_new(true);
+        // Replaced, not written over: it may be a link to another file, or be open for reading.
+        if force
+            && let Err(e) = std::fs::remove_file(path)
+            && e.kind() != io::ErrorKind::NotFound
+        {
+            return Err(Fail::file(path, format_args!("removing the old file: {e}")));
+        }
     }
     let file = options.open(path).map_err(|e| {
         let fail = Fail::file(path, format_args!("creating: {e}"));
@@ -46,6 +53,10 @@ pub fn create(path: &Path, force: bool, inputs: &[PathBuf]) -> Result<OutFile> {
             _ => fail,
         }
     })?;
+    if !device {
+        // Whatever the umask is.
+        file.set_permissions(Permissions::from_mode(0o600)).map_err(|e| Fail::file(path, e))?;
+    }
     Ok(OutFile { file, path: path.to_owned() })
 }
 
