@@ -6,10 +6,13 @@
 //! * [`dumpread`], [`flat`] and [`elfread`] read what the capture binary wrote.
 //! * [`check`] compares the two.
 //! * [`zoo`] is a small machine with a page of every kind.
-//! * [`rig`] runs the engine inside the test's process, into a [`disk`] that fails or is cut off;
+//! * [`rig`] runs the engine inside the test's process, from a [`broken`] vmcore, into a [`disk`] that fails or is cut off;
 //!   [`judge`] looks at what is left.
-//! * [`run`] builds and runs the binary, [`peak`] says how much memory a run took.
+//! * [`run`] builds and runs the binary, [`peak`] says how much memory a run took, [`calls`] what it
+//!   asked of the system.
 
+pub mod broken;
+pub mod calls;
 pub mod check;
 pub mod disk;
 pub mod dumpread;

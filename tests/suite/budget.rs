@@ -54,6 +54,10 @@ fn too_small_a_limit_is_refused_with_the_number_that_would_do() {
     for options in [
         &["-d", "31"][..],
         &["-d", "31", "-c"],
+        &["-d", "31", "-c0"],
+        &["-d", "31", "-l"],
+        &["-d", "31", "-p"],
+        &["-d", "31", "-z"],
         &["-d", "31", "--lz4"],
         &["-d", "31", "-E"],
         &["-d", "31", "-c", "--non-mmap"],
