@@ -78,6 +78,7 @@ fn say(text: core::fmt::Arguments<'_>) {
 pub fn run(heap: &'static Heap) -> i32 {
     // Until the orders are read: start again.
     LAST.store(libc::RB_AUTOBOOT, Ordering::Relaxed);
+    let (_, free_at_first) = sys::memory();
     for (kind, at) in [(&b"proc"[..], &b"/proc"[..]), (b"sysfs", b"/sys"), (b"devtmpfs", b"/dev")] {
         let mounted = sys::make_folder(at).and_then(|()| sys::mount(kind, at, kind));
         // EBUSY: the kernel has mounted devtmpfs already.
@@ -115,7 +116,7 @@ pub fn run(heap: &'static Heap) -> i32 {
     sys::ignore_write_signals();
 
     load_modules();
-    let status = match save(heap, &orders) {
+    let status = match save(heap, &orders, free_at_first) {
         Ok(()) => crate::DONE,
         Err(()) => crate::FAILED,
     };
@@ -134,17 +135,18 @@ pub fn run(heap: &'static Heap) -> i32 {
 }
 
 /// Says what memory there is and was: the figures by which `crashkernel=` is chosen.
-fn tell_memory(console: &Console) {
+fn tell_memory(console: &Console, free_at_first: u64) {
     let mut own = [0; 2048];
     let own = number_after(read_text(b"/proc/self/status", &mut own), b"VmHWM:").unwrap_or(0);
     let (total, free) = sys::memory();
     let least = console.least_free().unwrap_or(free).min(free);
     say(format_args!(
-        "memory: {} kB in this kernel, {} kB of them free, never less than {} kB; at most {own} kB \
-         taken by this program",
+        "memory: {} kB in this kernel; free {} kB at first, {} kB at least, {} kB at last; at most \
+         {own} kB taken by this program",
         total / 1024,
+        free_at_first / 1024,
+        least / 1024,
         free / 1024,
-        least / 1024
     ));
 }
 
@@ -182,7 +184,7 @@ fn load_modules() {
 }
 
 /// Saves log and dump. An error was told about.
-fn save(heap: &'static Heap, orders: &Orders<'_>) -> Result<(), ()> {
+fn save(heap: &'static Heap, orders: &Orders<'_>, free_at_first: u64) -> Result<(), ()> {
     let mut parsed = parse_args(orders.args).or_else(|()| {
         say(format_args!("taking '{}' instead", FALLBACK.escape_ascii()));
         parse_args(FALLBACK)
@@ -193,7 +195,7 @@ fn save(heap: &'static Heap, orders: &Orders<'_>) -> Result<(), ()> {
     // The program's buffers are to be the smaller part of what there is.
     parsed.usual_limit = parsed.usual_limit.min(sys::memory().1 / 4);
     let saved = save_as_ordered(heap, &parsed, orders, &mut console);
-    tell_memory(&console);
+    tell_memory(&console, free_at_first);
     saved
 }
 

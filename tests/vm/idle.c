@@ -7,10 +7,20 @@
 #include <sys/mount.h>
 #include <sys/reboot.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 static char text[4096], block[65536];
+static struct sysinfo first, last;
+static unsigned long least = -1UL;
+
+static void look(void)
+{
+	sysinfo(&last);
+	if (last.freeram < least)
+		least = last.freeram;
+}
 
 static const char *work(void)
 {
@@ -37,6 +47,7 @@ static const char *work(void)
 		ssize_t n = read(in, block, sizeof block);
 		if (n <= 0 || write(out, block, n) != n)
 			return "copy";
+		look();
 	}
 	return fsync(out) ? "fsync" : NULL;
 }
@@ -45,12 +56,16 @@ int main(void)
 {
 	const char *failed;
 
+	sysinfo(&first);
 	mount("proc", "/proc", "proc", 0, NULL);
 	mount("sysfs", "/sys", "sysfs", 0, NULL);
 	/* May be there already; what is missing shows below. */
 	mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
 	failed = work();
+	look();
 	dup2(open("/dev/console", O_WRONLY), 1);
+	dprintf(1, "VM: memory: %lu kB in this kernel; free %lu kB at first, %lu kB at least\n",
+		last.totalram >> 10, first.freeram >> 10, least >> 10);
 	if (failed)
 		dprintf(1, "VM: failed: %s\n", failed);
 	else

@@ -474,7 +474,7 @@ def inspect(one, home, offset, capture, report, keep):
         report.check(ended <= one.most_seconds, "in time",
                      f"the crash kernel was up for {ended:.1f} s, at most {one.most_seconds}")
     if one.most_mib:
-        found = re.search(r"memory: (\d+) kB in this kernel, \d+ kB of them free, never less than (\d+) kB", crashed)
+        found = re.search(r"memory: (\d+) kB in this kernel; free \d+ kB at first, (\d+) kB at least", crashed)
         used = (int(found[1]) - int(found[2])) / 1024 if found else 1e9
         report.check(used <= one.most_mib, "memory in use", f"{used:.1f} MiB of the crash kernel's at the worst "
                      f"moment, at most {one.most_mib}")

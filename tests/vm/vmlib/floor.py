@@ -17,6 +17,8 @@ from .common import REPO, VmError, run, say, state_dir
 from .runs import KERNELS
 
 LEAST, MOST = 48, 192
+ROOMY = 128
+"""MiB with which what is in use is looked at."""
 MEMORY_MIB = 512
 
 OPTIONS = ("-c -d 31", "-z -d 31")
@@ -60,6 +62,8 @@ class Contender:
     """What the console says when it has succeeded."""
     disk: Path = None
     """The disk with its image on it."""
+    used: str = "- | -"
+    """KiB of the crash kernel's memory in use when init began, and at the worst moment."""
     came: dict[int, list[str]] = field(default_factory=dict)
     """How each try ended, by MiB."""
 
@@ -255,6 +259,13 @@ def floor(name, tools, step, times):
         contender.disk = home / f"load.{number}.img"
         guest.make_disk(contender.disk, 64, seed)
         shutil.rmtree(seed)
+    for contender in everyone[:-1]:
+        probe(name, kernel, home, contender, ROOMY)
+        said = (home / "serial.log").read_text(errors="replace")
+        total, first, least = map(int, re.search(
+            r"memory: (\d+) kB in this kernel; free (\d+) kB at first, (\d+) kB at least", said).groups())
+        contender.used = f"{total - first} | {total - least}"
+        contender.came.clear()
     # What is compared closely is tried in turn; the last is far off.
     scan(name, kernel, home, everyone[:-1], step, times)
     scan(name, kernel, home, everyone[-1:], step, times)
@@ -266,7 +277,7 @@ def floor(name, tools, step, times):
         half, all_of = (f"{size}M" if size else "-"
                         for size in (contender.least(0.5), contender.least(1)))
         print(f"| {kernel.release} | {contender.name} | {len(contender.image) / 1024:.0f} | "
-              f"{contender.unpacked / 1024:.0f} | {half} | {all_of} | {tries} | "
+              f"{contender.unpacked / 1024:.0f} | {contender.used} | {half} | {all_of} | {tries} | "
               f"{late} of {len(failed)} |", flush=True)
     for used in (*(c.disk for c in everyone), home / "target.img", home / "first.cpio"):
         used.unlink()
