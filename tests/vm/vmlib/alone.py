@@ -321,7 +321,8 @@ def fetch_by_guest(one, home, out):
     if "VM: fetched" not in said:
         raise VmError(f"while reading the target disk in a guest:\n{tail(said, 20)}")
     with tarfile.open(archive) as tar:
-        tar.extractall(out, filter="data")
+        # The modes of folders count, too.
+        tar.extractall(out, filter="tar")
     archive.unlink()
     (home / "fetch.cpio").unlink()
 
