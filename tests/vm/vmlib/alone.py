@@ -141,6 +141,7 @@ class Alone:
     backends: tuple[tuple[str, int, int], ...] = (("ram", 0, 512),)
     """(id, physical address, MiB) of the memory; with `qemu` for how it is put together."""
     qemu: tuple[str, ...] = ("-M", "pc,memory-backend=ram")
+    arch: str = "amd64"
     reference: str | None = None
 
 

@@ -76,10 +76,19 @@ cp /etc/kdump/sysctl.conf "/var/lib/kdump/latest_sysctls-$V"
 """,
            load="kdump-config load", line="root=/dev/vda", dump=r"var/crash/\d{12}/dump\.\d{12}",
            log=r"var/crash/\d{12}/dmesg\.\d{12}", options="-c -d 31 -F"),
+    Distro("from-running", "tamis initramfs --from-running, in the guest that then crashes", (), build="",
+           load='tamis initramfs -o /tmp/kdump.img --from-running --target /dev/vda --args "-z -d 31" && '
+                'tamis initramfs --list /tmp/kdump.img && '
+                'kexec -p -s "/boot/vmlinuz-$(uname -r)" --initrd=/tmp/kdump.img '
+                '--append="console=ttyS0 nr_cpus=1 irqpoll reset_devices panic=1 loglevel=4"',
+           dump=rf"var/crash/\d{{4}}-\d\d-\d\d-\d\d-\d\d-\d\d-{alone.HOST}/vmcore",
+           log=rf"var/crash/\d{{4}}-\d\d-\d\d-\d\d-\d\d-\d\d-{alone.HOST}/vmcore-dmesg\.txt",
+           options="-z -d 31"),
 ]}
 """Runs by name."""
 
 FIRST_INIT = guest.BOTH_INITS + """
+hostname """ + alone.HOST + """
 mkdir -p /data /tmp
 mount -t ext4 /dev/vda /data || fail "mount of the system's disk"
 mount -t tmpfs -o size=50% tmp /tmp || fail "mount of a tmpfs"
@@ -148,15 +157,16 @@ def make_disk(path, root):
         "making the system's disk", timeout=300)
 
 
-def crash(one, capture):
+def crash(one, tools):
     """Crash the guest; afterwards its folder holds root.img, the RAM file and serial.log."""
     home = state_dir() / one.name
     home.mkdir(parents=True, exist_ok=True)
     kernel = packages.kernel(KERNEL, *KERNELS[KERNEL])
     root = system(kernel)
     say(f"{one.name}: making the image with the distribution's tool")
-    shutil.copyfile(capture, root / "usr/sbin/tamis-capture")
-    (root / "usr/sbin/tamis-capture").chmod(0o755)
+    for program, name in ((tools.capture, "tamis-capture"), (tools.tamis, "tamis")):
+        shutil.copyfile(program, root / "usr/sbin" / name)
+        (root / "usr/sbin" / name).chmod(0o755)
     for source, folder in one.files:
         run(["cp", "-r", INTEGRATIONS / source, root / folder], f"installing {source}")
     shutil.copyfile(INTEGRATIONS / "kdump-tools/kdump-tools.conf", root / "tmp/kdump-tools.conf")
