@@ -94,7 +94,13 @@ fn main() {
         pages = generated(size, wanted);
     }
     let every = (pages.len() / wanted).max(1);
-    let pages: Vec<Vec<u8>> = pages.into_iter().step_by(every).take(wanted).collect();
+    pages = pages.into_iter().step_by(every).take(wanted).collect();
+    // As in a capture, each begins at a multiple of 4096 in memory.
+    let mut memory = vec![0u8; pages.len() * size + 4096];
+    let begin = memory.as_ptr().align_offset(4096);
+    let memory = &mut memory[begin..][..pages.len() * size];
+    memory.copy_from_slice(&pages.concat());
+    let pages: Vec<&[u8]> = memory.chunks_exact(size).collect();
     let picks: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let mut rows = rows();
     rows.retain(|row| {
@@ -122,7 +128,7 @@ fn medians(contenders: usize, mut run: impl FnMut(usize)) -> Vec<f64> {
     times.into_iter().map(median).collect()
 }
 
-fn encoders(rows: &mut [Row], pages: &[Vec<u8>], size: usize) {
+fn encoders(rows: &mut [Row], pages: &[&[u8]], size: usize) {
     let total: usize = pages.len() * size;
     let mut out = vec![0; 2 * size + 1024];
     let mut sizes = vec![0; rows.len()];
@@ -147,7 +153,7 @@ fn encoders(rows: &mut [Row], pages: &[Vec<u8>], size: usize) {
 }
 
 /// What the C libraries wrote, read by them and by the decoders here.
-fn decoders(pages: &[Vec<u8>], size: usize, picks: &[String]) {
+fn decoders(pages: &[&[u8]], size: usize, picks: &[String]) {
     println!("\n| decoder | MB/s | against | MB/s | speed |\n|---|--:|---|--:|--:|");
     let mut own = Decoders::new();
     let mut page = vec![0; size];

@@ -3,7 +3,7 @@
 use super::bytes::{room, try_load};
 use super::matcher::{Emitter, Sequence};
 
-/// Literals of a block.
+/// Literals of a block, of which there may be 16 more.
 pub(super) const LITERALS: usize = 4096;
 /// Sequences of a block. A match has 4 bytes at least, so those of a 4 KiB page always fit.
 pub(super) const STEPS: usize = 1024;
@@ -76,6 +76,8 @@ pub(super) trait Coder {
     const REPEAT: bool;
     /// See [`Emitter::HASHED`].
     const HASHED: u32;
+    /// See [`Emitter::PATIENCE`].
+    const PATIENCE: u32;
 
     /// Writes a block; false to give the page up.
     fn block(&mut self, block: &mut Block, last: bool) -> bool;
@@ -120,7 +122,6 @@ impl<C: Coder> Collector<'_, C> {
     }
 
     /// A sequence that does not fit the block as it is.
-    #[cold]
     #[inline(never)]
     fn odd(&mut self, page: &[u8], s: &Sequence) -> bool {
         let (start, mut len) = (s.start as usize, s.len);
@@ -160,32 +161,28 @@ impl<C: Coder> Emitter for Collector<'_, C> {
     const LAZY: bool = C::LAZY;
     const REPEAT: bool = C::REPEAT;
     const HASHED: u32 = C::HASHED;
+    const PATIENCE: u32 = C::PATIENCE;
 
     #[inline(always)]
     fn sequence(&mut self, page: &[u8], s: Sequence) -> bool {
         let used = self.block.literals_used;
-        if s.len > C::LONGEST
-            || self.block.steps_used >= STEPS
-            || used + s.literals as usize > LITERALS
-        {
-            return self.odd(page, &s);
-        }
         if s.literals <= 16
+            && (C::LONGEST >= 65_535 || s.len <= C::LONGEST)
             && let Some(bytes) = try_load::<16>(page, s.start)
+            && let Some(step) = self.block.steps.get_mut(self.block.steps_used)
+            && let Some(to) = room::<16>(&mut self.block.literals, used)
         {
-            if let Some(to) = room::<16>(&mut self.block.literals, used) {
-                *to = bytes;
-            }
-        } else {
-            let (start, literals) = (s.start as usize, s.literals as usize);
-            let run = page.get(start..start + literals).unwrap_or_default();
-            if let Some(to) = self.block.literals.get_mut(used..used + run.len()) {
-                to.copy_from_slice(run);
-            }
+            *to = bytes;
+            *step = Step {
+                literals: s.literals as u16,
+                len: s.len as u16,
+                distance: s.distance as u16,
+            };
+            self.block.literals_used = used + s.literals as usize;
+            self.block.steps_used += 1;
+            return true;
         }
-        self.block.literals_used += s.literals as usize;
-        self.step(s.literals, s.len, s.distance);
-        true
+        self.odd(page, &s)
     }
 }
 

@@ -23,12 +23,6 @@ pub(super) fn load<const N: usize>(bytes: &[u8], at: u32) -> [u8; N] {
     }
 }
 
-/// Eight bytes, the first one lowest.
-#[inline(always)]
-pub(super) fn load64(bytes: &[u8], at: u32) -> u64 {
-    u64::from_le_bytes(load(bytes, at))
-}
-
 /// Room of `N` bytes at `at`.
 #[inline(always)]
 pub(super) fn room<const N: usize>(out: &mut [u8], at: usize) -> Option<&mut [u8; N]> {

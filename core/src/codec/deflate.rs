@@ -10,6 +10,7 @@ use super::bytes::{Out, SLACK, load};
 use super::huffman;
 use super::matcher::{MOST, Table, parse};
 use super::{Encoder, Stored, flag};
+use core::hint::select_unpredictable;
 
 /// Literals, end of block, and lengths.
 const LITERALS: usize = 288;
@@ -120,15 +121,81 @@ fn far_symbol(distance: u32) -> (usize, u32, u32) {
     ((2 * extra + (rest >> extra)) as usize, rest & ((1 << extra) - 1), extra)
 }
 
-/// Extra bits of a length symbol less 257.
-fn len_extra(symbol: usize) -> u32 {
-    if (8..28).contains(&symbol) { symbol as u32 / 4 - 1 } else { 0 }
-}
+/// Bits of the fixed codes.
+const FIXED: [u8; LITERALS] = {
+    let mut table = [8; LITERALS];
+    let mut rest: &mut [u8] = &mut table;
+    let mut symbol = 0;
+    while let Some((slot, more)) = rest.split_first_mut() {
+        *slot = match symbol {
+            144..=255 => 9,
+            256..=279 => 7,
+            _ => 8,
+        };
+        symbol += 1;
+        rest = more;
+    }
+    table
+};
 
-/// Extra bits of a distance symbol.
-fn far_extra(symbol: usize) -> u32 {
-    (symbol as u32 / 2).saturating_sub(1)
-}
+/// The fixed codes.
+const FIXED_CODES: [Code; LITERALS] = {
+    let mut table = [0; LITERALS];
+    let mut rest: &mut [Code] = &mut table;
+    let mut symbol = 0u32;
+    while let Some((slot, more)) = rest.split_first_mut() {
+        let (code, len) = match symbol {
+            0..=143 => (0x30 + symbol, 8),
+            144..=255 => (0x190 + symbol - 144, 9),
+            256..=279 => (symbol - 256, 7),
+            _ => (0xc0 + symbol - 280, 8),
+        };
+        *slot = code.reverse_bits() >> (32 - len) | len << 16;
+        symbol += 1;
+        rest = more;
+    }
+    table
+};
+
+const FIXED_FAR_CODES: [Code; DISTANCES] = {
+    let mut table = [0; DISTANCES];
+    let mut rest: &mut [Code] = &mut table;
+    let mut symbol = 0u32;
+    while let Some((slot, more)) = rest.split_first_mut() {
+        *slot = symbol.reverse_bits() >> 27 | 5 << 16;
+        symbol += 1;
+        rest = more;
+    }
+    table
+};
+
+/// Extra bits of the symbols of lengths.
+const LEN_EXTRA: [u8; LITERALS] = {
+    let mut table = [0; LITERALS];
+    let mut rest: &mut [u8] = &mut table;
+    let mut symbol = 0u32;
+    while let Some((slot, more)) = rest.split_first_mut() {
+        if symbol >= 257 + 8 && symbol < 257 + 28 {
+            *slot = ((symbol - 257) / 4 - 1) as u8;
+        }
+        symbol += 1;
+        rest = more;
+    }
+    table
+};
+
+/// Extra bits of the symbols of distances.
+const FAR_EXTRA: [u8; DISTANCES] = {
+    let mut table = [0; DISTANCES];
+    let mut rest: &mut [u8] = &mut table;
+    let mut symbol = 0u8;
+    while let Some((slot, more)) = rest.split_first_mut() {
+        *slot = (symbol / 2).saturating_sub(1);
+        symbol += 1;
+        rest = more;
+    }
+    table
+};
 
 impl Bits<'_> {
     #[inline(always)]
@@ -175,6 +242,7 @@ fn code<const N: usize>(codes: &[Code; N], symbol: usize) -> Code {
 
 impl Coder for Stream<'_, '_> {
     const FURTHEST: u32 = 32_768;
+    const PATIENCE: u32 = 8;
     const LONGEST: u32 = LONGEST;
     const LAZY: bool = true;
     const REPEAT: bool = false;
@@ -185,7 +253,7 @@ impl Coder for Stream<'_, '_> {
         let header = u32::from(last);
         if self.fixed {
             self.bits.add(header | 1 << 1, 3);
-            fixed_codes(self.codes, self.far_codes);
+            (*self.codes, *self.far_codes) = (FIXED_CODES, FIXED_FAR_CODES);
         } else {
             self.count(block);
             // Nothing repeats and no byte stands out: Huffman codes will not help either.
@@ -220,40 +288,20 @@ impl Stream<'_, '_> {
 
     /// Writes the header of the block with the shorter codes.
     fn choose(&mut self, header: u32) -> bool {
-        let mut lens = [0u8; LITERALS + DISTANCES];
-        let (literal_lens, far_lens) = lens.split_at_mut(LITERALS);
-        huffman::lengths(self.counts, LIMIT, literal_lens);
-        huffman::lengths(self.far_counts, 15, far_lens);
-        let most = |lens: &[u8], least| {
-            lens.iter().rposition(|len| *len > 0).map_or(0, |last| last + 1).max(least)
-        };
-        let (literals, far) = (most(literal_lens, 257), most(far_lens, 1));
-        let mut own = 0;
-        let mut fixed = 0;
-        let mut extra = 0;
-        for (symbol, (n, len)) in self.counts.iter().zip(literal_lens.iter()).enumerate() {
-            let n = u32::from(*n);
-            own += n * u32::from(*len);
-            fixed += n * fixed_len(symbol);
-            if symbol > 264 {
-                extra += n * len_extra(symbol - 257);
-            }
-        }
-        for (symbol, (n, len)) in self.far_counts.iter().zip(far_lens.iter()).enumerate() {
-            let n = u32::from(*n);
-            own += n * u32::from(*len);
-            fixed += n * 5;
-            extra += n * far_extra(symbol);
-        }
-        // The lengths of both codes as one list.
-        lens.copy_within(LITERALS..LITERALS + far, literals);
-        let list = lens.get(..literals + far).unwrap_or_default();
+        let literal_lens = huffman::lengths(self.counts, LIMIT);
+        let far_lens = huffman::lengths(self.far_counts, 15);
+        let most = |symbols: &[u16]| symbols.last().map_or(1, |last| usize::from(*last) + 1);
+        let (literals, far) = (most(literal_lens.symbols()), most(far_lens.symbols()));
+        let mut own =
+            product(self.counts, &literal_lens.of) + product(self.far_counts, &far_lens.of);
+        let fixed = product(self.counts, &FIXED) + product(self.far_counts, &[5; DISTANCES]);
+        let extra = product(self.counts, &LEN_EXTRA) + product(self.far_counts, &FAR_EXTRA);
         let mut runs = Runs { items: [0; _], used: 0, counts: [0; 19] };
-        runs.collect(list);
-        let mut run_lens = [0u8; 19];
-        huffman::lengths(&runs.counts, 7, &mut run_lens);
+        runs.collect(&literal_lens);
+        runs.collect(&far_lens);
+        let run_lens = huffman::lengths(&runs.counts, 7);
         let order = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
-        let len_of = |symbol: usize| run_lens.get(symbol).copied().unwrap_or_default();
+        let len_of = |symbol: usize| run_lens.of.get(symbol).copied().unwrap_or_default();
         let listed = order.iter().rposition(|s| len_of(*s) > 0).map_or(0, |last| last + 1).max(4);
         own += 14 + 3 * listed as u32;
         for (symbol, n) in runs.counts.iter().enumerate() {
@@ -265,7 +313,7 @@ impl Stream<'_, '_> {
         }
         if fixed <= own {
             self.bits.add(header | 1 << 1, 3);
-            fixed_codes(self.codes, self.far_codes);
+            (*self.codes, *self.far_codes) = (FIXED_CODES, FIXED_FAR_CODES);
             return true;
         }
         self.bits.add(header | 2 << 1, 3);
@@ -284,9 +332,8 @@ impl Stream<'_, '_> {
             self.bits.add(u32::from(item >> 5), run_extra(symbol));
             self.bits.flush();
         }
-        let (literal_lens, far_lens) = list.split_at_checked(literals).unwrap_or_default();
-        codes_of(literal_lens, self.codes);
-        codes_of(far_lens, self.far_codes);
+        codes_of(&literal_lens, self.codes);
+        codes_of(&far_lens, self.far_codes);
         true
     }
 
@@ -331,7 +378,7 @@ impl Stream<'_, '_> {
 /// The code lengths of a header as symbols: a length, or one of three kinds of runs.
 struct Runs {
     /// Symbol in the low 5 bits, extra bits above.
-    items: [u16; LITERALS + DISTANCES],
+    items: [u16; LITERALS + DISTANCES + 2],
     used: usize,
     counts: [u16; 19],
 }
@@ -346,71 +393,94 @@ fn run_extra(symbol: usize) -> u32 {
 }
 
 impl Runs {
-    fn push(&mut self, symbol: usize, extra: usize) {
-        if let Some(item) = self.items.get_mut(self.used) {
-            *item = (symbol | extra << 5) as u16;
+    /// Adds one item, or none to two plain ones, without a branch on how many: it cannot be
+    /// guessed.
+    #[inline(always)]
+    fn push(&mut self, symbol: usize, extra: usize, times: usize) {
+        let item = (symbol | extra << 5) as u16;
+        if let Some(to) = self.items.get_mut(self.used..).and_then(<[u16]>::first_chunk_mut) {
+            *to = [item; 2];
         }
-        self.used += 1;
-        count(&mut self.counts, symbol);
+        self.used += times;
+        if let Some(count) = self.counts.get_mut(symbol) {
+            *count += times as u16;
+        }
     }
 
-    fn collect(&mut self, lens: &[u8]) {
-        for run in lens.chunk_by(|a, b| a == b) {
-            let len = usize::from(run.first().copied().unwrap_or_default());
-            let mut left = run.len();
-            if len == 0 {
-                while left >= 11 {
-                    let part = left.min(138);
-                    self.push(18, part - 11);
-                    left -= part;
-                }
-                if left >= 3 {
-                    self.push(17, left - 3);
-                    left = 0;
-                }
-            } else {
-                self.push(len, 0);
-                left -= 1;
-                while left >= 3 {
-                    let part = left.min(6);
-                    self.push(16, part - 3);
-                    left -= part;
-                }
-            }
-            for _ in 0..left {
-                self.push(len, 0);
-            }
+    /// Lengths of zero.
+    #[inline(always)]
+    fn zeros(&mut self, mut left: usize) {
+        while left > 138 {
+            self.push(18, 127, 1);
+            left -= 138;
         }
+        let (few, short) = (left < 3, left < 11);
+        let symbol = select_unpredictable(few, 0, select_unpredictable(short, 17, 18));
+        let base = select_unpredictable(few, left, select_unpredictable(short, 3, 11));
+        self.push(symbol, left - base, select_unpredictable(few, left, 1));
     }
+
+    /// The same length up to six times more.
+    #[inline(always)]
+    fn repeats(&mut self, len: usize, run: usize) {
+        let few = run < 3;
+        self.push(
+            select_unpredictable(few, len, 16),
+            run - select_unpredictable(few, run, 3),
+            select_unpredictable(few, run, 1),
+        );
+    }
+
+    /// The lengths of an alphabet. Runs could go on into the next one, but do not here.
+    fn collect<const N: usize>(&mut self, lens: &huffman::Lengths<N>) {
+        if lens.symbols().is_empty() {
+            self.push(0, 0, 1);
+        }
+        let mut next = 0;
+        let mut len = 0;
+        let mut run = 0;
+        for symbol in lens.symbols() {
+            let symbol = usize::from(*symbol);
+            let this = usize::from(lens.of.get(symbol).copied().unwrap_or_default());
+            if this == len && symbol == next {
+                if run == 6 {
+                    self.push(16, 3, 1);
+                    run = 0;
+                }
+                run += 1;
+            } else {
+                self.repeats(len, run);
+                run = 0;
+                self.zeros(symbol - next);
+                self.push(this, 0, 1);
+                len = this;
+            }
+            next = symbol + 1;
+        }
+        self.repeats(len, run);
+    }
+}
+
+/// How many bits symbols take that occur so often and take so many each. As i16, which has vector
+/// instructions everywhere: no count is larger.
+fn product<const N: usize>(counts: &[u16; N], bits: &[u8; N]) -> u32 {
+    let bits =
+        counts.iter().zip(bits).map(|(n, bits)| i32::from(*n as i16) * i32::from(i16::from(*bits)));
+    bits.sum::<i32>() as u32
 }
 
 /// Canonical codes, their bits turned round, as deflate writes them.
-fn codes_of(lens: &[u8], codes: &mut [Code]) {
-    let mut next = huffman::first_codes(lens);
-    for (len, code) in lens.iter().zip(codes) {
-        *code = 0;
-        if let Some(next) = next.get_mut(usize::from(*len)).filter(|_| *len > 0) {
-            *code = turned(*next) >> (16 - u32::from(*len)) | u32::from(*len) << 16;
+fn codes_of<const N: usize>(lens: &huffman::Lengths<N>, codes: &mut [Code; N]) {
+    codes.fill(0);
+    let mut next = huffman::first_codes(&lens.by_len);
+    for symbol in lens.symbols() {
+        let symbol = usize::from(*symbol);
+        let len = lens.of.get(symbol).copied().unwrap_or_default();
+        if let (Some(code), Some(next)) = (codes.get_mut(symbol), next.get_mut(usize::from(len))) {
+            *code = turned(*next) >> (16 - u32::from(len)) | u32::from(len) << 16;
             *next += 1;
         }
     }
-}
-
-fn fixed_len(symbol: usize) -> u32 {
-    match symbol {
-        144..=255 => 9,
-        256..=279 => 7,
-        _ => 8,
-    }
-}
-
-fn fixed_codes(codes: &mut [Code; LITERALS], far_codes: &mut [Code; DISTANCES]) {
-    let mut lens = [0u8; LITERALS];
-    for (symbol, len) in lens.iter_mut().enumerate() {
-        *len = fixed_len(symbol) as u8;
-    }
-    codes_of(&lens, codes);
-    codes_of(&[5; DISTANCES], far_codes);
 }
 
 /// The checksum of RFC 1950.
@@ -419,24 +489,26 @@ fn adler32(bytes: &[u8]) -> u32 {
     let (mut low, mut high) = (1u32, 0u32);
     // Sums of 4096 bytes fit.
     for part in bytes.chunks(4096) {
-        let (blocks, rest) = part.as_chunks::<WIDTH>();
         // Per column: the sum, and the sum of the sums before each block. No column waits for
-        // another, so these are vectors.
-        let (mut sums, mut before) = ([0u16; WIDTH], [0u32; WIDTH]);
-        for block in blocks {
-            for ((sum, before), byte) in sums.iter_mut().zip(&mut before).zip(block) {
-                *before += u32::from(*sum);
-                *sum += u16::from(*byte);
+        // another, so these are vectors; those of 16 blocks fit 16 bits.
+        for part in part.chunks(16 * WIDTH) {
+            let (blocks, rest) = part.as_chunks::<WIDTH>();
+            let (mut sums, mut before) = ([0u16; WIDTH], [0u16; WIDTH]);
+            for block in blocks {
+                for ((sum, before), byte) in sums.iter_mut().zip(&mut before).zip(block) {
+                    *before += *sum;
+                    *sum += u16::from(*byte);
+                }
             }
-        }
-        high += low * (blocks.len() * WIDTH) as u32;
-        for (i, (sum, before)) in sums.iter().zip(&before).enumerate() {
-            high += before * WIDTH as u32 + u32::from(*sum) * (WIDTH - i) as u32;
-            low += u32::from(*sum);
-        }
-        for byte in rest {
-            low += u32::from(*byte);
-            high += low;
+            high += low * (blocks.len() * WIDTH) as u32;
+            for (i, (sum, before)) in sums.iter().zip(&before).enumerate() {
+                high += u32::from(*before) * WIDTH as u32 + u32::from(*sum) * (WIDTH - i) as u32;
+                low += u32::from(*sum);
+            }
+            for byte in rest {
+                low += u32::from(*byte);
+                high += low;
+            }
         }
         low %= 65_521;
         high %= 65_521;

@@ -1,124 +1,160 @@
 //! Huffman code lengths of a limited size, in place and without a heap: Moffat and Katajainen,
 //! "In-Place Calculation of Minimum-Redundancy Codes" (1995).
 
-const LONGEST: usize = 15;
-/// Counts up to this are sorted by counting, the few above it by insertion.
-const COUNTED: usize = 128;
+use core::hint::select_unpredictable;
 
-#[inline(always)]
-fn get(list: &[u32; 512], at: usize) -> u32 {
-    list.get(at & 511).copied().unwrap_or_default()
+const LONGEST: usize = 15;
+/// Most symbols: literals and lengths of deflate. Room for one more, and a power of two.
+const ROOM: usize = 512;
+/// Counts below this are sorted by counting, the few above it by insertion.
+const COUNTED: usize = 64;
+
+/// The code lengths of an alphabet.
+pub(super) struct Lengths<const N: usize> {
+    /// Of every symbol; 0 for those that do not occur.
+    pub(super) of: [u8; N],
+    /// How many symbols have each length.
+    pub(super) by_len: [u16; LONGEST + 1],
+    symbols: [u16; N],
+    used: usize,
+}
+
+impl<const N: usize> Lengths<N> {
+    /// The symbols that occur, in their order.
+    pub(super) fn symbols(&self) -> &[u16] {
+        self.symbols.get(..self.used).unwrap_or_default()
+    }
 }
 
 #[inline(always)]
-fn set(list: &mut [u32; 512], at: usize, value: u32) {
-    if let Some(slot) = list.get_mut(at & 511) {
+fn get<T: Copy + Default>(list: &[T; ROOM], at: usize) -> T {
+    list.get(at & (ROOM - 1)).copied().unwrap_or_default()
+}
+
+#[inline(always)]
+fn set<T>(list: &mut [T; ROOM], at: usize, value: T) {
+    if let Some(slot) = list.get_mut(at & (ROOM - 1)) {
         *slot = value;
     }
 }
 
-/// Writes the code length of every symbol (0 for those that do not occur), none longer than
-/// `limit`. A lone symbol gets one bit. Returns how many symbols occur.
-pub(super) fn lengths(counts: &[u16], limit: usize, lengths: &mut [u8]) -> usize {
-    // Symbols in the order of their counts: a stable counting sort, then insertion for the large.
-    let mut sorted = [0u16; 512];
-    let mut weights = [0u32; 512];
+/// The code length of every symbol, none longer than `limit`. A lone symbol gets one bit.
+///
+/// Which symbols occur and how the tree grows cannot be guessed, so none of the loops branches on
+/// it.
+#[inline(never)]
+pub(super) fn lengths<const N: usize>(counts: &[u16; N], limit: usize) -> Lengths<N> {
+    const { assert!(N < ROOM) };
+    let mut lengths = Lengths { of: [0; N], by_len: [0; _], symbols: [0; N], used: 0 };
+    let mut n = 0usize;
+    for (symbol, count) in counts.iter().enumerate() {
+        if let Some(slot) = lengths.symbols.get_mut(n) {
+            *slot = symbol as u16;
+        }
+        n += usize::from(*count > 0);
+    }
+    lengths.used = n;
+    // Count in the high half, symbol in the low half: in the order of their counts.
+    let mut sorted = [0u32; ROOM];
     let mut places = [0u16; COUNTED];
-    for count in counts.iter().filter(|count| **count > 0) {
-        if let Some(place) = places.get_mut(usize::from(*count).min(COUNTED - 1)) {
+    let count = |symbol: u16| counts.get(usize::from(symbol)).copied().unwrap_or_default();
+    let place = |count: u16| usize::from(count).min(COUNTED - 1);
+    for symbol in lengths.symbols() {
+        if let Some(place) = places.get_mut(place(count(*symbol))) {
             *place += 1;
         }
     }
-    let mut n = 0usize;
+    let mut total = 0;
     for place in &mut places {
-        n += usize::from(core::mem::replace(place, n as u16));
+        total += core::mem::replace(place, total);
     }
     let large = places.last().map_or(0, |place| usize::from(*place));
-    for (symbol, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-        if let Some(place) = places.get_mut(usize::from(*count).min(COUNTED - 1)) {
-            let at = usize::from(*place) & 511;
+    for symbol in lengths.symbols() {
+        let count = count(*symbol);
+        if let Some(place) = places.get_mut(place(count)) {
+            set(&mut sorted, usize::from(*place), u32::from(count) << 16 | u32::from(*symbol));
             *place += 1;
-            if let Some(slot) = sorted.get_mut(at) {
-                *slot = symbol as u16;
-            }
-            set(&mut weights, at, u32::from(*count));
         }
     }
     for i in large + 1..n {
-        let (weight, symbol) = (get(&weights, i), sorted.get(i).copied().unwrap_or_default());
+        let key = get(&sorted, i);
         let mut to = i;
-        while to > large && get(&weights, to - 1) > weight {
-            let before = get(&weights, to - 1);
-            set(&mut weights, to, before);
-            let before = sorted.get(to - 1).copied().unwrap_or_default();
-            if let Some(slot) = sorted.get_mut(to) {
-                *slot = before;
-            }
+        while to > large && get(&sorted, to - 1) > key {
+            let before = get(&sorted, to - 1);
+            set(&mut sorted, to, before);
             to -= 1;
         }
-        set(&mut weights, to, weight);
-        if let Some(slot) = sorted.get_mut(to) {
-            *slot = symbol;
-        }
+        set(&mut sorted, to, key);
     }
-
-    lengths.fill(0);
     if n < 2 {
-        if let Some(len) = sorted.first().and_then(|s| lengths.get_mut(usize::from(*s))) {
+        if let Some(len) = lengths.of.get_mut((get(&sorted, 0) & 0xffff) as usize) {
             *len = n as u8;
         }
-        return n;
+        if let Some(count) = lengths.by_len.get_mut(n) {
+            *count += 1;
+        }
+        return lengths;
     }
-    let mut of_len = depths(&mut weights, n);
-    shorten(&mut of_len, limit);
+    lengths.by_len = depths(&mut sorted, n);
+    shorten(&mut lengths.by_len, limit);
     // The rarest symbols get the longest codes.
     let mut order = sorted.iter().take(n);
-    for (len, count) in of_len.iter().enumerate().rev() {
-        for symbol in order.by_ref().take(usize::from(*count)) {
-            if let Some(slot) = lengths.get_mut(usize::from(*symbol)) {
+    for (len, count) in lengths.by_len.iter().enumerate().rev() {
+        for key in order.by_ref().take(usize::from(*count)) {
+            if let Some(slot) = lengths.of.get_mut((*key & 0xffff) as usize) {
                 *slot = len as u8;
             }
         }
     }
-    n
+    lengths
 }
 
-/// How many leaves of the optimal tree are at each depth, those below 15 counted at 15. `weights`
-/// are in ascending order.
-fn depths(a: &mut [u32; 512], n: usize) -> [u16; LONGEST + 1] {
+/// How many leaves of the optimal tree are at each depth, those below 15 counted at 15. The counts
+/// in the high halves of the first `n` of `sorted` are in ascending order.
+fn depths(sorted: &mut [u32; ROOM], n: usize) -> [u16; LONGEST + 1] {
+    // Nothing is rarer than what is not there.
+    set(sorted, n, u32::MAX);
+    set(sorted, n + 1, u32::MAX);
+    let mut weights = [u16::MAX; ROOM];
+    let mut parents = [0u16; ROOM];
     let (mut root, mut leaf) = (0, 0);
     for next in 0..n - 1 {
-        let mut sum = 0;
-        for _ in 0..2 {
-            if leaf >= n || (root < next && get(a, root) < get(a, leaf)) {
-                sum += get(a, root);
-                set(a, root, next as u32);
-                root += 1;
-            } else {
-                sum += get(a, leaf);
-                leaf += 1;
-            }
+        let of_leaf = |at| get(sorted, at) >> 16;
+        let of_root = |at| u32::from(get(&weights, at));
+        let (leaf_a, leaf_b) = (of_leaf(leaf), of_leaf(leaf + 1));
+        let (root_a, root_b) = (of_root(root), of_root(root + 1));
+        // Written again when it is really taken.
+        set(&mut parents, root, next as u16);
+        set(&mut parents, root + 1, next as u16);
+        let (roots, leaves) = (root_b < leaf_a, leaf_b <= root_a);
+        let mut sum = select_unpredictable(roots, root_a + root_b, leaf_a + root_a);
+        sum = select_unpredictable(leaves, leaf_a + leaf_b, sum);
+        let taken = 1 + usize::from(roots) - usize::from(leaves);
+        root += taken;
+        leaf += 2 - taken;
+        set(&mut weights, next, sum as u16);
+    }
+    let mut inner = [0u16; LONGEST + 2];
+    let mut of = [0u8; ROOM];
+    for next in (0..n - 1).rev() {
+        // The last one is the root, at depth 0.
+        let above = get(&of, usize::from(get(&parents, next)));
+        let depth = if next == n - 2 { 0 } else { above + 1 };
+        set(&mut of, next, depth);
+        if let Some(count) = inner.get_mut(usize::from(depth).min(LONGEST + 1)) {
+            *count += 1;
         }
-        set(a, next, sum);
     }
-    set(a, n - 2, 0);
-    for next in (0..n - 2).rev() {
-        let depth = get(a, get(a, next) as usize) + 1;
-        set(a, next, depth);
-    }
+    // Every inner node has two children; those that are not inner nodes are leaves.
     let mut of_len = [0u16; LONGEST + 1];
-    let (mut room, mut depth, mut inner) = (1usize, 0usize, n - 1);
-    while room > 0 && depth < 512 {
-        let mut used = 0;
-        while inner > 0 && get(a, inner - 1) as usize == depth {
-            used += 1;
-            inner -= 1;
-        }
-        if let Some(count) = of_len.get_mut(depth.min(LONGEST)) {
-            *count += room.saturating_sub(used) as u16;
-        }
-        room = 2 * used;
-        depth += 1;
+    let mut leaves = 0;
+    for (depth, count) in of_len.iter_mut().enumerate().skip(1) {
+        let of = |depth: usize| inner.get(depth).copied().unwrap_or_default();
+        *count = 2 * of(depth - 1) - of(depth);
+        leaves += *count;
+    }
+    if let Some(count) = of_len.last_mut() {
+        *count += n as u16 - leaves;
     }
     of_len
 }
@@ -158,18 +194,12 @@ fn shorten(of_len: &mut [u16; LONGEST + 1], limit: usize) {
 }
 
 /// The first code of each length, for canonical codes that grow with the length.
-pub(super) fn first_codes(lengths: &[u8]) -> [u16; LONGEST + 1] {
-    let mut of_len = [0u16; LONGEST + 1];
-    for len in lengths.iter().filter(|len| **len > 0) {
-        if let Some(count) = of_len.get_mut(usize::from(*len)) {
-            *count += 1;
-        }
-    }
+pub(super) fn first_codes(by_len: &[u16; LONGEST + 1]) -> [u16; LONGEST + 1] {
+    let mut first = *by_len;
     let mut code = 0u16;
-    for count in &mut of_len {
+    for count in &mut first {
         let here = core::mem::replace(count, code);
         code = code.wrapping_add(here) << 1;
     }
-    // Each entry held the code before the shift of its own length.
-    of_len
+    first
 }

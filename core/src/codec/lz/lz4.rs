@@ -95,6 +95,7 @@ impl Block<'_> {
 impl Emitter for Block<'_> {
     const FURTHEST: u32 = 65_535;
     const TAIL: u32 = 5;
+    const PATIENCE: u32 = 7;
 
     #[inline(always)]
     fn sequence(&mut self, page: &[u8], s: Sequence) -> bool {
@@ -114,12 +115,11 @@ impl Emitter for Block<'_> {
             }
             to[0] = ((s.literals << 4) | len.min(15)) as u8;
             self.out.at += 3 + literals;
-            if len >= 15 {
-                if let Some(to) = to.get_mut(3 + literals) {
-                    *to = (len - 15) as u8;
-                }
-                self.out.at += 1;
+            // Written either way: whether it counts cannot be guessed.
+            if let Some(to) = to.get_mut(3 + literals) {
+                *to = len.wrapping_sub(15) as u8;
             }
+            self.out.at += usize::from(len >= 15);
             return true;
         }
         // By value, so that the usual case keeps what it has in registers.

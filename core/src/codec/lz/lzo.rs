@@ -9,6 +9,7 @@ use super::super::bytes::{Out, SLACK, room, try_load};
 use super::super::decode::{Input, Output};
 use super::super::matcher::{Emitter, MOST, Sequence, Table, parse};
 use super::super::{DecodeError, Decoder, Encoder, Stored, flag};
+use core::hint::select_unpredictable;
 
 /// Compresses each page into an LZO1X stream.
 pub struct Lzo {
@@ -120,30 +121,26 @@ impl Emitter for Stream<'_> {
         // The usual case: few literals, and a match of two or three bytes.
         if s.literals <= 16
             && (near || (s.len <= 33 && s.distance <= 16_384))
-            && self.out.at != 0
             && let Some(bytes) = try_load::<16>(page, s.start)
+            // From the two bytes that end the match before; the first sequence has none.
+            && let Some(to) = room::<42>(self.out.bytes, self.out.at.wrapping_sub(2))
         {
+            // No branch on how many literals there are or how far the match is: neither can be
+            // guessed.
             let tagged = s.literals > 3;
-            if !tagged {
-                self.join(s.literals);
-            }
-            let Some(to) = room::<40>(self.out.bytes, self.out.at) else { return false };
-            to[0] = s.literals.wrapping_sub(3) as u8;
-            let mut at = usize::from(tagged);
+            to[0] |= select_unpredictable(tagged, 0, s.literals) as u8;
+            to[2] = s.literals.wrapping_sub(3) as u8;
+            let mut at = 2 + usize::from(tagged);
             if let Some(to) = room::<16>(to, at) {
                 *to = bytes;
             }
             at += (s.literals & 31) as usize;
-            if let Some([a, b, c]) = room::<3>(to, at) {
-                if near {
-                    *a = (((s.len - 1) << 5) | ((offset & 7) << 2)) as u8;
-                    *b = (offset >> 3) as u8;
-                } else {
-                    *a = (0b0010_0000 | (s.len - 2)) as u8;
-                    [*b, *c] = ((offset << 2) as u16).to_le_bytes();
-                }
+            let short = ((s.len - 1) << 5) | ((offset & 7) << 2) | ((offset >> 3) << 8);
+            let long = 0b0010_0000 | (s.len - 2) | (offset << 10);
+            if let Some(to) = room::<4>(to, at) {
+                *to = select_unpredictable(near, short, long).to_le_bytes();
             }
-            self.out.at += at + 3 - usize::from(near);
+            self.out.at += at + 1 - usize::from(near);
             return true;
         }
         let start = s.start as usize;

@@ -108,17 +108,13 @@ impl Emitter for Block<'_> {
         if s.literals <= 16
             && let Some(bytes) = try_load::<16>(page, s.start)
         {
-            if s.literals > 0 {
-                if let Some(to) = room::<17>(self.out.bytes, self.out.at) {
-                    to[0] = ((s.literals - 1) << 2) as u8;
-                    if let Some(to) = to.get_mut(1..) {
-                        to.copy_from_slice(&bytes);
-                    }
-                    self.out.at += 1 + s.literals as usize;
-                } else {
-                    return false;
-                }
+            let Some(to) = room::<17>(self.out.bytes, self.out.at) else { return false };
+            to[0] = (s.literals.wrapping_sub(1) << 2) as u8;
+            if let Some(to) = to.get_mut(1..) {
+                to.copy_from_slice(&bytes);
             }
+            // Without literals, the match is written over this.
+            self.out.at += s.literals as usize + usize::from(s.literals > 0);
         } else {
             let start = s.start as usize;
             if !self.literals(page.get(start..start + s.literals as usize).unwrap_or_default()) {

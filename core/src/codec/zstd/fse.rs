@@ -1,24 +1,25 @@
 //! Finite state entropy coding (RFC 8878, section 4.1), the writing side.
 
 use super::super::bits::Bits;
+use super::super::bytes::room;
 
 /// Largest table.
 pub(super) const MOST_LOG: u32 = 7;
 /// Most symbols: the codes of match lengths.
 pub(super) const SYMBOLS: usize = 53;
 
-/// What a symbol does to a state.
+/// What a symbol does to a state. States are below 256, so 8 bits of fraction do.
 #[derive(Clone, Copy)]
 struct Change {
-    /// Added to the state: its high half is then the number of bits to write.
-    bits: u32,
+    /// Added to the state: its high byte is then the number of bits to write.
+    bits: u16,
     /// Added to what is left of the state: the place of the next one.
-    find: i32,
+    find: i16,
 }
 
 /// An encoding table.
 pub(super) struct Table {
-    next: [u16; 1 << MOST_LOG],
+    next: [u8; 1 << MOST_LOG],
     changes: [Change; SYMBOLS],
     log: u32,
 }
@@ -27,97 +28,112 @@ pub(super) struct Table {
 pub(super) type Shares = [i16; SYMBOLS];
 
 impl Table {
-    pub(super) fn new() -> Table {
+    pub(super) const fn new() -> Table {
         Table { next: [0; _], changes: [Change { bits: 0, find: 0 }; _], log: 0 }
     }
 
+    /// The table of `shares`.
+    pub(super) fn of(shares: &[i16], log: u32) -> Table {
+        let mut table = Table::new();
+        table.build(shares, log);
+        table
+    }
+
     /// Makes the table of `shares`, which add up to `1 << log`.
+    #[inline(never)]
     pub(super) fn build(&mut self, shares: &[i16], log: u32) {
         let size = 1usize << log;
         let mask = size - 1;
         self.log = log;
+        // Symbols in their order, as often as they have shares; those of less than one go to the
+        // end of the table.
+        let mut in_order = [0u8; (1 << MOST_LOG) + 8];
         let mut symbols = [0u8; 1 << MOST_LOG];
-        let mut starts = [0u16; SYMBOLS];
+        let mut starts = [0u8; SYMBOLS];
         let mut high = mask;
-        let mut total = 0u16;
-        for (symbol, (share, start)) in shares.iter().zip(&mut starts).enumerate() {
-            *start = total;
-            if *share == -1 {
+        let mut used = 0usize;
+        let mut total = 0u32;
+        for (symbol, ((share, start), change)) in
+            shares.iter().zip(&mut starts).zip(&mut self.changes).enumerate()
+        {
+            *start = total as u8;
+            let count = u32::from(share.unsigned_abs());
+            let most = log - (count.saturating_sub(1) | 1).ilog2();
+            *change = Change {
+                bits: (most << 8).wrapping_sub(count << most) as u16,
+                find: total as i16 - count as i16,
+            };
+            total += count;
+            if *share < 0 {
                 if let Some(slot) = symbols.get_mut(high) {
                     *slot = symbol as u8;
                 }
                 high = high.wrapping_sub(1);
+                continue;
             }
-            total += share.unsigned_abs();
+            // Eight at a time: what is too much is written over.
+            let mut at = used;
+            used += count as usize;
+            loop {
+                if let Some(to) = room::<8>(&mut in_order, at) {
+                    *to = [symbol as u8; 8];
+                }
+                at += 8;
+                if at >= used {
+                    break;
+                }
+            }
         }
         let step = (size >> 1) + (size >> 3) + 3;
         let mut at = 0;
-        for (symbol, share) in shares.iter().enumerate() {
-            for _ in 0..*share {
-                if let Some(slot) = symbols.get_mut(at) {
-                    *slot = symbol as u8;
-                }
-                loop {
-                    at = (at + step) & mask;
-                    if at <= high || high > mask {
-                        break;
-                    }
-                }
+        for symbol in in_order.iter().take(used) {
+            if let Some(slot) = symbols.get_mut(at) {
+                *slot = *symbol;
+            }
+            at = (at + step) & mask;
+            while at > high {
+                at = (at + step) & mask;
             }
         }
         for (i, symbol) in symbols.iter().take(size).enumerate() {
             if let Some(start) = starts.get_mut(usize::from(*symbol)) {
                 if let Some(next) = self.next.get_mut(usize::from(*start)) {
-                    *next = (size + i) as u16;
+                    *next = (size + i) as u8;
                 }
-                *start += 1;
+                *start = start.wrapping_add(1);
             }
-        }
-        let mut total = 0i32;
-        for (share, change) in shares.iter().zip(&mut self.changes) {
-            let share = u32::from(share.unsigned_abs());
-            if share == 0 {
-                continue;
-            }
-            *change = if share == 1 {
-                Change { bits: (log << 16).wrapping_sub(1 << log), find: total - 1 }
-            } else {
-                let most = log - (share - 1).ilog2();
-                Change {
-                    bits: (most << 16).wrapping_sub(share << most),
-                    find: total - share as i32,
-                }
-            };
-            total += share as i32;
         }
     }
 
     #[inline(always)]
-    fn change(&self, symbol: u8) -> Change {
-        self.changes.get(usize::from(symbol)).copied().unwrap_or(Change { bits: 0, find: 0 })
+    fn change(&self, symbol: u8) -> (u32, u32) {
+        match self.changes.get(usize::from(symbol)) {
+            Some(change) => (change.bits.into(), change.find as u32),
+            None => (0, 0),
+        }
     }
 
     #[inline(always)]
-    fn at(&self, place: i32) -> u32 {
+    fn at(&self, place: u32) -> u32 {
         self.next.get(place as usize & ((1 << MOST_LOG) - 1)).copied().unwrap_or_default().into()
     }
 
     /// The state that stands for `symbol` alone.
     #[inline(always)]
     pub(super) fn first(&self, symbol: u8) -> u32 {
-        let change = self.change(symbol);
-        let bits = change.bits.wrapping_add(1 << 15) >> 16;
-        let value = (bits << 16).wrapping_sub(change.bits);
-        self.at((value >> bits) as i32 + change.find)
+        let (change, find) = self.change(symbol);
+        let bits = (change.wrapping_add(1 << 8) & 0xffff) >> 8;
+        let value = ((bits << 8).wrapping_sub(change)) & 0xffff;
+        self.at((value >> bits).wrapping_add(find))
     }
 
     /// Writes what `state` must shed before `symbol`; the state after it.
     #[inline(always)]
     pub(super) fn encode(&self, bits: &mut Bits<'_>, state: u32, symbol: u8) -> u32 {
-        let change = self.change(symbol);
-        let count = state.wrapping_add(change.bits) >> 16;
+        let (change, find) = self.change(symbol);
+        let count = ((state + change) >> 8) & 15;
         bits.add(state & ((1 << count) - 1), count);
-        self.at((state >> count) as i32 + change.find)
+        self.at((state >> count).wrapping_add(find))
     }
 
     /// Writes the last state, with which a decoder starts.
@@ -132,12 +148,11 @@ pub(super) fn shares(counts: &[u16], total: u32, log: u32) -> Shares {
     let mut shares = [0i16; SYMBOLS];
     let mut left = 1i32 << log;
     let (mut most, mut most_at) = (0, 0);
+    // Of one, in 1/2^20: fewer than 2^11 are counted.
+    let part = (1u32 << (log + 20)) / total;
     for (i, (count, share)) in counts.iter().zip(&mut shares).enumerate() {
-        if *count == 0 {
-            continue;
-        }
-        let scaled = ((u32::from(*count) << (log + 1)) / total).div_ceil(2) as i16;
-        *share = scaled.max(1);
+        let scaled = (u32::from(*count) * part + (1 << 19)) >> 20;
+        *share = scaled.max(u32::from(*count > 0)) as i16;
         left -= i32::from(*share);
         if *share > most {
             (most, most_at) = (*share, i);
@@ -197,8 +212,8 @@ pub(super) fn describe(bits: &mut Bits<'_>, shares: &[i16], log: u32) {
 
 /// Bits, in 1/256, that `counts` take with `shares`.
 pub(super) fn cost(counts: &[u16], shares: &[i16], log: u32) -> u32 {
-    let costs = counts.iter().zip(shares).filter(|(count, _)| **count > 0).map(|(count, share)| {
-        let share = u32::from(share.unsigned_abs()).max(1);
+    let costs = counts.iter().zip(shares).map(|(count, share)| {
+        let share = u32::from(share.unsigned_abs()) | u32::from(*share == 0);
         let whole = share.ilog2();
         // Between powers of two, a straight line.
         let part = ((share << 8) >> whole) - 256;

@@ -16,6 +16,7 @@ use super::bytes::{Out, SLACK};
 use super::huffman;
 use super::matcher::{MOST, Table, parse};
 use super::{Encoder, Stored, flag};
+use core::hint::select_unpredictable;
 
 /// Longest Huffman code.
 const LIMIT: usize = 11;
@@ -30,6 +31,9 @@ pub struct Zstd {
     block: Block,
     /// Codes of literal length, offset and match length.
     codes: [[u8; 3]; STEPS],
+    weight_tables: [fse::Table; 3],
+    /// Of literal lengths, offsets and match lengths.
+    predefined: [fse::Table; 3],
 }
 
 impl Zstd {
@@ -37,8 +41,18 @@ impl Zstd {
     pub const STATE: usize = size_of::<Zstd>();
 
     /// An encoder for pages of up to 64 KiB.
-    pub const fn new() -> Zstd {
-        Zstd { table: [0; _], block: Block::new(), codes: [[0; 3]; _] }
+    pub fn new() -> Zstd {
+        Zstd {
+            table: [0; _],
+            block: Block::new(),
+            codes: [[0; 3]; _],
+            weight_tables: tables::WEIGHT_SHARES.map(|shares| fse::Table::of(&shares, 6)),
+            predefined: [
+                fse::Table::of(&tables::LITERAL_SHARES, 6),
+                fse::Table::of(&tables::OFFSET_SHARES, 5),
+                fse::Table::of(&tables::MATCH_SHARES, 6),
+            ],
+        }
     }
 }
 
@@ -70,7 +84,14 @@ impl Encoder for Zstd {
         out.put(
             (page.len() as u32 - 256).to_le_bytes().first_chunk::<2>().copied().unwrap_or_default(),
         );
-        let coder = Frame { out, codes: &mut self.codes, recent: [1, 4, 8], page: page.len() };
+        let coder = Frame {
+            out,
+            codes: &mut self.codes,
+            weight_tables: &self.weight_tables,
+            predefined: &self.predefined,
+            recent: [1, 4, 8],
+            page: page.len(),
+        };
         let mut blocks = Collector { block: &mut self.block, coder };
         let Some(rest) = parse(page, &mut self.table, &mut blocks) else { return Stored::Raw };
         if !blocks.finish(page.get(rest as usize..).unwrap_or_default()) {
@@ -83,16 +104,19 @@ impl Encoder for Zstd {
 struct Frame<'s, 'o> {
     out: Out<'o>,
     codes: &'s mut [[u8; 3]; STEPS],
+    weight_tables: &'s [fse::Table; 3],
+    predefined: &'s [fse::Table; 3],
     recent: [u32; 3],
     page: usize,
 }
 
 impl Coder for Frame<'_, '_> {
     const FURTHEST: u32 = 65_535;
+    const PATIENCE: u32 = 6;
     const LONGEST: u32 = 65_535;
     const LAZY: bool = false;
     const REPEAT: bool = true;
-    const HASHED: u32 = 5;
+    const HASHED: u32 = 6;
 
     #[inline(never)]
     fn block(&mut self, block: &mut Block, last: bool) -> bool {
@@ -129,7 +153,8 @@ impl Frame<'_, '_> {
         let mut counts = [0; 256];
         if n >= FEW_LITERALS {
             histogram(literals, &mut counts);
-            let most = usize::from(counts.iter().max().copied().unwrap_or_default());
+            // As i16, which has vector instructions everywhere.
+            let most = counts.iter().fold(0, |most: i16, n| most.max(*n as i16)) as usize;
             if most == n {
                 self.literal_header(1, n);
                 self.out.copy(literals.get(..1).unwrap_or_default());
@@ -164,10 +189,10 @@ impl Frame<'_, '_> {
     /// Huffman-codes the literals; false where that takes no fewer bytes.
     fn huffman(&mut self, literals: &[u8], counts: &[u16; 256]) -> bool {
         let n = literals.len();
-        let mut lens = [0u8; 256];
-        huffman::lengths(counts, LIMIT, &mut lens);
-        let bits: u32 =
-            counts.iter().zip(&lens).map(|(n, len)| u32::from(*n) * u32::from(*len)).sum();
+        let lengths = huffman::lengths(counts, LIMIT);
+        // As i16, which has vector instructions everywhere: no count is larger.
+        let product = |(n, len): (&u16, &u8)| i32::from(*n as i16) * i32::from(i16::from(*len));
+        let bits: i32 = counts.iter().zip(&lengths.of).map(product).sum();
         let four = n >= 256;
         if bits as usize / 8 + 16 + 3 >= n {
             return false;
@@ -176,27 +201,25 @@ impl Frame<'_, '_> {
         let header_len = if n < 1024 { 3 } else { 4 };
         self.out.at += header_len;
         let begin = self.out.at;
-        let longest = lens.iter().max().copied().unwrap_or_default();
-        if !self.weights(&lens, longest) {
+        if !self.weights(&lengths) {
             self.out.at = header;
             return false;
         }
         // Codes grow from the longest, which starts at 0.
-        let mut next = [0u16; LIMIT + 2];
-        for len in &lens {
-            if let Some(count) = next.get_mut(usize::from(*len)) {
-                *count += 1;
-            }
-        }
+        let mut next = lengths.by_len;
         let mut code = 0;
         for count in next.iter_mut().skip(1).rev() {
             let here = core::mem::replace(count, code);
             code = (code + here) >> 1;
         }
         let mut codes = [0u32; 256];
-        for (len, code) in lens.iter().zip(&mut codes).filter(|(len, _)| **len > 0) {
-            if let Some(next) = next.get_mut(usize::from(*len)) {
-                *code = u32::from(*next) | u32::from(*len) << 16;
+        for symbol in lengths.symbols() {
+            let symbol = usize::from(*symbol) & 255;
+            let len = lengths.of.get(symbol).copied().unwrap_or_default();
+            if let (Some(code), Some(next)) =
+                (codes.get_mut(symbol), next.get_mut(usize::from(len)))
+            {
+                *code = u32::from(*next) | u32::from(len) << 16;
                 *next += 1;
             }
         }
@@ -233,57 +256,49 @@ impl Frame<'_, '_> {
         true
     }
 
-    /// The weights of all symbols but the last one, as 4 bits each or FSE-coded.
-    fn weights(&mut self, lens: &[u8; 256], longest: u8) -> bool {
+    /// The weights of all symbols but the last one, as 4 bits each or FSE-coded with one of three
+    /// tables: making one for the page would take longer than it is worth.
+    fn weights(&mut self, lengths: &huffman::Lengths<256>) -> bool {
+        let Some((last, symbols)) = lengths.symbols().split_last() else { return false };
+        let n = usize::from(*last) & 255;
+        let longest = lengths.by_len.iter().rposition(|count| *count > 0).unwrap_or_default() as u8;
         let mut weights = [0u8; 256];
-        let mut counts = [0u16; LIMIT + 1];
-        for (weight, len) in weights.iter_mut().zip(lens).filter(|(_, len)| **len > 0) {
-            *weight = longest + 1 - len;
+        for (weight, len) in weights.iter_mut().zip(&lengths.of) {
+            *weight = if *len > 0 { longest.wrapping_add(1).wrapping_sub(*len) } else { 0 };
         }
-        let n = weights.iter().rposition(|weight| *weight > 0).unwrap_or_default();
+        let of_last = weights.get(n).copied().unwrap_or_default();
         let weights = weights.get(..n).unwrap_or_default();
-        for weight in weights {
-            if let Some(count) = counts.get_mut(usize::from(*weight)) {
-                *count += 1;
-            }
+        // How often each weight occurs.
+        let mut counts = [0u16; tables::WEIGHTS];
+        for (weight, count) in counts.iter_mut().enumerate() {
+            let len = usize::from(longest).wrapping_add(1).wrapping_sub(weight);
+            *count = lengths.by_len.get(len).copied().unwrap_or_default()
+                - u16::from(weight == usize::from(of_last));
         }
+        counts[0] = (n - symbols.len()) as u16;
+        let costs = tables::WEIGHT_SHARES.map(|shares| fse::cost(&counts, &shares, 6));
+        let (best, cost) =
+            costs.into_iter().enumerate().min_by_key(|(_, cost)| *cost).unwrap_or_default();
         let begin = self.out.at;
-        let varied = counts.iter().filter(|count| **count > 0).count() > 1;
-        if n > 8 && varied {
-            let log = if n > 64 { 6 } else { 5 };
-            let shares = fse::shares(&counts, n as u32, log);
-            let mut table = fse::Table::new();
-            table.build(shares.get(..counts.len()).unwrap_or_default(), log);
-            self.out.at += 1;
-            let mut bits = self.bits();
-            fse::describe(&mut bits, &shares, log);
-            // Two states take turns; the first symbol is the first state's.
-            let mut states = [0; 2];
-            for (i, weight) in weights.iter().enumerate().rev() {
-                let Some(state) = states.get_mut(i & 1) else { continue };
-                *state = if i + 2 >= n {
-                    table.first(*weight)
-                } else {
-                    table.encode(&mut bits, *state, *weight)
-                };
-                // At most 6 bits each.
-                if i % 8 == 0 {
-                    bits.flush();
-                }
-            }
-            bits.flush();
-            table.last(&mut bits, states[1]);
-            table.last(&mut bits, states[0]);
-            bits.seal();
+        // A first guess, in bytes; the description of the table is among the 12.
+        let guess = cost as usize / 2048 + 12;
+        if n > 8
+            && guess < 128 + 8
+            && (n > 128 || guess < n.div_ceil(2))
+            && let (Some(table), Some(shares)) =
+                (self.weight_tables.get(best), tables::WEIGHT_SHARES.get(best))
+        {
+            let mut bits = Bits::new(Out { bytes: &mut *self.out.bytes, at: self.out.at + 1 });
+            fse::describe(&mut bits, shares, 6);
+            write_weights(&mut bits, table, weights);
             let size = bits.out.at - begin - 1;
-            if size < 128 && (size < n.div_ceil(2) || n > 128) {
+            if size < 128 {
                 if let Some(to) = self.out.bytes.get_mut(begin) {
                     *to = size as u8;
                 }
                 self.out.at = begin + 1 + size;
                 return true;
             }
-            self.out.at = begin;
         }
         if n > 128 {
             return false;
@@ -345,27 +360,33 @@ impl Frame<'_, '_> {
         }
         let modes = self.out.at;
         self.out.put([0]);
-        let (mut lit_table, mut off_table, mut match_table) =
-            (fse::Table::new(), fse::Table::new(), fse::Table::new());
+        let mut own = [const { fse::Table::new() }; 3];
+        let [lit_own, off_own, match_own] = &mut own;
+        let [lit_given, off_given, match_given] = self.predefined;
         let n = n as u32;
-        let a = self.table(&mut lit_table, lit_counts, n, &tables::LITERAL_SHARES, 6);
-        let b = self.table(&mut off_table, off_counts, n, &tables::OFFSET_SHARES, 5);
-        let c = self.table(&mut match_table, match_counts, n, &tables::MATCH_SHARES, 6);
+        let a = self.table(lit_own, lit_counts, n, &tables::LITERAL_SHARES, 6);
+        let b = self.table(off_own, off_counts, n, &tables::OFFSET_SHARES, 5);
+        let c = self.table(match_own, match_counts, n, &tables::MATCH_SHARES, 6);
         if let Some(to) = self.out.bytes.get_mut(modes) {
             *to = a << 6 | b << 4 | c << 2;
         }
+        let lit_table = if a == 0 { lit_given } else { lit_own };
+        let off_table = if b == 0 { off_given } else { off_own };
+        let match_table = if c == 0 { match_given } else { match_own };
         let mut bits = Bits::new(Out { bytes: &mut *self.out.bytes, at: self.out.at });
         let mut all = steps.iter().zip(self.codes.iter()).rev();
         let Some((step, codes)) = all.next() else { return };
         let mut lit = lit_table.first(codes[0]);
         let mut off = off_table.first(codes[1]);
         let mut mat = match_table.first(codes[2]);
-        extra(&mut bits, step, codes);
+        // Of a larger page, the bits of a sequence do not fit 64.
+        let large = self.page > 4096;
+        extra(&mut bits, step, codes, large);
         for (step, codes) in all {
             off = off_table.encode(&mut bits, off, codes[1]);
             mat = match_table.encode(&mut bits, mat, codes[2]);
             lit = lit_table.encode(&mut bits, lit, codes[0]);
-            extra(&mut bits, step, codes);
+            extra(&mut bits, step, codes, large);
         }
         match_table.last(&mut bits, mat);
         off_table.last(&mut bits, off);
@@ -374,7 +395,8 @@ impl Frame<'_, '_> {
         self.out.at = bits.out.at;
     }
 
-    /// Chooses and writes the table of one kind of code; returns its mode.
+    /// Chooses and writes the table of one kind of code; returns its mode: 0 for the predefined
+    /// one, with which `table` is left as it is.
     fn table(
         &mut self,
         table: &mut fse::Table,
@@ -393,33 +415,62 @@ impl Frame<'_, '_> {
             return 1;
         }
         if n as usize >= FEW_STEPS {
-            let kinds = counts.iter().filter(|count| **count > 0).count() as u32;
+            let used = counts.iter().rposition(|count| *count > 0).unwrap_or_default() + 1;
+            let counts = counts.get(..used).unwrap_or_default();
+            let kinds = counts.iter().map(|count| u32::from(*count > 0)).sum::<u32>();
             let log = (n.ilog2().saturating_sub(2)).clamp(5, fse::MOST_LOG);
             let log = log.max(kinds.ilog2() + 1);
             let shares = fse::shares(counts, n, log);
-            let own = fse::cost(counts, &shares, log) / 256 + 5 * kinds;
+            let shares = shares.get(..used).unwrap_or_default();
+            let own = fse::cost(counts, shares, log) / 256 + 5 * kinds;
             let given = fse::cost(counts, predefined, predefined_log) / 256;
             if own < given {
-                table.build(&shares, log);
+                table.build(shares, log);
                 let mut bits = self.bits();
-                fse::describe(&mut bits, &shares, log);
+                fse::describe(&mut bits, shares, log);
                 self.out.at = bits.out.at;
                 return 2;
             }
         }
-        table.build(predefined, predefined_log);
         0
     }
 }
 
+/// Writes weights, at least two, from the last one on. Two states take turns; the first weight is
+/// the first state's.
+fn write_weights(bits: &mut Bits<'_>, table: &fse::Table, weights: &[u8]) {
+    let (pairs, odd) = weights.as_chunks::<2>();
+    let (mut even_state, mut odd_state);
+    let mut pairs = pairs.iter().rev();
+    let Some([a, b]) = pairs.next() else { return };
+    if let [last] = odd {
+        even_state = table.first(*last);
+        odd_state = table.first(*b);
+        even_state = table.encode(bits, even_state, *a);
+    } else {
+        odd_state = table.first(*b);
+        even_state = table.first(*a);
+    }
+    for [a, b] in pairs {
+        odd_state = table.encode(bits, odd_state, *b);
+        even_state = table.encode(bits, even_state, *a);
+        bits.flush();
+    }
+    table.last(bits, odd_state);
+    table.last(bits, even_state);
+    bits.seal();
+}
+
 /// The extra bits of a sequence.
 #[inline(always)]
-fn extra(bits: &mut Bits<'_>, step: &Step, codes: &[u8; 3]) {
+fn extra(bits: &mut Bits<'_>, step: &Step, codes: &[u8; 3], large: bool) {
     let of =
         |table: &[(u32, u8)], code: u8| table.get(usize::from(code)).copied().unwrap_or_default();
     let (base, count) = of(&tables::LITERALS, codes[0]);
     bits.add(u32::from(step.literals).wrapping_sub(base), count.into());
-    bits.flush();
+    if large {
+        bits.flush();
+    }
     let (base, count) = of(&tables::MATCHES, codes[2]);
     bits.add(u32::from(step.len).wrapping_sub(base), count.into());
     bits.add(step.distance.into(), codes[1].into());
@@ -444,33 +495,23 @@ fn match_code(len: u32) -> u8 {
 }
 
 /// The offset as it is written: 1 to 3 for one of the last three, else the distance and 3.
+///
+/// Which it is cannot be guessed, so nothing branches on it.
 #[inline(always)]
 fn offset_value(recent: &mut [u32; 3], step: &Step) -> u32 {
     let distance = u32::from(step.distance);
     let [a, b, c] = *recent;
-    if step.literals > 0 {
-        if distance == a {
-            return 1;
-        }
-        let value = if distance == b {
-            2
-        } else if distance == c {
-            3
-        } else {
-            distance + 3
-        };
-        *recent = [distance, a, if value == 2 { c } else { b }];
-        return value;
-    }
-    let value = if distance == b {
-        1
-    } else if distance == c {
-        2
-    } else if distance == a - 1 {
-        3
-    } else {
-        distance + 3
-    };
-    *recent = [distance, a, if value == 1 { c } else { b }];
+    let after = step.literals > 0;
+    // Right after a match, the last distance is no choice.
+    let pick = |yes, no| select_unpredictable(after, yes, no);
+    let mut value = select_unpredictable(distance == pick(c, a.wrapping_sub(1)), 3, distance + 3);
+    value = select_unpredictable(distance == pick(b, c), 2, value);
+    value = select_unpredictable(distance == pick(a, b), 1, value);
+    let same = after & (distance == a);
+    *recent = [
+        distance,
+        select_unpredictable(same, b, a),
+        select_unpredictable(same | (distance == b), c, b),
+    ];
     value
 }

@@ -43,6 +43,16 @@ pub(super) const MATCH_SHARES: [i16; 53] = [
 pub(super) const OFFSET_SHARES: [i16; 29] =
     [1, 1, 1, 1, 1, 1, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1];
 
+/// Kinds of weights of Huffman codes of at most 11 bits.
+pub(super) const WEIGHTS: usize = 12;
+/// Shares of weights, out of 64: three clusters of what pages of kernels have. Where few bytes
+/// occur, most weights are 0.
+pub(super) const WEIGHT_SHARES: [[i16; WEIGHTS]; 3] = [
+    [47, 3, 3, 2, 1, 1, 1, 2, 1, 1, 1, 1],
+    [28, 14, 8, 5, 2, 1, 1, 1, 1, 1, 1, 1],
+    [5, 10, 15, 14, 9, 4, 2, 1, 1, 1, 1, 1],
+];
+
 /// The code of a literal length below 64.
 pub(super) const LITERAL_CODES: [u8; 64] = lookup(&LITERALS);
 /// The code of a match length below 131, by what it exceeds 3.
