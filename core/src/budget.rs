@@ -4,6 +4,7 @@
 //! those who need them. `core/docs/memory.md` has the table with its reasons.
 
 use crate::arch::TableCache;
+use crate::capture::crew::{BATCH, BATCHES_PER_THREAD, Batch, PageMade, Slot};
 use crate::elf_vmcore::Place;
 use crate::source::Segment;
 use core::fmt;
@@ -13,6 +14,8 @@ pub const DEFAULT_LIMIT: u64 = 4 << 20;
 
 /// Bitmap buffer where none is given: 1 MiB, enough for 32 GiB of 4 KiB pages at a time.
 const BITMAP: u64 = 1 << 20;
+/// Pages that a thread reads at a time.
+const WORKER_RUN: u64 = 64 << 10;
 /// Smallest bitmap buffer.
 const BITMAP_LEAST: u64 = 1 << 10;
 
@@ -41,6 +44,10 @@ pub struct Needs {
     pub bitmap: Option<u64>,
     /// Whether the whole bitmap must be in memory at once.
     pub whole: bool,
+    /// Threads that compress, the one that captures among them.
+    pub threads: u64,
+    /// Bytes of stack for each thread but the first.
+    pub thread_stack: u64,
 }
 
 /// Who gets how much, in bytes.
@@ -70,6 +77,18 @@ pub struct Plan {
     pub codec: u64,
     /// Stack and static data.
     pub program: u64,
+    /// Threads beside the one that captures.
+    pub workers: u64,
+    /// Their stacks.
+    pub worker_stacks: u64,
+    /// Pages that they read at a time.
+    pub worker_runs: u64,
+    /// State of their codecs.
+    pub worker_codecs: u64,
+    /// Pages of a batch.
+    pub batch_pages: u64,
+    /// All batches: pages compressed, not yet in their order.
+    pub batches: u64,
 }
 
 /// A limit that cannot be met.
@@ -79,6 +98,8 @@ pub struct OverBudget {
     pub limit: u64,
     /// The least limit that works for the same request, in bytes.
     pub least: u64,
+    /// Threads for which the limit is enough, if fewer would do.
+    pub threads: u64,
 }
 
 impl fmt::Display for OverBudget {
@@ -87,21 +108,59 @@ impl fmt::Display for OverBudget {
             f,
             "{} bytes of memory are not enough for this run: it needs at least {} bytes",
             self.limit, self.least
-        )
+        )?;
+        match self.threads {
+            0 => Ok(()),
+            1 => f.write_str("; it is enough for one thread"),
+            threads => write!(f, "; it is enough for {threads} threads"),
+        }
     }
 }
 
 impl core::error::Error for OverBudget {}
 
+/// Each step halves the I/O buffers; the last has them at their least.
+const STEPS: u32 = 6;
+
+fn shift_of(step: u32) -> u32 {
+    if step == STEPS { u32::MAX } else { step }
+}
+
 impl Plan {
     /// The best plan within `limit` bytes: buffers shrink before anything is refused, the bitmap
     /// buffer last. A bitmap buffer that was asked for is not shrunk.
+    ///
+    /// Threads get what is left over, so that the other buffers, and the pieces in which a stream
+    /// is written, are the same for every number of threads; only where that is too little, the
+    /// buffers give way.
     pub fn fit(limit: u64, needs: &Needs) -> Result<Plan, OverBudget> {
-        // Each step halves the I/O buffers; the last has them at their least.
-        const STEPS: u32 = 6;
+        let over = |threads| OverBudget { limit, least: Plan::least(needs), threads };
+        let alone = Plan::fit_alone(limit, needs).ok_or(over(0))?;
+        for step in 0..=STEPS {
+            let plan = alone.with_workers(needs, step);
+            if plan.total() <= limit {
+                return Ok(plan);
+            }
+        }
+        let crew = alone.with_workers(needs, STEPS);
+        let rest = limit.saturating_sub(crew.total() - alone.total());
+        if let Some(less) = Plan::fit_alone(rest, needs) {
+            return Ok(less.with_workers(needs, STEPS));
+        }
+        let (mut some, mut too_many) = (1, needs.threads);
+        while too_many - some > 1 {
+            let middle = some + (too_many - some) / 2;
+            let fits = Plan::least(&Needs { threads: middle, ..*needs }) <= limit;
+            (some, too_many) = if fits { (middle, too_many) } else { (some, middle) };
+        }
+        Err(over(some))
+    }
+
+    /// The best plan without any other thread.
+    fn fit_alone(limit: u64, needs: &Needs) -> Option<Plan> {
         let whole = needs.max_pfn.div_ceil(8).max(1);
         for step in 0..=STEPS {
-            let plan = Plan::with(needs, if step == STEPS { u32::MAX } else { step }, 0);
+            let plan = Plan::with(needs, shift_of(step), 0);
             let room = limit.saturating_sub(plan.total());
             let asked = Plan::asked(needs);
             let bitmap = match asked {
@@ -116,18 +175,47 @@ impl Plan {
                 }
             };
             if bitmap <= room {
-                return Ok(Plan { bitmap, ..plan });
+                return Some(Plan { bitmap, ..plan });
             }
         }
-        Err(OverBudget { limit, least: Plan::least(needs) })
+        None
     }
 
     /// The least limit that works, in bytes.
     pub fn least(needs: &Needs) -> u64 {
-        Plan::with(needs, u32::MAX, Plan::asked(needs).unwrap_or(BITMAP_LEAST)).total()
+        let bitmap = Plan::asked(needs).unwrap_or(BITMAP_LEAST);
+        Plan::with(needs, u32::MAX, bitmap).with_workers(needs, STEPS).total()
+    }
+
+    /// The plan with the other threads' part, at `full >> step`.
+    #[inline(never)] // once is enough: nothing here is in a hurry
+    fn with_workers(&self, needs: &Needs, step: u32) -> Plan {
+        let workers = needs.threads.saturating_sub(1);
+        if workers == 0 {
+            return *self;
+        }
+        let page = needs.page_size.max(1);
+        let shrunk = |full: u64| full.checked_shr(shift_of(step)).unwrap_or(0);
+        let batch_pages = (shrunk(BATCH) / page).max(1);
+        let beyond = needs.codec_bound.saturating_sub(page);
+        let batch = batch_pages
+            .saturating_mul(page + size_of::<PageMade>() as u64)
+            .saturating_add(beyond + (size_of::<Slot<'_>>() + size_of::<Batch<'_>>()) as u64);
+        let batches = needs.threads.saturating_mul(BATCHES_PER_THREAD).saturating_mul(batch);
+        Plan {
+            workers,
+            worker_stacks: workers.saturating_mul(needs.thread_stack),
+            worker_runs: workers.saturating_mul(shrunk(WORKER_RUN).max(page)),
+            worker_codecs: workers.saturating_mul(needs.codec),
+            batch_pages,
+            // What aligning the tables in front of the data may cost.
+            batches: batches.saturating_add(needs.threads.saturating_mul(BATCHES_PER_THREAD * 8)),
+            ..*self
+        }
     }
 
     /// The bitmap buffer that was asked for, but no more than the machine has bits for.
+    #[inline(never)]
     fn asked(needs: &Needs) -> Option<u64> {
         let whole = needs.max_pfn.div_ceil(8).max(1);
         let whole = whole.checked_next_multiple_of(1024).unwrap_or(whole);
@@ -135,6 +223,7 @@ impl Plan {
     }
 
     /// The plan with I/O buffers at `full >> step`, but no smaller than what works.
+    #[inline(never)]
     fn with(needs: &Needs, step: u32, bitmap: u64) -> Plan {
         let page = needs.page_size;
         let shrunk = |full: u64, least: u64| (full.checked_shr(step).unwrap_or(0)).max(least);
@@ -154,12 +243,18 @@ impl Plan {
             info_file: needs.info_file,
             codec: needs.codec,
             program: needs.program,
+            workers: 0,
+            worker_stacks: 0,
+            worker_runs: 0,
+            worker_codecs: 0,
+            batch_pages: 0,
+            batches: 0,
         }
     }
 
     /// Owners and their bytes, for people.
-    pub fn rows(&self) -> [(&'static str, u64); 12] {
-        [
+    pub fn rows(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let alone = [
             ("bitmap window", self.bitmap),
             ("struct pages", self.mem_map),
             ("page tables", self.tables),
@@ -172,12 +267,20 @@ impl Plan {
             ("VMCOREINFO file", self.info_file),
             ("page codec", self.codec),
             ("stack and static data", self.program),
-        ]
+        ];
+        let crew = [
+            ("threads' stacks", self.worker_stacks),
+            ("threads' page reads", self.worker_runs),
+            ("threads' page codecs", self.worker_codecs),
+            ("batches of pages", self.batches),
+        ];
+        alone.into_iter().chain(crew.into_iter().filter(|_| self.workers > 0))
     }
 
     /// Sum of all rows.
+    #[inline(never)]
     pub fn total(&self) -> u64 {
-        self.rows().iter().fold(0, |sum: u64, (_, bytes)| sum.saturating_add(*bytes))
+        self.rows().fold(0, |sum: u64, (_, bytes)| sum.saturating_add(bytes))
     }
 
     /// Pfns of a window.
@@ -208,6 +311,8 @@ mod tests {
             program: 128 << 10,
             bitmap: None,
             whole: false,
+            threads: 1,
+            thread_stack: 64 << 10,
         }
     }
 
@@ -234,7 +339,7 @@ mod tests {
         }
         assert!(last < 3_500_000);
         for limit in [0, 1, least / 2, least - 1] {
-            assert_eq!(Plan::fit(limit, &needs), Err(OverBudget { limit, least }));
+            assert_eq!(Plan::fit(limit, &needs), Err(OverBudget { limit, least, threads: 0 }));
         }
     }
 
@@ -261,9 +366,41 @@ mod tests {
             vmcoreinfo: u64::MAX,
             info_file: u64::MAX,
             whole: true,
+            threads: u64::MAX,
+            thread_stack: u64::MAX,
             ..needs()
         };
         assert!(Plan::fit(u64::MAX - 1, &hostile).is_err());
+    }
+
+    #[test]
+    fn threads_get_what_is_left_over() {
+        for codec in [8 << 10, 21 << 10] {
+            let needs = |threads| Needs { codec, threads, ..needs() };
+            let alone = Plan::fit(DEFAULT_LIMIT, &needs(1)).unwrap();
+            for threads in 2..=4 {
+                let plan = Plan::fit(DEFAULT_LIMIT, &needs(threads)).unwrap();
+                assert!(plan.total() <= DEFAULT_LIMIT, "{threads}: {plan:?}");
+                assert_eq!(plan.workers, threads - 1);
+                assert!(plan.batch_pages >= 8, "{threads}: {plan:?}");
+                // The bytes of a stream depend on these two.
+                assert_eq!((plan.data, plan.descriptors), (alone.data, alone.descriptors));
+            }
+        }
+    }
+
+    #[test]
+    fn the_threads_that_a_limit_is_enough_for_are_named() {
+        for limit in [700_000, 1 << 20, DEFAULT_LIMIT, 16 << 20] {
+            let needs = |threads| Needs { codec: 21 << 10, threads, ..needs() };
+            let over = Plan::fit(limit, &needs(1000)).unwrap_err();
+            let fit = over.threads;
+            assert!(Plan::fit(limit, &needs(fit)).unwrap().total() <= limit, "{limit}: {over}");
+            let more = Plan::fit(limit, &needs(fit + 1)).unwrap_err();
+            assert_eq!(more.threads, fit);
+            assert_eq!(Plan::fit(more.least, &needs(fit + 1)).unwrap().workers, fit);
+            assert!(Plan::fit(more.least - 1, &needs(fit + 1)).is_err());
+        }
     }
 
     #[test]

@@ -282,6 +282,16 @@ impl<'t, F: RandomAccess> ElfVmcore<'t, F> {
         Ok(ElfVmcore { file, facts, index, last: None, shift: PageShift::FOUR_KIB })
     }
 
+    /// Another way to the same memory, for another thread. `file` is the same file.
+    pub fn another(&self, file: F) -> ElfVmcore<'t, F> {
+        ElfVmcore { file, facts: self.facts, index: self.index, last: None, shift: self.shift }
+    }
+
+    /// The file below.
+    pub fn file(&self) -> &F {
+        &self.file
+    }
+
     /// What the headers told.
     pub fn facts(&self) -> &Facts {
         &self.facts

@@ -197,6 +197,8 @@ fn sixty_four_tebibytes_fit_the_default_budget() {
         program: 256 << 10,
         bitmap: None,
         whole: false,
+        threads: 1,
+        thread_stack: 0,
     };
     let plan = Plan::fit(DEFAULT_LIMIT, &needs).unwrap();
     assert!(plan.total() <= DEFAULT_LIMIT);
@@ -252,7 +254,7 @@ fn sixty_four_tebibytes_fit_the_default_budget() {
     );
     let about =
         About { level, utsname: &[0; 390], crash_time: 0, phys_base: 0, cpus: 1, vmcoreinfo: None };
-    let report = capture.kdump(&about, &mut [&mut sink], 0).unwrap();
+    let report = capture.kdump(&about, &mut [&mut sink], 0, None).unwrap();
     assert_eq!(watch.notices, []);
 
     let pages = 6 * GIB / 4096;

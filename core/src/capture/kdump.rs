@@ -5,8 +5,9 @@
 //! from then on a reader opens it. Then the bitmaps, page data before the descriptors that point at
 //! it, and at the end the header again.
 
-use super::pages::{PageReader, PageWriter, Places};
-use super::{About, Capture, CaptureError, Notice, Phase};
+use super::crew::{Crew, Foreman};
+use super::pages::{Made, PageReader, PageWriter, Places, make};
+use super::{About, Capture, CaptureError, Notice, Observer, Phase, Report};
 use crate::bitmap::Bitmap;
 use crate::sink::Sink;
 use crate::source::Source;
@@ -61,6 +62,7 @@ pub(super) fn write<S: Source>(
     about: &About<'_>,
     sinks: &mut [&mut dyn Sink],
     split_block: u64,
+    crew: Option<&dyn Crew<'_>>,
 ) -> Result<(), CaptureError> {
     let layout = Layout::new(c).ok_or(CaptureError::TooLarge(c.max_pfn.0))?;
     let splits = sinks.len() > 1;
@@ -126,7 +128,7 @@ pub(super) fn write<S: Source>(
     } else {
         Bits::Again
     };
-    pass_b(c, &layout, sinks, &ranges, data, from)?;
+    pass_b(c, &layout, sinks, &ranges, data, from, crew)?;
 
     let incomplete = c.report.incomplete;
     for (part, sink) in sinks.iter_mut().enumerate() {
@@ -370,6 +372,75 @@ fn divide<S: Source>(
     Ok(())
 }
 
+/// The pages of pass B becoming part of the dump, or of its parts, in the order of their pfns.
+struct Saving<'a, 'b> {
+    writer: &'a mut PageWriter<'b>,
+    ranges: &'a [PfnSpan; MAX_PARTS],
+    places: Places,
+    zero_page: Option<usize>,
+    bound: usize,
+    part: usize,
+    done: u64,
+    total: u64,
+}
+
+impl Saving<'_, '_> {
+    /// Turns to the next part.
+    fn turn(&mut self, sinks: &mut [&mut dyn Sink]) -> Result<(), CaptureError> {
+        if let Some(sink) = sinks.get_mut(self.part) {
+            self.writer.end(*sink)?;
+        }
+        self.part += 1;
+        match sinks.get_mut(self.part) {
+            Some(sink) => self.writer.begin(self.part, self.places, self.zero_page, *sink),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes room for `page`, in the part that it belongs to. Gives the end of that part, and its
+    /// sink.
+    fn reserve<'s>(
+        &mut self,
+        page: Pfn,
+        sinks: &'s mut [&mut dyn Sink],
+    ) -> Result<(Pfn, &'s mut dyn Sink), CaptureError> {
+        while self.ranges.get(self.part).is_some_and(|r| page >= r.end)
+            && self.part + 1 < sinks.len()
+        {
+            self.turn(sinks)?;
+        }
+        let end = self.ranges.get(self.part).map_or(Pfn(u64::MAX), |range| range.end);
+        let sink = sinks.get_mut(self.part).ok_or(CaptureError::Unsteady)?;
+        self.writer.reserve(self.bound, *sink)?;
+        Ok((end, *sink))
+    }
+
+    /// Makes a page part of the dump; its data is in the writer's room.
+    fn commit(
+        &mut self,
+        page: Pfn,
+        made: Made,
+        report: &mut Report,
+        observer: &mut dyn Observer,
+    ) -> Result<(), CaptureError> {
+        match made {
+            Made::Zero => report.tally.add(Reason::Zero, 1),
+            Made::Bytes { .. } => {}
+            Made::Lost(fault) => {
+                report.incomplete = true;
+                report.tally.unreadable += 1;
+                observer.notice(Notice::PageLost(page, fault));
+            }
+        }
+        self.writer.commit(made)?;
+        self.done += 1;
+        if self.done.is_multiple_of(256) {
+            observer.progress(Phase::Copy, self.done, self.total);
+        }
+        Ok(())
+    }
+}
+
 fn pass_b<S: Source>(
     c: &mut Capture<'_, S>,
     layout: &Layout,
@@ -377,6 +448,7 @@ fn pass_b<S: Source>(
     ranges: &[PfnSpan; MAX_PARTS],
     data: u64,
     from: Bits,
+    crew: Option<&dyn Crew<'_>>,
 ) -> Result<(), CaptureError> {
     // The writer and the reader take their buffers for the whole pass.
     let (run, data_buffer, descriptors) = (
@@ -386,7 +458,7 @@ fn pass_b<S: Source>(
     );
     let mut writer =
         PageWriter::new(data_buffer, descriptors, c.source.machine().endian, c.sync_every);
-    let copied = copy(c, layout, sinks, ranges, data, from, run, &mut writer);
+    let copied = copy(c, layout, sinks, ranges, data, from, crew, run, &mut writer);
     if copied.is_err()
         && let Some(sink) = sinks.get_mut(writer.part)
     {
@@ -405,22 +477,33 @@ fn copy<S: Source>(
     ranges: &[PfnSpan; MAX_PARTS],
     data: u64,
     from: Bits,
+    crew: Option<&dyn Crew<'_>>,
     run: &mut [u8],
     writer: &mut PageWriter<'_>,
 ) -> Result<(), CaptureError> {
     let all = c.all();
     let total = c.report.tally.kept;
     let size = c.shift.bytes();
-    let zero_page = c.level.zero().then_some(size);
-    let bound = c.encoder.bound(size).max(size);
-    let places = Places { descriptors: layout.descriptors, data };
-    let (mut part, mut done, mut at) = (0, 0u64, Pfn(0));
+    let mut at = Pfn(0);
     c.rewind();
     c.observer.progress(Phase::Copy, 0, total);
     let mut reader = PageReader::new(run, c.shift);
+    let mut saving = Saving {
+        writer,
+        ranges,
+        places: Places { descriptors: layout.descriptors, data },
+        zero_page: c.level.zero().then_some(size),
+        bound: c.encoder.bound(size).max(size),
+        part: 0,
+        done: 0,
+        total,
+    };
     if let Some(sink) = sinks.first_mut() {
-        writer.begin(0, places, zero_page, *sink)?;
+        saving.writer.begin(0, saving.places, saving.zero_page, *sink)?;
     }
+    // Pages that are stored as they are need no crew.
+    let foreman = crew.filter(|_| c.encoder.flag() != 0).map(Foreman);
+    let foreman = foreman.filter(|f| f.has_room(c.shift, saving.bound));
     while let Some(window) = c.next_window(at, all) {
         match from {
             Bits::File => {
@@ -428,6 +511,10 @@ fn copy<S: Source>(
             }
             Bits::Memory => {}
             Bits::Again => {
+                // In a stream the bits of a window come after the pages of the one before.
+                if let Some(foreman) = &foreman {
+                    while take_in(c, foreman, &mut reader, &mut saving, sinks)? {}
+                }
                 c.wanted(window, all, &mut Tally::default());
             }
         }
@@ -435,77 +522,119 @@ fn copy<S: Source>(
         if from != Bits::File {
             write_bits(&map, layout.bitmap2, "bitmap 2", sinks)?;
         }
-        let mut pfn = window.start;
-        while let Some(run) = map.next_run(pfn, u64::MAX) {
-            let mut page = run.start;
-            while page < run.end {
-                while ranges.get(part).is_some_and(|r| page >= r.end) && part + 1 < sinks.len() {
-                    if let Some(sink) = sinks.get_mut(part) {
-                        writer.end(*sink)?;
-                    }
-                    part += 1;
-                    if let Some(sink) = sinks.get_mut(part) {
-                        writer.begin(part, places, zero_page, *sink)?;
-                    }
-                }
-                let Some(sink) = sinks.get_mut(part) else { return Err(CaptureError::Unsteady) };
-                if c.observer.stopped() {
-                    return Err(CaptureError::Stopped);
-                }
-                writer.reserve(bound, *sink)?;
-                let until = ranges.get(part).map_or(run.end, |r| r.end.min(run.end));
-                let zeros = writer.zeros(c.source, c.shift, PfnSpan::new(page, until))?;
-                c.report.tally.add(Reason::Zero, zeros);
-                let mut ahead = zeros;
-                // Pages that are stored as they are go out from where they lie.
-                if zeros == 0 && c.encoder.flag() == 0 {
-                    ahead = writer.straight(c.source, c.shift, PfnSpan::new(page, until), *sink)?;
-                }
-                if ahead > 0 {
-                    page.0 += ahead;
-                    done += ahead;
-                    c.observer.progress(Phase::Copy, done, total);
-                    continue;
-                }
-                let mut made =
-                    reader.page(c.source, page, run.end).map(|p| writer.make(p, c.encoder));
-                if c.source.window_broke() {
-                    made = reader.again(c.source, page).map(|p| writer.make(p, c.encoder));
-                }
-                match made {
-                    Ok(m) => {
-                        if matches!(m, super::pages::Made::Zero) {
-                            c.report.tally.add(Reason::Zero, 1);
-                        }
-                        writer.commit(Some(m))?;
-                    }
-                    Err(fault) => {
-                        c.report.incomplete = true;
-                        c.report.tally.unreadable += 1;
-                        c.observer.notice(Notice::PageLost(page, fault));
-                        writer.commit(None)?;
-                    }
-                }
-                page.0 += 1;
-                done += 1;
-                if done.is_multiple_of(256) {
-                    c.observer.progress(Phase::Copy, done, total);
-                }
-            }
-            pfn = run.end;
+        match &foreman {
+            Some(foreman) => give_out(c, foreman, window, &mut reader, &mut saving, sinks)?,
+            None => save(c, window, &mut reader, &mut saving, sinks)?,
         }
         at = window.end;
     }
+    if let Some(foreman) = &foreman {
+        while take_in(c, foreman, &mut reader, &mut saving, sinks)? {}
+    }
     // Parts that got no page still have their zero page.
-    while part < sinks.len() {
-        if let Some(sink) = sinks.get_mut(part) {
-            writer.end(*sink)?;
-        }
-        part += 1;
-        if let Some(sink) = sinks.get_mut(part) {
-            writer.begin(part, places, zero_page, *sink)?;
-        }
+    while saving.part < sinks.len() {
+        saving.turn(sinks)?;
     }
     c.observer.progress(Phase::Copy, total, total);
     Ok(())
+}
+
+/// Saves the pages of a window.
+fn save<S: Source>(
+    c: &mut Capture<'_, S>,
+    window: PfnSpan,
+    reader: &mut PageReader<'_>,
+    saving: &mut Saving<'_, '_>,
+    sinks: &mut [&mut dyn Sink],
+) -> Result<(), CaptureError> {
+    let map = Bitmap::over(c.buffers.bitmap, window);
+    let mut pfn = window.start;
+    while let Some(run) = map.next_run(pfn, u64::MAX) {
+        let mut page = run.start;
+        while page < run.end {
+            if c.observer.stopped() {
+                return Err(CaptureError::Stopped);
+            }
+            let (end, sink) = saving.reserve(page, sinks)?;
+            let rest = PfnSpan::new(page, end.min(run.end));
+            let zeros = saving.writer.zeros(c.source, c.shift, rest)?;
+            c.report.tally.add(Reason::Zero, zeros);
+            let mut ahead = zeros;
+            // Pages that are stored as they are go out from where they lie.
+            if zeros == 0 && c.encoder.flag() == 0 {
+                ahead = saving.writer.straight(c.source, c.shift, rest, sink)?;
+            }
+            if ahead > 0 {
+                page.0 += ahead;
+                saving.done += ahead;
+                c.observer.progress(Phase::Copy, saving.done, saving.total);
+                continue;
+            }
+            let (room, drop_zeros) = saving.writer.room();
+            let mut made = |bytes: &[u8]| make(bytes, drop_zeros, c.encoder, room);
+            let made = reader.make(c.source, page, run.end, &mut made);
+            saving.commit(page, made, &mut c.report, c.observer)?;
+            page.0 += 1;
+        }
+        pfn = run.end;
+    }
+    Ok(())
+}
+
+/// Gives out the pages of a window. What comes back meanwhile is saved; some may still be on their
+/// way afterwards.
+fn give_out<'m, S: Source>(
+    c: &mut Capture<'_, S>,
+    foreman: &Foreman<'_, 'm>,
+    window: PfnSpan,
+    reader: &mut PageReader<'_>,
+    saving: &mut Saving<'_, '_>,
+    sinks: &mut [&mut dyn Sink],
+) -> Result<(), CaptureError> {
+    let mut pfn = window.start;
+    loop {
+        let Some(batch) = foreman.free() else {
+            take_in(c, foreman, reader, saving, sinks)?;
+            continue;
+        };
+        batch.clear(c.shift, saving.bound, saving.zero_page.is_some());
+        let map = Bitmap::over(c.buffers.bitmap, window);
+        let mut more = false;
+        while let Some(run) = map.next_run(pfn, u64::MAX) {
+            let added = batch.add(run);
+            pfn = Pfn(run.start.0 + added);
+            more = pfn < run.end;
+            if more {
+                break;
+            }
+        }
+        foreman.put(batch);
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+/// Saves the pages of the oldest batch. `false` if there is none.
+fn take_in<'m, S: Source>(
+    c: &mut Capture<'_, S>,
+    foreman: &Foreman<'_, 'm>,
+    reader: &mut PageReader<'_>,
+    saving: &mut Saving<'_, '_>,
+    sinks: &mut [&mut dyn Sink],
+) -> Result<bool, CaptureError> {
+    let Some(batch) = foreman.oldest(c.source, reader, c.encoder) else { return Ok(false) };
+    let saved = batch.each(|page, made, data| {
+        if c.observer.stopped() {
+            return Err(CaptureError::Stopped);
+        }
+        saving.reserve(page, sinks)?;
+        let (room, _) = saving.writer.room();
+        if let Some(to) = room.get_mut(..data.len()) {
+            to.copy_from_slice(data);
+        }
+        saving.commit(page, made, &mut c.report, c.observer)
+    });
+    foreman.put_back(batch);
+    saved.map(|()| true)
 }

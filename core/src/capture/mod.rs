@@ -7,6 +7,7 @@
 //!
 //! Nothing about the result depends on the size of a window or of any buffer.
 
+pub mod crew;
 mod elf;
 mod kdump;
 mod pages;
@@ -228,14 +229,16 @@ impl<'m, S: Source> Capture<'m, S> {
     }
 
     /// Writes a kdump-compressed dump. With more than one sink it is split into one part each, in
-    /// blocks of `split_block` pages; such sinks must be ones that can be read back.
+    /// blocks of `split_block` pages; such sinks must be ones that can be read back. A `crew` helps
+    /// to compress.
     pub fn kdump(
         &mut self,
         about: &About<'_>,
         sinks: &mut [&mut dyn Sink],
         split_block: u64,
+        crew: Option<&dyn crew::Crew<'_>>,
     ) -> Result<Report, CaptureError> {
-        kdump::write(self, about, sinks, split_block)?;
+        kdump::write(self, about, sinks, split_block, crew)?;
         Ok(self.report)
     }
 

@@ -74,6 +74,21 @@ impl<'b> PageReader<'b> {
         Ok(page)
     }
 
+    /// Makes something of the bytes of `pfn`. Those up to `until` are wanted next.
+    pub(super) fn make<S: Source>(
+        &mut self,
+        source: &mut S,
+        pfn: Pfn,
+        until: Pfn,
+        make: &mut dyn FnMut(&[u8]) -> Made,
+    ) -> Made {
+        let mut made = self.page(source, pfn, until).map(&mut *make);
+        if source.window_broke() {
+            made = self.again(source, pfn).map(make);
+        }
+        made.unwrap_or_else(Made::Lost)
+    }
+
     /// Whether all bytes of `pfn` are zero.
     pub(super) fn is_zero<S: Source>(
         &mut self,
@@ -93,7 +108,28 @@ impl<'b> PageReader<'b> {
 #[derive(Clone, Copy)]
 pub(super) enum Made {
     Zero,
-    Bytes { len: usize, flags: u32 },
+    Bytes { len: u32, flags: u32 },
+    Lost(ReadFault),
+}
+
+/// Compresses a page into `room`, which has what [`Encoder::bound`] asks for, or copies it there.
+/// Pages of zeros are nothing but that, with `drop_zeros`.
+pub(super) fn make(
+    page: &[u8],
+    drop_zeros: bool,
+    encoder: &mut dyn Encoder,
+    room: &mut [u8],
+) -> Made {
+    if drop_zeros && is_zero(page) {
+        return Made::Zero;
+    }
+    if let Stored::Compressed(len) = encoder.encode(page, room) {
+        return Made::Bytes { len: len as u32, flags: encoder.flag() };
+    }
+    if let Some(to) = room.get_mut(..page.len()) {
+        to.copy_from_slice(page);
+    }
+    Made::Bytes { len: page.len() as u32, flags: 0 }
 }
 
 /// Writes the page data and descriptors of one dump file. Data goes out before the descriptors that
@@ -203,31 +239,21 @@ impl<'b> PageWriter<'b> {
         Ok(())
     }
 
-    /// Compresses a page into the room that [`PageWriter::reserve`] made. Nothing changes before
-    /// [`PageWriter::commit`].
-    pub(super) fn make(&mut self, page: &[u8], encoder: &mut dyn Encoder) -> Made {
-        if self.zero.is_some() && is_zero(page) {
-            return Made::Zero;
-        }
-        let room = self.data.get_mut(self.data_len..).unwrap_or_default();
-        if let Stored::Compressed(len) = encoder.encode(page, room) {
-            return Made::Bytes { len, flags: encoder.flag() };
-        }
-        if let Some(to) = room.get_mut(..page.len()) {
-            to.copy_from_slice(page);
-        }
-        Made::Bytes { len: page.len(), flags: 0 }
+    /// The room that [`PageWriter::reserve`] made, and whether pages of zeros share one. Nothing
+    /// changes before [`PageWriter::commit`].
+    pub(super) fn room(&mut self) -> (&mut [u8], bool) {
+        (self.data.get_mut(self.data_len..).unwrap_or_default(), self.zero.is_some())
     }
 
-    /// Makes a page part of the dump; `None` is one that is lost.
-    pub(super) fn commit(&mut self, made: Option<Made>) -> Result<(), CaptureError> {
+    /// Makes a page part of the dump, whose data is in the room.
+    pub(super) fn commit(&mut self, made: Made) -> Result<(), CaptureError> {
         let desc = match (made, self.zero) {
-            (Some(Made::Bytes { len, flags }), _) => {
+            (Made::Bytes { len, flags }, _) => {
                 let offset = self.data_at + self.data_len as u64;
-                self.data_len += len;
-                PageDesc { offset, size: len as u32, flags }
+                self.data_len += len as usize;
+                PageDesc { offset, size: len, flags }
             }
-            (Some(Made::Zero), Some(zero)) => zero,
+            (Made::Zero, Some(zero)) => zero,
             _ => PageDesc::LOST,
         };
         self.describe(desc)

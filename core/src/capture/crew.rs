@@ -1,0 +1,372 @@
+//! Several threads: whoever has time reads and compresses pages, and one thread makes them part of
+//! the dump in the order of their pfns. The bytes are the same for every number of threads.
+//!
+//! The engine makes no threads. A program that has some lends them a lock in front of a [`Queue`],
+//! with two places to wait at ([`Crew`]); its threads run [`work`], and the one that captures gets
+//! the crew with [`super::Capture::kdump`]. That one compresses, too, whenever the next batch in
+//! order is not done: nobody waits while there is something to do, and nobody spins.
+
+use super::pages::{Made, PageReader, make};
+use crate::codec::Encoder;
+use crate::source::Source;
+use crate::units::{PageShift, Pfn, PfnSpan};
+
+/// Runs of pfns in a batch, at most.
+const SPANS: usize = 32;
+
+/// Bytes of pages in a batch where there is memory enough.
+pub const BATCH: u64 = 128 << 10;
+
+/// Batches for each thread: one that is worked on, and one done or to be done next.
+pub const BATCHES_PER_THREAD: u64 = 2;
+
+/// What became of a page of a batch.
+#[derive(Clone, Copy)]
+pub struct PageMade(Made);
+
+impl Default for PageMade {
+    fn default() -> PageMade {
+        PageMade(Made::Zero)
+    }
+}
+
+/// Some pages, and what was made of them.
+pub struct Batch<'m> {
+    spans: [PfnSpan; SPANS],
+    used: usize,
+    pages: usize,
+    most: usize,
+    shift: PageShift,
+    drop_zeros: bool,
+    made: &'m mut [PageMade],
+    data: &'m mut [u8],
+}
+
+impl<'m> Batch<'m> {
+    /// Room for as many pages as `made` is long. `data` has a page for each, and what the encoder
+    /// wants beyond a page ([`Encoder::bound`]); with less, fewer pages are taken.
+    pub fn new(made: &'m mut [PageMade], data: &'m mut [u8]) -> Batch<'m> {
+        Batch {
+            spans: [PfnSpan::default(); SPANS],
+            used: 0,
+            pages: 0,
+            most: 0,
+            shift: PageShift::FOUR_KIB,
+            drop_zeros: false,
+            made,
+            data,
+        }
+    }
+
+    /// Forgets its pages. With `drop_zeros`, pages of zeros will be told from others.
+    pub(super) fn clear(&mut self, shift: PageShift, bound: usize, drop_zeros: bool) {
+        (self.used, self.pages, self.shift, self.drop_zeros) = (0, 0, shift, drop_zeros);
+        let page = shift.bytes();
+        let beyond = bound.saturating_sub(page);
+        self.most = (self.data.len().saturating_sub(beyond) / page).min(self.made.len());
+    }
+
+    /// Adds pages from the start of `run` on. Gives their number: fewer than `run` has if there is
+    /// no more room.
+    pub(super) fn add(&mut self, run: PfnSpan) -> u64 {
+        let count = run.len().min((self.most - self.pages.min(self.most)) as u64);
+        match self.spans.get_mut(self.used) {
+            Some(slot) if count > 0 => {
+                *slot = PfnSpan::new(run.start, Pfn(run.start.0 + count));
+                self.used += 1;
+                self.pages += count as usize;
+                count
+            }
+            _ => 0,
+        }
+    }
+
+    /// Whether it has no page.
+    pub(super) fn is_empty(&self) -> bool {
+        self.pages == 0
+    }
+
+    /// Reads and compresses its pages.
+    pub(super) fn make<S: Source>(
+        &mut self,
+        source: &mut S,
+        reader: &mut PageReader<'_>,
+        encoder: &mut dyn Encoder,
+    ) {
+        let (mut len, mut results) = (0, self.made.iter_mut());
+        for span in self.spans.iter().take(self.used) {
+            let mut pfn = span.start;
+            while pfn < span.end {
+                let room = self.data.get_mut(len..).unwrap_or_default();
+                let mut made = |page: &[u8]| make(page, self.drop_zeros, encoder, room);
+                let done = reader.make(source, pfn, span.end, &mut made);
+                if let Made::Bytes { len: more, .. } = done {
+                    len += more as usize;
+                }
+                if let Some(result) = results.next() {
+                    *result = PageMade(done);
+                }
+                pfn.0 += 1;
+            }
+        }
+    }
+
+    /// Gives `each` its pages in order: the pfn, what became of it, its data.
+    pub(super) fn each<E>(
+        &self,
+        mut each: impl FnMut(Pfn, Made, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (mut at, mut results) = (0, self.made.iter());
+        for span in self.spans.iter().take(self.used) {
+            let mut pfn = span.start;
+            while pfn < span.end {
+                let Some(&PageMade(made)) = results.next() else { return Ok(()) };
+                let len = match made {
+                    Made::Bytes { len, .. } => len as usize,
+                    _ => 0,
+                };
+                each(pfn, made, self.data.get(at..at + len).unwrap_or_default())?;
+                at += len;
+                pfn.0 += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A place for a batch in a [`Queue`].
+#[derive(Default)]
+pub struct Slot<'m> {
+    batch: Option<&'m mut Batch<'m>>,
+    done: bool,
+}
+
+/// The batches on their way, in a ring: those given out, oldest first, then those that are free.
+pub struct Queue<'m> {
+    slots: &'m mut [Slot<'m>],
+    /// The oldest that is given out.
+    head: usize,
+    /// How many are given out, and how many of these somebody has taken up.
+    out: usize,
+    taken: usize,
+    stopped: bool,
+}
+
+impl<'m> Queue<'m> {
+    /// Of these batches, a slot for each.
+    pub fn new(slots: &'m mut [Slot<'m>], batches: &'m mut [Batch<'m>]) -> Queue<'m> {
+        for (slot, batch) in slots.iter_mut().zip(batches) {
+            slot.batch = Some(batch);
+        }
+        Queue { slots, head: 0, out: 0, taken: 0, stopped: false }
+    }
+
+    /// As new. No thread may be at work.
+    pub fn reset(&mut self) {
+        (self.head, self.out, self.taken, self.stopped) = (0, 0, 0, false);
+        self.slots.iter_mut().for_each(|slot| slot.done = false);
+    }
+
+    fn slot(&mut self, number: usize) -> Option<&mut Slot<'m>> {
+        let at = self.head.wrapping_add(number).checked_rem(self.slots.len())?;
+        self.slots.get_mut(at)
+    }
+
+    /// A free batch, if there is one; it is to be put back.
+    fn free(&mut self) -> Option<&'m mut Batch<'m>> {
+        if self.out == self.slots.len() { None } else { self.slot(self.out)?.batch.take() }
+    }
+
+    /// Puts a batch back. With `give_out` there is work in it.
+    fn put(&mut self, batch: &'m mut Batch<'m>, give_out: bool) {
+        let out = self.out;
+        if let Some(slot) = self.slot(out) {
+            slot.batch = Some(batch);
+            self.out += usize::from(give_out);
+        }
+    }
+
+    /// The oldest batch that nobody has taken up, and its place.
+    fn take(&mut self) -> Option<(usize, &'m mut Batch<'m>)> {
+        if self.taken == self.out {
+            return None;
+        }
+        let place = self.head.wrapping_add(self.taken).checked_rem(self.slots.len())?;
+        let batch = self.slots.get_mut(place)?.batch.take()?;
+        self.taken += 1;
+        Some((place, batch))
+    }
+
+    /// A batch is done. Gives whether it is the oldest.
+    fn done(&mut self, place: usize, batch: &'m mut Batch<'m>) -> bool {
+        if let Some(slot) = self.slots.get_mut(place) {
+            (slot.batch, slot.done) = (Some(batch), true);
+        }
+        place == self.head
+    }
+
+    /// The oldest batch, if it is done: it is free then, and to be put back at once.
+    fn oldest(&mut self) -> Option<&'m mut Batch<'m>> {
+        let slot = self.slot(0).filter(|slot| slot.done)?;
+        slot.done = false;
+        let batch = slot.batch.take()?;
+        self.head = self.head.wrapping_add(1).checked_rem(self.slots.len())?;
+        (self.out, self.taken) = (self.out - 1, self.taken - 1);
+        Some(batch)
+    }
+
+    /// Puts back what [`Queue::oldest`] gave.
+    fn put_oldest_back(&mut self, batch: &'m mut Batch<'m>) {
+        let last = self.slots.len().saturating_sub(1);
+        if let Some(slot) = self.slot(last) {
+            slot.batch = Some(batch);
+        }
+    }
+}
+
+/// Who waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// The thread that captures.
+    Capture,
+    /// One of those that run [`work`].
+    Worker,
+}
+
+/// What to do after a look at the queue.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    /// There is nothing to do: wait, then look again.
+    Wait,
+    /// Go on.
+    Go,
+    /// Go on, and wake one that waits on the other side.
+    GoAndWake,
+}
+
+/// A lock in front of a queue, and two places to wait at.
+pub trait Crew<'m> {
+    /// Calls `look` with the queue locked, again and again until it says to go on. In between the
+    /// lock is open and the thread sleeps, until another one on the other side wakes this `side`.
+    fn wait(&self, side: Side, look: &mut dyn FnMut(&mut Queue<'m>) -> Next);
+}
+
+/// What a thread of the crew does until [`stop`].
+///
+/// `source` is its own way to the same memory, `encoder` of the same kind as everybody's; `run`
+/// takes pages that are read, one at least.
+pub fn work<'m, S: Source>(
+    crew: &dyn Crew<'m>,
+    source: &mut S,
+    encoder: &mut dyn Encoder,
+    run: &mut [u8],
+) {
+    loop {
+        let mut taken = None;
+        crew.wait(Side::Worker, &mut |queue| {
+            if queue.stopped {
+                return Next::Go;
+            }
+            taken = queue.take();
+            if taken.is_some() { Next::Go } else { Next::Wait }
+        });
+        let Some((place, batch)) = taken else { return };
+        let mut reader = PageReader::new(&mut *run, batch.shift);
+        batch.make(source, &mut reader, encoder);
+        finish(crew, Side::Worker, place, batch);
+    }
+}
+
+/// Ends [`work`] in `workers` threads, each after the batch that it is at.
+pub fn stop(crew: &dyn Crew<'_>, workers: usize) {
+    // At least once, so that also those that do not wait hear of it.
+    for _ in 0..workers.max(1) {
+        crew.wait(Side::Capture, &mut |queue| {
+            queue.stopped = true;
+            Next::GoAndWake
+        });
+    }
+}
+
+fn finish<'m>(crew: &dyn Crew<'m>, side: Side, place: usize, batch: &'m mut Batch<'m>) {
+    let mut batch = Some(batch);
+    crew.wait(side, &mut |queue| match batch.take().map(|b| queue.done(place, b)) {
+        Some(true) if side == Side::Worker => Next::GoAndWake,
+        _ => Next::Go,
+    });
+}
+
+/// The capturing thread's side.
+pub(super) struct Foreman<'c, 'm>(pub(super) &'c dyn Crew<'m>);
+
+impl<'m> Foreman<'_, 'm> {
+    /// A free batch, if there is one.
+    pub(super) fn free(&self) -> Option<&'m mut Batch<'m>> {
+        let mut free = None;
+        self.0.wait(Side::Capture, &mut |queue| {
+            free = queue.free();
+            Next::Go
+        });
+        free
+    }
+
+    /// Whether there are batches, with room for a page at least.
+    pub(super) fn has_room(&self, shift: PageShift, bound: usize) -> bool {
+        let Some(batch) = self.free() else { return false };
+        batch.clear(shift, bound, false);
+        let room = batch.most > 0;
+        self.put(batch);
+        room
+    }
+
+    /// Puts a batch back, with work in it or without.
+    pub(super) fn put(&self, batch: &'m mut Batch<'m>) {
+        let mut batch = Some(batch);
+        self.0.wait(Side::Capture, &mut |queue| match batch.take() {
+            Some(batch) if batch.is_empty() => {
+                queue.put(batch, false);
+                Next::Go
+            }
+            Some(batch) => {
+                queue.put(batch, true);
+                Next::GoAndWake
+            }
+            None => Next::Go,
+        });
+    }
+
+    /// The oldest batch, done, with a hand from this thread where nobody has taken up the next;
+    /// `None` if there is none on its way. It is to be put back with [`Foreman::put_back`].
+    pub(super) fn oldest<S: Source>(
+        &self,
+        source: &mut S,
+        reader: &mut PageReader<'_>,
+        encoder: &mut dyn Encoder,
+    ) -> Option<&'m mut Batch<'m>> {
+        loop {
+            let (mut oldest, mut taken) = (None, None);
+            self.0.wait(Side::Capture, &mut |queue| {
+                oldest = queue.oldest();
+                if oldest.is_some() || queue.out == 0 {
+                    return Next::Go;
+                }
+                taken = queue.take();
+                if taken.is_some() { Next::Go } else { Next::Wait }
+            });
+            let Some((place, batch)) = taken else { return oldest };
+            batch.make(source, reader, encoder);
+            finish(self.0, Side::Capture, place, batch);
+        }
+    }
+
+    /// After [`Foreman::oldest`].
+    pub(super) fn put_back(&self, batch: &'m mut Batch<'m>) {
+        let mut batch = Some(batch);
+        self.0.wait(Side::Capture, &mut |queue| {
+            if let Some(batch) = batch.take() {
+                queue.put_oldest_back(batch);
+            }
+            Next::Go
+        });
+    }
+}

@@ -1,0 +1,363 @@
+//! A capture with a crew of many threads writes the bytes of one without, whatever the source does.
+
+use std::sync::{Condvar, Mutex};
+use tamis_core::capture::crew::{self, Batch, Crew, Next, PageMade, Queue, Side, Slot};
+use tamis_core::capture::{About, Buffers, Capture, CaptureError, Notice, Observer, Phase, Report};
+use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, SLACK, Snappy, Zstd};
+use tamis_core::elf_vmcore::{ElfVmcore, probe};
+use tamis_core::endian::{Endian, Word};
+use tamis_core::kernel::page::Level;
+use tamis_core::sink::{Append, Flattened, Sink, SinkError};
+use tamis_core::source::{IoError, IoKind, RandomAccess};
+use tamis_core::units::{PageShift, Pfn};
+use tamis_core::wire::elf;
+
+const PAGE: usize = 4096;
+const PAGES: usize = 240;
+const DATA: usize = 0x1000;
+
+/// The lock that the engine asks for, out of the standard library.
+struct Monitor<T> {
+    value: Mutex<T>,
+    places: [Condvar; 2],
+}
+
+impl<'m> Crew<'m> for Monitor<Queue<'m>> {
+    fn wait(&self, side: Side, look: &mut dyn FnMut(&mut Queue<'m>) -> Next) {
+        let (own, other) = match side {
+            Side::Capture => (0, 1),
+            Side::Worker => (1, 0),
+        };
+        let mut value = self.value.lock().unwrap();
+        loop {
+            match look(&mut value) {
+                Next::Wait => value = self.places[own].wait(value).unwrap(),
+                Next::Go => return,
+                Next::GoAndWake => return self.places[other].notify_one(),
+            }
+        }
+    }
+}
+
+/// A vmcore of text, noise and zeros in turn, in two ranges with a hole between them.
+fn vmcore() -> Vec<u8> {
+    let half = (PAGES / 2 * PAGE) as u64;
+    let load = |offset, paddr| elf::ProgramHeader {
+        kind: elf::PT_LOAD,
+        offset,
+        paddr,
+        filesz: half,
+        memsz: half,
+        ..Default::default()
+    };
+    let header = elf::Header {
+        word: Word::Bits64,
+        endian: Endian::Little,
+        machine: elf::EM_X86_64,
+        phoff: 64,
+        shoff: 0,
+        flags: 0,
+        phentsize: 56,
+        phnum: 0,
+    };
+    let mut bytes = vec![0; DATA];
+    header.emit(2, &mut bytes[..64]).unwrap();
+    for (at, ph) in [(64, load(DATA as u64, 0)), (120, load(DATA as u64 + half, 2 * half))] {
+        ph.emit(Word::Bits64, Endian::Little, &mut bytes[at..at + 56]).unwrap();
+    }
+    let mut x = 1u64;
+    for page in 0..PAGES {
+        for word in 0..PAGE / 8 {
+            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let value = match page % 7 {
+                0 | 1 => 0,
+                2 => x,
+                _ => (word as u64 / 5) << 32 | page as u64 | (x >> 60) << 8,
+            };
+            bytes.extend(value.to_le_bytes());
+        }
+    }
+    bytes
+}
+
+/// A file some of whose pages cannot be read, or only seem to be there when they are mapped.
+#[derive(Clone, Copy)]
+struct Faulty<'f> {
+    bytes: &'f [u8],
+    bad: &'f [bool],
+    maps: bool,
+    broke: bool,
+}
+
+impl Faulty<'_> {
+    fn is_bad(&self, at: u64, len: usize) -> bool {
+        let page = |byte: u64| (byte as usize).saturating_sub(DATA) / PAGE;
+        at as usize >= DATA && (page(at)..=page(at + len as u64 - 1)).any(|p| self.bad[p])
+    }
+}
+
+impl RandomAccess for Faulty<'_> {
+    fn read_at(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError> {
+        if self.is_bad(at, buf.len()) {
+            return Err(IoError { kind: IoKind::Poisoned, code: 133 });
+        }
+        self.bytes.read_at(at, buf)
+    }
+
+    fn window(&mut self, at: u64, len: usize) -> Option<&[u8]> {
+        if !self.maps {
+            return None;
+        }
+        // As with a mapping: zeros, and word of it afterwards.
+        self.broke |= self.is_bad(at, len);
+        if self.is_bad(at, len) { Some(&[0; 1 << 20][..len]) } else { self.bytes.window(at, len) }
+    }
+
+    fn window_broke(&mut self) -> bool {
+        std::mem::take(&mut self.broke)
+    }
+}
+
+/// A file in memory; full after `limit` bytes.
+struct Memory {
+    bytes: Vec<u8>,
+    limit: usize,
+}
+
+impl Sink for Memory {
+    fn write_at(&mut self, at: u64, bytes: &[u8]) -> Result<(), SinkError> {
+        let end = at as usize + bytes.len();
+        if end > self.limit {
+            let io = IoError { kind: IoKind::NoSpace, code: 28 };
+            return Err(SinkError { io, at, written: 0 });
+        }
+        self.bytes.resize(self.bytes.len().max(end), 0);
+        self.bytes[at as usize..end].copy_from_slice(bytes);
+        Ok(())
+    }
+    fn can_read_back(&self) -> bool {
+        true
+    }
+    fn read_back(&mut self, at: u64, buf: &mut [u8]) -> Result<(), SinkError> {
+        buf.copy_from_slice(&self.bytes[at as usize..][..buf.len()]);
+        Ok(())
+    }
+    fn extend(&mut self, len: u64) -> Result<(), SinkError> {
+        self.bytes.resize(self.bytes.len().max(len as usize), 0);
+        Ok(())
+    }
+    fn sync(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+    fn finish(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+    fn rewrites(&self) -> bool {
+        true
+    }
+}
+
+struct Stream<'v>(&'v mut Vec<u8>);
+
+impl Append for Stream<'_> {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), IoError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Heard(Vec<Notice>);
+
+impl Observer for Heard {
+    fn progress(&mut self, _: Phase, _: u64, _: u64) {}
+    fn notice(&mut self, notice: Notice) {
+        self.0.push(notice);
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    File,
+    Parts,
+    Full,
+    Stream,
+}
+
+type Outcome = (Vec<Vec<u8>>, Vec<Notice>, Result<Report, CaptureError>);
+
+struct Run<'f> {
+    file: Faulty<'f>,
+    level: u8,
+    form: Form,
+    threads: usize,
+    window: usize,
+    batch: usize,
+    make: fn() -> Box<dyn Encoder + Send>,
+}
+
+impl Run<'_> {
+    fn run(&self) -> Outcome {
+        let mut file = self.file;
+        let facts = probe(&mut file).unwrap();
+        let (mut table, mut places) = (vec![Default::default(); 2], vec![Default::default(); 2]);
+        let mut source = ElfVmcore::load(file, facts, &mut table, &mut places).unwrap();
+        let mut others: Vec<_> = (1..self.threads).map(|_| source.another(file)).collect();
+
+        let count = 2 * self.threads;
+        let mut made = vec![PageMade::default(); count * self.batch.max(1)];
+        let mut data = vec![0; count * (self.batch * PAGE + SLACK)];
+        let made = made.chunks_exact_mut(self.batch.max(1));
+        let data = data.chunks_exact_mut(self.batch * PAGE + SLACK);
+        let mut batches: Vec<_> = made.zip(data).map(|(m, d)| Batch::new(m, d)).collect();
+        let mut slots: Vec<_> = (0..count).map(|_| Slot::default()).collect();
+        let queue = Queue::new(&mut slots, &mut batches);
+        let monitor = Monitor { value: Mutex::new(queue), places: Default::default() };
+
+        let mut buffers =
+            [vec![0; self.window], vec![0; 16 * PAGE], vec![0; 1 << 16], vec![0; 2400]];
+        let [bitmap, run, data, descriptors] = &mut buffers;
+        let (mut heard, mut encoder) = (Heard::default(), (self.make)());
+        let about = About {
+            level: Level::new(self.level).unwrap(),
+            utsname: &[0; 390],
+            crash_time: 0,
+            phys_base: 0,
+            cpus: 1,
+            vmcoreinfo: None,
+        };
+        let mut capture = Capture::new(
+            &mut source,
+            None,
+            Buffers { bitmap, run, data, descriptors },
+            &mut heard,
+            &mut *encoder,
+            PageShift::FOUR_KIB,
+            Pfn(facts.mem_end.div_ceil(PAGE as u64)),
+            about.level,
+        );
+        let (mut outputs, result) = std::thread::scope(|scope| {
+            for source in &mut others {
+                let (monitor, make) = (&monitor, self.make);
+                scope.spawn(move || {
+                    let mut run = vec![0; 3 * PAGE];
+                    crew::work(monitor, source, &mut *make(), &mut run);
+                });
+            }
+            let crew: Option<&dyn Crew<'_>> = if self.threads > 1 { Some(&monitor) } else { None };
+            let memory = |limit| Memory { bytes: Vec::new(), limit };
+            let done = match self.form {
+                Form::File | Form::Full => {
+                    let limit = if self.form == Form::Full { 120_000 } else { usize::MAX };
+                    let mut file = memory(limit);
+                    let done = capture.kdump(&about, &mut [&mut file], 0, crew);
+                    (vec![file.bytes], done)
+                }
+                Form::Parts => {
+                    let mut files = [usize::MAX; 3].map(memory);
+                    let [a, b, c] = &mut files;
+                    let done = capture.kdump(&about, &mut [a, b, c], 64, crew);
+                    (files.map(|f| f.bytes).to_vec(), done)
+                }
+                Form::Stream => {
+                    let mut bytes = Vec::new();
+                    let done = {
+                        let mut stream = Flattened::new(Stream(&mut bytes));
+                        capture.kdump(&about, &mut [&mut stream], 0, crew)
+                    };
+                    (vec![bytes], done)
+                }
+            };
+            crew::stop(&monitor, self.threads - 1);
+            done
+        });
+        outputs.retain(|bytes| !bytes.is_empty());
+        (outputs, heard.0, result)
+    }
+}
+
+fn same_for_every_number(file: Faulty<'_>, make: fn() -> Box<dyn Encoder + Send>) {
+    for (level, form, window) in [
+        (0, Form::File, 1 << 10),
+        (1, Form::File, 16),
+        (1, Form::Parts, 1 << 10),
+        (1, Form::Full, 16),
+        (0, Form::Stream, 16),
+        (1, Form::Stream, 1 << 10),
+    ] {
+        let run = |threads, batch| Run { file, level, form, threads, window, batch, make }.run();
+        let want = run(1, 1);
+        assert_eq!(want.2.is_err(), form == Form::Full);
+        assert_eq!(want.1.is_empty(), !file.bad.contains(&true));
+        for (threads, batch) in [(2, 1), (2, 32), (3, 7), (8, 5)] {
+            let got = run(threads, batch);
+            assert!(
+                got == want,
+                "{threads} threads, batches of {batch}, level {level}, {form:?}: other bytes"
+            );
+        }
+    }
+}
+
+fn encoders() -> [fn() -> Box<dyn Encoder + Send>; 5] {
+    [
+        || Box::new(Deflate::new()),
+        || Box::new(Lzo::new()),
+        || Box::new(Snappy::new()),
+        || Box::new(Zstd::new()),
+        || Box::new(Lz4::new()),
+    ]
+}
+
+#[test]
+fn the_bytes_do_not_depend_on_the_number_of_threads() {
+    let (bytes, bad) = (vmcore(), [false; PAGES]);
+    for (n, make) in encoders().into_iter().enumerate() {
+        let maps = n % 2 == 0;
+        same_for_every_number(Faulty { bytes: &bytes, bad: &bad, maps, broke: false }, make);
+    }
+}
+
+#[test]
+fn nor_do_they_where_pages_cannot_be_read() {
+    let bytes = vmcore();
+    let mut bad = [false; PAGES];
+    for (page, bad) in bad.iter_mut().enumerate() {
+        // Single ones, a long run, the first and the last of all.
+        *bad = page % 97 == 3 || (100..150).contains(&page) || page == 0 || page == PAGES - 1;
+    }
+    for maps in [false, true] {
+        for make in encoders().into_iter().take(2) {
+            same_for_every_number(Faulty { bytes: &bytes, bad: &bad, maps, broke: false }, make);
+        }
+    }
+}
+
+#[test]
+fn a_source_without_a_readable_page_ends_too() {
+    let bytes = vmcore();
+    for maps in [false, true] {
+        let file = Faulty { bytes: &bytes, bad: &[true; PAGES], maps, broke: false };
+        same_for_every_number_unfull(file, || Box::new(Lzo::new()));
+    }
+}
+
+fn same_for_every_number_unfull(file: Faulty<'_>, make: fn() -> Box<dyn Encoder + Send>) {
+    let run = |threads| {
+        Run { file, level: 1, form: Form::File, threads, window: 64, batch: 8, make }.run()
+    };
+    let want = run(1);
+    assert_eq!(want.1.len(), PAGES);
+    assert!(run(8) == want && run(2) == want);
+}
+
+#[test]
+fn batches_without_room_are_no_crew() {
+    let (bytes, bad) = (vmcore(), [false; PAGES]);
+    let file = Faulty { bytes: &bytes, bad: &bad, maps: false, broke: false };
+    let make: fn() -> Box<dyn Encoder + Send> = || Box::new(Lzo::new());
+    let run = |threads, batch| {
+        Run { file, level: 1, form: Form::File, threads, window: 64, batch, make }.run()
+    };
+    assert!(run(2, 0) == run(1, 1));
+}
