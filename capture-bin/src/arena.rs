@@ -34,19 +34,30 @@ impl Arena {
 
     /// Room for `count` values, each `value` at first; fewer if there is not so much left.
     pub fn take_slice<T: Copy>(&mut self, count: usize, value: T) -> &'static mut [T] {
+        self.take_each(count, |_| value)
+    }
+
+    /// Room for `count` values, made by `make`; fewer if there is not so much left. They are never
+    /// dropped.
+    pub fn take_each<T>(
+        &mut self,
+        count: usize,
+        mut make: impl FnMut(&mut Arena) -> T,
+    ) -> &'static mut [T] {
         let skip = self.rest.as_ptr().align_offset(align_of::<T>());
         self.take(skip);
         let room = self.take(count.saturating_mul(size_of::<T>()));
         let count = room.len().checked_div(size_of::<T>()).unwrap_or(0);
         let at = room.as_mut_ptr().cast::<T>();
         for index in 0..count {
+            let value = make(self);
             // SAFETY: `room` has `count * size_of::<T>()` bytes that only we hold, and `at` is
             // aligned for T because `skip` was cut off in front of it (`align_offset` of a byte
             // pointer is exact; were it not, `take` would have left no room and count be 0).
             unsafe { at.add(index).write(value) };
         }
-        // SAFETY: as above, and all `count` values have been written. T is Copy, so nothing needs
-        // dropping; the bytes are 'static and were taken out of the arena.
+        // SAFETY: as above, and all `count` values have been written. The bytes are 'static and
+        // were taken out of the arena; `room` is not used again.
         unsafe { core::slice::from_raw_parts_mut(at, count) }
     }
 }

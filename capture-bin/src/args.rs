@@ -59,7 +59,7 @@ How to work:
   --cyclic-buffer KIB     bitmap buffer in kibibytes (0: automatic)
   --non-cyclic            one buffer for all of memory, if it fits the limit
   --non-mmap              read VMCORE with read(), never map it
-  --num-threads N         accepted, without effect
+  --num-threads N         threads that compress (default 1)
   -b ORDER                accepted, without effect
   --work-dir DIR          accepted, without effect
 
@@ -131,7 +131,7 @@ pub struct Notices {
     pub write_cache: bool,
     /// `--work-dir DIR` was given.
     pub work_dir: bool,
-    /// `--num-threads N` was given, with N above 0.
+    /// `--num-threads N` was given, with N above 1 and without compression.
     pub num_threads: bool,
 }
 
@@ -141,7 +141,7 @@ impl Notices {
         [
             (self.write_cache, "-b has no effect: the write buffer is part of the memory limit"),
             (self.work_dir, "--work-dir has no effect: there are no temporary files"),
-            (self.num_threads, "--num-threads has no effect yet: one thread does the work"),
+            (self.num_threads, "--num-threads has no effect: only compression is done by threads"),
         ]
         .into_iter()
         .filter_map(|(given, line)| given.then_some(line))
@@ -187,8 +187,8 @@ pub struct Args<'a> {
     pub partial_dmesg: bool,
     /// `--non-mmap`.
     pub non_mmap: bool,
-    /// `--num-threads`; never negative: such a number means 0.
-    pub num_threads: Option<i64>,
+    /// `--num-threads`; at least 1.
+    pub num_threads: u64,
     /// What was accepted without effect.
     pub notices: Notices,
     /// The first operand. Always there in the modes `Capture` and `Dmesg`.
@@ -529,7 +529,6 @@ static CONFLICTS: &[(Opt, Opt, &str)] = &[
     (Opt::Zstd, Opt::Elf, "-z cannot be used with -E: an ELF file is never compressed"),
     (Opt::Lz4, Opt::Elf, "--lz4 cannot be used with -E: an ELF file is never compressed"),
     (Opt::Flattened, Opt::Split, "-F cannot be used with --split: a stream is one output"),
-    (Opt::NumThreads, Opt::Split, "--num-threads cannot be used with --split"),
     (Opt::NumThreads, Opt::Elf, "--num-threads cannot be used with -E"),
     (Opt::DryRun, Opt::DumpDmesg, "--dry-run cannot be used with --dump-dmesg"),
     (Opt::Split, Opt::Elf, "--split cannot be used with -E: only kdump files can be split"),
@@ -595,7 +594,7 @@ impl<'a> Parser<'a> {
             dry_run: false,
             partial_dmesg: false,
             non_mmap: false,
-            num_threads: None,
+            num_threads: 1,
             notices: Notices { write_cache: false, work_dir: false, num_threads: false },
             vmcore: None,
             levels: [0; MAX_LEVELS],
@@ -652,7 +651,7 @@ impl<'a> Parser<'a> {
             }
             Opt::NumThreads => {
                 let count = threads(value).ok_or(bad("a decimal number"))?;
-                args.num_threads = Some(count);
+                args.num_threads = count.max(1);
                 if count == 0 {
                     // No threads: what happens anyway, and in conflict with nothing.
                     self.seen &= !opt.bit();
@@ -704,7 +703,7 @@ impl<'a> Parser<'a> {
         self.args.notices = Notices {
             write_cache: self.has(Opt::WriteCache),
             work_dir: self.has(Opt::WorkDir),
-            num_threads: self.has(Opt::NumThreads),
+            num_threads: self.args.num_threads > 1 && self.args.compress == Compression::None,
         };
         if self.has(Opt::Debug) {
             self.args.message_level |= MESSAGE_DEBUG;
@@ -815,12 +814,12 @@ fn kib(text: &[u8]) -> Option<u64> {
 }
 
 /// A number of threads; below zero means none.
-fn threads(text: &[u8]) -> Option<i64> {
+fn threads(text: &[u8]) -> Option<u64> {
     let (negative, number) = match text {
         [b'-', number @ ..] => (true, number),
         _ => (false, text),
     };
-    let count = i64::try_from(decimal(number)?).ok()?;
+    let count = decimal(number).filter(|&count| i64::try_from(count).is_ok())?;
     Some(if negative { 0 } else { count })
 }
 
@@ -907,7 +906,7 @@ mod tests {
         assert_eq!(args.message_level, 7);
         assert_eq!((args.size_limit, args.memory_limit), (None, None));
         assert_eq!((args.cyclic_buffer_kib, args.splitblock_kib), (None, None));
-        assert_eq!((args.vmcoreinfo, args.num_threads), (None, None));
+        assert_eq!((args.vmcoreinfo, args.num_threads), (None, 1));
         assert_eq!(args.notices.lines().count(), 0);
     }
 
@@ -1098,9 +1097,9 @@ mod tests {
 
     #[test]
     fn thread_numbers() {
-        assert_eq!(capture("--num-threads 3").num_threads, Some(3));
+        assert_eq!(capture("--num-threads 3").num_threads, 3);
         for text in ["--num-threads 0", "--num-threads -7", "--num-threads=-0"] {
-            assert_eq!(capture(text).num_threads, Some(0), "{text}");
+            assert_eq!(capture(text).num_threads, 1, "{text}");
             assert!(!capture(text).notices.num_threads, "{text}");
         }
         assert!(capture("--num-threads 0 -E").elf);
@@ -1312,7 +1311,6 @@ mod tests {
             ("-E -z core dump", "-z", "-E"),
             ("-E --lz4 core dump", "--lz4", "-E"),
             ("-F --split core a b", "-F", "--split"),
-            ("--split --num-threads 2 core a b", "--num-threads", "--split"),
             ("-E --num-threads 2 core dump", "--num-threads", "-E"),
             ("--partial-dmesg core log", "--partial-dmesg", "--dump-dmesg"),
             ("--dry-run --dump-dmesg core log", "--dry-run", "--dump-dmesg"),

@@ -20,7 +20,14 @@ impl Input {
             FileKind::Regular(size) => size,
             FileKind::Block | FileKind::Other => 0,
         };
-        Ok(Input { file, size, window: (map && size > 0).then(Window::new) })
+        let window = if map && size > 0 { Window::new() } else { None };
+        Ok(Input { file, size, window })
+    }
+
+    /// The same file, with a window of its own.
+    pub fn another(&self) -> Result<Input, IoError> {
+        let window = if self.window.is_some() { Window::new() } else { None };
+        Ok(Input { file: self.file.another()?, size: self.size, window })
     }
 }
 

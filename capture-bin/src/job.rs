@@ -3,6 +3,7 @@
 use crate::arena::{Arena, Heap};
 use crate::args::{Args, Compression};
 use crate::console::{Console, Why};
+use crate::crew::{self, Crew};
 use crate::files::{DumpFile, Input, Pipe};
 use crate::sys::{self, File, FileKind};
 use crate::{DONE, FAILED, OTHER_KERNEL};
@@ -10,7 +11,9 @@ use alloc::boxed::Box;
 use core::fmt::Write;
 use tamis_core::arch::{Arch, TableCache};
 use tamis_core::budget::{Needs, Plan};
-use tamis_core::capture::{About, Buffers, Capture, CaptureError, MAX_PARTS, Report, Scanner};
+use tamis_core::capture::{
+    self, About, Buffers, Capture, CaptureError, MAX_PARTS, Report, Scanner,
+};
 use tamis_core::codec::{self, Deflate, Encoder, Lz4, Lzo, NoCodec, Snappy, Zstd};
 use tamis_core::elf_vmcore::{ElfVmcore, Facts, OpenError, Place, probe};
 use tamis_core::kernel::mem_map::{MemMap, RootCache};
@@ -106,6 +109,8 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
         program: PROGRAM,
         bitmap: args.cyclic_buffer_kib.map(|kib| kib.saturating_mul(1024)),
         whole: args.non_cyclic,
+        threads: threads(args),
+        thread_stack: crew::STACK,
     };
     // The first look, before anything is allocated: the texts and the table must fit beside the
     // rest.
@@ -163,6 +168,15 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
     Ok(Opened { vmcore, facts, info, plan, shift, args })
 }
 
+/// Threads that are of use: no more than CPUs, and one where nothing is compressed.
+fn threads(args: &Args<'_>) -> u64 {
+    if args.compress == Compression::None {
+        return 1;
+    }
+    let most = sys::cpus().min(sys::MAX_THREADS) as u64;
+    args.num_threads.clamp(1, most)
+}
+
 /// Bytes of a codec's state, and of the output room that it wants for a page.
 fn codec_needs(compress: Compression, page: u64) -> (u64, u64) {
     let state = match compress {
@@ -174,6 +188,18 @@ fn codec_needs(compress: Compression, page: u64) -> (u64, u64) {
         Compression::Lz4 => Lz4::STATE,
     };
     (state as u64, page + codec::SLACK as u64)
+}
+
+fn encoder(compress: Compression) -> Box<dyn Encoder + Send> {
+    match compress {
+        Compression::None => Box::new(NoCodec),
+        Compression::Zlib => Box::new(Deflate::new()),
+        Compression::ZlibFixed => Box::new(Deflate::fixed()),
+        Compression::Lzo => Box::new(Lzo::new()),
+        Compression::Snappy => Box::new(Snappy::new()),
+        Compression::Zstd => Box::new(Zstd::new()),
+        Compression::Lz4 => Box::new(Lz4::new()),
+    }
 }
 
 /// The memory plan. A request that cannot be met is an explicit limit's fault and refused;
@@ -190,8 +216,11 @@ fn plan(needs: &Needs, args: &Args<'_>, console: &Console) -> Result<Plan, i32> 
             .warn(format_args!("try --memory-limit {} or more; nothing was written", over.least));
         return Err(FAILED);
     }
-    let freed = Needs { bitmap: None, ..*needs };
-    let plan = Plan::fit(limit, &freed).or_else(|over| Plan::fit(over.least, &freed));
+    let fewer = Needs { threads: over.threads.max(1), ..*needs };
+    let freed = Needs { bitmap: None, threads: 1, ..*needs };
+    let plan = Plan::fit(limit, &fewer)
+        .or_else(|_| Plan::fit(limit, &freed))
+        .or_else(|over| Plan::fit(over.least, &freed));
     plan.map_err(|over| {
         console.warn(format_args!("{over}"));
         FAILED
@@ -210,6 +239,14 @@ fn explain_plan(opened: &Opened<'_>, max_pfn: Pfn, console: &Console) {
             plan.bitmap / 1024
         ));
     }
+    let threads = plan.workers + 1;
+    if args.num_threads > threads && args.compress != Compression::None {
+        console.warn(format_args!(
+            "--num-threads {}: taking {threads}, for {} CPUs and {limit} bytes of memory",
+            args.num_threads,
+            sys::cpus()
+        ));
+    }
     if plan.total() > limit {
         console.warn(format_args!(
             "the input needs {} bytes of memory, more than the usual {limit}",
@@ -223,7 +260,7 @@ fn explain_plan(opened: &Opened<'_>, max_pfn: Pfn, console: &Console) {
             let _ = writeln!(table, "  {owner:<24}{bytes:>10} bytes");
         }
         let _ = writeln!(table, "  {:<24}{:>10} bytes of {limit}", "total", plan.total());
-        let window = if args.non_mmap { 0 } else { sys::Window::LEN };
+        let window = if args.non_mmap { 0 } else { sys::Window::LEN * (plan.workers + 1) };
         let space = plan.total() + sys::image_size() + window + KERNELS_OWN;
         let _ = writeln!(table, "  {:<24}{space:>10} bytes", "address space");
     }
@@ -326,7 +363,8 @@ impl Ended {
 pub(crate) struct Job<'a> {
     opened: Opened<'a>,
     memory: Storage,
-    encoder: Box<dyn Encoder>,
+    encoder: Box<dyn Encoder + Send>,
+    crew: Option<Crew>,
     arch: Option<Arch>,
     mem_map: Option<(Arch, MemMap)>,
     uts: Utsname,
@@ -347,7 +385,7 @@ impl<'a> Job<'a> {
         let rest = plan.total() - plan.program - plan.segments - plan.vmcoreinfo - plan.info_file;
         let mut arena = map(rest, console)?;
         // First, where it is aligned for anything.
-        heap.give(arena.take(plan.codec as usize));
+        heap.give(arena.take((plan.codec + plan.worker_codecs) as usize));
         let memory = Storage {
             bitmap: arena.take(plan.bitmap as usize),
             mem_map: arena.take(plan.mem_map as usize),
@@ -357,15 +395,12 @@ impl<'a> Job<'a> {
             data: arena.take(plan.data as usize),
             descriptors: arena.take(plan.descriptors as usize),
         };
-        let encoder: Box<dyn Encoder> = match args.compress {
-            Compression::None => Box::new(NoCodec),
-            Compression::Zlib => Box::new(Deflate::new()),
-            Compression::ZlibFixed => Box::new(Deflate::fixed()),
-            Compression::Lzo => Box::new(Lzo::new()),
-            Compression::Snappy => Box::new(Snappy::new()),
-            Compression::Zstd => Box::new(Zstd::new()),
-            Compression::Lz4 => Box::new(Lz4::new()),
-        };
+        let (page, compress) = (opened.shift.bytes(), args.compress);
+        let encoder = encoder(compress);
+        let crew = (plan.workers > 0).then(|| {
+            let beyond = (codec_needs(compress, 0)).1 as usize;
+            Crew::new(&plan, page, beyond, &mut arena, || self::encoder(compress))
+        });
         heap.seal();
 
         let page = opened.shift;
@@ -399,6 +434,7 @@ impl<'a> Job<'a> {
             opened,
             memory,
             encoder,
+            crew,
             arch: arch.as_ref().ok().copied(),
             mem_map: None,
             uts,
@@ -479,7 +515,7 @@ impl<'a> Job<'a> {
         outputs: &Outputs<'_>,
         console: &mut Console,
     ) -> (Result<Report, Failure>, Report) {
-        let Job { opened, memory, encoder, arch, mem_map, uts, max_pfn } = self;
+        let Job { opened, memory, encoder, crew, arch, mem_map, uts, max_pfn } = self;
         let (machine, page) = (opened.vmcore.machine(), opened.shift);
         let about = About {
             level,
@@ -516,6 +552,7 @@ impl<'a> Job<'a> {
             data: &mut *memory.data,
             descriptors: &mut *memory.descriptors,
         };
+        let crew = crew.as_mut().map(|crew| crew.ready(&opened.vmcore));
         let mut capture = Capture::new(
             &mut opened.vmcore,
             scanner,
@@ -526,7 +563,15 @@ impl<'a> Job<'a> {
             *max_pfn,
             level,
         );
-        let result = write(&mut capture, &about, opened.args, outputs, page);
+        let args = opened.args;
+        let mut result = Ok(Report::default());
+        let mut run = |crew: Option<&dyn capture::crew::Crew<'_>>| {
+            result = write(&mut capture, &about, args, outputs, page, crew);
+        };
+        match crew {
+            Some(crew) => crew.serve(&mut run),
+            None => run(None),
+        }
         (result, capture.report())
     }
 }
@@ -559,10 +604,14 @@ fn write(
     args: &Args<'_>,
     outputs: &Outputs<'_>,
     page: PageShift,
+    crew: Option<&dyn capture::crew::Crew<'_>>,
 ) -> Result<Report, Failure> {
     let mut one = |sink: &mut dyn Sink| {
-        let written =
-            if args.elf { capture.elf(sink) } else { capture.kdump(about, &mut [sink], 0) };
+        let written = if args.elf {
+            capture.elf(sink)
+        } else {
+            capture.kdump_with(about, &mut [sink], 0, crew)
+        };
         written.map_err(Failure::Capture)
     };
     if args.dry_run {
@@ -595,7 +644,9 @@ fn write(
             for file in &mut files {
                 let _ = sinks.push(file);
             }
-            capture.kdump(about, &mut sinks, block >> page.bits()).map_err(Failure::Capture)
+            capture
+                .kdump_with(about, &mut sinks, block >> page.bits(), crew)
+                .map_err(Failure::Capture)
         }
     }
 }

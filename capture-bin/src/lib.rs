@@ -21,6 +21,7 @@ extern crate alloc;
 pub mod arena;
 pub mod args;
 pub mod console;
+mod crew;
 mod files;
 pub mod init;
 mod job;

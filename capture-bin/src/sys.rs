@@ -1,8 +1,10 @@
 //! The system: the only calls to the C library. Everything here gives a safe interface.
 
+use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr::null_mut;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use tamis_core::capture::crew::{Crew, Next, Queue, Side};
 use tamis_core::source::{IoError, IoKind};
 
 // Without std nothing else links the C library.
@@ -57,8 +59,8 @@ const TOO_FAR: IoError = IoError { kind: IoKind::NoSpace, code: libc::EFBIG };
 
 /// What the system says about an error number.
 pub fn describe(code: c_int) -> &'static [u8] {
-    // SAFETY: strerror gives a NUL-ended string; musl's are constants, and nothing else in this
-    // one-threaded process calls it while the string is used.
+    // SAFETY: strerror gives a NUL-ended string; musl's are constants, and of all threads only the
+    // first one calls it.
     unsafe {
         let text = libc::strerror(code);
         if text.is_null() { b"" } else { CStr::from_ptr(text).to_bytes() }
@@ -164,6 +166,13 @@ impl File {
     /// Standard output.
     pub fn stdout() -> File {
         File { fd: STDOUT }
+    }
+
+    /// The same open file again.
+    pub fn another(&self) -> Result<File, IoError> {
+        // SAFETY: an open file descriptor.
+        let fd = unsafe { libc::dup(self.fd) };
+        if fd < 0 { Err(last_error()) } else { Ok(File { fd }) }
     }
 
     /// What it is.
@@ -395,28 +404,50 @@ pub fn map_memory(len: usize) -> Result<*mut u8, IoError> {
     if at == libc::MAP_FAILED { Err(last_error()) } else { Ok(at.cast()) }
 }
 
-/// Where the one window of mapped file is; looked at by the signal handler.
-static WINDOW_AT: AtomicUsize = AtomicUsize::new(0);
-static WINDOW_LEN: AtomicUsize = AtomicUsize::new(0);
-/// Whether bytes of it were replaced by zeros.
-static WINDOW_BROKE: AtomicBool = AtomicBool::new(false);
+/// Where the mapped windows of file are; looked at by the signal handler.
+static WINDOWS: [WindowPlace; MAX_THREADS] = [const { WindowPlace::new() }; MAX_THREADS];
 
-/// On SIGBUS inside the window: puts a page of zeros over the fault and says so. Anywhere else the
+struct WindowPlace {
+    used: AtomicBool,
+    at: AtomicUsize,
+    len: AtomicUsize,
+    /// Whether bytes of it were replaced by zeros.
+    broke: AtomicBool,
+}
+
+impl WindowPlace {
+    const fn new() -> WindowPlace {
+        WindowPlace {
+            used: AtomicBool::new(false),
+            at: AtomicUsize::new(0),
+            len: AtomicUsize::new(0),
+            broke: AtomicBool::new(false),
+        }
+    }
+}
+
+/// On SIGBUS inside a window: puts a page of zeros over the fault and says so. Anywhere else the
 /// signal is a bug, and kills.
+///
+/// It runs in the thread that looks at the window, which is the one that writes its place: relaxed
+/// loads see what that wrote.
 extern "C" fn on_sigbus(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
     // SAFETY: the kernel gives a valid siginfo, whose si_addr is set for SIGBUS.
     let fault = unsafe { (*info).si_addr() } as usize;
-    let at = WINDOW_AT.load(Ordering::Relaxed);
     let page = page_size() as usize;
-    let in_window = fault.wrapping_sub(at) < WINDOW_LEN.load(Ordering::Relaxed);
-    if in_window {
+    for place in &WINDOWS {
+        let at = place.at.load(Ordering::Relaxed);
+        if fault.wrapping_sub(at) >= place.len.load(Ordering::Relaxed) {
+            continue;
+        }
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED;
         let start = (fault & !(page - 1)) as *mut c_void;
         // SAFETY: the page lies in the window's own mapping (whose start and length are whole
-        // pages), which is only read; mmap is a plain system call, allowed in a handler.
+        // pages), which is only read, and by this thread alone; mmap is a plain system call,
+        // allowed in a handler.
         let zeros = unsafe { libc::mmap(start, page, libc::PROT_READ, flags, -1, 0) };
         if zeros != libc::MAP_FAILED {
-            WINDOW_BROKE.store(true, Ordering::Relaxed);
+            place.broke.store(true, Ordering::Relaxed);
             return;
         }
     }
@@ -424,8 +455,10 @@ extern "C" fn on_sigbus(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
     unsafe { libc::signal(libc::SIGBUS, libc::SIG_DFL) };
 }
 
-/// A window into a file, mapped for reading. There is one in the process.
+/// A window into a file, mapped for reading; used by one thread at a time. There are up to
+/// [`MAX_THREADS`] in the process.
 pub struct Window {
+    place: &'static WindowPlace,
     at: *mut c_void,
     len: usize,
     offset: u64,
@@ -439,16 +472,18 @@ impl Window {
     /// Bytes of a window.
     pub const LEN: u64 = 4 << 20;
 
-    /// Nothing is mapped yet.
-    pub fn new() -> Window {
-        Window {
+    /// Nothing is mapped yet. `None` if there are too many.
+    pub fn new() -> Option<Window> {
+        let place = WINDOWS.iter().find(|p| !p.used.swap(true, Ordering::Relaxed))?;
+        Some(Window {
+            place,
             at: null_mut(),
             len: 0,
             offset: 0,
             refused: None,
             handles: false,
             page: page_size(),
-        }
+        })
     }
 
     /// The bytes `[at, at + len)` of `file`, which has `size` bytes; `None` where they cannot be
@@ -471,7 +506,7 @@ impl Window {
 
     /// Whether bytes were replaced by zeros since the last call. The mapping is given up then.
     pub fn broke(&mut self) -> bool {
-        if !WINDOW_BROKE.swap(false, Ordering::Relaxed) {
+        if !self.place.broke.swap(false, Ordering::Relaxed) {
             return false;
         }
         self.unmap();
@@ -480,7 +515,7 @@ impl Window {
 
     fn unmap(&mut self) {
         if self.len > 0 {
-            WINDOW_LEN.store(0, Ordering::Relaxed);
+            self.place.len.store(0, Ordering::Relaxed);
             // SAFETY: our own mapping, to which no slice is left (they borrow `self`).
             unsafe { libc::munmap(self.at, self.len) };
         }
@@ -506,8 +541,8 @@ impl Window {
             return None;
         }
         (self.at, self.len, self.offset) = (at, len, offset);
-        WINDOW_AT.store(at as usize, Ordering::Relaxed);
-        WINDOW_LEN.store(len, Ordering::Relaxed);
+        self.place.at.store(at as usize, Ordering::Relaxed);
+        self.place.len.store(len, Ordering::Relaxed);
         Some(())
     }
 
@@ -527,16 +562,179 @@ impl Window {
     }
 }
 
-impl Default for Window {
-    fn default() -> Window {
-        Window::new()
-    }
-}
-
 impl Drop for Window {
     fn drop(&mut self) {
         self.unmap();
+        self.place.used.store(false, Ordering::Relaxed);
     }
+}
+
+// SAFETY: the pointer is to a mapping that only this window knows, readable from every thread; its
+// place is made of atomics.
+unsafe impl Send for Window {}
+
+/// Most threads.
+pub const MAX_THREADS: usize = 32;
+
+/// CPUs that this process may run on.
+pub fn cpus() -> usize {
+    let mut set = [0u64; 128];
+    // SAFETY: a place of the size given.
+    let size = unsafe {
+        libc::syscall(libc::SYS_sched_getaffinity, 0, size_of_val(&set), set.as_mut_ptr())
+    };
+    let count: u32 = set.iter().map(|word| word.count_ones()).sum();
+    if size > 0 { (count as usize).max(1) } else { 1 }
+}
+
+/// A value behind a lock, with a place to wait at for each [`Side`].
+///
+/// Waiting threads sleep in the kernel (futex(2)); nobody spins.
+pub struct Monitor<T> {
+    lock: AtomicU32,
+    /// Calls made to the threads that wait on each side: the capturing one, workers.
+    calls: [AtomicU32; 2],
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the value is only reached with the lock held (`wait`), and may go from thread to thread.
+unsafe impl<T: Send> Sync for Monitor<T> {}
+
+/// Nobody holds the lock; one thread does; one does and others may sleep.
+const FREE: u32 = 0;
+const HELD: u32 = 1;
+const WANTED: u32 = 2;
+
+/// Sleeps while `word` is `value`, or not at all, or until woken.
+fn futex_wait(word: &AtomicU32, value: u32) {
+    let how = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+    let none = null_mut::<libc::timespec>();
+    // SAFETY: the address of a live word, and no time limit.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), how, value, none) };
+}
+
+/// Wakes one that sleeps at `word`.
+fn futex_wake(word: &AtomicU32) {
+    let how = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
+    // SAFETY: the address of a live word.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), how, 1) };
+}
+
+impl<T> Monitor<T> {
+    /// Nobody holds it.
+    pub const fn new(value: T) -> Monitor<T> {
+        let calls = [AtomicU32::new(0), AtomicU32::new(0)];
+        Monitor { lock: AtomicU32::new(FREE), calls, value: UnsafeCell::new(value) }
+    }
+
+    fn lock(&self) {
+        let free = self.lock.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed);
+        if free.is_err() {
+            while self.lock.swap(WANTED, Ordering::Acquire) != FREE {
+                futex_wait(&self.lock, WANTED);
+            }
+        }
+    }
+
+    fn unlock(&self) {
+        if self.lock.swap(FREE, Ordering::Release) == WANTED {
+            futex_wake(&self.lock);
+        }
+    }
+
+    /// See [`Crew::wait`].
+    pub fn wait(&self, side: Side, look: &mut dyn FnMut(&mut T) -> Next) {
+        let [capture, worker] = &self.calls;
+        let (own, other) = match side {
+            Side::Capture => (capture, worker),
+            Side::Worker => (worker, capture),
+        };
+        self.lock();
+        // SAFETY: the lock is held from `lock` to `unlock`, so that no other thread has a reference
+        // to the value; this one has none while it sleeps.
+        let mut next = look(unsafe { &mut *self.value.get() });
+        while next == Next::Wait {
+            // A call made after this load changes the word, and the kernel does not put the thread
+            // to sleep.
+            let calls = own.load(Ordering::Relaxed);
+            self.unlock();
+            futex_wait(own, calls);
+            self.lock();
+            // SAFETY: as above.
+            next = look(unsafe { &mut *self.value.get() });
+        }
+        if next == Next::GoAndWake {
+            other.fetch_add(1, Ordering::Relaxed);
+        }
+        self.unlock();
+        if next == Next::GoAndWake {
+            futex_wake(other);
+        }
+    }
+}
+
+impl<'m> Crew<'m> for Monitor<Queue<'m>> {
+    fn wait(&self, side: Side, look: &mut dyn FnMut(&mut Queue<'m>) -> Next) {
+        Monitor::wait(self, side, look);
+    }
+}
+
+/// What a thread does.
+pub trait Work: Send {
+    /// Does it.
+    fn work(&mut self);
+}
+
+extern "C" fn start<W: Work>(worker: *mut c_void) -> *mut c_void {
+    // SAFETY: `with_workers` gives each thread a worker of its own of this type, which it does not
+    // touch before the thread has ended.
+    unsafe { (*worker.cast::<W>()).work() };
+    null_mut()
+}
+
+/// Runs `main` here and each of the `workers` in a thread of its own, on its piece of `stacks`;
+/// comes back when all have ended. Workers for whom there is no thread to be had are left out.
+pub fn with_workers<W: Work, R>(
+    workers: &mut [W],
+    stacks: &mut [u8],
+    main: impl FnOnce() -> R,
+) -> R {
+    /// Joins, also if `main` unwinds.
+    struct Threads(heapless::Vec<libc::pthread_t, MAX_THREADS>);
+    impl Drop for Threads {
+        fn drop(&mut self) {
+            for thread in &self.0 {
+                // SAFETY: a thread of ours that nobody else joins.
+                unsafe { libc::pthread_join(*thread, null_mut()) };
+            }
+        }
+    }
+    let mut threads = Threads(heapless::Vec::new());
+    let stack = stacks.len().checked_div(workers.len()).unwrap_or(0) & !15;
+    for (worker, stack) in workers.iter_mut().zip(stacks.chunks_exact_mut(stack.max(1))) {
+        if threads.0.is_full() {
+            break;
+        }
+        // SAFETY: plain numbers, for which zeros are a value until they are initialised.
+        let mut attributes: libc::pthread_attr_t = unsafe { core::mem::zeroed() };
+        let mut thread: core::mem::MaybeUninit<libc::pthread_t> = core::mem::MaybeUninit::uninit();
+        let arg: *mut W = worker;
+        // SAFETY: the stack and the worker are borrowed until `threads` is dropped, at the end of
+        // this function at the latest, when the thread has ended; nobody else touches them.
+        // `Work: Send`, so that the worker may be used in another thread.
+        let started = unsafe {
+            let (at, len) = (stack.as_mut_ptr().cast(), stack.len());
+            libc::pthread_attr_init(&mut attributes) == 0
+                && libc::pthread_attr_setstack(&mut attributes, at, len) == 0
+                && libc::pthread_create(thread.as_mut_ptr(), &attributes, start::<W>, arg.cast())
+                    == 0
+        };
+        if started {
+            // SAFETY: `pthread_create` has filled it in.
+            let _ = threads.0.push(unsafe { thread.assume_init() });
+        }
+    }
+    main()
 }
 
 /// Writes to a pipe whose reader has gone, and past the largest size that a file may have, give an

@@ -250,20 +250,20 @@ impl Run<'_> {
                 Form::File | Form::Full => {
                     let limit = if self.form == Form::Full { 120_000 } else { usize::MAX };
                     let mut file = memory(limit);
-                    let done = capture.kdump(&about, &mut [&mut file], 0, crew);
+                    let done = capture.kdump_with(&about, &mut [&mut file], 0, crew);
                     (vec![file.bytes], done)
                 }
                 Form::Parts => {
                     let mut files = [usize::MAX; 3].map(memory);
                     let [a, b, c] = &mut files;
-                    let done = capture.kdump(&about, &mut [a, b, c], 64, crew);
+                    let done = capture.kdump_with(&about, &mut [a, b, c], 64, crew);
                     (files.map(|f| f.bytes).to_vec(), done)
                 }
                 Form::Stream => {
                     let mut bytes = Vec::new();
                     let done = {
                         let mut stream = Flattened::new(Stream(&mut bytes));
-                        capture.kdump(&about, &mut [&mut stream], 0, crew)
+                        capture.kdump_with(&about, &mut [&mut stream], 0, crew)
                     };
                     (vec![bytes], done)
                 }

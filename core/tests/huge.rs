@@ -254,7 +254,7 @@ fn sixty_four_tebibytes_fit_the_default_budget() {
     );
     let about =
         About { level, utsname: &[0; 390], crash_time: 0, phys_base: 0, cpus: 1, vmcoreinfo: None };
-    let report = capture.kdump(&about, &mut [&mut sink], 0, None).unwrap();
+    let report = capture.kdump(&about, &mut [&mut sink], 0).unwrap();
     assert_eq!(watch.notices, []);
 
     let pages = 6 * GIB / 4096;

@@ -207,7 +207,7 @@ pub fn write(
         level,
     );
     let done = match format {
-        Format::Kdump => capture.kdump(&about, sinks, split_block, None),
+        Format::Kdump => capture.kdump(&about, sinks, split_block),
         Format::Elf => match sinks {
             [sink, ..] => capture.elf(*sink),
             [] => Err(CaptureError::TooLarge(0)),

@@ -21,5 +21,6 @@ mod secrets;
 mod size;
 mod space;
 mod split;
+mod threads;
 mod unreadable;
 mod windows;

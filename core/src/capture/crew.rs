@@ -3,7 +3,7 @@
 //!
 //! The engine makes no threads. A program that has some lends them a lock in front of a [`Queue`],
 //! with two places to wait at ([`Crew`]); its threads run [`work`], and the one that captures gets
-//! the crew with [`super::Capture::kdump`]. That one compresses, too, whenever the next batch in
+//! the crew with [`super::Capture::kdump_with`]. That one compresses, too, whenever the next batch in
 //! order is not done: nobody waits while there is something to do, and nobody spins.
 
 use super::pages::{Made, PageReader, make};

@@ -229,9 +229,18 @@ impl<'m, S: Source> Capture<'m, S> {
     }
 
     /// Writes a kdump-compressed dump. With more than one sink it is split into one part each, in
-    /// blocks of `split_block` pages; such sinks must be ones that can be read back. A `crew` helps
-    /// to compress.
+    /// blocks of `split_block` pages; such sinks must be ones that can be read back.
     pub fn kdump(
+        &mut self,
+        about: &About<'_>,
+        sinks: &mut [&mut dyn Sink],
+        split_block: u64,
+    ) -> Result<Report, CaptureError> {
+        self.kdump_with(about, sinks, split_block, None)
+    }
+
+    /// [`Capture::kdump`], with a crew that helps to compress.
+    pub fn kdump_with(
         &mut self,
         about: &About<'_>,
         sinks: &mut [&mut dyn Sink],

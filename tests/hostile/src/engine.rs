@@ -212,6 +212,8 @@ fn open<'t, 'o, 'f>(
         program: 128 << 10,
         bitmap: setup.bitmap,
         whole: false,
+        threads: 1,
+        thread_stack: 0,
     };
     let plan = |needs: &Needs| {
         let plan = Plan::fit(setup.limit, needs).map_err(Refused::Budget)?;

@@ -115,6 +115,7 @@ class Checker:
         for option in CODECS:
             self.guarded(f"{option} -d 31", self.codec, option)
         self.guarded("small windows", self.small_windows)
+        self.guarded("threads", self.threads)
         self.guarded("--split", self.split)
         if self.reference:
             self.guarded("kernel log", self.kernel_log)
@@ -316,6 +317,17 @@ class Checker:
         many, _ = self.make(self.tamis, ["-c", "-d", "31", "--cyclic-buffer", "1"], "tamis-windows")
         self.same_bytes(one, many, "--cyclic-buffer 1", "the default's")
         self.drop(one, many)
+
+    def threads(self):
+        """Several threads make the same file, and the same stream, as one."""
+        for options in (["-c", "-d", "31"], ["-l", "-d", "1"], ["-F", "-z", "-d", "31"]):
+            one, _ = self.make(self.tamis, options, "tamis-one-thread")
+            for count in ("2", "3", "8"):
+                words = [*options, "--num-threads", count]
+                many, _ = self.make(self.tamis, words, "tamis-threads")
+                self.same_bytes(one, many, " ".join(words), "one thread's")
+                self.drop(many)
+            self.drop(one)
 
     def same_bytes(self, one, other, name, whose):
         """Two files, byte for byte."""

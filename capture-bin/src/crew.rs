@@ -1,0 +1,103 @@
+//! The threads of `--num-threads`: their memory and what they run.
+
+use crate::arena::Arena;
+use crate::files::Input;
+use crate::sys::{self, MAX_THREADS, Monitor, Work};
+use alloc::boxed::Box;
+use tamis_core::budget::Plan;
+use tamis_core::capture::crew::{
+    self, BATCHES_PER_THREAD, Batch, Next, PageMade, Queue, Side, Slot,
+};
+use tamis_core::codec::Encoder;
+use tamis_core::elf_vmcore::ElfVmcore;
+
+/// Bytes of a thread's stack. An encoder needs a few KiB; the rest is for a signal, for which the
+/// system puts all registers there.
+pub const STACK: u64 = 64 << 10;
+
+/// What the threads beside the first one need.
+pub struct Crew {
+    queue: Monitor<Queue<'static>>,
+    stacks: &'static mut [u8],
+    runs: &'static mut [u8],
+    encoders: heapless::Vec<Box<dyn Encoder + Send>, MAX_THREADS>,
+}
+
+/// One of them.
+struct Worker<'a> {
+    queue: &'a Monitor<Queue<'static>>,
+    source: ElfVmcore<'static, Input>,
+    encoder: &'a mut (dyn Encoder + Send),
+    run: &'a mut [u8],
+}
+
+impl Work for Worker<'_> {
+    fn work(&mut self) {
+        crew::work(self.queue, &mut self.source, self.encoder, self.run);
+    }
+}
+
+impl Crew {
+    /// Takes what the plan has for it. `beyond` is what an encoder wants as room for a page beyond
+    /// the page itself.
+    pub fn new(
+        plan: &Plan,
+        page: usize,
+        beyond: usize,
+        arena: &mut Arena,
+        mut encoder: impl FnMut() -> Box<dyn Encoder + Send>,
+    ) -> Crew {
+        let pages = plan.batch_pages as usize;
+        let count = ((plan.workers + 1) * BATCHES_PER_THREAD) as usize;
+        let mut encoders = heapless::Vec::new();
+        for _ in 0..plan.workers {
+            let _ = encoders.push(encoder());
+        }
+        let stacks = arena.take(plan.worker_stacks as usize);
+        let runs = arena.take(plan.worker_runs as usize);
+        let slots = arena.take_each(count, |_| Slot::default());
+        let batches = arena.take_each(count, |arena| {
+            let made = arena.take_slice(pages, PageMade::default());
+            Batch::new(made, arena.take(pages * page + beyond))
+        });
+        Crew { queue: Monitor::new(Queue::new(slots, batches)), stacks, runs, encoders }
+    }
+
+    /// Gets the threads' part ready; they are to read what `source` reads.
+    pub fn ready(&mut self, source: &ElfVmcore<'static, Input>) -> Ready<'_> {
+        let Crew { queue, stacks, runs, encoders } = self;
+        let queue = &*queue;
+        let run = runs.len().checked_div(encoders.len()).unwrap_or(0).max(1);
+        let mut workers = heapless::Vec::new();
+        for (encoder, run) in encoders.iter_mut().zip(runs.chunks_exact_mut(run)) {
+            // Without a file of its own there is a thread less.
+            if let Ok(file) = source.file().another() {
+                let source = source.another(file);
+                let _ = workers.push(Worker { queue, source, encoder: &mut **encoder, run });
+            }
+        }
+        Ready { queue, stacks, workers }
+    }
+}
+
+/// Everything but the threads themselves.
+pub struct Ready<'a> {
+    queue: &'a Monitor<Queue<'static>>,
+    stacks: &'a mut [u8],
+    workers: heapless::Vec<Worker<'a>, MAX_THREADS>,
+}
+
+impl Ready<'_> {
+    /// Runs `main` with the threads at its service.
+    pub fn serve(mut self, main: &mut dyn FnMut(Option<&dyn crew::Crew<'_>>)) {
+        let (queue, count) = (self.queue, self.workers.len());
+        queue.wait(Side::Capture, &mut |queue| {
+            queue.reset();
+            Next::Go
+        });
+        sys::with_workers(&mut self.workers, self.stacks, || {
+            main(Some(queue));
+            crew::stop(queue, count);
+        });
+    }
+}
