@@ -317,3 +317,23 @@ fn broken_pages_whose_mark_of_a_free_block_makes_no_sense() {
         }
     }
 }
+
+/// Program header `index` with another value in one field.
+fn bend(bench: &Bench, index: u64, field: u64, value: u64) {
+    use std::os::unix::fs::FileExt;
+    let file = std::fs::OpenOptions::new().write(true).open(&bench.vmcore).expect("the vmcore");
+    file.write_all_at(&value.to_le_bytes(), 64 + 56 * index + field).expect("writing a header");
+}
+
+#[test]
+fn a_range_that_claims_all_memory_there_could_be_ends_an_elf_dump_all_the_same() {
+    let bench = Bench::new(zoo(KernelStyle::V6_12).build());
+    let intact = bench.file("intact");
+    bench.run(&["-E", "-d", "31"], &intact).expect(0);
+    // p_memsz of the last range.
+    bend(&bench, bench.image.loads.len() as u64, 40, 1 << 62);
+    let output = bench.file("bent");
+    bench.run(&["-E", "-d", "31"], &output).expect(0);
+    let size = |path: &std::path::Path| std::fs::metadata(path).expect("a dump").len();
+    assert_eq!(size(&output), size(&intact));
+}

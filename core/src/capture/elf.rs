@@ -59,6 +59,16 @@ impl Open {
         Open { phys, ..Open::default() }
     }
 
+    /// As [`Open::push`] for each page of a span, of which none is in the dump.
+    fn skip(&mut self, segment: &Segment, gap: PfnSpan, shift: PageShift) {
+        let at = |pfn| shift.addr(pfn).map_or(u64::MAX, |at| at.0);
+        let end = at(gap.end).min(segment.mem_end());
+        let bytes = end.saturating_sub(at(gap.start).max(segment.phys.0));
+        self.run = self.run.saturating_add(gap.len());
+        self.run_bytes = self.run_bytes.saturating_add(bytes);
+        self.memsz = self.memsz.saturating_add(bytes);
+    }
+
     fn push(&mut self, piece: Piece) -> Step {
         if !piece.keep {
             self.run += 1;
@@ -86,7 +96,8 @@ pub(super) fn write<S: Source>(
     let too_large = CaptureError::TooLarge(c.max_pfn.0);
     let machine = c.source.machine();
     let (word, endian) = (machine.word, machine.endian);
-    let pages = c.source.segments().iter().map(|s| c.shift.touched(s.phys, s.mem_len).len()).sum();
+    let pages = c.source.segments().iter().map(|s| c.shift.touched(s.phys, s.mem_len).len());
+    let pages = pages.fold(0u64, u64::saturating_add);
 
     // Count the segments: their headers come before the data.
     let mut count = Count::default();
@@ -521,6 +532,20 @@ fn pieces<S: Source, P: Pieces>(
     let mut unused = Tally::default();
     let mut at = pages.start;
     while at < pages.end {
+        // What no range stores goes at once: there may be more of it than could be gone over.
+        let stored = next_stored(c.source, shift, at).min(pages.end);
+        if at > pages.start && stored > at {
+            let gap = PfnSpan::new(at, stored);
+            open.skip(segment, gap, shift);
+            let there = gap.clip(within).len();
+            if let Some(tally) = to.tally().filter(|_| counts) {
+                tally.exist += there;
+                tally.no_data += there;
+            }
+            progress.done = progress.done.saturating_add(gap.len());
+            at = stored;
+            continue;
+        }
         let len = c.window_len();
         let start = (at.0 / len * len).max(pages.start.0 & !7);
         let end = Pfn((start.saturating_add(len) / len * len).min(pages.end.0));
@@ -592,6 +617,13 @@ fn pieces<S: Source, P: Pieces>(
         }
     }
     Ok(())
+}
+
+/// The first page at `from` or later that a range stores a byte of.
+fn next_stored<S: Source>(source: &S, shift: PageShift, from: Pfn) -> Pfn {
+    let stored = source.segments().iter().map(|s| shift.touched(s.phys, s.file_len));
+    let later = stored.filter(|pages| !pages.is_empty() && pages.end > from);
+    later.map(|pages| pages.start.max(from)).min().unwrap_or(Pfn(u64::MAX))
 }
 
 /// The part of page `pfn` that the segment has. The part of a page that a segment begins with
