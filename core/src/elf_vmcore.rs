@@ -4,7 +4,7 @@
 //! says how much there is; [`ElfVmcore::load`] takes the storage for it.
 
 use crate::endian::Word;
-use crate::source::{IoError, Machine, RandomAccess, ReadFault, Segment, Source};
+use crate::source::{IoError, IoKind, Machine, RandomAccess, ReadFault, Segment, Source};
 use crate::units::{PageShift, PhysAddr, VirtAddr};
 use crate::wire::{WireError, elf, note};
 use core::fmt;
@@ -115,6 +115,7 @@ pub fn probe(file: &mut impl RandomAccess) -> Result<Facts, OpenError> {
     if facts.segments == 0 {
         return Err(OpenError::NoLoad);
     }
+    facts.clip_notes(file);
     facts.look_at_notes(file);
     Ok(facts)
 }
@@ -133,6 +134,28 @@ impl Facts {
         file.read_at(at, raw).map_err(|io| OpenError::Read { what: "a program header", at, io })?;
         elf::ProgramHeader::parse(self.header.word, self.header.endian, raw)
             .map_err(OpenError::Wire)
+    }
+
+    /// Takes notes that run over the end of the file as what is there of them: nobody shall copy
+    /// terabytes of nothing because of a header.
+    fn clip_notes(&mut self, file: &mut impl RandomAccess) {
+        let (start, len) = self.notes;
+        let mut ends = |bytes: u64| {
+            let last = start.checked_add(bytes).and_then(|end| end.checked_sub(1));
+            let eof = |at| matches!(file.read_at(at, &mut [0]), Err(io) if io.kind == IoKind::Eof);
+            bytes > 0 && last.is_none_or(eof)
+        };
+        if !ends(len) {
+            return;
+        }
+        // There are at least `low` bytes, and fewer than `high`.
+        let (mut low, mut high) = (0, len);
+        while high - low > 1 {
+            let middle = low + (high - low) / 2;
+            if ends(middle) { high = middle } else { low = middle }
+        }
+        self.notes.1 = low;
+        self.notes_damaged = true;
     }
 
     /// Walks the note headers. Notes are a convenience: what cannot be read ends the walk.
@@ -623,6 +646,17 @@ mod tests {
         let bytes = notes_core(&notes, notes.len() as u64);
         let facts = probe(&mut &bytes[..]).unwrap();
         assert_eq!((facts.cpus, facts.vmcoreinfo, facts.notes_damaged), (1, None, true));
+    }
+
+    #[test]
+    fn notes_end_where_the_file_ends() {
+        let notes = note(b"VMCOREINFO\0", 0, b"PAGESIZE=4096\n");
+        for claimed in [notes.len() as u64 + 1, 1 << 43, u64::MAX - 0x1000, u64::MAX] {
+            let bytes = notes_core(&notes, claimed);
+            let facts = probe(&mut &bytes[..]).unwrap();
+            assert_eq!(facts.notes.1, bytes.len() as u64 - 0x1000, "{claimed:x}");
+            assert_eq!((facts.vmcoreinfo, facts.notes_damaged), (Some((24, 14)), true));
+        }
     }
 
     #[test]

@@ -337,3 +337,15 @@ fn a_range_that_claims_all_memory_there_could_be_ends_an_elf_dump_all_the_same()
     let size = |path: &std::path::Path| std::fs::metadata(path).expect("a dump").len();
     assert_eq!(size(&output), size(&intact));
 }
+
+#[test]
+fn notes_that_claim_terabytes_are_taken_as_what_is_there() {
+    let bench = Bench::new(zoo(KernelStyle::V6_12).build());
+    bend(&bench, 0, 32, 1 << 43);
+    let output = bench.file("dump");
+    let run = bench.run(&["-d", "31"], &output);
+    run.says("are damaged");
+    let there = std::fs::metadata(&bench.vmcore).expect("the vmcore").len();
+    let size = std::fs::metadata(&output).expect("a dump").len();
+    assert!(size < 2 * there, "{size} bytes of dump for {there} of vmcore");
+}
