@@ -42,7 +42,7 @@ impl Ruin {
 }
 
 /// Values that are none for any key.
-const NONE: [&str; 8] = ["", "x", "12x", "0x", "-", "1e99", "999999999999999999999999", "\u{fe}"];
+const NONE: [&str; 8] = ["", "x", "12x", "0x", "-", "1.5", "999999999999999999999999", "\u{fe}"];
 /// Values that hurt.
 const HURTS: [&str; 16] = [
     "0",
@@ -290,7 +290,9 @@ fn fact(lines: &mut Vec<Vec<u8>>, input: &mut Input<'_>, focus: Focus, ruin: &mu
     let how = if how == 2 && !named { 0 } else { how };
     match how {
         0 | 1 => {
-            lines.remove(index);
+            // All lines of the key: what came behind the first would count now.
+            let key = with(b"");
+            lines.retain(|line| !line.starts_with(&key));
             ruin.steps.push(format!("without {shown}"));
         }
         2 => {
