@@ -320,13 +320,6 @@ impl<'t, F: RandomAccess> ElfVmcore<'t, F> {
         &self.facts
     }
 
-    /// A second reader with the same tables, for another thread; `again` gives the same file
-    /// once more.
-    pub fn twin(&self, again: impl FnOnce(&F) -> F) -> ElfVmcore<'t, F> {
-        let file = again(&self.file);
-        ElfVmcore { file, facts: self.facts, index: self.index, last: None, shift: self.shift }
-    }
-
     /// The segment that stores the byte at `at`, the first in table order, and the end of the
     /// bytes for which it is the first. The answer given last is kept.
     fn stored(&mut self, at: u64) -> Option<(Segment, u64)> {

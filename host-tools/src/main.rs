@@ -10,8 +10,10 @@
 mod classes;
 mod cli;
 mod cmd;
+mod crew;
 mod fail;
 mod io;
+mod memory;
 mod parallel;
 mod refilter;
 mod render;

@@ -2,21 +2,25 @@
 
 use crate::classes::Kernel;
 use crate::cmd::remark;
+use crate::crew::{self, RUN, Worker};
 use crate::fail::{Fail, Result};
 use crate::io::open::{Dump, Opened};
+use crate::io::unpack::Unpackers;
+use crate::memory::{DATA, DESCRIPTORS, Needs};
 use crate::render::progress::Progress;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tamis_core::arch::{Arch, TableCache};
 use tamis_core::capture::{About, Buffers, Capture, CaptureError, Notice, Observer, Phase, Report};
 use tamis_core::codec::{self, Encoder, NoCodec, Stored, flag};
 use tamis_core::kernel::Memory;
 use tamis_core::kernel::page::Level;
 use tamis_core::kernel::utsname::Utsname;
+use tamis_core::reader::kdump::{Codec, Unpack};
 use tamis_core::sink::Sink;
 use tamis_core::source::Source;
+use tamis_core::wire::disk_header::Signature;
 use tamis_core::wire::vmcoreinfo::Kind;
 
-/// Most bytes of bitmap in memory at a time: the bits of 1 TiB.
-const WINDOW: u64 = 32 << 20;
 /// Remarks of one kind before the rest are only counted.
 const REMARKS: usize = 5;
 
@@ -57,7 +61,7 @@ pub enum Compress {
 
 impl Compress {
     /// The encoder.
-    pub fn encoder(self) -> Result<Box<dyn Encoder>> {
+    pub fn encoder(self) -> Result<Box<dyn Encoder + Send>> {
         Ok(match self {
             Compress::Raw => Box::new(NoCodec),
             Compress::Zlib => Box::new(codec::Deflate::new()),
@@ -70,6 +74,65 @@ impl Compress {
             }
         })
     }
+
+    /// Bytes of memory that an encoder takes, and a little more.
+    pub fn state(self) -> u64 {
+        match self {
+            Compress::Raw => 0,
+            Compress::Zstd(level) if level > 1 => 2 << 20,
+            _ => 64 << 10,
+        }
+    }
+}
+
+/// Looks at every compressed page whether it is the page when it is decompressed.
+struct Checked<'a> {
+    encoder: Box<dyn Encoder + Send>,
+    unpack: Unpackers,
+    page: Vec<u8>,
+    bad: &'a AtomicU64,
+}
+
+impl<'a> Checked<'a> {
+    fn new(compress: Compress, page: usize, bad: &'a AtomicU64) -> Result<Checked<'a>> {
+        let (encoder, unpack) = (compress.encoder()?, Unpackers::default());
+        Ok(Checked { encoder, unpack, page: vec![0; page], bad })
+    }
+}
+
+impl Encoder for Checked<'_> {
+    fn flag(&self) -> u32 {
+        self.encoder.flag()
+    }
+
+    fn bound(&self, page_size: usize) -> usize {
+        self.encoder.bound(page_size)
+    }
+
+    fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Stored {
+        let Stored::Compressed(len) = self.encoder.encode(page, out) else { return Stored::Raw };
+        let codec = Codec::of(self.encoder.flag(), Signature::Tamis);
+        let good = codec.zip(out.get(..len)).is_some_and(|(codec, stored)| {
+            self.unpack.unpack(codec, stored, &mut self.page).is_ok() && self.page == page
+        });
+        if good {
+            return Stored::Compressed(len);
+        }
+        // As it is it cannot be wrong.
+        self.bad.fetch_add(1, Ordering::Relaxed);
+        Stored::Raw
+    }
+}
+
+/// How the work is done.
+#[derive(Clone, Copy)]
+pub struct Work {
+    /// How pages are compressed.
+    pub compress: Compress,
+    /// Threads, at most.
+    pub threads: usize,
+    /// Bytes of memory, at most.
+    pub memory: u64,
 }
 
 /// The level of a dump; vmcores and the oldest dumps have none left out.
@@ -118,11 +181,12 @@ pub enum Format {
     Elf,
 }
 
-/// Writes the dump at a level. Says what cannot be dropped, and why.
+/// Writes the dump at a level. Says what cannot be dropped, and why. The bytes do not depend on
+/// threads and memory.
 pub fn write(
     opened: &mut Opened,
     level: Level,
-    encoder: &mut dyn Encoder,
+    work: &Work,
     format: Format,
     sinks: &mut [&mut dyn Sink],
     split_block: u64,
@@ -132,6 +196,9 @@ pub fn write(
     let machine = opened.dump.machine();
     let name = opened.name();
     let info = opened.info();
+    let plan = Needs::of(opened, work.compress).plan(work.memory, work.threads)?;
+    let bad = AtomicU64::new(0);
+    let mut encoder = Checked::new(work.compress, page, &bad)?;
     let mut max_pfn = opened.max_pfn;
     let mut tables = vec![0; TableCache::STORAGE];
     let arch = Arch::new(machine, &info, opened.dump.segments());
@@ -187,13 +254,17 @@ pub fn write(
         vmcoreinfo: opened.text_at,
     };
 
-    let bitmap = max_pfn.0.div_ceil(8).next_power_of_two().clamp(1024, WINDOW) as usize;
-    let mut buffers = [
-        vec![0; bitmap],
-        vec![0; page.max(256 << 10)],
-        vec![0; (1 << 20) + encoder.bound(page).max(page)],
-        vec![0; 24 * 4096],
-    ];
+    // Pages that go out as they came in need no help.
+    let copies = format == Format::Elf
+        || (work.compress == Compress::Raw && matches!(opened.dump, Dump::Elf(_)));
+    let helpers = if copies { 0 } else { plan.threads - 1 };
+    let mut workers: Vec<Worker<'_>> = Vec::new();
+    for dump in opened.twins(helpers)? {
+        workers.push(Worker { dump, encoder: Box::new(Checked::new(work.compress, page, &bad)?) });
+    }
+    let bound = encoder.bound(page).max(page);
+    let mut buffers =
+        [vec![0; plan.bits], vec![0; page.max(RUN)], vec![0; DATA + bound], vec![0; DESCRIPTORS]];
     let [bitmap, run, data, descriptors] = &mut buffers;
     let mut watch = Watch { progress: Progress::new(""), said: 0, unsaid: 0, name: name.clone() };
     let mut capture = Capture::new(
@@ -201,20 +272,29 @@ pub fn write(
         scanner,
         Buffers { bitmap, run, data, descriptors },
         &mut watch,
-        encoder,
+        &mut encoder,
         shift,
         max_pfn,
         level,
     );
-    let done = match format {
-        Format::Kdump => capture.kdump(&about, sinks, split_block),
+    let done = crew::serve(&mut workers, page, bound, |crew| match format {
+        Format::Kdump => capture.kdump_with(&about, sinks, split_block, crew),
         Format::Elf => match sinks {
             [sink, ..] => capture.elf(*sink),
             [] => Err(CaptureError::TooLarge(0)),
         },
-    };
+    })?;
     if watch.unsaid > 0 {
         remark(format_args!("{name}: and {} more such remarks", watch.unsaid));
+    }
+    drop(watch);
+    opened.put_back(workers.into_iter().map(|worker| worker.dump).collect());
+    match bad.into_inner() {
+        0 => {}
+        pages => remark(format_args!(
+            "{pages} pages did not come back as they were from their compressed form: they are \
+             stored as they are"
+        )),
     }
     done.map_err(Fail::new)
 }

@@ -1,10 +1,14 @@
 //! Dumps out of dumps.
 
+use std::ffi::OsStr;
+
 use crate::common::{Bench, json};
 use crate::make::{Make, Page, USUAL};
 use tamis_tests::check;
 use tamis_tests::dumpread::Dump;
 use tamis_tests::oracle;
+use tamis_tests::peak::peak_rss_kib;
+use tamis_tests::run::host_binary;
 use tamis_tests::synth::KernelStyle;
 use tamis_tests::zoo::zoo;
 
@@ -61,6 +65,52 @@ fn every_codec_and_format_keeps_every_page() {
         let (a, b) = (of("wanted"), of("elf"));
         assert!(a.expect(0).stdout == b.stdout, "pfn {pfn:#x}");
     }
+}
+
+#[test]
+fn threads_and_memory_make_no_difference() {
+    let bench = Bench::of(&zoo(KernelStyle::V6_12).build());
+    bench.capture("-l -d 1", &["dump"]);
+    bench.capture("-c -d 1 --split --splitblock-size 1024", &["a", "b"]);
+    for options in ["-c", "-l -d 31", "-p", "-z -d 16", "-z3", "--raw", "--to flat -c", "--to elf"]
+    {
+        for input in ["dump", "b a", "vmcore"] {
+            let run = |more: &str, out: &str| {
+                let words = format!("refilter -f {options} {more} {input} {out}");
+                bench.tamis(&words).expect(0);
+            };
+            run("--threads 1", "one");
+            run("--threads 7", "many");
+            bench.assert_same("one", "many", &format!("{options} {input}"));
+            run("--threads 3 --memory-limit 24M", "little");
+            bench.assert_same("one", "little", &format!("{options} {input}"));
+        }
+    }
+}
+
+/// The limit holds for all of the process, and one that cannot hold is refused.
+#[test]
+fn a_memory_limit_is_kept_or_refused() {
+    let bench = Bench::of(&zoo(KernelStyle::V6_12).build());
+    bench.capture("-c -d 1", &["dump"]);
+    let run = bench.tamis("refilter --memory-limit 1M dump new");
+    run.expect(3).says("--memory-limit");
+    assert!(!bench.file("new").exists());
+    let least = run.text().split("--memory-limit ").nth(1).unwrap().to_owned();
+    let least: u64 = least.split('M').next().unwrap().parse().expect("a number of MiB");
+    let too_little = format!("refilter --memory-limit {}M dump new", least - 1);
+    bench.tamis(&too_little).expect(3).says("is not enough");
+    for limit in [least, least + 8] {
+        let limit = format!("{limit}M");
+        let (dump, new) = (bench.file("dump"), bench.file("new"));
+        let words = ["refilter", "-f", "-z", "--threads", "8", "--memory-limit", &limit];
+        let args = words.iter().map(OsStr::new).chain([dump.as_os_str(), new.as_os_str()]);
+        let (code, kib) = peak_rss_kib(host_binary().as_os_str(), args).expect("tracing the run");
+        assert_eq!(code, Some(0));
+        let most: u64 = limit.trim_end_matches('M').parse().unwrap();
+        assert!(kib <= most << 10, "{kib} KiB with a limit of {limit}");
+    }
+    bench.tamis("refilter --memory-limit 1X dump new2").expect(64);
 }
 
 #[test]

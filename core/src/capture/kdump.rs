@@ -501,9 +501,7 @@ fn copy<S: Source>(
     if let Some(sink) = sinks.first_mut() {
         saving.writer.begin(0, saving.places, saving.zero_page, *sink)?;
     }
-    // Pages that are stored as they are need no crew.
-    let foreman = crew.filter(|_| c.encoder.flag() != 0).map(Foreman);
-    let foreman = foreman.filter(|f| f.has_room(c.shift, saving.bound));
+    let foreman = crew.map(Foreman).filter(|f| f.has_room(c.shift, saving.bound));
     while let Some(window) = c.next_window(at, all) {
         match from {
             Bits::File => {

@@ -1,5 +1,5 @@
 use super::print;
-use super::refilter::{Codec, both_levels, whole};
+use super::refilter::{Codec, Effort, both_levels, whole};
 use crate::fail::{DONE, Result};
 use crate::io::open::open;
 use crate::refilter::{Format, level_of, write};
@@ -29,6 +29,8 @@ pub struct Args {
     levels: Vec<u8>,
     #[command(flatten)]
     codec: Codec,
+    #[command(flatten)]
+    effort: Effort,
     /// Print JSON (schema tamis.estimate/1)
     #[arg(long)]
     json: bool,
@@ -45,10 +47,9 @@ pub fn run(args: &Args) -> Result<u8> {
     levels.dedup();
     let (mut text, mut list) = (String::new(), Vec::new());
     for level in levels {
-        let mut encoder = args.codec.compress().encoder()?;
+        let work = args.effort.work(args.codec.compress());
         let level = both_levels(old, Some(level));
-        let report =
-            write(&mut opened, level, &mut *encoder, Format::Kdump, &mut [&mut Discard], 0)?;
+        let report = write(&mut opened, level, &work, Format::Kdump, &mut [&mut Discard], 0)?;
         text += &format!(
             "level {:>2}: {:>12} in {} pages\n",
             level.number(),

@@ -3,14 +3,19 @@ use super::remark;
 use crate::fail::{DONE, Fail, INCOMPLETE, Result};
 use crate::io::open::{Dump, Opened, open};
 use crate::io::out::{OutFile, Stream, create};
-use crate::refilter::{Compress, Format, level_of, write};
+use crate::memory::{DEFAULT, parse};
+use crate::parallel::Threads;
+use crate::refilter::{Compress, Format, Work, level_of, write};
+use crate::render::progress::Progress;
 use crate::render::text::{number, size};
+use crate::survey::survey;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use tamis_core::capture::Report;
 use tamis_core::kernel::page::Level;
 use tamis_core::reader::kdump;
 use tamis_core::sink::Flattened;
+use tamis_core::source::Source;
 
 /// Leave more out of a dump, compress it another way, or change its format.
 ///
@@ -20,8 +25,9 @@ use tamis_core::sink::Flattened;
 /// compression change. Where tamis does not know enough about a kernel to tell what a page is, it
 /// keeps the page and says so.
 ///
-/// The input is never written to. The same input gives the same bytes, and so does the output when
-/// it is refiltered once more. Errors that QEMU makes in its dumps (phys_base) are mended.
+/// The input is never written to. The same input gives the same bytes, with any number of threads,
+/// and so does the output when it is refiltered once more. Every compressed page is decompressed
+/// again to see that it is the same, and what was written is looked at in the end. Errors that QEMU makes in its dumps (phys_base) are mended.
 ///
 /// The formats: kdump is what crash and drgn read fastest; elf is for gdb and others, and not
 /// compressed; flat is a kdump dump as a stream, which can go to standard output (-).
@@ -48,9 +54,30 @@ pub struct Args {
     /// Format of the output
     #[arg(long, value_enum, default_value_t = To::Kdump, value_name = "FORMAT")]
     to: To,
+    #[command(flatten)]
+    effort: Effort,
     /// Overwrite an existing file
     #[arg(short, long)]
     force: bool,
+}
+
+/// Threads and memory.
+#[derive(clap::Args)]
+pub struct Effort {
+    #[command(flatten)]
+    threads: Threads,
+    /// Most memory to use, in bytes, or with K, M or G in KiB, MiB or GiB; 256M if not given.
+    /// With little, threads are fewer
+    #[arg(long, value_name = "SIZE", value_parser = parse)]
+    memory_limit: Option<u64>,
+}
+
+impl Effort {
+    /// What it comes to.
+    pub fn work(&self, compress: Compress) -> Work {
+        let memory = self.memory_limit.unwrap_or(DEFAULT);
+        Work { compress, threads: self.threads.count(), memory }
+    }
 }
 
 /// How pages are compressed.
@@ -151,7 +178,7 @@ pub fn run(args: &Args) -> Result<u8> {
     }
     let erased = erased(&mut opened)?;
     let incomplete = is_incomplete(&opened);
-    let mut encoder = args.codec.compress().encoder()?;
+    let work = args.effort.work(args.codec.compress());
 
     if out == Path::new("-") {
         if args.to != To::Flat {
@@ -161,7 +188,7 @@ pub fn run(args: &Args) -> Result<u8> {
             return Err(Fail::new("standard output is a terminal").next("redirect it"));
         }
         let mut sink = Flattened::new(Stream(std::io::stdout().lock()));
-        let report = write(&mut opened, level, &mut *encoder, Format::Kdump, &mut [&mut sink], 0)?;
+        let report = write(&mut opened, level, &work, Format::Kdump, &mut [&mut sink], 0)?;
         std::io::stdout().flush()?;
         return Ok(told(&opened, &report, incomplete, !erased.is_empty()));
     }
@@ -169,12 +196,12 @@ pub fn run(args: &Args) -> Result<u8> {
     let result = match args.to {
         To::Kdump | To::Elf => {
             let format = if args.to == To::Elf { Format::Elf } else { Format::Kdump };
-            write(&mut opened, level, &mut *encoder, format, &mut [&mut file], 0)
+            write(&mut opened, level, &work, format, &mut [&mut file], 0)
         }
         To::Flat => {
             let mut stream = std::io::BufWriter::with_capacity(1 << 20, file.appender()?);
             let mut sink = Flattened::new(Stream(&mut stream));
-            let done = write(&mut opened, level, &mut *encoder, Format::Kdump, &mut [&mut sink], 0);
+            let done = write(&mut opened, level, &work, Format::Kdump, &mut [&mut sink], 0);
             done.and_then(|report| {
                 stream.flush().map_err(|e| Fail::file(out, e))?;
                 Ok(report)
@@ -192,6 +219,7 @@ pub fn run(args: &Args) -> Result<u8> {
                 elf_incomplete(&mut file, &opened)?;
             }
             file.done()?;
+            look_at(out, &report)?;
             Ok(told(&opened, &report, incomplete, lost_text))
         }
         Err(fail) => {
@@ -248,10 +276,35 @@ fn finish(file: &mut OutFile, incomplete: bool, erased: &[u8]) -> Result<()> {
 
 fn elf_incomplete(file: &mut OutFile, opened: &Opened) -> Result<()> {
     use tamis_core::endian::Word;
-    use tamis_core::source::Source;
     let machine = opened.dump.machine();
     let at = if machine.word == Word::Bits64 { 48 } else { 36 };
     file.put(at, &machine.endian.put32(tamis_core::wire::elf::FLAG_INCOMPLETE))
+}
+
+/// Looks at what was written: every page descriptor, and that the counts are those that were
+/// meant. That the data is good was seen page by page before it was written.
+fn look_at(out: &Path, report: &Report) -> Result<()> {
+    let mut opened = open(&[out.to_owned()])?;
+    let wrong = |what: &str| {
+        let next = "the disk or this program is at fault: do not use the file";
+        Err(Fail::file(out, format_args!("not as it was written: {what}")).next(next))
+    };
+    let len = opened.files.first().map_or(0, |f| f.len);
+    let Some(kdump) = opened.kdump() else {
+        let segments = opened.dump.segments();
+        let whole = segments.iter().all(|s| s.file_at.saturating_add(s.file_len) <= len);
+        return if whole { Ok(()) } else { wrong("memory past the end of the file") };
+    };
+    let mut progress = Progress::new("Looking at what was written");
+    let found = survey(kdump, |done, total| progress.set(done, total))?;
+    let tally = &report.tally;
+    if (found.exist, found.kept) != (tally.exist, tally.kept) {
+        return wrong("the bitmaps have other numbers of pages");
+    }
+    match (found.lost == tally.unreadable, found.cut_off + found.bad) {
+        (true, 0) => Ok(()),
+        _ => wrong("there are page descriptors that make no sense"),
+    }
 }
 
 /// Says what became of the pages; gives the exit status.

@@ -1,4 +1,4 @@
-use super::refilter::{Codec, is_incomplete, whole};
+use super::refilter::{Codec, Effort, is_incomplete, whole};
 use crate::fail::{DONE, Fail, INCOMPLETE, Result};
 use crate::io::open::open;
 use crate::io::out::{OutFile, create};
@@ -29,6 +29,8 @@ pub struct Args {
     block: u64,
     #[command(flatten)]
     codec: Codec,
+    #[command(flatten)]
+    effort: Effort,
     /// Overwrite existing files
     #[arg(short, long)]
     force: bool,
@@ -55,11 +57,11 @@ pub fn run(args: &Args) -> Result<u8> {
         }
     }
     let level = level_of(&opened);
-    let mut encoder = args.codec.compress().encoder()?;
+    let work = args.effort.work(args.codec.compress());
     let block = (args.block << 20) / opened.shift.bytes() as u64;
     let done = {
         let mut sinks: Vec<&mut dyn Sink> = files.iter_mut().map(|f| f as &mut dyn Sink).collect();
-        write(&mut opened, level, &mut *encoder, Format::Kdump, &mut sinks, block.max(1))
+        write(&mut opened, level, &work, Format::Kdump, &mut sinks, block.max(1))
     };
     match done {
         Ok(report) => {

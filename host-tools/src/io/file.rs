@@ -14,12 +14,15 @@ const BLOCK: u64 = 128 << 10;
 /// Blocks that are kept. Reading a dump goes along three places at a time: bitmap, descriptors,
 /// data.
 const SLOTS: usize = 16;
+/// The same of a reader that is one of several.
+const TWIN_SLOTS: usize = 4;
 
 /// An input file.
 pub struct BlockFile {
     file: Arc<File>,
     len: u64,
     slots: Vec<Slot>,
+    most: usize,
     clock: u64,
 }
 
@@ -44,14 +47,19 @@ pub fn io_error(error: &io::Error) -> IoError {
 const EOF: IoError = IoError { kind: IoKind::Eof, code: 0 };
 
 impl BlockFile {
+    /// Most bytes that one keeps.
+    pub const MOST: u64 = BLOCK * SLOTS as u64;
+    /// Most bytes that a twin keeps.
+    pub const TWIN_MOST: u64 = BLOCK * TWIN_SLOTS as u64;
+
     /// Over a file of `len` bytes.
     pub fn new(file: Arc<File>, len: u64) -> BlockFile {
-        BlockFile { file, len, slots: Vec::new(), clock: 0 }
+        BlockFile { file, len, slots: Vec::new(), most: SLOTS, clock: 0 }
     }
 
     /// Another reader of the same file.
     pub fn twin(&self) -> BlockFile {
-        BlockFile::new(self.file.clone(), self.len)
+        BlockFile { most: TWIN_SLOTS, ..BlockFile::new(self.file.clone(), self.len) }
     }
 
     /// The bytes from `at` on that are in one block.
@@ -68,7 +76,7 @@ impl BlockFile {
     }
 
     fn load(&mut self, block: u64) -> Result<usize, IoError> {
-        let index = if self.slots.len() < SLOTS {
+        let index = if self.slots.len() < self.most {
             self.slots.push(Slot { block, used: 0, bytes: Vec::new() });
             self.slots.len() - 1
         } else {

@@ -32,7 +32,7 @@ const INFO_MOST: u64 = 1 << 20;
 /// Physical memory of any machine ends below this.
 const MEMORY_MOST: u64 = 1 << 53;
 /// Bytes of decoded pages that are kept.
-const PAGES_KEPT: usize = 1 << 20;
+pub const PAGES_KEPT: usize = 1 << 20;
 
 /// An input file before anything is known about it.
 pub struct Raw {
@@ -363,7 +363,7 @@ impl Opened {
         while twins.len() < count {
             let file = |input: &Input| input.twin(BlockFile::twin);
             twins.push(match &self.dump {
-                Dump::Elf(elf) => Dump::Elf(elf.twin(file)),
+                Dump::Elf(elf) => Dump::Elf(elf.another(file(elf.file()))),
                 Dump::Kdump(kdump) => {
                     let parts: Vec<_> = kdump.parts().iter().map(|p| p.twin(file)).collect();
                     let page = self.shift.bytes();
@@ -486,6 +486,11 @@ fn belongs(a: &Probed, b: &Probed) -> bool {
     }
 }
 
+/// Entries of the table of memory ranges.
+pub fn segments(facts: &kdump::Facts) -> u64 {
+    Kdump::<Input, Unpackers>::segments_for(facts) as u64
+}
+
 fn assemble(set: Vec<(FileInfo, Probed)>) -> Result<Opened> {
     let mut files = Vec::new();
     let mut parts = Vec::new();
@@ -499,7 +504,7 @@ fn assemble(set: Vec<(FileInfo, Probed)>) -> Result<Opened> {
     let first = &files[0].raw;
     let facts = parts[0].facts;
     let page = facts.main.shift.bytes();
-    let segments = Kdump::<Input, Unpackers>::segments_for(&facts);
+    let segments = segments(&facts) as usize;
     let storage = Storage {
         rank: vec![0; facts.rank_storage()].leak(),
         segments: vec![Segment::default(); segments].leak(),

@@ -44,7 +44,7 @@ mod tests {
     #[test]
     fn every_codec_reads_what_its_encoder_wrote_and_refuses_other_data() {
         let page: Vec<u8> = (0..4096u32).map(|n| (n / 9 % 50) as u8).collect();
-        let packed = |mut encoder: Box<dyn Encoder>| {
+        let packed = |mut encoder: Box<dyn Encoder + Send>| {
             let mut out = vec![0; encoder.bound(4096)];
             let Stored::Compressed(len) = encoder.encode(&page, &mut out) else {
                 panic!("it shrinks");

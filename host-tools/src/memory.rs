@@ -1,0 +1,154 @@
+//! `--memory-limit`: how much memory a run takes, worked out before it begins.
+
+use crate::crew::{RUN, batch_pages};
+use crate::fail::{Fail, Result};
+use crate::io::file::BlockFile;
+use crate::io::open::{self, Dump, Opened};
+use crate::refilter::Compress;
+use crate::render::text::size;
+use tamis_core::capture::crew::BATCHES_PER_THREAD;
+
+/// The program itself, its libraries and stack, and what is small.
+const BASE: u64 = 5 << 20;
+/// A thread's stack as far as it is used, and what its allocator keeps.
+const THREAD: u64 = 256 << 10;
+/// Decoders of all codecs.
+const DECODERS: u64 = 256 << 10;
+/// Bits of pages at a time: of so many bytes, at least and at most. That is the memory of 512 MiB
+/// and of 1 TiB.
+const BITS_LEAST: u64 = 16 << 10;
+const BITS_MOST: u64 = 32 << 20;
+/// Page data and descriptors on their way to the output.
+pub const DATA: usize = 1 << 20;
+/// Bytes of descriptors that are written in one go.
+pub const DESCRIPTORS: usize = 24 * 4096;
+
+/// Without `--memory-limit`.
+pub const DEFAULT: u64 = 256 << 20;
+
+/// A size with a suffix, as `tamis-capture --memory-limit` takes it.
+pub fn parse(text: &str) -> std::result::Result<u64, String> {
+    let (digits, shift) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 10),
+        Some(b'm' | b'M') => (&text[..text.len() - 1], 20),
+        Some(b'g' | b'G') => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    let number: Option<u64> = digits
+        .bytes()
+        .all(|b| b.is_ascii_digit())
+        .then_some(digits)
+        .and_then(|digits| digits.parse().ok());
+    number
+        .and_then(|n| n.checked_mul(1 << shift))
+        .ok_or_else(|| "not a size: a number, with K, M or G for KiB, MiB or GiB".into())
+}
+
+/// What a run may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// Threads, the first one included.
+    pub threads: usize,
+    /// Bytes of the bits of pages.
+    pub bits: usize,
+    /// All of it.
+    pub total: u64,
+}
+
+/// What is known about a run.
+#[derive(Clone, Copy)]
+pub struct Needs {
+    fixed: u64,
+    thread: u64,
+    bits: u64,
+}
+
+impl Needs {
+    /// For writing `opened` anew.
+    pub fn of(opened: &Opened, compress: Compress) -> Needs {
+        let page = opened.shift.bytes() as u64;
+        let files = opened.files.len() as u64;
+        let (rank, segments) = match &opened.dump {
+            Dump::Kdump(kdump) => {
+                (8 * kdump.facts().rank_storage() as u64, open::segments(kdump.facts()))
+            }
+            Dump::Elf(elf) => (0, elf.facts().segments as u64),
+        };
+        let segment = size_of::<tamis_core::source::Segment>() as u64;
+        let tables = rank + segments * segment;
+        // Of a flattened stream: each record, and where it begins and ends.
+        let records: u64 = opened.files.iter().filter_map(|f| f.stream).map(|s| s.0 as u64).sum();
+        let batches = BATCHES_PER_THREAD * (batch_pages(page as usize) as u64 + 1) * (page + 64);
+        let codec = compress.state() + DECODERS + 3 * page;
+        let own = batches + RUN.max(page as usize) as u64 + codec;
+        Needs {
+            // Twice the tables: what was written is looked at, too.
+            fixed: BASE
+                + 2 * tables
+                + 64 * records
+                + (files + 1) * BlockFile::MOST
+                + 2 * open::PAGES_KEPT as u64
+                + (DATA + DESCRIPTORS) as u64
+                + own,
+            thread: THREAD + files * BlockFile::TWIN_MOST + own,
+            bits: opened.max_pfn.0.div_ceil(8).next_power_of_two().clamp(1024, BITS_MOST),
+        }
+    }
+
+    /// The least that will do.
+    pub fn least(&self) -> u64 {
+        self.fixed + self.bits.min(BITS_LEAST)
+    }
+
+    /// As many threads as are wanted and fit; what is left is for the bits of pages.
+    pub fn fit(&self, limit: u64, threads: usize) -> Option<Plan> {
+        let left = limit.checked_sub(self.least())?;
+        let workers = (left / self.thread).min(threads.saturating_sub(1) as u64);
+        let left = left - workers * self.thread + self.bits.min(BITS_LEAST);
+        // A power of two, so that windows begin where blocks of memory do.
+        let room = if left.is_power_of_two() { left } else { left.next_power_of_two() / 2 };
+        let bits = room.min(self.bits);
+        let total = self.fixed + workers * self.thread + bits;
+        Some(Plan { threads: workers as usize + 1, bits: bits as usize, total })
+    }
+
+    /// The same, or why not.
+    pub fn plan(&self, limit: u64, threads: usize) -> Result<Plan> {
+        self.fit(limit, threads).ok_or_else(|| {
+            let mib = self.least().div_ceil(1 << 20);
+            Fail::new(format_args!("a memory limit of {} is not enough", size(limit)))
+                .next(format_args!("this dump takes --memory-limit {mib}M at least"))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_suffixes() {
+        assert_eq!(parse("4096"), Ok(4096));
+        assert_eq!(parse("64k"), Ok(64 << 10));
+        assert_eq!(parse("256M"), Ok(256 << 20));
+        assert_eq!(parse("2G"), Ok(2 << 30));
+        for bad in ["", "M", "1T", "-1", "1.5M", "99999999999G"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn plans_stay_within_the_limit_and_use_it() {
+        let needs = Needs { fixed: 10 << 20, thread: 1 << 20, bits: 1 << 20 };
+        assert_eq!(needs.least(), (10 << 20) + BITS_LEAST);
+        assert_eq!(needs.fit(needs.least() - 1, 4), None);
+        assert_eq!(needs.fit(needs.least(), 4).unwrap().threads, 1);
+        for limit in (needs.least()..40 << 20).step_by(123_456) {
+            let plan = needs.fit(limit, 8).unwrap();
+            assert!(plan.total <= limit, "{limit}: {plan:?}");
+            assert!(plan.threads == 8 || limit - plan.total < 2 << 20, "{limit}: {plan:?}");
+        }
+        let plan = needs.fit(40 << 20, 8).unwrap();
+        assert_eq!(plan, Plan { threads: 8, bits: 1 << 20, total: 18 << 20 });
+    }
+}
