@@ -100,7 +100,9 @@ impl Survey {
 /// The descriptor of the page that all zero pages share, in each file: the first thing in its data.
 pub fn zero_pages(kdump: &mut KdumpFile) -> Vec<Option<PageDesc>> {
     let size = kdump.facts().main.shift.bytes();
-    let starts: Vec<u64> = kdump.parts().iter().map(|p| p.data()).collect();
+    // Each part has room for the descriptors of all pages.
+    let (_, total) = kdump.counts();
+    let starts: Vec<u64> = kdump.parts().iter().map(|p| p.facts.descriptors + 24 * total).collect();
     let mut page = vec![0xff; size];
     starts
         .into_iter()

@@ -19,7 +19,9 @@ fn split_sets_become_the_dump_they_would_have_been() {
         }
         let one = bench.tamis("info --json whole");
         let set = bench.tamis("info --json b c a");
-        assert_eq!(json(one.expect(0), "stored"), json(set.expect(0), "stored"));
+        for key in ["stored", "zero"] {
+            assert_eq!(json(one.expect(0), key), json(set.expect(0), key), "{options}: {key}");
+        }
     }
 }
 

@@ -423,7 +423,7 @@ pub struct Part<F> {
     pub facts: Facts,
     /// Descriptors of pages before this file's.
     skipped: u64,
-    /// File offset of the first byte behind the descriptors.
+    /// File offset of the first byte behind its own descriptors; there may be room for more.
     data: u64,
 }
 
@@ -431,11 +431,6 @@ impl<F> Part<F> {
     /// A file and what [`probe`] found in it.
     pub fn new(file: F, facts: Facts) -> Part<F> {
         Part { file, facts, skipped: 0, data: facts.descriptors }
-    }
-
-    /// File offset of the page data, which follow the descriptors; once it is part of a dump.
-    pub fn data(&self) -> u64 {
-        self.data
     }
 
     /// The same part, for [`Kdump::twin`]; `again` gives the same file once more.
