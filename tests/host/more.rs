@@ -147,12 +147,23 @@ fn what_is_not_there_is_told_with_its_class() {
 #[test]
 fn sizes_are_estimated() {
     let bench = Bench::of(&zoo(KernelStyle::V6_12).build());
-    let sizes = bench.tamis("estimate --raw --json -d 31 vmcore");
+    let sizes = bench.tamis("estimate --exact --raw --json -d 31 vmcore");
     bench.capture("-d 31", &["dump"]);
     let tells: u64 = json(sizes.expect(0), "bytes").parse().unwrap();
     let real = bench.get("dump").len() as u64;
     // The estimate has no padding between the parts of the file.
     assert!(tells <= real && tells + 3 * 4096 >= real, "{tells} of {real}");
+    // All pages of so small a machine are looked at: only the zeros are guessed.
+    let run = bench.tamis("estimate --json -d 31 vmcore");
+    for (codec, option) in [("raw", ""), ("zlib", "-c"), ("lzo", "-l"), ("lz4", "--lz4")] {
+        bench.capture(&format!("-f -d 31 {option}"), &["dump"]);
+        let survey = bench.tamis("info --json dump");
+        let data: u64 = json(survey.expect(0), "page_data").parse().unwrap();
+        let pages: u64 = json(&survey, "stored").parse().unwrap();
+        assert_eq!(json(run.expect(0), codec), (data + 24 * pages).to_string(), "{codec}");
+    }
+    assert!(run.text().contains("least_memory_limit"));
+    bench.tamis("estimate -c vmcore").expect(3).says("--exact takes one");
 }
 
 #[test]

@@ -1,55 +1,80 @@
+use super::diff::stored;
 use super::print;
-use super::refilter::{Codec, Effort, both_levels, whole};
-use crate::fail::{DONE, Result};
-use crate::io::open::open;
+use super::refilter::{Codec, Effort, whole};
+use super::stats::levels;
+use crate::classes::{Class, Classes};
+use crate::fail::{DONE, Fail, Result};
+use crate::io::open::{Opened, open};
 use crate::refilter::{Format, level_of, write};
 use crate::render::json::{Json, Object};
-use crate::render::text::{number, size};
+use crate::render::progress::Progress;
+use crate::render::text::{Style, columns, number, size};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use tamis_core::budget::{Needs, Plan};
+use tamis_core::codec::{self, Encoder, SLACK, Stored, is_zero};
+use tamis_core::kernel::page::Level;
 use tamis_core::sink::Discard;
+use tamis_core::source::Source;
+use tamis_core::units::{Pfn, PhysAddr};
+use tamis_core::wire::vmcoreinfo::Kind;
 
-/// Tell how large a dump would be at other levels.
+/// Tell how large a dump would be at other levels, with each codec, and how long it would take.
 ///
-/// Does all the work of `tamis refilter` without writing anything, once for each level. What is not
-/// in the dump cannot be told: the level in effect is that of the dump and the one asked for
-/// together.
+/// Of a dump, or of the running kernel through /proc/kcore, which is what is looked at where
+/// nothing is named (as root). Counts the pages of each class, and compresses some thousands of
+/// them, spread over all memory, with every codec: sizes are estimates, and so are the times, which
+/// are those of one CPU of this machine, without reading and writing. The last lines are the least
+/// --memory-limit that tamis-capture takes for that machine.
+///
+/// With --exact, does all the work of `tamis refilter` without writing anything, once for each
+/// level, with one codec.
+///
+/// What is not in a dump cannot be told: the level in effect is that of the dump and the one asked
+/// for together.
 ///
 /// Examples:
-///   $ tamis estimate vmcore
-///   $ tamis estimate -z19 -d 31 vmcore
+///   # tamis estimate
+///   $ tamis estimate -d 1,31 vmcore
+///   $ tamis estimate --exact -z19 -d 31 vmcore
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
     /// The dump, or all files of a split one; - is standard input
-    #[arg(required = true, value_name = "DUMP")]
+    #[arg(value_name = "DUMP", default_value = "/proc/kcore")]
     dumps: Vec<PathBuf>,
     /// Dump levels, 0 to 31, apart by commas
     #[arg(short = 'd', long, value_name = "LEVELS", value_delimiter = ',', default_value = "0,1,17,31",
         value_parser = clap::value_parser!(u8).range(0..=31))]
     levels: Vec<u8>,
+    /// Do all the work, with the codec that is given
+    #[arg(long)]
+    exact: bool,
     #[command(flatten)]
     codec: Codec,
     #[command(flatten)]
     effort: Effort,
-    /// Print JSON (schema tamis.estimate/1)
+    /// Print JSON (schema tamis.estimate/2)
     #[arg(long)]
     json: bool,
 }
 
 /// Runs it.
 pub fn run(args: &Args) -> Result<u8> {
+    if args.codec.is_given() && !args.exact {
+        return Err(Fail::new("all codecs are looked at").next("--exact takes one"));
+    }
     let mut opened = open(&args.dumps)?;
     whole(&mut opened)?;
-    let old = level_of(&opened);
-    let mut levels: Vec<u8> =
-        args.levels.iter().map(|l| both_levels(old, Some(*l)).number()).collect();
-    levels.sort_unstable();
-    levels.dedup();
+    let levels = levels(level_of(&opened), &args.levels);
+    if args.exact { exact(args, &mut opened, &levels) } else { sampled(args, &mut opened, &levels) }
+}
+
+fn exact(args: &Args, opened: &mut Opened, levels: &[Level]) -> Result<u8> {
     let (mut text, mut list) = (String::new(), Vec::new());
-    for level in levels {
+    for level in levels.iter().copied() {
         let work = args.effort.work(args.codec.compress());
-        let level = both_levels(old, Some(level));
-        let report = write(&mut opened, level, &work, Format::Kdump, &mut [&mut Discard], 0)?;
+        let report = write(opened, level, &work, Format::Kdump, &mut [&mut Discard], 0)?;
         text += &format!(
             "level {:>2}: {:>12} in {} pages\n",
             level.number(),
@@ -65,9 +90,207 @@ pub fn run(args: &Args) -> Result<u8> {
         );
     }
     if args.json {
-        let document = Object::document("tamis.estimate/1").with("levels", Json::List(list));
+        let document = Object::document("tamis.estimate/2")
+            .with("exact", true)
+            .with("levels", Json::List(list));
         text = format!("{}\n", Json::from(document));
     }
     print(text)?;
     Ok(DONE)
+}
+
+/// Pages of each class that are looked at, at most.
+const SAMPLES: u64 = 4096;
+
+/// Codecs: the name, the option of `tamis-capture`, the encoder, the bytes that it keeps.
+type Candidate = (&'static str, &'static str, Box<dyn Encoder>, usize);
+
+fn candidates() -> [Candidate; 6] {
+    [
+        ("raw", "", Box::new(codec::NoCodec), 0),
+        ("zlib", "-c", Box::new(codec::Deflate::new()), codec::Deflate::STATE),
+        ("lzo", "-l", Box::new(codec::Lzo::new()), codec::Lzo::STATE),
+        ("snappy", "-p", Box::new(codec::Snappy::new()), codec::Snappy::STATE),
+        ("zstd", "-z", Box::new(codec::Zstd::new()), codec::Zstd::STATE),
+        ("lz4", "--lz4", Box::new(codec::Lz4::new()), codec::Lz4::STATE),
+    ]
+}
+
+/// What was seen of a class.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    /// Pages in the dump.
+    pages: u64,
+    /// Of those looked at: how many, how many of them were zeros, and the bytes of the others.
+    looked: u64,
+    zero: u64,
+    bytes: [u64; 6],
+    time: [Duration; 6],
+}
+
+impl Seen {
+    /// The share of `what` of one page.
+    fn each(&self, what: f64) -> f64 {
+        if self.looked == 0 { 0.0 } else { what / self.looked as f64 }
+    }
+}
+
+fn sampled(args: &Args, opened: &mut Opened, levels: &[Level]) -> Result<u8> {
+    let mut seen = [Seen::default(); 9];
+    let mut classes = Classes::of_any(opened);
+    let mut candidates = candidates();
+    let page = opened.shift.bytes();
+    // Every so many pages of all memory one is looked at; of a class that is rare, more often.
+    let memory: u64 = opened.dump.segments().iter().map(|s| s.mem_len / page as u64).sum();
+    let step = (memory / (4 * SAMPLES)).max(1);
+    let mut bits = vec![0; 32 << 10];
+    let (mut bytes, mut out) = (vec![0; page], vec![0; page + 2 * SLACK + page / 8]);
+    let mut progress = Progress::new("Looking at pages");
+    while let Some(window) = classes.next(opened) {
+        let map = stored(opened, window, &mut bits);
+        for (pfn, class) in classes.pages() {
+            let seen = &mut seen[class as usize];
+            if class == Class::Hole || !map.get(pfn) {
+                continue;
+            }
+            seen.pages += 1;
+            let due = seen.looked < SAMPLES / 16 || seen.pages.is_multiple_of(step);
+            if due && seen.looked < 4 * SAMPLES {
+                look(opened, pfn, &mut bytes, &mut out, &mut candidates, seen);
+            }
+        }
+        progress.set(window.end.0, opened.max_pfn.0);
+    }
+    drop(progress);
+    let rows: Vec<Row> =
+        levels.iter().map(|l| Row::of(*l, &seen, classes.always(), page)).collect();
+    let least: Vec<(&str, &str, u64)> = candidates
+        .iter()
+        .map(|(name, option, _, state)| (*name, *option, least(opened, *state, page)))
+        .collect();
+    if args.json {
+        print(format!("{}\n", Json::from(json(&rows, &least))))?;
+        return Ok(DONE);
+    }
+    let names = least.iter().map(|(name, ..)| (*name).to_owned());
+    let mut table = vec![vec!["".into(), "pages".into()]];
+    table[0].extend(names);
+    for row in &rows {
+        let mut line = vec![format!("level {}", row.level), number(row.pages)];
+        line.extend(row.bytes.map(size));
+        table.push(line);
+        let mut line = vec!["  CPU seconds".to_owned(), String::new()];
+        line.extend(row.seconds.map(|s| format!("{s:.1}")));
+        table.push(line);
+    }
+    let style = Style::stdout();
+    let mut text = columns(&table, style);
+    let most = least.iter().map(|(.., bytes)| *bytes).max().unwrap_or(0);
+    text += &format!(
+        "\ntamis-capture takes {} at least for it: --memory-limit {}K\n",
+        size(most),
+        most.div_ceil(1024)
+    );
+    print(text)?;
+    Ok(DONE)
+}
+
+/// Compresses a page with every codec.
+fn look(
+    opened: &mut Opened,
+    pfn: Pfn,
+    bytes: &mut [u8],
+    out: &mut [u8],
+    candidates: &mut [Candidate; 6],
+    seen: &mut Seen,
+) {
+    let at = PhysAddr(pfn.0 << opened.shift.bits());
+    if opened.dump.read(at, bytes).is_err() {
+        return;
+    }
+    seen.looked += 1;
+    if is_zero(bytes) {
+        seen.zero += 1;
+        return;
+    }
+    for (n, (.., encoder, _)) in candidates.iter_mut().enumerate() {
+        let started = Instant::now();
+        let stored = encoder.encode(bytes, out);
+        seen.time[n] += started.elapsed();
+        seen.bytes[n] += match stored {
+            Stored::Compressed(len) => len as u64,
+            Stored::Raw => bytes.len() as u64,
+        };
+    }
+}
+
+/// A level, and what comes of it with each codec.
+struct Row {
+    level: u8,
+    pages: u64,
+    bytes: [u64; 6],
+    seconds: [f64; 6],
+}
+
+impl Row {
+    fn of(level: Level, seen: &[Seen; 9], always: bool, page: usize) -> Row {
+        let mut row = Row { level: level.number(), pages: 0, bytes: [0; 6], seconds: [0.0; 6] };
+        let mut sums = [0.0; 6];
+        for class in Class::ALL.into_iter().filter(|c| !c.left_out(level, always)) {
+            let seen = &seen[class as usize];
+            let pages = seen.pages as f64;
+            row.pages += seen.pages;
+            for (n, sum) in sums.iter_mut().enumerate() {
+                *sum += pages * seen.each(seen.bytes[n] as f64);
+                row.seconds[n] += pages * seen.each(seen.time[n].as_secs_f64());
+                if !level.zero() {
+                    // Each codec makes some tens of bytes of a page of zeros.
+                    let bytes = if n == 0 { page as f64 } else { 32.0 };
+                    *sum += pages * seen.each(seen.zero as f64) * bytes;
+                }
+            }
+        }
+        let descriptors = 24 * row.pages;
+        row.bytes = sums.map(|sum| sum.round() as u64 + descriptors);
+        row
+    }
+}
+
+/// The least memory limit of a capture of this machine.
+fn least(opened: &Opened, state: usize, page: usize) -> u64 {
+    let segments = opened.dump.segments().len() as u64;
+    Plan::least(&Needs {
+        page_size: page as u64,
+        page_struct: opened.info().get(Kind::Size, "page").unwrap_or(64),
+        max_pfn: opened.max_pfn.0,
+        segments,
+        vmcoreinfo: opened.text.len() as u64,
+        info_file: 0,
+        codec: state as u64,
+        codec_bound: (page + SLACK) as u64,
+        // What `tamis-capture --dry-run` has as its stack and static data.
+        program: 128 << 10,
+        bitmap: None,
+        whole: false,
+        threads: 1,
+        thread_stack: 0,
+    })
+}
+
+fn json(rows: &[Row], least: &[(&str, &str, u64)]) -> Object {
+    let by_codec = |of: &dyn Fn(usize) -> Json| {
+        let names = least.iter().enumerate();
+        names.fold(Object::new(), |object, (n, (name, ..))| object.with(*name, of(n)))
+    };
+    let levels = rows.iter().map(|row| {
+        Object::new()
+            .with("level", row.level)
+            .with("pages", row.pages)
+            .with("bytes", by_codec(&|n| row.bytes[n].into()))
+            .with("cpu_milliseconds", by_codec(&|n| ((row.seconds[n] * 1000.0) as u64).into()))
+    });
+    Object::document("tamis.estimate/2")
+        .with("exact", false)
+        .with("levels", levels.collect::<Vec<_>>())
+        .with("least_memory_limit", by_codec(&|n| least[n].2.into()))
 }

@@ -121,6 +121,11 @@ impl Codec {
     fn asked(&self) -> bool {
         self.zlib || self.lzo || self.snappy || self.zstd.is_some()
     }
+
+    /// Whether any was asked for, also none.
+    pub fn is_given(&self) -> bool {
+        self.asked() || self.raw
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

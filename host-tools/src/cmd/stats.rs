@@ -8,7 +8,7 @@ use crate::parallel::{Threads, in_order};
 use crate::refilter::level_of;
 use crate::render::json::{Json, Object};
 use crate::render::progress::Progress;
-use crate::render::text::{Style, number, percent, size};
+use crate::render::text::{Style, columns, number, percent, size};
 use crate::survey::zero_pages;
 use crate::zones::{Zone, zones};
 use std::path::PathBuf;
@@ -253,30 +253,6 @@ fn zone_name(zone: &Zone) -> String {
         Some(number) => format!("node {} zone {number}", zone.node),
         None => format!("node {}", zone.node),
     }
-}
-
-/// Columns: the first flush left, the others flush right, under a head.
-fn columns<R: AsRef<[String]>>(rows: &[R], style: Style) -> String {
-    let count = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
-    let width = |n: usize| {
-        let cells = rows.iter().filter_map(|row| row.as_ref().get(n));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..count).map(width).collect();
-    let mut text = String::new();
-    for (index, row) in rows.iter().enumerate() {
-        let mut line = String::new();
-        for (n, (cell, width)) in row.as_ref().iter().zip(&widths).enumerate() {
-            line += &match n {
-                0 => format!("{cell:<width$}"),
-                _ => format!("  {cell:>width$}"),
-            };
-        }
-        let line = line.trim_end();
-        text += &if index == 0 { style.dim(line) } else { line.to_owned() };
-        text.push('\n');
-    }
-    text
 }
 
 fn json(stats: &Stats, page: u64, levels: &[Level], left: impl Fn(Level) -> (u64, u64)) -> Object {

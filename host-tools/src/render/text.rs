@@ -105,6 +105,30 @@ impl Style {
     }
 }
 
+/// Columns: the first flush left, the others flush right, under a head.
+pub fn columns<R: AsRef<[String]>>(rows: &[R], style: Style) -> String {
+    let count = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
+    let width = |n: usize| {
+        let cells = rows.iter().filter_map(|row| row.as_ref().get(n));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..count).map(width).collect();
+    let mut text = String::new();
+    for (index, row) in rows.iter().enumerate() {
+        let mut line = String::new();
+        for (n, (cell, width)) in row.as_ref().iter().zip(&widths).enumerate() {
+            line += &match n {
+                0 => format!("{cell:<width$}"),
+                _ => format!("  {cell:>width$}"),
+            };
+        }
+        let line = line.trim_end();
+        text += &if index == 0 { style.dim(line) } else { line.to_owned() };
+        text.push('\n');
+    }
+    text
+}
+
 /// Labels and values, the values in one column.
 #[derive(Default)]
 pub struct Table(Vec<(String, String)>);
