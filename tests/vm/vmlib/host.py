@@ -57,7 +57,8 @@ class HostChecker(Checker):
         self.refilter(path, who)
         self.rearrange(maker, who)
         self.reassemble(maker, who)
-        self.codecs(path, who)
+        if maker is self.tamis:
+            self.codecs(path, who)
         self.drop(path)
 
     def told(self, path, who):
