@@ -10,7 +10,9 @@
 //!   [`judge`] looks at what is left.
 //! * [`run`] builds and runs the binary, [`peak`] says how much memory a run took, [`calls`] what it
 //!   asked of the system.
+//! * [`tiled`] makes large vmcores out of a real one, [`bench`](mod@bench) holds runs against each other.
 
+pub mod bench;
 pub mod broken;
 pub mod calls;
 pub mod check;
@@ -24,4 +26,5 @@ pub mod peak;
 pub mod rig;
 pub mod run;
 pub mod synth;
+pub mod tiled;
 pub mod zoo;

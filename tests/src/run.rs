@@ -37,6 +37,11 @@ pub fn host_binary() -> &'static Path {
     })
 }
 
+/// Path of the workstation tool as users have it.
+pub fn host_release() -> PathBuf {
+    executable(&["build", "--release", "--package", "tamis"], "tamis")
+}
+
 /// Builds a program and gives its path.
 fn executable(words: &[&str], name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's root");
