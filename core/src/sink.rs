@@ -39,6 +39,12 @@ pub trait Sink {
         let _ = (from, to);
     }
 
+    /// Gives up what was written from `len` on, so that there is space for something else. Where
+    /// that cannot be done nothing happens.
+    fn cut(&mut self, len: u64) {
+        let _ = len;
+    }
+
     /// Returns when everything written so far would survive a power cut.
     fn sync(&mut self) -> Result<(), SinkError>;
 

@@ -1,5 +1,7 @@
 //! Sinks that fail, and that remember: what a file would be had it been cut off anywhere.
 
+use std::collections::HashSet;
+
 use tamis_core::sink::{Append, Sink, SinkError};
 use tamis_core::source::{IoError, IoKind};
 
@@ -41,6 +43,9 @@ pub enum Fault {
     /// The file may become so long: a full disk, a quota, a size limit. What is in the file already
     /// can be written over.
     Full(u64),
+    /// There is room for so many blocks of 512 bytes, and none for a block that is written later, if
+    /// data took it: a disk that is full, on which nothing can be reserved.
+    Blocks(usize),
     /// The sync of this number (from 0), and each one after it, fails, and what was written since the
     /// one before is gone.
     LosesCache(u64),
@@ -59,6 +64,7 @@ pub struct Disk {
     /// Bytes written, those twice that were written twice.
     pub written: u64,
     fault: Option<Fault>,
+    blocks: HashSet<u64>,
     syncs: u64,
     synced: Vec<u8>,
     dead: bool,
@@ -89,6 +95,18 @@ impl Disk {
             Some(Fault::Full(size)) => {
                 let end = size.max(self.file.len() as u64);
                 (end.saturating_sub(at).min(len), IoKind::NoSpace)
+            }
+            Some(Fault::Blocks(most)) => {
+                let mut room = 0;
+                while room < len {
+                    let block = (at + room) / 512;
+                    if !self.blocks.contains(&block) && self.blocks.len() == most {
+                        break;
+                    }
+                    self.blocks.insert(block);
+                    room = ((block + 1) * 512 - at).min(len);
+                }
+                (room, IoKind::NoSpace)
             }
             Some(Fault::Hiccup(byte)) if (self.written..self.written + len).contains(&byte) => {
                 self.fault = None;
@@ -137,6 +155,13 @@ impl Sink for Disk {
         op.apply(&mut self.file, 0);
         self.ops.push(op);
         Ok(())
+    }
+
+    fn cut(&mut self, len: u64) {
+        if !self.dead && len < self.file.len() as u64 {
+            self.file.truncate(len as usize);
+            self.blocks.retain(|block| block * 512 < len);
+        }
     }
 
     fn sync(&mut self) -> Result<(), SinkError> {

@@ -390,7 +390,8 @@ fn sinks_that_fail() {
             let at = chance.next_u64() >> 20;
             let fault = match n % 4 {
                 0 => Fault::Dies(at % written),
-                1 | 2 => Fault::Full(at % len),
+                1 => Fault::Full(at % len),
+                2 => Fault::Blocks((at % written / 512) as usize),
                 _ => Fault::Hiccup(at % written),
             };
             let mut disk = Disk::failing(fault);
@@ -403,6 +404,13 @@ fn sinks_that_fail() {
             assert!(has.wrong == 0 && !has.complete && has.torn <= 1, "{what}: {has:?}");
             match fault {
                 Fault::Dies(_) => assert!(has.pages >= outcome.report.saved, "{what}: {has:?}"),
+                Fault::Blocks(most) => {
+                    assert_eq!(has.pages, outcome.report.saved, "{what}");
+                    // Of the room, data has the most.
+                    let data = 512 * most as u64 / 2;
+                    let enough = whole.descriptors().map(|(_, d)| d.offset).min().unwrap_or(0);
+                    assert!(has.pages > 0 || data < enough, "{what}: nothing was saved");
+                }
                 _ => {
                     assert_eq!((has.pages, has.torn), (outcome.report.saved, 0), "{what}");
                     if has.opens && has.pages > 0 {

@@ -145,6 +145,8 @@ pub(super) struct PageWriter<'b> {
     descriptors_at: u64,
     /// End of the room for descriptors.
     descriptors_end: u64,
+    /// End of the data whose descriptors are written.
+    described: u64,
     /// The descriptor of all zero pages.
     zero: Option<PageDesc>,
     /// Data and descriptors that a sync has not seen yet: bytes of the former, and the offset of
@@ -187,6 +189,7 @@ impl<'b> PageWriter<'b> {
             descriptors_len: 0,
             descriptors_at: 0,
             descriptors_end: 0,
+            described: 0,
             zero: None,
             unsynced: 0,
             unsure_from: 0,
@@ -213,6 +216,7 @@ impl<'b> PageWriter<'b> {
         self.descriptors_at = places.descriptors;
         self.descriptors_len = 0;
         self.descriptors_end = places.data;
+        self.described = places.data;
         (self.unsynced, self.unsure_from, self.unsure) = (0, places.descriptors, 0);
         self.zero = None;
         if let Some(size) = zero_page {
@@ -391,11 +395,29 @@ impl<'b> PageWriter<'b> {
                 raw.fill(0);
             }
         }
-        // A stream takes all of them or none: as many as there is room for.
         while self.descriptors_len > 0
             && self.sync(sink).and_then(|()| self.write_descriptors(sink)).is_err()
         {
-            self.descriptors_len = self.descriptors_len / 2 / page_desc::SIZE * page_desc::SIZE;
+            // A stream takes as many as there is room for. On a disk the data of the others may
+            // have taken the room: they are given up.
+            let from = self.descriptors_len / 2 / page_desc::SIZE * page_desc::SIZE;
+            let (held, rest) = self.descriptors.split_at_mut(from);
+            let ends = held.chunks_exact(page_desc::SIZE).filter_map(|raw| {
+                PageDesc::parse(self.endian, raw).map(|d| d.offset.saturating_add(d.size.into()))
+            });
+            let end = ends.max().unwrap_or(0).max(self.described);
+            if sink.rewrites() {
+                // Some of them may have been written.
+                let len = self.descriptors_len.saturating_sub(from);
+                let gone = rest.get_mut(..len).unwrap_or_default();
+                gone.fill(0);
+                let _ = sink.write_at(self.descriptors_at + from as u64, gone);
+                if end < self.data_at {
+                    sink.cut(end);
+                    self.data_at = end;
+                }
+            }
+            self.descriptors_len = from;
         }
         let _ = self.sync(sink);
     }
@@ -429,6 +451,7 @@ impl<'b> PageWriter<'b> {
         self.written += held.len() as u64;
         self.descriptors_at += held.len() as u64;
         self.descriptors_len = 0;
+        self.described = self.data_at;
         Ok(())
     }
 
