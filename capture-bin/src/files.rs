@@ -188,6 +188,10 @@ impl Sink for DumpFile {
                 while at < len {
                     let part = zeros.get(..(len - at).min(4096) as usize).unwrap_or(&zeros);
                     self.write_at(at, part)?;
+                    if at == 0 {
+                        // The header of an older dump goes before anything else of it does.
+                        self.sync()?;
+                    }
                     at += part.len() as u64;
                 }
             }
@@ -200,6 +204,14 @@ impl Sink for DumpFile {
     fn reserve(&mut self, from: u64, to: u64) {
         if let FileKind::Regular(_) = self.kind {
             self.file.reserve(from, to);
+        }
+    }
+
+    fn cut(&mut self, len: u64) {
+        if let FileKind::Regular(_) = self.kind
+            && len >= self.extended
+        {
+            let _ = self.file.set_len(len);
         }
     }
 

@@ -1,7 +1,11 @@
 //! The engine inside the test's own process: a capture of a machine's vmcore into any sink, with
 //! buffers so small that a dump takes many writes.
 
+use std::sync::{Condvar, Mutex};
+
 use tamis_core::arch::{Arch, TableCache};
+
+use tamis_core::capture::crew::{self, Batch, Crew, Next, PageMade, Queue, Side, Slot};
 use tamis_core::capture::{
     About, Buffers, Capture, CaptureError, Notice, Observer, Phase, Report, Scanner,
 };
@@ -20,7 +24,7 @@ use tamis_core::wire::vmcoreinfo::Kind;
 pub const CODECS: [&str; 6] = ["", "-c", "-l", "-p", "-z", "--lz4"];
 
 /// A new encoder of one of [`CODECS`].
-pub fn encoder(option: &str) -> Box<dyn Encoder> {
+pub fn encoder(option: &str) -> Box<dyn Encoder + Send> {
     match option {
         "" => Box::new(NoCodec),
         "-c" => Box::new(Deflate::new()),
@@ -99,9 +103,43 @@ pub struct Outcome {
     pub report: Report,
 }
 
-/// Captures a vmcore.
-pub fn capture<F: RandomAccess>(
+/// The lock that the engine asks for, out of the standard library.
+struct Monitor<T> {
+    value: Mutex<T>,
+    places: [Condvar; 2],
+}
+
+impl<'m> Crew<'m> for Monitor<Queue<'m>> {
+    fn wait(&self, side: Side, look: &mut dyn FnMut(&mut Queue<'m>) -> Next) {
+        let (own, other) = match side {
+            Side::Capture => (0, 1),
+            Side::Worker => (1, 0),
+        };
+        let mut value = self.value.lock().expect("the queue");
+        loop {
+            match look(&mut value) {
+                Next::Wait => value = self.places[own].wait(value).expect("the queue"),
+                Next::Go => return,
+                Next::GoAndWake => return self.places[other].notify_one(),
+            }
+        }
+    }
+}
+
+/// Captures a vmcore with one thread.
+pub fn capture<F: RandomAccess + Send>(
+    file: F,
+    wish: Wish,
+    sinks: &mut [&mut dyn Sink],
+    watch: &mut Watch,
+) -> Outcome {
+    capture_with(file, Vec::new(), wish, sinks, watch)
+}
+
+/// Captures a vmcore with a thread more for each of `others`, the same file.
+pub fn capture_with<F: RandomAccess + Send>(
     mut file: F,
+    others: Vec<F>,
     wish: Wish,
     sinks: &mut [&mut dyn Sink],
     watch: &mut Watch,
@@ -131,6 +169,17 @@ pub fn capture<F: RandomAccess>(
     max_pfn = found.map_or(max_pfn, |map| max_pfn.min(map.max_pfn()));
     let classifier = Classifier::new(&info, &arch, source.machine(), shift.bits(), level).ok();
     let mut slice = vec![0; 16 * size as usize];
+    let mut others: Vec<_> = others.into_iter().map(|file| source.another(file)).collect();
+    const BATCH: usize = 5;
+    let count = 2 * (others.len() + 1);
+    let mut made = vec![PageMade::default(); count * BATCH];
+    let mut room = vec![0; count * (BATCH * 4096 + SLACK)];
+    let room = room.chunks_exact_mut(BATCH * 4096 + SLACK);
+    let mut batches: Vec<_> =
+        made.chunks_exact_mut(BATCH).zip(room).map(|(m, d)| Batch::new(m, d)).collect();
+    let mut slots: Vec<_> = (0..count).map(|_| Slot::default()).collect();
+    let queue = Mutex::new(Queue::new(&mut slots, &mut batches));
+    let monitor = Monitor { value: queue, places: Default::default() };
     let scanner = found.zip(classifier).map(|(map, classifier)| {
         let tables = TableCache::new(&mut tables);
         let roots = RootCache::new(&mut sections);
@@ -158,10 +207,22 @@ pub fn capture<F: RandomAccess>(
         level,
     );
     capture.set_sync_every(wish.sync_every);
-    let result = match sinks {
-        [sink] if wish.elf => capture.elf(*sink),
-        sinks => capture.kdump(&about, sinks, wish.split_block),
-    };
+    let workers = others.len();
+    let result = std::thread::scope(|scope| {
+        for source in &mut others {
+            let monitor = &monitor;
+            scope.spawn(move || {
+                crew::work(monitor, source, &mut *self::encoder(wish.codec), &mut [0; 3 * 4096]);
+            });
+        }
+        let lent: Option<&dyn Crew<'_>> = if workers > 0 { Some(&monitor) } else { None };
+        let result = match sinks {
+            [sink] if wish.elf => capture.elf(*sink),
+            sinks => capture.kdump_with(&about, sinks, wish.split_block, lent),
+        };
+        crew::stop(&monitor, workers);
+        result
+    });
     Outcome { result: result.map(drop), report: capture.report() }
 }
 

@@ -512,6 +512,49 @@ fn power_cuts() {
 }
 
 #[test]
+fn threads_leave_what_one_would() {
+    // Where the sink fails, and where the capture is stopped.
+    let image = machine();
+    let vmcore = rig::vmcore(&image);
+    for (n, codec) in CODECS.into_iter().enumerate().skip(1) {
+        let wish = Wish::new(codec, 31);
+        let disk = record(&vmcore, wish, 1).remove(0);
+        let written = disk.written;
+        let whole = Whole::new(disk.file, &image);
+        let mut chance = Noise::new(n as u64 + 9);
+        let mut tried = Tried::default();
+        for n in 0..40 * more() {
+            let at = (chance.next_u64() >> 20) % written;
+            let mut watch = Watch::default();
+            let mut disk = match n % 4 {
+                0 => Disk::failing(Fault::Dies(at)),
+                1 => Disk::failing(Fault::Full(at)),
+                2 => Disk::failing(Fault::Hiccup(at)),
+                _ => {
+                    watch.patience = Some(at % whole.pages() / 2);
+                    Disk::new()
+                }
+            };
+            let others = vec![&*vmcore; 1 + n as usize % 3];
+            let mut sinks: [&mut dyn Sink; 1] = [&mut disk];
+            let outcome = rig::capture_with(&*vmcore, others, wish, &mut sinks, &mut watch);
+            if outcome.result.is_ok() {
+                // The patience of a crew is another one, as it asks less often.
+                assert_eq!(n % 4, 3);
+                assert!(disk.file == whole.bytes(), "{codec}: other bytes");
+                continue;
+            }
+            let has = whole.judge(&disk.file, Look::Decode).unwrap_or_else(|e| panic!("{e}"));
+            assert!(has.wrong == 0 && !has.complete && has.torn <= 1, "{codec} {at}: {has:?}");
+            assert!(has.pages >= outcome.report.saved, "{codec} {at}: {has:?}");
+            tried.add(has);
+        }
+        assert!(tried.pages > 0 && tried.cuts > 30 * more(), "{codec}: {} cuts", tried.cuts);
+        tried.tell(&format!("threads {codec}"));
+    }
+}
+
+#[test]
 fn captures_that_are_stopped() {
     let image = machine();
     let vmcore = rig::vmcore(&image);

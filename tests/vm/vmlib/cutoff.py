@@ -7,9 +7,9 @@ import pathlib
 import signal
 import struct
 
-SAMPLE = 1500
+SAMPLE = 1000
 LAST = 100
-SECONDS = 120
+SECONDS = 300
 """How long a reader may take."""
 
 
