@@ -84,6 +84,9 @@ struct Facts {
     keys: usize,
     crash_time: Option<u64>,
     panic: Option<String>,
+    task: Option<Task>,
+    /// Process, program counter and stack pointer of each CPU.
+    registers: Vec<(u32, u64, u64)>,
     log: std::result::Result<u64, String>,
 }
 
@@ -159,6 +162,11 @@ impl Facts {
                 .count(),
             crash_time: info.crash_time(),
             panic: None,
+            task: None,
+            registers: all_notes
+                .iter()
+                .filter_map(|note| note.registers(opened.dump.machine()))
+                .collect(),
             log: Ok(0),
         };
         if opened.elf.is_some() {
@@ -271,6 +279,13 @@ impl Facts {
             Err(fail) => self.log = Err(fail.line()),
         }
         self.panic = panic_line(&lines);
+        self.task = panic_task(&lines).map(|mut task| {
+            // Idle tasks all have the process 0: the notes are in the order of the CPUs.
+            let of_cpu = self.registers.get(task.cpu as usize).filter(|(pid, ..)| *pid == task.pid);
+            let of_task = self.registers.iter().find(|(pid, ..)| *pid == task.pid);
+            task.at = of_cpu.or(of_task).map(|(_, pc, sp)| (*pc, *sp));
+            task
+        });
     }
 
     fn text(&self, opened: &Opened) -> String {
@@ -317,6 +332,13 @@ impl Facts {
                 (None, Err(_)) => "unknown: the kernel log cannot be read".into(),
             },
         );
+        if let Some(task) = &self.task {
+            let mut text = format!("{} (pid {}) on CPU {}", task.name, task.pid, task.cpu);
+            if let Some((pc, sp)) = task.at {
+                text += &format!(", pc {pc:#x}, sp {sp:#x}");
+            }
+            t.row("panic task", text);
+        }
         if let Some(level) = self.level {
             t.row("dump level", format!("{level} ({})", level_words(level)));
         }
@@ -444,6 +466,20 @@ impl Facts {
             .with("host", text(&self.node))
             .with("crash_time", self.crash_time)
             .with("panic", self.panic.clone())
+            .with(
+                "panic_task",
+                self.task.as_ref().map(|task| {
+                    let at = |at: fn(&(u64, u64)) -> u64| {
+                        task.at.as_ref().map(|both| format!("{:#x}", at(both)))
+                    };
+                    Object::new()
+                        .with("name", task.name.as_str())
+                        .with("pid", task.pid)
+                        .with("cpu", task.cpu)
+                        .with("pc", at(|both| both.0))
+                        .with("sp", at(|both| both.1))
+                }),
+            )
             .with("log_lines", self.log.clone().ok())
             .with("log_error", self.log.clone().err());
         let word = if machine.word == Word::Bits64 { 64u8 } else { 32 };
@@ -518,6 +554,40 @@ fn union(mut ranges: Vec<(u64, u64)>) -> u64 {
 
 /// The line of a kernel log that tells most about why the kernel died: the panic, or else the first
 /// line of the first oops.
+/// The task that was running when the kernel died.
+#[derive(Debug, PartialEq)]
+struct Task {
+    cpu: u32,
+    pid: u32,
+    name: String,
+    /// Program counter and stack pointer.
+    at: Option<(u64, u64)>,
+}
+
+/// The line `CPU: 1 PID: 164 Comm: name` of the log that belongs to the panic: the first behind it,
+/// or the last before it.
+fn panic_task(log: &[u8]) -> Option<Task> {
+    let text = String::from_utf8_lossy(log);
+    let mut found = None;
+    let mut panic = false;
+    for line in text.lines() {
+        panic |= line.contains("Kernel panic - not syncing");
+        let Some((head, name)) = line.split_once(" Comm: ") else { continue };
+        let after = |key: &str| {
+            let rest = head.split(key).nth(1)?;
+            rest.split(' ').find(|word| !word.is_empty())?.parse().ok()
+        };
+        let (Some(cpu), Some(pid)) = (after("CPU: "), after("PID: ")) else { continue };
+        let name = name.split(" Not tainted").next().unwrap_or_default();
+        let name = name.split(" Tainted:").next().unwrap_or_default();
+        found = Some(Task { cpu, pid, name: plain(name.trim_end().as_bytes()), at: None });
+        if panic {
+            break;
+        }
+    }
+    found
+}
+
 fn panic_line(log: &[u8]) -> Option<String> {
     const PANIC: &str = "Kernel panic - not syncing";
     const OTHERS: [&str; 9] = [
@@ -565,6 +635,20 @@ mod tests {
         assert_eq!(panic_line(oops).unwrap(), "Oops: 0002 [#1] SMP");
         assert_eq!(panic_line(b"all fine\n"), None);
         assert_eq!(panic_line(b""), None);
+    }
+
+    #[test]
+    fn the_task_of_the_panic_is_the_first_behind_it_or_the_last_before() {
+        let task = |cpu, pid, name: &str| Some(Task { cpu, pid, name: name.into(), at: None });
+        let warning = "[ 1.0] CPU: 3 PID: 9 Comm: old one Not tainted 6.1\n";
+        let oops = "[ 2.0] CPU: 0 UID: 0 PID: 42 Comm: cat Tainted: G  W  6.12\n";
+        let panic = "[ 3.0] Kernel panic - not syncing: Fatal exception\n";
+        let after = "[ 3.1] [   T1] CPU: 1 PID: 1 Comm: init Not tainted\n";
+        let of = |lines: &[&str]| panic_task(lines.concat().as_bytes());
+        assert_eq!(of(&[warning, panic, after]), task(1, 1, "init"));
+        assert_eq!(of(&[warning, oops, panic]), task(0, 42, "cat"));
+        assert_eq!(of(&[warning]), task(3, 9, "old one"));
+        assert_eq!(of(&["CPU: x PID: 1 Comm: a\n", " Comm: \n", panic]), None);
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl Note {
     }
 
     /// Process, program counter and stack pointer of a register note.
-    fn registers(&self, machine: Machine) -> Option<(u32, u64, u64)> {
+    pub fn registers(&self, machine: Machine) -> Option<(u32, u64, u64)> {
         if self.name != "CORE" || self.kind != note::NT_PRSTATUS || machine.word != Word::Bits64 {
             return None;
         }

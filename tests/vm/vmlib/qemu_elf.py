@@ -30,7 +30,8 @@ sleep 600
 
 
 def dump_guest():
-    """Boot a guest, let QEMU dump it; its folder then holds qemu.elf and ram.ram."""
+    """Boot a guest, let QEMU dump it; its folder then holds qemu.elf, qemu.kdump (a flattened
+    stream with zlib pages) and ram.ram."""
     home = state_dir() / NAME
     home.mkdir(parents=True, exist_ok=True)
     kernel = packages.kernel(KERNEL, *KERNELS[KERNEL])
@@ -44,7 +45,8 @@ def dump_guest():
     (home / "first.cpio").write_bytes(
         guest.initramfs(kernel, init, {"vm_guest": guest.guest_helper()}, ("qemu_fw_cfg",)))
     elf, memory, serial = home / "qemu.elf", home / "ram.ram", home / "serial.log"
-    for path in (elf, memory):
+    stream = home / "qemu.kdump"
+    for path in (elf, stream, memory):
         path.unlink(missing_ok=True)
     argv = [
         "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", f"{MEMORY_MIB}M",
@@ -67,6 +69,12 @@ def dump_guest():
             if now == size and now > MEMORY_MIB << 19:
                 break
             size = now
+        guest.monitor(home / "monitor", f"dump-guest-memory -z {stream}")
+        for _ in range(120):
+            time.sleep(1)
+            # The record that ends a stream.
+            if stream.exists() and stream.read_bytes()[-16:] == b"\xff" * 16:
+                break
         guest.monitor(home / "monitor", "quit")
 
     say(f"{NAME}: booting (at most 200 s)")
@@ -80,8 +88,9 @@ def dump_guest():
     return home
 
 
-def check(home, capture, report, keep):
-    """Hold what tamis-capture makes of QEMU's file against the RAM and the reference tool."""
+def check(home, capture, tamis, report, keep):
+    """Hold what tamis-capture makes of QEMU's file against the RAM and the reference tool, and what
+    tamis makes of QEMU's other file against that."""
     from . import ram
     from .checks import Checker
     from .dumpread import FLAG_ZLIB, PAGE, Kdump, Vmcore
@@ -112,10 +121,49 @@ def check(home, capture, report, keep):
                 differ += page != memory.read(pfn * PAGE, PAGE)
         report.check(compared > 5000 and differ == 0, f"level {level} against the guest's RAM",
                      f"{compared} pages compared, {differ} differences")
+    own_kdump(home, tamis, checker, report)
     if not keep:
         shutil.rmtree(checker.work)
-        for name in ("qemu.elf", "vmcore", "ram.ram"):
+        for name in ("qemu.elf", "qemu.kdump", "vmcore", "ram.ram"):
             (home / name).unlink()
+
+
+def own_kdump(home, tamis, checker, report):
+    """QEMU's kdump-zlib stream, through the workstation tool."""
+    import json
+    import re
+    from .common import run
+    from .dumpread import Kdump
+    stream, out = home / "qemu.kdump", checker.work / "refiltered"
+
+    def tool(*words, ok=(0,)):
+        words = [str(word) for word in words]
+        return run([tamis, *words], f"running tamis {' '.join(words)}", ok=ok).stdout
+
+    info = json.loads(tool("info", "--json", stream))["dumps"][0]
+    report.check(info["written_by"] == "QEMU" and info["complete"]
+                 and info["files"][0]["flattened"] is not None, "QEMU's stream: info",
+                 f"written by {info['written_by']}, {info['pages']['stored']} pages, "
+                 f"{info['codecs']}")
+    found = json.loads(tool("verify", "--json", stream, ok=range(4)))["dumps"][0]
+    report.check(found["verdict"] == "sound" and found["pages"]["good"] > 100000,
+                 "QEMU's stream: verify", f"{found['verdict']}, {found['pages']}, {found['faults']}")
+    diff = json.loads(tool("diff", "--json", home / "qemu.elf", stream, ok=range(4)))
+    report.check(diff["pages"]["same"] > 100000 and diff["pages"]["different"] == 0,
+                 "QEMU's stream and its ELF file", f"{diff['pages']}, {diff['headers']}")
+    tool("refilter", "-f", "-c", "-d", "31", stream, out)
+    dump, other = Kdump(out), Kdump(checker.work / "tamis-31")
+    size = min(dump.max_mapnr, other.max_mapnr)
+    differ = int((dump.bitmap2[:size] != other.bitmap2[:size]).sum())
+    pages = sum(a != b for a, b in zip(dump.pages(), other.pages()))
+    report.check(differ == pages == 0 and len(dump.pfns) == len(other.pfns) > 5000,
+                 "QEMU's stream refiltered, and its ELF file captured",
+                 f"{len(dump.pfns)} and {len(other.pfns)} pages, {differ} differences in bitmap 2, "
+                 f"{pages} pages")
+    base = int(re.search(r"^NUMBER\(phys_base\)=(-?\d+)", tool("vmcoreinfo", out), re.M)[1])
+    report.check(dump.sub["phys_base"] == base, "QEMU's stream: phys_base, mended",
+                 f"{dump.sub['phys_base']}, VMCOREINFO says {base}")
+    checker.through_drgn(dump, "QEMU's stream refiltered")
 
 
 def rewrite(qemu, path):
