@@ -73,6 +73,30 @@ fn told_in_words_and_in_json() {
     golden("info-broken.txt", bench.tamis("info broken").expect(0));
 }
 
+/// A block device that tamis-capture wrote as PID 1: a header, the dump, and what was there before.
+#[test]
+fn a_raw_device_has_its_dump_behind_a_header() {
+    let bench = Bench::new();
+    let bytes = Make::new(USUAL).with_info(INFO).bytes();
+    let device = |version: u32, base: u64| {
+        let mut device = b"TAMISRAW".to_vec();
+        device.extend(version.to_le_bytes());
+        device.extend(2u32.to_le_bytes());
+        device.extend(base.to_le_bytes());
+        device.resize(4096, 0);
+        device.extend(&bytes);
+        device.extend([0xa5; 100_000]);
+        device
+    };
+    bench.put("device", &device(1, 4096));
+    assert_eq!(json(bench.tamis("info --json device").expect(0), "stored"), "34");
+    bench.tamis("verify device").expect(0).says("34 pages good");
+    for (version, base) in [(2, 4096), (1, 0), (1, 1 << 40), (1, 512)] {
+        bench.put("device", &device(version, base));
+        bench.tamis("info device").expect(3);
+    }
+}
+
 #[test]
 fn flattened_streams_are_dumps_from_files_and_standard_input() {
     let bench = Bench::new();

@@ -20,6 +20,8 @@ const TWIN_SLOTS: usize = 4;
 /// An input file.
 pub struct BlockFile {
     file: Arc<File>,
+    /// Where in the file it begins.
+    base: u64,
     len: u64,
     slots: Vec<Slot>,
     most: usize,
@@ -54,12 +56,18 @@ impl BlockFile {
 
     /// Over a file of `len` bytes.
     pub fn new(file: Arc<File>, len: u64) -> BlockFile {
-        BlockFile { file, len, slots: Vec::new(), most: SLOTS, clock: 0 }
+        BlockFile::part(file, 0, len)
+    }
+
+    /// Over `len` bytes of a file, from `base` on.
+    pub fn part(file: Arc<File>, base: u64, len: u64) -> BlockFile {
+        BlockFile { file, base, len, slots: Vec::new(), most: SLOTS, clock: 0 }
     }
 
     /// Another reader of the same file.
     pub fn twin(&self) -> BlockFile {
-        BlockFile { most: TWIN_SLOTS, ..BlockFile::new(self.file.clone(), self.len) }
+        let twin = BlockFile::part(self.file.clone(), self.base, self.len);
+        BlockFile { most: TWIN_SLOTS, ..twin }
     }
 
     /// The bytes from `at` on that are in one block.
@@ -89,7 +97,7 @@ impl BlockFile {
         // Nobody must find half a block under this number.
         slot.block = u64::MAX;
         slot.bytes.resize(len, 0);
-        self.file.read_exact_at(&mut slot.bytes, at).map_err(|e| io_error(&e))?;
+        self.file.read_exact_at(&mut slot.bytes, self.base + at).map_err(|e| io_error(&e))?;
         slot.block = block;
         Ok(index)
     }
@@ -102,7 +110,7 @@ impl RandomAccess for BlockFile {
             return Err(EOF);
         }
         if buf.len() as u64 >= BLOCK {
-            return self.file.read_exact_at(buf, at).map_err(|e| io_error(&e));
+            return self.file.read_exact_at(buf, self.base + at).map_err(|e| io_error(&e));
         }
         let (mut at, mut buf) = (at, buf);
         while !buf.is_empty() {

@@ -39,8 +39,21 @@ pub struct Raw {
     /// As it was given.
     pub path: PathBuf,
     file: Arc<File>,
+    /// Where the dump begins: not 0 on a device that tamis-capture wrote as PID 1.
+    base: u64,
     /// Bytes.
     pub len: u64,
+}
+
+/// Where the dump begins on a device with `fstype=raw` (core/docs/init.md): in front of it are
+/// `TAMISRAW`, the version, the status, and this offset.
+fn base_of(file: &File, len: u64) -> u64 {
+    let mut head = [0; 24];
+    if file.read_exact_at(&mut head, 0).is_err() || !head.starts_with(b"TAMISRAW\x01\0\0\0") {
+        return 0;
+    }
+    let base = head.last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    if base < len { base } else { 0 }
 }
 
 impl Raw {
@@ -53,7 +66,7 @@ impl Raw {
                     .next("TMPDIR names the directory for it")
             })?;
             let len = file.metadata().map_err(named)?.len();
-            return Ok(Raw { path: path.to_owned(), file: Arc::new(file), len });
+            return Ok(Raw::of(path, file, len));
         }
         let mut file = File::open(path).map_err(named)?;
         let kind = file.metadata().map_err(named)?.file_type();
@@ -65,7 +78,12 @@ impl Raw {
                 .next("give it as standard input, named -"));
         }
         let len = file.seek(SeekFrom::End(0)).map_err(named)?;
-        Ok(Raw { path: path.to_owned(), file: Arc::new(file), len })
+        Ok(Raw::of(path, file, len))
+    }
+
+    fn of(path: &Path, file: File, len: u64) -> Raw {
+        let base = base_of(&file, len);
+        Raw { path: path.to_owned(), file: Arc::new(file), base, len: len - base }
     }
 
     /// How it is called in messages.
@@ -79,7 +97,7 @@ impl Raw {
 
     /// A new reader of it.
     pub fn reader(&self) -> BlockFile {
-        BlockFile::new(self.file.clone(), self.len)
+        BlockFile::part(self.file.clone(), self.base, self.len)
     }
 
     /// An error about it.
@@ -90,7 +108,7 @@ impl Raw {
     fn head(&self) -> Result<Vec<u8>> {
         let mut head = vec![0; self.len.min(8192) as usize];
         self.file
-            .read_exact_at(&mut head, 0)
+            .read_exact_at(&mut head, self.base)
             .map_err(|e| self.fail(format_args!("reading offset 0: {e}")))?;
         Ok(head)
     }
