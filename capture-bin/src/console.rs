@@ -130,6 +130,13 @@ impl Console {
         self.watchdog = watchdog;
     }
 
+    /// Lets the watchdog go, if it lets itself be told: nobody will feed it any more.
+    pub fn leave_watchdog(&mut self) {
+        if let Some(watchdog) = self.watchdog.take() {
+            let _ = watchdog.write(b"V");
+        }
+    }
+
     /// From now on looks, ten times a second at most, how much memory is free.
     pub fn watch_memory(&mut self) {
         self.least_free = Some(sys::memory().1);

@@ -196,6 +196,10 @@ fn save(heap: &'static Heap, orders: &Orders<'_>, free_at_first: u64) -> Result<
     parsed.usual_limit = parsed.usual_limit.min(sys::memory().1 / 4);
     let saved = save_as_ordered(heap, &parsed, orders, &mut console);
     tell_memory(&console, free_at_first);
+    if orders.last == Final::Halt {
+        // It would start the machine again.
+        console.leave_watchdog();
+    }
     saved
 }
 
