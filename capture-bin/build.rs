@@ -1,0 +1,13 @@
+//! Leaves unwind tables out of the static binary, where the linker takes scripts that add to its own.
+
+use std::env;
+
+fn main() {
+    println!("cargo::rerun-if-changed=discard.ld");
+    let (arch, libc) = (env::var("CARGO_CFG_TARGET_ARCH"), env::var("CARGO_CFG_TARGET_ENV"));
+    // Elsewhere rust-lld links, which has none.
+    if (arch.as_deref(), libc.as_deref()) == (Ok("x86_64"), Ok("musl")) {
+        let folder = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
+        println!("cargo::rustc-link-arg-bins=-Wl,-T,{folder}/discard.ld");
+    }
+}
