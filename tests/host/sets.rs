@@ -39,6 +39,22 @@ fn sets_that_lack_a_file_are_incomplete() {
 }
 
 #[test]
+fn every_file_of_a_set_says_whether_it_is_complete() {
+    let bench = Bench::of(&zoo(KernelStyle::V6_12).build());
+    bench.capture("-c -d 31 --split --splitblock-size 1024", &["a", "b", "c"]);
+    for name in ["a", "b", "c"] {
+        let sound = bench.get(name);
+        let mut bytes = sound.clone();
+        bytes[424] |= 8;
+        bench.put(name, &bytes);
+        bench.tamis("verify a b c").expect(2).says("ended early");
+        bench.tamis("info a b c").says("ended early");
+        bench.put(name, &sound);
+    }
+    bench.tamis("verify a b c").expect(0);
+}
+
+#[test]
 fn lost_pages_stay_lost() {
     let bench = Bench::new();
     let mut make = Make::new(USUAL);

@@ -544,6 +544,11 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
         })
     }
 
+    /// Whether a header says that pages are missing: one of any file.
+    pub fn incomplete(&self) -> bool {
+        self.parts.iter().any(|part| part.facts.incomplete())
+    }
+
     /// What the headers of the file given first tell.
     pub fn facts(&self) -> &Facts {
         &self.facts

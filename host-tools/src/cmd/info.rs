@@ -235,7 +235,7 @@ impl Facts {
             self.cpus = head.main.nr_cpus;
         }
         self.notes_damaged |= head.notes_damaged;
-        if head.incomplete() {
+        if kdump.incomplete() {
             self.missing.push("its header says that it ended early".into());
         }
         if let Some(span) = kdump.missing_part() {

@@ -179,7 +179,7 @@ fn write(kdump: &mut KdumpFile, out: &mut OutFile, name: &str) -> Result<u8> {
         return Err(Fail::new(format_args!("{name}: the sub-header cannot be rewritten")));
     }
     out.put(block as u64, &sub)?;
-    let said = kdump.parts().iter().any(|p| p.facts.incomplete());
+    let said = kdump.incomplete();
     if said || lost > 0 {
         mark_incomplete(out, &facts)?;
         return Ok(INCOMPLETE);

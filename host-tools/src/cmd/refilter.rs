@@ -154,7 +154,7 @@ pub fn whole(opened: &mut Opened) -> Result<()> {
 /// Whether the input says, or shows, that pages are missing.
 pub fn is_incomplete(opened: &Opened) -> bool {
     let said = match &opened.dump {
-        Dump::Kdump(kdump) => kdump.parts().iter().any(|p| p.facts.incomplete()),
+        Dump::Kdump(kdump) => kdump.incomplete(),
         Dump::Elf(_) => opened
             .elf
             .as_ref()

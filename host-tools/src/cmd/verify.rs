@@ -315,7 +315,7 @@ fn headers(kdump: &KdumpFile, found: &mut Findings) {
     if facts.notes_damaged {
         found.whole(Weight::Damage, "the notes end in something that is no note".to_owned());
     }
-    if facts.incomplete() {
+    if kdump.incomplete() {
         found.whole(Weight::Missing, "its header says that it ended early");
     }
     if let Some(span) = kdump.missing_part() {
