@@ -318,6 +318,16 @@ fn broken_pages_whose_mark_of_a_free_block_makes_no_sense() {
     }
 }
 
+#[test]
+fn without_two_flags_a_shared_bit_is_no_mark_of_the_swap_cache() {
+    let style = KernelStyle::V6_12;
+    let intact = dropped(&Bench::new(zoo(style).build()).dump(&["-d", "31"]).1);
+    let machine = zoo(style).without_key("NUMBER(PG_private)").without_key("NUMBER(PG_swapbacked)");
+    let found = dropped(&Bench::new(machine.build()).dump(&["-d", "31"]).1);
+    let more: Vec<_> = found.difference(&intact).collect();
+    assert!(more.is_empty(), "left out for want of two keys: {more:x?}");
+}
+
 /// Program header `index` with another value in one field.
 fn bend(bench: &Bench, index: u64, field: u64, value: u64) {
     use std::os::unix::fs::FileExt;

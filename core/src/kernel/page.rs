@@ -407,13 +407,16 @@ impl Classifier {
         let Some(swapcache) = flag("PG_swapcache").or(fixed(15)) else {
             return self.doubt(class, MissingKey(Kind::Number, "PG_swapcache"));
         };
+        // Without the other number nothing says that the bit is not shared.
+        let own_bit = fixed(15).is_some()
+            || number("PG_private").zip(number("PG_swapcache")).is_some_and(|(p, s)| p < s);
         match flag("PG_swapbacked") {
             Some(swapbacked) => {
                 self.swapcache = swapcache;
                 self.swapbacked = swapbacked;
             }
             // A shared bit is numbered below PG_private; a bit of its own is above.
-            None if number("PG_swapcache") > number("PG_private") || fixed(15).is_some() => {
+            None if own_bit => {
                 self.swapcache = swapcache;
             }
             None => self.doubt(class, MissingKey(Kind::Number, "PG_swapbacked")),
