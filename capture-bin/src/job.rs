@@ -165,6 +165,12 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
         console.warn(format_args!("reading {}: {error}", name.escape_ascii()));
         FAILED
     })?;
+    if vmcore.is_cut() {
+        console.warn(format_args!(
+            "{} ends long before its memory ranges do: the dump will be incomplete",
+            name.escape_ascii()
+        ));
+    }
     Ok(Opened { vmcore, facts, info, plan, shift, args })
 }
 

@@ -120,6 +120,25 @@ pub fn probe(file: &mut impl RandomAccess) -> Result<Facts, OpenError> {
     Ok(facts)
 }
 
+/// How many of `len` bytes at `start` lie before the end of the file.
+fn in_file(file: &mut impl RandomAccess, start: u64, len: u64) -> u64 {
+    let mut past = |bytes: u64| {
+        let last = start.checked_add(bytes).and_then(|end| end.checked_sub(1));
+        let eof = |at| matches!(file.read_at(at, &mut [0]), Err(io) if io.kind == IoKind::Eof);
+        bytes > 0 && last.is_none_or(eof)
+    };
+    if !past(len) {
+        return len;
+    }
+    // There are at least `low` bytes, and fewer than `high`.
+    let (mut low, mut high) = (0, len);
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if past(middle) { high = middle } else { low = middle }
+    }
+    low
+}
+
 impl Facts {
     fn program_header(
         &self,
@@ -140,22 +159,8 @@ impl Facts {
     /// terabytes of nothing because of a header.
     fn clip_notes(&mut self, file: &mut impl RandomAccess) {
         let (start, len) = self.notes;
-        let mut ends = |bytes: u64| {
-            let last = start.checked_add(bytes).and_then(|end| end.checked_sub(1));
-            let eof = |at| matches!(file.read_at(at, &mut [0]), Err(io) if io.kind == IoKind::Eof);
-            bytes > 0 && last.is_none_or(eof)
-        };
-        if !ends(len) {
-            return;
-        }
-        // There are at least `low` bytes, and fewer than `high`.
-        let (mut low, mut high) = (0, len);
-        while high - low > 1 {
-            let middle = low + (high - low) / 2;
-            if ends(middle) { high = middle } else { low = middle }
-        }
-        self.notes.1 = low;
-        self.notes_damaged = true;
+        self.notes.1 = in_file(file, start, len);
+        self.notes_damaged = self.notes.1 < len;
     }
 
     /// Walks the note headers. Notes are a convenience: what cannot be read ends the walk.
@@ -190,6 +195,10 @@ impl Facts {
         }
     }
 }
+
+/// A vmcore that was cut off lacks no more than this of a range: each of those pages is looked for,
+/// and named. A header that claims more is damaged, and going over it would take hours.
+const CUT_MOST: u64 = 1 << 40;
 
 /// One entry of the memory ranges in the order of their addresses.
 #[derive(Clone, Copy, Debug, Default)]
@@ -264,6 +273,7 @@ pub struct ElfVmcore<'t, F> {
     file: F,
     facts: Facts,
     index: Index<'t>,
+    cut: bool,
     /// The answer of `stored`, and the addresses for which it is the same.
     last: Option<(Segment, u64, u64)>,
     shift: PageShift,
@@ -279,13 +289,20 @@ impl<'t, F: RandomAccess> ElfVmcore<'t, F> {
         places: &'t mut [Place],
     ) -> Result<ElfVmcore<'t, F>, OpenError> {
         let mut slots = table.iter_mut();
+        let mut cut = false;
         for index in 0..facts.program_headers {
             let ph = facts.program_header(&mut file, index)?;
             if ph.kind != elf::PT_LOAD || !ph.has_paddr() || ph.memsz.max(ph.filesz) == 0 {
                 continue;
             }
             // QEMU gives a range outside its dump filter the offset -1: nothing is stored.
-            let stored = ph.offset.checked_add(ph.filesz).map_or(0, |_| ph.filesz);
+            let mut stored = ph.offset.checked_add(ph.filesz).map_or(0, |_| ph.filesz);
+            if stored > CUT_MOST {
+                let there = in_file(&mut file, ph.offset, stored);
+                if stored - there > CUT_MOST {
+                    (stored, cut) = (there, true);
+                }
+            }
             // Addresses end at 2^64; a range that runs over is cut there.
             let room = u64::MAX - ph.paddr;
             *slots.next().ok_or(OpenError::Storage)? = Segment {
@@ -302,12 +319,19 @@ impl<'t, F: RandomAccess> ElfVmcore<'t, F> {
             return Err(OpenError::Storage);
         }
         let index = Index::new(table, places).ok_or(OpenError::Storage)?;
-        Ok(ElfVmcore { file, facts, index, last: None, shift: PageShift::FOUR_KIB })
+        Ok(ElfVmcore { file, facts, index, cut, last: None, shift: PageShift::FOUR_KIB })
     }
 
     /// Another way to the same memory, for another thread. `file` is the same file.
     pub fn another(&self, file: F) -> ElfVmcore<'t, F> {
-        ElfVmcore { file, facts: self.facts, index: self.index, last: None, shift: self.shift }
+        ElfVmcore {
+            file,
+            facts: self.facts,
+            index: self.index,
+            cut: self.cut,
+            last: None,
+            shift: self.shift,
+        }
     }
 
     /// The file below.
@@ -386,6 +410,10 @@ impl<F: RandomAccess> Source for ElfVmcore<'_, F> {
 
     fn set_page_shift(&mut self, shift: PageShift) {
         self.shift = shift;
+    }
+
+    fn is_cut(&self) -> bool {
+        self.cut
     }
 
     fn read(&mut self, at: PhysAddr, mut buf: &mut [u8]) -> Result<(), ReadFault> {
@@ -650,6 +678,22 @@ mod tests {
             assert_eq!(facts.notes.1, bytes.len() as u64 - 0x1000, "{claimed:x}");
             assert_eq!((facts.vmcoreinfo, facts.notes_damaged), (Some((24, 14)), true));
         }
+    }
+
+    #[test]
+    fn a_range_that_claims_exbibytes_is_taken_as_what_is_there() {
+        for len in [CUT_MOST + 0x2001, 1 << 62] {
+            let bytes = file(&[load(0x1000, 0x1000, len, len)], &[(0x1000, &[1; 0x2000])]);
+            let mut table = Tables::default();
+            let core = open(&bytes, &mut table);
+            assert_eq!((core.segments()[0].file_len, core.is_cut()), (0x2000, true));
+            assert_eq!(core.segments()[0].mem_len, len);
+        }
+        let len = CUT_MOST + 0x2000;
+        let bytes = file(&[load(0x1000, 0x1000, len, len)], &[(0x1000, &[1; 0x2000])]);
+        let mut table = Tables::default();
+        let core = open(&bytes, &mut table);
+        assert_eq!((core.segments()[0].file_len, core.is_cut()), (len, false));
     }
 
     #[test]

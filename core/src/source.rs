@@ -128,6 +128,11 @@ pub trait Source {
         there.map(|s| s.phys.max(from)).min()
     }
 
+    /// Whether more is missing than [`Source::segments`] tell: a dump of this is incomplete.
+    fn is_cut(&self) -> bool {
+        false
+    }
+
     /// Tells the page size as soon as it is known; 4 KiB before.
     fn set_page_shift(&mut self, shift: PageShift);
 

@@ -359,3 +359,23 @@ fn notes_that_claim_terabytes_are_taken_as_what_is_there() {
     let size = std::fs::metadata(&output).expect("a dump").len();
     assert!(size < 2 * there, "{size} bytes of dump for {there} of vmcore");
 }
+
+#[test]
+fn a_range_that_claims_more_than_any_file_has_makes_an_incomplete_dump() {
+    let bench = Bench::new(zoo(KernelStyle::V6_12).build());
+    let last = bench.image.loads.len() as u64;
+    // p_filesz and p_memsz of the last range.
+    bend(&bench, last, 32, 1 << 50);
+    bend(&bench, last, 40, 1 << 50);
+    for format in ["-c", "-E"] {
+        let output = bench.file(format);
+        bench
+            .run(&[format, "-d", "31"], &output)
+            .expect(1)
+            .says("long before its memory ranges do");
+        let there = std::fs::metadata(&bench.vmcore).expect("the vmcore").len();
+        assert!(std::fs::metadata(&output).expect("a dump").len() < there);
+    }
+    let dump = Dump::open(&bench.file("-c")).expect("a dump");
+    assert_ne!(dump.header.status & 8, 0, "it says that it is complete");
+}

@@ -202,7 +202,7 @@ impl<'m, S: Source> Capture<'m, S> {
         level: Level,
     ) -> Capture<'m, S> {
         source.set_page_shift(shift);
-        let report = Report { max_pfn, ..Report::default() };
+        let report = Report { max_pfn, incomplete: source.is_cut(), ..Report::default() };
         let sync_every = pages::SYNC_EVERY;
         Capture {
             source,

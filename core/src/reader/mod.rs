@@ -124,6 +124,13 @@ impl<F: RandomAccess, U: Unpack> Source for Dump<'_, F, U> {
         }
     }
 
+    fn is_cut(&self) -> bool {
+        match self {
+            Dump::Elf(d) => d.is_cut(),
+            Dump::Kdump(d) => d.is_cut(),
+        }
+    }
+
     fn set_page_shift(&mut self, shift: PageShift) {
         match self {
             Dump::Elf(d) => d.set_page_shift(shift),
