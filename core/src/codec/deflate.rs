@@ -13,7 +13,7 @@ use super::{Encoder, Stored, flag};
 use core::hint::select_unpredictable;
 
 /// Literals, end of block, and lengths.
-const LITERALS: usize = 288;
+const LITERALS: usize = huffman::SYMBOLS;
 const DISTANCES: usize = 32;
 const END: usize = 256;
 /// Four literals and the rest of a byte fit 64 bits.
@@ -432,7 +432,7 @@ impl Runs {
     }
 
     /// The lengths of an alphabet. Runs could go on into the next one, but do not here.
-    fn collect<const N: usize>(&mut self, lens: &huffman::Lengths<N>) {
+    fn collect(&mut self, lens: &huffman::Lengths) {
         if lens.symbols().is_empty() {
             self.push(0, 0, 1);
         }
@@ -463,14 +463,14 @@ impl Runs {
 
 /// How many bits symbols take that occur so often and take so many each. As i16, which has vector
 /// instructions everywhere: no count is larger.
-fn product<const N: usize>(counts: &[u16; N], bits: &[u8; N]) -> u32 {
+fn product(counts: &[u16], bits: &[u8]) -> u32 {
     let bits =
         counts.iter().zip(bits).map(|(n, bits)| i32::from(*n as i16) * i32::from(i16::from(*bits)));
     bits.sum::<i32>() as u32
 }
 
 /// Canonical codes, their bits turned round, as deflate writes them.
-fn codes_of<const N: usize>(lens: &huffman::Lengths<N>, codes: &mut [Code; N]) {
+fn codes_of(lens: &huffman::Lengths, codes: &mut [Code]) {
     codes.fill(0);
     let mut next = huffman::first_codes(&lens.by_len);
     for symbol in lens.symbols() {

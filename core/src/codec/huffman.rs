@@ -4,22 +4,25 @@
 use core::hint::select_unpredictable;
 
 const LONGEST: usize = 15;
-/// Most symbols: literals and lengths of deflate. Room for one more, and a power of two.
+/// Room for all symbols and two more, and a power of two.
 const ROOM: usize = 512;
 /// Counts below this are sorted by counting, the few above it by insertion.
 const COUNTED: usize = 64;
 
+/// Most symbols: literals, end of block, and lengths of deflate.
+pub(super) const SYMBOLS: usize = 288;
+
 /// The code lengths of an alphabet.
-pub(super) struct Lengths<const N: usize> {
+pub(super) struct Lengths {
     /// Of every symbol; 0 for those that do not occur.
-    pub(super) of: [u8; N],
+    pub(super) of: [u8; SYMBOLS],
     /// How many symbols have each length.
     pub(super) by_len: [u16; LONGEST + 1],
-    symbols: [u16; N],
+    symbols: [u16; SYMBOLS],
     used: usize,
 }
 
-impl<const N: usize> Lengths<N> {
+impl Lengths {
     /// The symbols that occur, in their order.
     pub(super) fn symbols(&self) -> &[u16] {
         self.symbols.get(..self.used).unwrap_or_default()
@@ -43,9 +46,8 @@ fn set<T>(list: &mut [T; ROOM], at: usize, value: T) {
 /// Which symbols occur and how the tree grows cannot be guessed, so none of the loops branches on
 /// it.
 #[inline(never)]
-pub(super) fn lengths<const N: usize>(counts: &[u16; N], limit: usize) -> Lengths<N> {
-    const { assert!(N < ROOM) };
-    let mut lengths = Lengths { of: [0; N], by_len: [0; _], symbols: [0; N], used: 0 };
+pub(super) fn lengths(counts: &[u16], limit: usize) -> Lengths {
+    let mut lengths = Lengths { of: [0; _], by_len: [0; _], symbols: [0; _], used: 0 };
     let mut n = 0usize;
     for (symbol, count) in counts.iter().enumerate() {
         if let Some(slot) = lengths.symbols.get_mut(n) {

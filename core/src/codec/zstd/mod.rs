@@ -112,11 +112,11 @@ struct Frame<'s, 'o> {
 
 impl Coder for Frame<'_, '_> {
     const FURTHEST: u32 = 65_535;
-    const PATIENCE: u32 = 6;
     const LONGEST: u32 = 65_535;
     const LAZY: bool = false;
     const REPEAT: bool = true;
     const HASHED: u32 = 6;
+    const PATIENCE: u32 = 6;
 
     #[inline(never)]
     fn block(&mut self, block: &mut Block, last: bool) -> bool {
@@ -258,7 +258,7 @@ impl Frame<'_, '_> {
 
     /// The weights of all symbols but the last one, as 4 bits each or FSE-coded with one of three
     /// tables: making one for the page would take longer than it is worth.
-    fn weights(&mut self, lengths: &huffman::Lengths<256>) -> bool {
+    fn weights(&mut self, lengths: &huffman::Lengths) -> bool {
         let Some((last, symbols)) = lengths.symbols().split_last() else { return false };
         let n = usize::from(*last) & 255;
         let longest = lengths.by_len.iter().rposition(|count| *count > 0).unwrap_or_default() as u8;
