@@ -361,17 +361,12 @@ pub fn parse<'a, I: Iterator<Item = &'a [u8]>>(mut argv: I) -> Result<Args<'a>, 
                         Takes::Nothing(opt) => {
                             parser.flag(opt);
                             // A level is part of the word: `-c VMCORE` must not swallow a name.
-                            if let (Opt::Zlib, [level @ b'0'..=b'9', after @ ..]) = (opt, tail) {
-                                parser.args.compress = match level {
-                                    b'0' => Compression::ZlibFixed,
-                                    b'1' => Compression::Zlib,
-                                    _ => {
-                                        let value = tail.get(..1).unwrap_or_default();
-                                        let wants = "no level, 1 (the same), or 0 (faster, larger)";
-                                        let option = row.name;
-                                        return Err(ArgError::BadValue { option, value, wants });
-                                    }
-                                };
+                            let digits = tail.iter().take_while(|b| b.is_ascii_digit()).count();
+                            if let Opt::Zlib | Opt::Zstd = opt
+                                && let Some((level @ [_, ..], after)) =
+                                    tail.split_at_checked(digits)
+                            {
+                                parser.level(opt, row.name, level)?;
                                 rest = after;
                             }
                         }
@@ -619,6 +614,24 @@ impl<'a> Parser<'a> {
             Opt::Lz4 => self.args.compress = Compression::Lz4,
             _ => {}
         }
+    }
+
+    /// The level behind `-c` or `-z`. Only levels that make a difference are there: one that is
+    /// asked for and does nothing would be a promise not kept.
+    fn level(&mut self, opt: Opt, name: &'static str, level: &'a [u8]) -> Result<(), ArgError<'a>> {
+        self.args.compress = match (opt, level) {
+            (Opt::Zlib, b"0") => Compression::ZlibFixed,
+            (Opt::Zlib, b"1") => Compression::Zlib,
+            (Opt::Zstd, b"1") => Compression::Zstd,
+            _ => {
+                let wants = match opt {
+                    Opt::Zlib => "no level, 1 (the same), or 0 (faster, larger)",
+                    _ => "no level or 1 (the same)",
+                };
+                return Err(ArgError::BadValue { option: name, value: level, wants });
+            }
+        };
+        Ok(())
     }
 
     /// `name` is how messages call the option.
@@ -931,7 +944,14 @@ mod tests {
         assert_eq!(capture("-l").compress, Compression::Lzo);
         assert_eq!(capture("-c -p").compress, Compression::Snappy);
         assert_eq!(capture("-p -z").compress, Compression::Zstd);
+        assert_eq!(capture("-z1").compress, Compression::Zstd);
+        assert_eq!(capture("-Dz1d31").compress, Compression::Zstd);
         assert!(message(fails("-c7 core dump")).starts_with("-c '7' is not valid"));
+        assert!(message(fails("-c10 core dump")).starts_with("-c '10' is not valid"));
+        assert!(message(fails("-z0 core dump")).starts_with("-z '0' is not valid"));
+        assert!(message(fails("-z19f core dump")).starts_with("-z '19' is not valid"));
+        // A word of its own is a name, never a level.
+        assert_eq!(line("-c 1 dump").unwrap().vmcore, Some(&b"1"[..]));
         assert_eq!(capture("-c --lz4").compress, Compression::Lz4);
         assert_eq!(capture("--lz4 -d1 -c").compress, Compression::Zlib);
         assert_eq!(fails("-l3 core dump"), ArgError::UnknownShort { letter: b'3', word: b"-l3" });
