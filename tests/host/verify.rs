@@ -75,3 +75,25 @@ fn pages_that_exist_in_one_bitmap_only_are_found() {
     bench.put("dump", &bytes);
     bench.tamis("verify dump").expect(1).says("pfn 0x4: is stored, but bitmap 1");
 }
+
+/// Faults are told in the order of their pfns, and a run of them once, whoever found it.
+#[test]
+fn threads_find_the_same() {
+    let bench = Bench::of(&zoo(KernelStyle::V6_12).build());
+    bench.capture("-l -d 1", &["dump"]);
+    let mut bytes = bench.get("dump");
+    bench.put("cut", &bytes[..bytes.len() - 5000]);
+    // Every hundredth byte of the data, whatever page it belongs to.
+    let from = bytes.len() / 2;
+    bytes[from..].iter_mut().step_by(100).for_each(|byte| *byte ^= 0x55);
+    bench.put("bad", &bytes);
+    for (dump, code) in [("cut", 2), ("bad", 1)] {
+        for faults in ["", "--faults 100000", "--json"] {
+            let one = bench.tamis(&format!("verify --threads 1 {faults} {dump}"));
+            let many = bench.tamis(&format!("verify --threads 5 {faults} {dump}"));
+            assert_eq!(one.expect(code).text(), many.expect(code).text(), "{dump} {faults}");
+        }
+    }
+    let few = bench.tamis("verify --faults 3 bad");
+    few.says("more; --faults NUMBER lists more of them");
+}
