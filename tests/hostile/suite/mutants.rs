@@ -275,3 +275,26 @@ fn ruined_vmcores_of_real_kernels() {
         all(&[&base], wanted("TAMIS_MUTANTS").unwrap_or(FEW));
     }
 }
+
+/// The check itself can fail: with an untouched vmcore, and with one where another page's structure
+/// changed.
+#[test]
+fn a_page_that_goes_without_a_reason_is_noticed() {
+    let intact = Intact::new(machine(0));
+    let pfn = intact.base.pfns().into_iter().find(|pfn| pfn % 2 == 1 && intact.scanned.keeps(*pfn));
+    let pfn = pfn.expect("a page that is kept");
+    for touched in [false, true] {
+        let mut file = intact.base.file();
+        if touched {
+            // A structure of another page, on whose word nothing hangs: nobody's first page.
+            let place = intact.base.places[&Kind::Pages].last().expect("structures");
+            file.write(place.at + 64, &[0xff; 8]);
+        }
+        let mut now = scan(&mut file, most(intact.base)).expect("an intact vmcore");
+        check_memory(&intact, &file, &now, &String::new);
+        now.kept[pfn as usize / 8] &= !(1 << (pfn % 8));
+        let check =
+            std::panic::AssertUnwindSafe(|| check_memory(&intact, &file, &now, &String::new));
+        assert!(std::panic::catch_unwind(check).is_err(), "pfn {pfn:#x} went, and nobody noticed");
+    }
+}

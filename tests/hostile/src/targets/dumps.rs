@@ -278,7 +278,7 @@ pub const KDUMP: Target = Target {
 fn dump<F: RandomAccess>(mut file: F, len: u64, reached: &mut dyn FnMut(&str)) {
     let found = kdump::probe(&mut file, len).ok();
     // Those of a stream may be larger than the stream, up to a limit that is too much for here.
-    if let Some(facts) = found.filter(|facts| facts.max_pfn.0 <= 1 << 24) {
+    if let Some(facts) = found.filter(|facts| facts.max_pfn.0 <= 1 << 20) {
         look(&mut [Part::new(file, facts)], reached);
     }
 }
