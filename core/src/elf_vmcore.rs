@@ -167,7 +167,14 @@ impl Facts {
     fn look_at_notes(&mut self, file: &mut impl RandomAccess) {
         let (start, len) = self.notes;
         let mut at = 0;
-        while len.saturating_sub(at) >= note::HEADER as u64 {
+        for number in 0.. {
+            if len.saturating_sub(at) < note::HEADER as u64 {
+                return;
+            }
+            if number == note::MOST {
+                self.notes_damaged = true;
+                return;
+            }
             let mut raw = [0; note::HEADER];
             let parsed = file
                 .read_at(start.saturating_add(at), &mut raw)
@@ -509,6 +516,37 @@ mod tests {
             memsz,
             ..Default::default()
         }
+    }
+
+    #[test]
+    fn notes_without_end_end() {
+        /// A file of zeros behind its headers, as long as anybody asks.
+        struct Endless(Vec<u8>, usize);
+        impl RandomAccess for Endless {
+            fn read_at(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError> {
+                self.1 += 1;
+                for (at, to) in (at..).zip(buf) {
+                    *to = self.0.get(at as usize).copied().unwrap_or_default();
+                }
+                Ok(())
+            }
+            fn window(&mut self, _: u64, _: usize) -> Option<&[u8]> {
+                None
+            }
+            fn window_broke(&mut self) -> bool {
+                false
+            }
+        }
+        let notes = elf::ProgramHeader {
+            kind: elf::PT_NOTE,
+            offset: 4096,
+            filesz: 1 << 40,
+            ..Default::default()
+        };
+        let mut file = Endless(file(&[notes, load(0, 8192, 4096, 4096)], &[]), 0);
+        let facts = probe(&mut file).unwrap();
+        assert!(facts.notes_damaged && facts.vmcoreinfo.is_none());
+        assert!(file.1 < 3 * note::MOST, "{}", file.1);
     }
 
     type Tables = (Vec<Segment>, Vec<Place>);

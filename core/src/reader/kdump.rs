@@ -348,7 +348,14 @@ const BARE_HEAD: usize = 24;
 fn walk_notes(file: &mut impl RandomAccess, facts: &mut Facts) -> Option<u32> {
     let (start, len) = facts.notes;
     let (mut at, mut registers) = (0u64, None);
-    while len.saturating_sub(at) >= note::HEADER as u64 {
+    for number in 0.. {
+        if len.saturating_sub(at) < note::HEADER as u64 {
+            break;
+        }
+        if number == note::MOST {
+            facts.notes_damaged = true;
+            break;
+        }
         let mut raw = [0; note::HEADER + note::NAME_MAX];
         let have = (len - at).min(raw.len() as u64) as usize;
         let head = raw.get_mut(..have).unwrap_or_default();

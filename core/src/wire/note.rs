@@ -13,6 +13,10 @@ pub const VMCOREINFO: &[u8] = b"VMCOREINFO\0";
 /// Longest name that is looked at.
 pub const NAME_MAX: usize = 16;
 
+/// Notes that are looked at: ten for each of 100,000 CPUs. A length that promises more, over a gap that
+/// reads as zeros, is a lie that would take hours to go over.
+pub const MOST: usize = 1 << 20;
+
 /// The header of one note and where its parts lie, relative to the header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NoteHeader {
