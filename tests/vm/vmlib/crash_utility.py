@@ -4,12 +4,16 @@ import json
 import re
 import shutil
 
+import numpy as np
+
 from . import packages
 from .checks import Tool
 from .classify import kernel_of
 from .common import VmError, run, say, tail
+from .dumpread import PAGE, Kdump, Vmcore
 
 COMMANDS = ["sys", "bt", "ps -S", "kmem -i", "log"]
+OPTIONS = ["-c", "-l", "-p", "-z", "-E"]
 MARK = "=== vm: {} ==="
 PACKAGES = ["crash", "libc6", "libgcc-s1", "libgmp10", "liblzo2-2", "libmpfr6", "libncursesw6",
             "libsnappy1v5", "libstdc++6", "libtinfo6", "libzstd1", "zlib1g", "libbz2-1.0",
@@ -17,7 +21,7 @@ PACKAGES = ["crash", "libc6", "libgcc-s1", "libgmp10", "liblzo2-2", "libmpfr6", 
 
 
 def open_with_crash(home, one, capture, report, keep=False):
-    """Make a level 31 dump, zlib and ELF, and ask crash about it."""
+    """Make level 31 dumps, of every codec that crash reads and ELF, and ask crash about them."""
     kernel = kernel_of(home, one)
     vmlinux = packages.debug_vmlinux(kernel)
     crash = packages.unpacked_tool("sid", PACKAGES, "usr/bin/crash")
@@ -31,7 +35,8 @@ def open_with_crash(home, one, capture, report, keep=False):
         lines += [f"!echo '{MARK.format(command)}'", command]
     script.write_text("\n".join([*lines, "quit"]) + "\n")
     print(f"{one.name}: {kernel.release}", flush=True)
-    for options in (["-c", "-d", "31"], ["-E", "-d", "31"]):
+    raw = Vmcore(home / "vmcore")
+    for options in ([option, "-d", "31"] for option in OPTIONS):
         name = f"crash, {' '.join(options)}"
         dump = work / "dump"
         dump.unlink(missing_ok=True)
@@ -49,8 +54,36 @@ def open_with_crash(home, one, capture, report, keep=False):
         if done.returncode != 0 or done.stderr.strip():
             report.check(done.returncode == 0, f"{name} exit status",
                          f"{done.returncode}; it said: {tail(done.stderr, 5).strip()}")
+        if "-E" not in options:
+            every_page(crash, vmlinux, dump, raw, work, f"{name}: pages", report)
     if not keep:
         shutil.rmtree(work)
+
+
+def every_page(crash, vmlinux, dump, raw, work, name, report):
+    """Have crash write every page of the dump to files; hold them against the raw vmcore."""
+    pfns = Kdump(dump).pfns
+    first = np.flatnonzero(np.diff(pfns, prepend=-2) != 1)
+    counts = np.diff(first, append=len(pfns))
+    out = work / "pages"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    runs = list(zip(pfns[first].tolist(), counts.tolist()))
+    script = work / "pages.commands"
+    script.write_text("".join(f"rd -p -r {out / str(pfn)} {pfn * PAGE:#x} {count * PAGE}\n"
+                              for pfn, count in runs) + "quit\n")
+    done = ask(crash, script, vmlinux, dump)
+    differ = missing = 0
+    for pfn, count in runs:
+        path = out / str(pfn)
+        got = path.read_bytes() if path.exists() else b""
+        missing += count - len(got) // PAGE
+        differ += sum(got[at * PAGE:(at + 1) * PAGE] != raw.page(pfn + at)
+                      for at in range(len(got) // PAGE))
+    report.check(done.returncode == 0 and len(pfns) > 0 and not (differ or missing), name,
+                 f"{len(pfns)} pages compared with the raw vmcore, {differ} differences, {missing} "
+                 f"not read" + (f"; {tail(done.stderr, 3)}" if done.stderr.strip() else ""))
+    shutil.rmtree(out)
 
 
 def ask(crash, script, vmlinux, dump):
