@@ -419,7 +419,12 @@ impl Classifier {
             None if own_bit => {
                 self.swapcache = swapcache;
             }
-            None => self.doubt(class, MissingKey(Kind::Number, "PG_swapbacked")),
+            None => {
+                // Kernels without a shared bit do not export the other name.
+                let private = number("PG_private").is_none();
+                let name = if private { "PG_private" } else { "PG_swapbacked" };
+                self.doubt(class, MissingKey(Kind::Number, name));
+            }
         }
     }
 
