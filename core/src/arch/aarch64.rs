@@ -142,9 +142,7 @@ impl Aarch64 {
             };
             let to = self.output(entry);
             if leaf {
-                let inside = at.0 & ((1 << shift) - 1);
-                let base = to & !((1 << shift) - 1);
-                return Ok(Mapping { phys: PhysAddr(base | inside), len: (1 << shift) - inside });
+                return Ok(Mapping::in_leaf(at, to, shift));
             }
             table = PhysAddr(to);
         }

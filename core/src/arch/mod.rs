@@ -55,6 +55,16 @@ pub struct Mapping {
     pub len: u64,
 }
 
+impl Mapping {
+    /// Where `at` lies in a page or block of `1 << shift` bytes that begins at physical `base`; bits
+    /// of `base` below `shift` do not count.
+    fn in_leaf(at: VirtAddr, base: u64, shift: u32) -> Mapping {
+        let mask = (1 << shift) - 1;
+        let inside = at.0 & mask;
+        Mapping { phys: PhysAddr(base & !mask | inside), len: mask + 1 - inside }
+    }
+}
+
 /// Reads page tables through a small cache: a block of one table per level, so that a sequential walk
 /// reads each block once.
 pub struct TableCache<'b> {

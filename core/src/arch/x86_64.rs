@@ -106,9 +106,7 @@ impl X86_64 {
             let to = entry & ADDRESS & !self.sme_mask;
             let leaf = level == 0 || (level <= 2 && entry & LARGE != 0);
             if leaf {
-                let inside = at.0 & ((1 << shift) - 1);
-                let base = to & !((1 << shift) - 1);
-                return Ok(Mapping { phys: PhysAddr(base | inside), len: (1 << shift) - inside });
+                return Ok(Mapping::in_leaf(at, to, shift));
             }
             table = PhysAddr(to);
         }
