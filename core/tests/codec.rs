@@ -1,6 +1,7 @@
 //! The page codecs against the C libraries, in both directions, and against damaged input.
 //!
-//! `TAMIS_VMCORES=FILE:FILE..` names real vmcores, whose pages are then all tried.
+//! `TAMIS_VMCORES=FILE:FILE..` names real vmcores, whose pages are then all tried. `TAMIS_ROUNDS` is
+//! how often each stream is damaged.
 
 #[path = "../benches/reference/mod.rs"]
 mod reference;
@@ -205,6 +206,29 @@ fn streams_of_every_level_of_the_c_libraries_are_read() {
 }
 
 #[test]
+fn checksums_of_zstd_frames_are_looked_at() {
+    let mut rig = Rig::new();
+    let mut encoder = zstd_safe::CCtx::create();
+    encoder.set_parameter(zstd_safe::CParameter::ChecksumFlag(true)).unwrap();
+    // Every number of bytes that the hash has left over.
+    for size in (0..70).chain(4096 - 32..=4096) {
+        let page = &generated(4096, 1)[0][..size];
+        let mut frame = vec![0; 2 * size + 64];
+        let len = encoder.compress2(&mut frame[..], page).unwrap();
+        frame.truncate(len);
+        let mut back = vec![0; size];
+        assert_eq!(rig.decoders.decode(flag::ZSTD, &frame, &mut back), Ok(()));
+        assert_eq!(back, page);
+        for at in frame.len() - 4..frame.len() {
+            frame[at] ^= 1;
+            let refused = Err(DecodeError::Corrupt);
+            assert_eq!(rig.decoders.decode(flag::ZSTD, &frame, &mut back), refused);
+            frame[at] ^= 1;
+        }
+    }
+}
+
+#[test]
 fn a_page_of_another_size_is_refused() {
     let mut rig = Rig::new();
     for page in generated(4096, 16) {
@@ -225,7 +249,8 @@ fn a_page_of_another_size_is_refused() {
 fn cut_and_damaged_streams_are_harmless() {
     let mut rig = Rig::new();
     let mut random = Random(11);
-    let rounds = if cfg!(debug_assertions) { 20 } else { 400 };
+    let rounds = std::env::var("TAMIS_ROUNDS").map(|rounds| rounds.parse().unwrap());
+    let rounds = rounds.unwrap_or(if cfg!(debug_assertions) { 20 } else { 400 });
     let mut taken = 0;
     for page in generated(4096, 24) {
         for (flag, stored) in rig.stored(&page) {

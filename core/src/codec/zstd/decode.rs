@@ -1,4 +1,4 @@
-//! Reading zstd frames: all that RFC 8878 allows but dictionaries. Checksums are not looked at.
+//! Reading zstd frames: all that RFC 8878 allows but dictionaries, and windows of 4 GiB and more.
 //!
 //! The literals of a block are decoded into the end of the page, where there is room as long as the
 //! frame is no longer than the page; sequences fill the page from its start.
@@ -237,9 +237,7 @@ impl Decoder for DecodeZstd {
         if head & 0x08 != 0 {
             return Err(Corrupt);
         }
-        if !single {
-            input.byte()?;
-        }
+        let window = if single { None } else { Some(input.byte()?) };
         // A dictionary may be named only as 0, which is none.
         let dictionary = input.take((1 << (head & 3)) >> 1)?;
         if dictionary.iter().any(|byte| *byte != 0) {
@@ -257,6 +255,18 @@ impl Decoder for DecodeZstd {
             Some(size) if size > page.len() as u64 => return Err(TooLong),
             _ => {}
         }
+        // No block is larger than the window or 128 KiB.
+        let most = match window {
+            None => page.len(),
+            Some(window) => {
+                let log = 10 + (window >> 3);
+                if log > 31 {
+                    return Err(Corrupt);
+                }
+                (1 << log) + (1 << log >> 3) * usize::from(window & 7)
+            }
+        };
+        let most = most.min(128 << 10);
         self.huffman_log = UNMADE;
         for table in &mut self.tables {
             table.log = UNMADE;
@@ -267,6 +277,10 @@ impl Decoder for DecodeZstd {
             let [a, b, c] = input.array()?;
             let header = u32::from_le_bytes([a, b, c, 0]);
             let size = (header >> 3) as usize;
+            if size > most {
+                return Err(Corrupt);
+            }
+            let start = output.at;
             match header >> 1 & 3 {
                 0 => output.literals(&mut input, size)?,
                 1 => {
@@ -281,18 +295,71 @@ impl Decoder for DecodeZstd {
                 }
                 _ => return Err(Corrupt),
             }
+            if output.at - start > most {
+                return Err(Corrupt);
+            }
             if header & 1 != 0 {
                 break;
             }
         }
-        if head & 4 != 0 {
-            input.take(4)?;
-        }
+        let sum = if head & 4 != 0 { Some(u32::from_le_bytes(input.array()?)) } else { None };
         if !input.rest.is_empty() {
             return Err(Corrupt);
         }
-        output.end()
+        output.end()?;
+        match sum {
+            Some(sum) if sum != xxh64(page) as u32 => Err(Corrupt),
+            _ => Ok(()),
+        }
     }
+}
+
+/// The hash whose low half is the checksum of a frame: xxHash-64 with seed 0, as
+/// `doc/xxhash_spec.md` of the xxHash library describes it.
+fn xxh64(bytes: &[u8]) -> u64 {
+    const PRIMES: [u64; 5] = [
+        0x9e37_79b1_85eb_ca87,
+        0xc2b2_ae3d_27d4_eb4f,
+        0x1656_67b1_9e37_79f9,
+        0x85eb_ca77_c2b2_ae63,
+        0x27d4_eb2f_1656_67c5,
+    ];
+    let [p1, p2, p3, p4, p5] = PRIMES;
+    let round = |lane: u64, word: u64| {
+        lane.wrapping_add(word.wrapping_mul(p2)).rotate_left(31).wrapping_mul(p1)
+    };
+    let (blocks, rest) = bytes.as_chunks::<32>();
+    let mut hash = p5;
+    if !blocks.is_empty() {
+        let mut lanes = [p1.wrapping_add(p2), p2, 0, p1.wrapping_neg()];
+        for block in blocks {
+            for (lane, word) in lanes.iter_mut().zip(block.as_chunks().0) {
+                *lane = round(*lane, u64::from_le_bytes(*word));
+            }
+        }
+        let turned = lanes.iter().zip([1, 7, 12, 18]).map(|(lane, by)| lane.rotate_left(by));
+        hash = turned.fold(0, u64::wrapping_add);
+        for lane in lanes {
+            hash = (hash ^ round(0, lane)).wrapping_mul(p1).wrapping_add(p4);
+        }
+    }
+    hash = hash.wrapping_add(bytes.len() as u64);
+    let (words, rest) = rest.as_chunks();
+    for word in words {
+        let word = round(0, u64::from_le_bytes(*word));
+        hash = (hash ^ word).rotate_left(27).wrapping_mul(p1).wrapping_add(p4);
+    }
+    let (halves, rest) = rest.as_chunks();
+    for half in halves {
+        let half = u64::from(u32::from_le_bytes(*half)).wrapping_mul(p1);
+        hash = (hash ^ half).rotate_left(23).wrapping_mul(p2).wrapping_add(p3);
+    }
+    for byte in rest {
+        hash = (hash ^ u64::from(*byte).wrapping_mul(p5)).rotate_left(11).wrapping_mul(p1);
+    }
+    hash = (hash ^ hash >> 33).wrapping_mul(p2);
+    hash = (hash ^ hash >> 29).wrapping_mul(p3);
+    hash ^ hash >> 32
 }
 
 impl DecodeZstd {
@@ -448,7 +515,8 @@ impl DecodeZstd {
         }
         let sizes: [[u8; 2]; 3] = [input.array()?, input.array()?, input.array()?];
         let part = n.div_ceil(4);
-        if part == 0 || part * 3 > n {
+        // Four streams are for six literals or more: then none of them is empty.
+        if n < 6 {
             return Err(Corrupt);
         }
         let mut sizes = sizes.into_iter();
@@ -497,7 +565,9 @@ impl DecodeZstd {
             let mut input = Input { rest: input.take(header.into())? };
             // Borrowed: the three tables may be repeated by later blocks.
             let mut table = Fse::new();
-            table.read(&mut input, 6, 13)?;
+            // A weight is at most the length of the longest code, so no share of a larger one may be
+            // described, even if it is never used.
+            table.read(&mut input, 6, LONGEST as usize + 1)?;
             let mut bits = Backward::new(input.rest)?;
             let mut this = bits.read(table.log) as usize;
             let mut other = bits.read(table.log) as usize;
@@ -534,6 +604,11 @@ impl DecodeZstd {
             return Err(Corrupt);
         }
         *weights.get_mut(n).ok_or(Corrupt)? = left.ilog2() as u8 + 1;
+        // The longest codes, of weight 1, come in pairs; of a code of another form, the lengths
+        // would not be those that the weights say.
+        if !weights.contains(&1) {
+            return Err(Corrupt);
+        }
         let mut at = 0;
         for weight in 1..=log {
             for (symbol, _) in weights.iter().enumerate().filter(|(_, w)| u32::from(**w) == weight)
@@ -564,4 +639,54 @@ fn move_down(output: &mut Output<'_>, literals: &mut usize, len: usize) -> Resul
     *literals += len;
     output.at += len;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Weights of a Huffman code; their FSE table has shares of a weight of 12 in the first of them.
+    #[test]
+    fn a_table_of_weights_ends_with_the_longest_code() {
+        let mut bytes = [
+            0x1c, 0x01, 0x13, 0x8d, 0xa4, 0x48, 0x07, 0x00, 0x8c, 0x94, 0xdc, 0x5e, 0x5f, 0xec,
+            0x10, 0xdb, 0x4f, 0x68, 0xef, 0x07, 0x30, 0x3b, 0x13, 0x86, 0xd0, 0xca, 0x32, 0xb2,
+            0xb1,
+        ];
+        let mut decoder = DecodeZstd::default();
+        assert_eq!(decoder.weights(&mut Input { rest: &bytes }), Err(Corrupt));
+        assert_eq!(decoder.huffman_log, UNMADE);
+        bytes[5] = 0x49;
+        assert_eq!(decoder.weights(&mut Input { rest: &bytes }), Ok(()));
+        assert_eq!(decoder.huffman_log, 8);
+    }
+
+    #[test]
+    fn the_longest_codes_are_a_pair() {
+        // Two codes of weight 2 would have two bits, and leave half of the table empty.
+        let mut decoder = DecodeZstd::default();
+        assert_eq!(decoder.weights(&mut Input { rest: &[128, 0x20] }), Err(Corrupt));
+        assert_eq!(decoder.weights(&mut Input { rest: &[128, 0x10] }), Ok(()));
+        assert_eq!(decoder.weights(&mut Input { rest: &[129, 0x21] }), Ok(()));
+    }
+
+    /// Frames of pages of one byte, as a window of 1 KiB or a single segment allows it.
+    #[test]
+    fn no_block_is_larger_than_the_window() {
+        let mut frame = [0x28, 0xb5, 0x2f, 0xfd, 0x40, 0, 0, 0x07, 0x03, 0x40, 0, 7];
+        let block = |size: u32| {
+            let [a, b, c, _] = (1 | 1 << 1 | size << 3).to_le_bytes();
+            [a, b, c]
+        };
+        frame[8..11].copy_from_slice(&block(2048));
+        let mut page = [0; 2048];
+        let mut decoder = DecodeZstd::default();
+        assert_eq!(decoder.decode(&frame, &mut page), Err(Corrupt));
+        // 2 KiB; then the largest window there is.
+        frame[5] = 1 << 3;
+        assert_eq!(decoder.decode(&frame, &mut page), Ok(()));
+        assert_eq!(page, [7; 2048]);
+        frame[5] = 0xff;
+        assert_eq!(decoder.decode(&frame, &mut page), Err(Corrupt));
+    }
 }
