@@ -2,24 +2,12 @@
 #![allow(dead_code)]
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
-use minilzo_rs as _;
-use std::ffi::{c_char, c_int, c_uchar, c_ulong, c_void};
+use std::ffi::{CStr, c_char, c_int, c_uchar, c_ulong, c_void};
+use std::sync::OnceLock;
 
 unsafe extern "C" {
-    fn lzo1x_1_compress(
-        src: *const c_uchar,
-        len: c_ulong,
-        out: *mut c_uchar,
-        out_len: *mut c_ulong,
-        work: *mut c_void,
-    ) -> c_int;
-    fn lzo1x_decompress_safe(
-        src: *const c_uchar,
-        len: c_ulong,
-        out: *mut c_uchar,
-        out_len: *mut c_ulong,
-        work: *mut c_void,
-    ) -> c_int;
+    fn dlopen(name: *const c_char, flags: c_int) -> *mut c_void;
+    fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
     fn LZ4_compress_fast_extState(
         state: *mut c_void,
         src: *const c_char,
@@ -39,6 +27,31 @@ pub fn seconds() -> f64 {
     // SAFETY: `timespec` is two 64-bit integers on 64-bit Linux, which is all this runs on.
     assert_eq!(unsafe { clock_gettime(CLOCK_THREAD_CPUTIME_ID, &mut time) }, 0);
     time[0] as f64 + time[1] as f64 * 1e-9
+}
+
+/// A function of the LZO library: input and its length, output and its length, work memory.
+type LzoFunction =
+    unsafe extern "C" fn(*const c_uchar, c_ulong, *mut c_uchar, *mut c_ulong, *mut c_void) -> c_int;
+
+/// `lzo1x_1_compress` and `lzo1x_decompress_safe` of the LZO library of the system. It is under the
+/// GPL, so it is run here, and nothing is linked with it.
+fn lzo() -> (LzoFunction, LzoFunction) {
+    const RTLD_NOW: c_int = 2;
+    static FUNCTIONS: OnceLock<(LzoFunction, LzoFunction)> = OnceLock::new();
+    *FUNCTIONS.get_or_init(|| {
+        // SAFETY: the name ends with a zero; the library has no code that runs when it is loaded.
+        let library = unsafe { dlopen(c"liblzo2.so.2".as_ptr(), RTLD_NOW) };
+        assert!(!library.is_null(), "no liblzo2.so.2: install the LZO library (liblzo2-2, lzo)");
+        let function = |name: &CStr| {
+            // SAFETY: the library is loaded, and stays so; the name ends with a zero.
+            let function = unsafe { dlsym(library, name.as_ptr()) };
+            assert!(!function.is_null(), "liblzo2.so.2 has no {name:?}");
+            // SAFETY: a function, which `lzo/lzo1x.h` declares so; `lzo_uint` is `unsigned long` on
+            // 64-bit Linux.
+            unsafe { std::mem::transmute::<*mut c_void, LzoFunction>(function) }
+        };
+        (function(c"lzo1x_1_compress"), function(c"lzo1x_decompress_safe"))
+    })
 }
 
 /// A C library as the reference of one page flag.
@@ -126,8 +139,7 @@ impl Reference {
                 let work = work.as_mut_ptr().cast();
                 // SAFETY: the lengths are those of the slices, `out` has room for the worst case
                 // (asserted), and the work memory has the 131,072 bytes that the library asks for.
-                let code =
-                    unsafe { lzo1x_1_compress(src, page.len() as c_ulong, to, &mut len, work) };
+                let code = unsafe { (lzo().0)(src, page.len() as c_ulong, to, &mut len, work) };
                 assert_eq!(code, 0);
                 len as usize
             }
@@ -171,7 +183,7 @@ impl Reference {
                 // SAFETY: the lengths are those of the slices; this function uses no work memory.
                 let code = unsafe {
                     let none = std::ptr::null_mut();
-                    lzo1x_decompress_safe(src, stored.len() as c_ulong, to, &mut len, none)
+                    (lzo().1)(src, stored.len() as c_ulong, to, &mut len, none)
                 };
                 code == 0 && len as usize == room
             }

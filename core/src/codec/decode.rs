@@ -2,15 +2,11 @@
 //! step takes input or gives output, and the page bounds the output.
 
 use super::flag;
+use super::inflate::Inflate;
 use super::lz::lz4::DecodeLz4;
 use super::lz::lzo::DecodeLzo;
 use super::lz::snappy::DecodeSnappy;
 use super::zstd::DecodeZstd;
-use miniz_oxide::inflate::TINFLStatus;
-use miniz_oxide::inflate::core::inflate_flags::{
-    TINFL_FLAG_PARSE_ZLIB_HEADER, TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF,
-};
-use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
 
 /// Why a page could not be read back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,27 +42,7 @@ pub trait Decoder {
     fn decode(&mut self, stored: &[u8], page: &mut [u8]) -> Result<(), DecodeError>;
 }
 
-/// Reads zlib streams.
-#[derive(Default)]
-pub struct Inflate {
-    state: DecompressorOxide,
-}
-
-impl Decoder for Inflate {
-    fn decode(&mut self, stored: &[u8], page: &mut [u8]) -> Result<(), DecodeError> {
-        let flags = TINFL_FLAG_PARSE_ZLIB_HEADER | TINFL_FLAG_USING_NON_WRAPPING_OUTPUT_BUF;
-        self.state.init();
-        match decompress(&mut self.state, stored, page, 0, flags) {
-            (TINFLStatus::Done, read, _) if read != stored.len() => Err(DecodeError::Corrupt),
-            (TINFLStatus::Done, _, len) if len == page.len() => Ok(()),
-            (TINFLStatus::Done, ..) => Err(DecodeError::TooShort),
-            (TINFLStatus::HasMoreOutput, ..) => Err(DecodeError::TooLong),
-            _ => Err(DecodeError::Corrupt),
-        }
-    }
-}
-
-/// All decoders, about 22 KiB; picks by page flag.
+/// All decoders, about 17 KiB; picks by page flag.
 #[derive(Default)]
 pub struct Decoders {
     zlib: Inflate,
@@ -195,23 +171,60 @@ impl<'p> Output<'p> {
             return Err(DecodeError::TooLong);
         }
         // Up to 16 bytes behind the match are written too: they come later.
-        if len <= 16 && distance >= 16 && self.at + 16 <= end {
-            let bytes = self.page.get(from..).and_then(<[u8]>::first_chunk::<16>).copied();
-            let to = self.page.get_mut(self.at..).and_then(<[u8]>::first_chunk_mut::<16>);
-            if let (Some(bytes), Some(to)) = (bytes, to) {
-                *to = bytes;
-                self.at += len;
-                return Ok(());
+        let to = self.at + len;
+        if to + 16 <= end.min(self.page.len()) {
+            match distance {
+                16.. => self.chunks::<16>(from, to),
+                8.. => self.chunks::<8>(from, to),
+                _ => self.pattern(from, distance, to),
             }
+            self.at = to;
+            return Ok(());
         }
-        let end = self.at + len;
         // Each pass doubles what there is to copy.
-        while self.at < end {
-            let part = (self.at - from).min(end - self.at);
+        while self.at < to {
+            let part = (self.at - from).min(to - self.at);
             self.page.copy_within(from..from + part, self.at);
             self.at += part;
         }
         Ok(())
+    }
+
+    /// Copies by `N` bytes from at least as far back, until `to` is reached.
+    #[inline(always)]
+    fn chunks<const N: usize>(&mut self, mut from: usize, to: usize) {
+        let mut at = self.at;
+        loop {
+            let chunk = self.page.get(from..).and_then(<[u8]>::first_chunk::<N>).copied();
+            let slot = self.page.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<N>);
+            let (Some(chunk), Some(slot)) = (chunk, slot) else { return };
+            *slot = chunk;
+            at += N;
+            from += N;
+            if at >= to {
+                return;
+            }
+        }
+    }
+
+    /// Repeats fewer than 8 bytes until `to` is reached.
+    #[inline(always)]
+    fn pattern(&mut self, from: usize, distance: usize, to: usize) {
+        let Some(bytes) = self.page.get(from..).and_then(<[u8]>::first_chunk) else { return };
+        let bits = 8 * distance as u32;
+        let mut word = u64::from_le_bytes(*bytes) & ((1 << bits) - 1);
+        word |= word << bits;
+        word |= word.unbounded_shl(2 * bits);
+        word |= word.unbounded_shl(4 * bits);
+        // As many whole ones as eight bytes have.
+        let step = [0, 8, 8, 6, 8, 5, 6, 7].get(distance).copied().unwrap_or(8);
+        let mut at = self.at;
+        while at < to
+            && let Some(slot) = self.page.get_mut(at..).and_then(<[u8]>::first_chunk_mut)
+        {
+            *slot = word.to_le_bytes();
+            at += step;
+        }
     }
 
     pub(super) fn end(&self) -> Result<(), DecodeError> {

@@ -484,7 +484,7 @@ fn codes_of(lens: &huffman::Lengths, codes: &mut [Code]) {
 }
 
 /// The checksum of RFC 1950.
-fn adler32(bytes: &[u8]) -> u32 {
+pub(super) fn adler32(bytes: &[u8]) -> u32 {
     const WIDTH: usize = 32;
     let (mut low, mut high) = (1u32, 0u32);
     // Sums of 4096 bytes fit.

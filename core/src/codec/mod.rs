@@ -6,13 +6,15 @@ mod bytes;
 mod decode;
 mod deflate;
 mod huffman;
+mod inflate;
 mod lz;
 mod matcher;
 mod zstd;
 
 pub use bytes::SLACK;
-pub use decode::{DecodeError, Decoder, Decoders, Inflate};
+pub use decode::{DecodeError, Decoder, Decoders};
 pub use deflate::Deflate;
+pub use inflate::Inflate;
 pub use lz::lz4::{DecodeLz4, Lz4};
 pub use lz::lzo::{DecodeLzo, Lzo};
 pub use lz::snappy::{DecodeSnappy, Snappy};

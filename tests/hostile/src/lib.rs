@@ -16,6 +16,8 @@ pub mod engine;
 pub mod input;
 pub mod mutate;
 pub mod overlay;
+#[path = "../../../core/benches/reference/mod.rs"]
+mod reference;
 mod targets;
 pub mod view;
 

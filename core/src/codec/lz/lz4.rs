@@ -134,7 +134,12 @@ impl Emitter for Block<'_> {
     }
 }
 
-/// Reads LZ4 blocks.
+/// Literals that a block ends with, at least.
+const LAST: usize = 5;
+/// How far from the end the last match begins, at least.
+const LAST_MATCH: usize = 12;
+
+/// Reads LZ4 blocks, of which it expects the same as the C library: its last bytes are literals.
 pub struct DecodeLz4;
 
 impl Decoder for DecodeLz4 {
@@ -148,9 +153,14 @@ impl Decoder for DecodeLz4 {
             if input.rest.is_empty() {
                 return output.end();
             }
+            if output.at + LAST_MATCH > output.page.len() {
+                return Err(DecodeError::Corrupt);
+            }
             let distance = u16::from_le_bytes(input.array()?);
             let len = length(&mut input, token & 15)? + 4;
-            output.copy(distance.into(), len)?;
+            // What is left is at least that much.
+            let end = output.page.len() - LAST;
+            output.copy_before(distance.into(), len, end)?;
         }
     }
 }
@@ -169,4 +179,26 @@ fn length(input: &mut Input<'_>, nibble: u8) -> Result<usize, DecodeError> {
         }
     }
     Ok(len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A literal, a match of it, and what the page has beyond that as literals.
+    fn block(page: usize, len: usize) -> Result<(), DecodeError> {
+        let mut bytes = [0; 64];
+        let rest = page - 1 - len;
+        bytes[..5].copy_from_slice(&[0x10 | (len - 4) as u8, 7, 1, 0, (rest as u8) << 4]);
+        DecodeLz4.decode(&bytes[..5 + rest], &mut [0xff; 64][..page])
+    }
+
+    #[test]
+    fn a_block_ends_with_literals() {
+        assert_eq!(block(14, 8), Ok(()));
+        assert_eq!(block(14, 9), Err(DecodeError::TooLong));
+        // The last match begins 12 bytes before the end.
+        assert_eq!(block(13, 7), Ok(()));
+        assert_eq!(block(12, 4), Err(DecodeError::Corrupt));
+    }
 }

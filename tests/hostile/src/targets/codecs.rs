@@ -1,27 +1,81 @@
 //! Page codecs: what any bytes decode to, and that every page comes back.
 
 use crate::input::{Input, Random};
+use crate::reference::Reference;
 use crate::{Reach, Target};
 use std::cell::RefCell;
 use tamis_core::codec::{
-    Decoders, Deflate, Encoder, Lz4, Lzo, SLACK, Snappy, Stored, Zstd, flag, is_zero,
+    DecodeError, Decoders, Deflate, Encoder, Lz4, Lzo, SLACK, Snappy, Stored, Zstd, flag, is_zero,
 };
 
 const FLAGS: [u32; 5] = [flag::ZLIB, flag::LZO, flag::SNAPPY, flag::ZSTD, flag::LZ4];
-const GOALS: [&str; 5] = ["zlib", "lzo", "snappy", "zstd", "lz4"];
+const NAMES: [&str; 5] = ["zlib", "lzo", "snappy", "zstd", "lz4"];
 const SIZES: [usize; 3] = [4 << 10, 16 << 10, 64 << 10];
 
 thread_local! {
     static DECODERS: RefCell<Box<Decoders>> = RefCell::new(Box::new(Decoders::new()));
 }
 
-pub const DECODE: Target = Target {
-    name: "decode",
-    about: "the five decoders: byte 0 chooses codec and page size, the rest is a stored page",
-    goals: &GOALS,
-    run: decode,
-    seeds: decode_seeds,
-};
+/// The target of a decoder.
+const fn decoder(
+    name: &'static str,
+    about: &'static str,
+    goals: &'static [&'static str],
+    run: fn(&[u8], &mut Reach),
+    seeds: fn() -> Vec<Vec<u8>>,
+) -> Target {
+    Target { name, about, goals, run, seeds }
+}
+
+pub const ZLIB: Target = decoder(
+    "zlib",
+    "zlib streams: byte 0 chooses the page size, and whether the checksum is set right",
+    &[
+        "4 KiB",
+        "16 KiB",
+        "64 KiB",
+        "stored",
+        "fixed",
+        "dynamic",
+        "too long",
+        "too short",
+        "corrupt",
+    ],
+    |data, reach| decode(0, data, reach),
+    || decode_seeds(0),
+);
+
+pub const LZO: Target = decoder(
+    "lzo",
+    "LZO1X streams: byte 0 chooses the page size",
+    &["4 KiB", "16 KiB", "64 KiB", "too long", "too short", "corrupt"],
+    |data, reach| decode(1, data, reach),
+    || decode_seeds(1),
+);
+
+pub const SNAPPY: Target = decoder(
+    "snappy",
+    "snappy blocks: byte 0 chooses the page size",
+    &["4 KiB", "16 KiB", "64 KiB", "too long", "too short", "corrupt"],
+    |data, reach| decode(2, data, reach),
+    || decode_seeds(2),
+);
+
+pub const ZSTD: Target = decoder(
+    "zstd",
+    "zstd frames: byte 0 chooses the page size",
+    &["4 KiB", "16 KiB", "64 KiB", "too long", "too short", "corrupt", "checksum", "many blocks"],
+    |data, reach| decode(3, data, reach),
+    || decode_seeds(3),
+);
+
+pub const LZ4: Target = decoder(
+    "lz4",
+    "LZ4 blocks: byte 0 chooses the page size",
+    &["4 KiB", "16 KiB", "64 KiB", "too long", "too short", "corrupt"],
+    |data, reach| decode(4, data, reach),
+    || decode_seeds(4),
+);
 
 pub const ROUNDTRIP: Target = Target {
     name: "roundtrip",
@@ -31,38 +85,165 @@ pub const ROUNDTRIP: Target = Target {
     seeds: roundtrip_seeds,
 };
 
-fn decode(data: &[u8], reach: &mut Reach) {
+/// A decoder on any bytes: it says the same whatever was in the page, and so does the C library.
+fn decode(codec: usize, data: &[u8], reach: &mut Reach) {
     let mut input = Input::new(data);
     let choice = input.byte() as usize;
-    let (codec, size) = (choice % 5, SIZES[choice / 5 % 3]);
-    let stored = input.rest();
+    let size = SIZES[choice % 3];
+    let mut stored = input.rest().to_vec();
+    if FLAGS[codec] == flag::ZLIB && choice / 3 % 2 == 1 {
+        mend(&mut stored, size);
+    }
     // A byte of another value at each place: what was not written shows.
     let mut pages = [vec![0x55; size], vec![0xaa; size]];
     let results = pages
         .each_mut()
-        .map(|page| DECODERS.with_borrow_mut(|d| d.decode(FLAGS[codec], stored, page)));
+        .map(|page| DECODERS.with_borrow_mut(|d| d.decode(FLAGS[codec], &stored, page)));
     assert_eq!(results[0], results[1], "what was in the page before matters");
-    if results[0].is_ok() {
-        assert_eq!(pages[0], pages[1], "a part of the page was not written");
-        if let Some(theirs) = reference(codec, stored, size) {
-            assert_eq!(pages[0], theirs, "the reference decoder reads something else");
+    let theirs = reference(codec, &stored, size);
+    match results[0] {
+        Ok(()) => {
+            assert_eq!(pages[0], pages[1], "a part of the page was not written");
+            let theirs = theirs.expect("the reference decoder refuses this");
+            assert!(pages[0] == theirs, "the reference decoder reads another page");
+            if !is_zero(&pages[0]) && stored.len() > 16 {
+                reach.at(["4 KiB", "16 KiB", "64 KiB"][choice % 3]);
+                depth(codec, &stored, reach);
+            }
         }
-        if !is_zero(&pages[0]) && stored.len() > 16 {
-            reach.at(GOALS[codec]);
+        Err(error) => {
+            if theirs.is_some() {
+                assert!(stricter(codec, &stored), "only we refuse this: {error}");
+            }
+            match error {
+                DecodeError::TooLong => reach.at("too long"),
+                DecodeError::TooShort => reach.at("too short"),
+                _ => reach.at("corrupt"),
+            }
         }
     }
 }
 
-/// The page as the C library of zlib reads it. It may refuse what we accept, never read it
-/// otherwise.
-fn reference(codec: usize, stored: &[u8], size: usize) -> Option<Vec<u8>> {
-    if FLAGS[codec] != flag::ZLIB {
-        return None;
-    }
+/// Cuts a zlib stream off behind its last block and sets its checksum, so that what came out of the
+/// blocks counts.
+fn mend(stored: &mut Vec<u8>, size: usize) {
     let mut page = vec![0; size];
-    let mut state = flate2::Decompress::new(true);
-    let done = state.decompress(stored, &mut page, flate2::FlushDecompress::Finish).ok()?;
-    (done == flate2::Status::StreamEnd && state.total_out() == size as u64).then_some(page)
+    let mut state = flate2::Decompress::new(false);
+    let blocks = stored.get(2..).unwrap_or_default();
+    let done = state.decompress(blocks, &mut page, flate2::FlushDecompress::Finish);
+    if matches!(done, Ok(flate2::Status::StreamEnd)) && state.total_out() == size as u64 {
+        stored.truncate(2 + state.total_in() as usize);
+        let (mut low, mut high) = (1u32, 0u32);
+        for byte in page {
+            low = (low + u32::from(byte)) % 65_521;
+            high = (high + low) % 65_521;
+        }
+        stored.extend((high << 16 | low).to_be_bytes());
+    }
+}
+
+/// Kinds of streams that were read.
+fn depth(codec: usize, stored: &[u8], reach: &mut Reach) {
+    match FLAGS[codec] {
+        flag::ZLIB => reach.at(["stored", "fixed", "dynamic"][usize::from(stored[2] >> 1 & 3)]),
+        flag::ZSTD => {
+            if stored[4] & 4 != 0 {
+                reach.at("checksum");
+            }
+            let size = [0, 2, 4, 8][usize::from(stored[4] >> 6)];
+            // The last-block bit of the first block; a size of 0 is one byte in a single segment.
+            let header = if stored[4] & 0x20 != 0 { 5 + size.max(1) } else { 6 + size };
+            if stored[4] & 3 == 0 && stored[header] & 1 == 0 {
+                reach.at("many blocks");
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether the C library is known to read streams such as this one, which we refuse.
+fn stricter(codec: usize, stored: &[u8]) -> bool {
+    match FLAGS[codec] {
+        // The length in the mark of the end, or bits that say nothing there.
+        flag::LZO => !stored.ends_with(&[0x11, 0, 0]),
+        flag::LZ4 => lz4_copies_from_nowhere(stored),
+        // The ends of four streams of literals are not looked at where there is a lot of them.
+        flag::ZSTD => zstd_is_odd(stored),
+        _ => false,
+    }
+}
+
+/// Whether a match of an LZ4 block has a distance of 0.
+fn lz4_copies_from_nowhere(stored: &[u8]) -> bool {
+    let mut input = Input::new(stored);
+    let length = |input: &mut Input<'_>, nibble: u8| {
+        let mut len = usize::from(nibble);
+        while nibble == 15 && !input.is_empty() {
+            let byte = input.byte();
+            len += usize::from(byte);
+            if byte < 255 {
+                break;
+            }
+        }
+        len
+    };
+    while !input.is_empty() {
+        let token = input.byte();
+        let literals = length(&mut input, token >> 4);
+        input.take(literals);
+        if input.is_empty() {
+            return false;
+        }
+        if input.u16() == 0 {
+            return true;
+        }
+        length(&mut input, token & 15);
+    }
+    false
+}
+
+/// Whether there is more than a zstd frame, or a frame has literals in four streams.
+fn zstd_is_odd(stored: &[u8]) -> bool {
+    let mut input = Input::new(stored);
+    if input.u32() != 0xfd2f_b528 {
+        return true;
+    }
+    let head = input.byte();
+    let size = match (head >> 6, head & 0x20) {
+        (0, _) => 1,
+        (log, 0) => 1 + (1 << log),
+        (log, _) => 1 << log,
+    };
+    input.take(size + (1 << (head & 3) >> 1));
+    loop {
+        let header = u32::from(input.u16()) | u32::from(input.byte()) << 16;
+        let size = if header >> 1 & 3 == 1 { 1 } else { header as usize >> 3 };
+        let block = input.take(size);
+        let literals = block.first().copied().unwrap_or(0);
+        if header >> 1 & 3 == 2 && literals & 2 != 0 && literals & 12 != 0 {
+            return true;
+        }
+        if header & 1 != 0 {
+            input.take(usize::from(head & 4));
+            return !input.is_empty();
+        }
+        if input.is_empty() {
+            return false;
+        }
+    }
+}
+
+thread_local! {
+    static REFERENCES: RefCell<[Reference; 5]> = RefCell::new(Reference::all());
+}
+
+/// The page as the C library reads it.
+fn reference(codec: usize, stored: &[u8], size: usize) -> Option<Vec<u8>> {
+    let mut page = vec![0; size];
+    REFERENCES.with_borrow_mut(|references| {
+        let reference = references.iter_mut().find(|r| r.flag() == FLAGS[codec]);
+        reference.expect("a reference of each").decode(stored, &mut page).then_some(page)
+    })
 }
 
 fn encoders() -> [(usize, Box<dyn Encoder>); 6] {
@@ -141,16 +322,13 @@ fn roundtrip(data: &[u8], reach: &mut Reach) {
         let read = DECODERS.with_borrow_mut(|d| d.decode(FLAGS[*codec], &out[..len], &mut back));
         assert_eq!(read, Ok(()));
         assert!(page == back, "another page came back");
-        if let Some(theirs) = reference(*codec, &out[..len], size) {
-            assert!(page == theirs, "the reference decoder reads another page");
-        } else {
-            assert_ne!(*codec, 0, "the reference decoder refuses the page");
-        }
+        let theirs = reference(*codec, &out[..len], size).expect("C refuses the page");
+        assert!(page == theirs, "the reference decoder reads another page");
         // The output depends on the page alone.
         let mut again = vec![0x11; out.len()];
         assert_eq!(encoder.encode(&page, &mut again[..room]), Stored::Compressed(len));
         assert!(out[..len] == again[..len], "the same page became other bytes");
-        reach.at(if which == 5 { "fixed" } else { GOALS[*codec] });
+        reach.at(if which == 5 { "fixed" } else { NAMES[*codec] });
         reach.at(["4 KiB", "16 KiB", "64 KiB"][choice / 6 % 3]);
     });
 }
@@ -171,23 +349,55 @@ fn roundtrip_seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-fn decode_seeds() -> Vec<Vec<u8>> {
+/// What we and the C library, at its levels, make of a few pages; byte 0 says the size.
+fn decode_seeds(codec: usize) -> Vec<Vec<u8>> {
     let mut seeds = Vec::new();
-    for (nr, seed) in roundtrip_seeds().iter().enumerate() {
+    let mut references = Reference::all();
+    let reference = references.iter_mut().find(|r| r.flag() == FLAGS[codec]).expect("of each");
+    for (nr, seed) in roundtrip_seeds().iter().enumerate().step_by(3) {
         let mut input = Input::new(seed);
-        let choice = input.byte() as usize;
-        let (which, size) = (choice % 6, choice / 6 % 3);
-        // Pages of 64 KiB make large seeds: one of each codec is enough.
-        if size == 2 && nr % 2 == 1 {
-            continue;
-        }
+        input.byte();
+        let size = nr / 3 % 3;
         let page = page(&mut input, SIZES[size]);
-        let (codec, encoder) = &mut encoders()[which];
-        let mut out = vec![0; page.len() + SLACK];
-        if let Stored::Compressed(len) = encoder.encode(&page, &mut out) {
-            let head = [(*codec + 5 * size) as u8];
-            seeds.push([&head[..], &out[..len]].concat());
+        let mut out = vec![0; 2 * page.len() + 1024];
+        for (_, encoder) in encoders().iter_mut().filter(|(of, _)| *of == codec) {
+            if let Stored::Compressed(len) = encoder.encode(&page, &mut out) {
+                seeds.push((size, out[..len].to_vec()));
+            }
+        }
+        let levels = if FLAGS[codec] == flag::ZLIB { &[0, 1, 9] } else { reference.levels() };
+        for level in levels {
+            reference.set_level(*level);
+            let len = reference.encode(&page, &mut out);
+            if len <= 8 << 10 {
+                seeds.push((size, out[..len].to_vec()));
+            }
+        }
+        if FLAGS[codec] == flag::ZSTD {
+            // Blocks of 1 KiB, which may use the tables of those before them; a checksum, no size.
+            let mut encoder = zstd_safe::CCtx::create();
+            for parameter in [
+                zstd_safe::CParameter::WindowLog(10),
+                zstd_safe::CParameter::ChecksumFlag(true),
+                zstd_safe::CParameter::ContentSizeFlag(false),
+            ] {
+                encoder.set_parameter(parameter).expect("a parameter of zstd");
+            }
+            let len = encoder.compress2(&mut out[..], &page).expect("a frame");
+            seeds.push((size, out[..len].to_vec()));
         }
     }
-    seeds
+    seeds.sort();
+    seeds.dedup();
+    // Too short, too long, and nothing.
+    let others =
+        [seeds.first(), seeds.last()].map(Option::unwrap).map(|(_, stored)| stored.clone());
+    seeds.extend([2, 0].into_iter().zip(others));
+    seeds.push((0, Vec::new()));
+    // The checksum is that of what was read, or the stream's own.
+    let heads = if FLAGS[codec] == flag::ZLIB { 2 } else { 1 };
+    let with = |head: usize| {
+        move |(size, stored): &(usize, Vec<u8>)| [&[(size + 3 * head) as u8][..], stored].concat()
+    };
+    (0..heads).flat_map(|head| seeds.iter().map(with(head)).collect::<Vec<_>>()).collect()
 }
