@@ -77,6 +77,18 @@ impl Tally {
         }
     }
 
+    /// Adds all of another one.
+    pub fn join(&mut self, other: &Tally) {
+        for (count, more) in self.dropped.iter_mut().zip(other.dropped) {
+            *count += more;
+        }
+        self.exist += other.exist;
+        self.no_data += other.no_data;
+        self.kept += other.kept;
+        self.undecided += other.undecided;
+        self.unreadable += other.unreadable;
+    }
+
     /// Pages dropped for a reason.
     pub fn of(&self, reason: Reason) -> u64 {
         self.dropped.get(reason as usize).copied().unwrap_or(0)

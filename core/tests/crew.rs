@@ -3,7 +3,7 @@
 use std::sync::{Condvar, Mutex};
 use tamis_core::capture::crew::{self, Batch, Crew, Next, PageMade, Queue, Side, Slot};
 use tamis_core::capture::{About, Buffers, Capture, CaptureError, Notice, Observer, Phase, Report};
-use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, SLACK, Snappy, Zstd};
+use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, NoCodec, SLACK, Snappy, Zstd};
 use tamis_core::elf_vmcore::{ElfVmcore, probe};
 use tamis_core::endian::{Endian, Word};
 use tamis_core::kernel::page::Level;
@@ -182,6 +182,14 @@ enum Form {
     Parts,
     Full,
     Stream,
+    Elf,
+    FullElf,
+}
+
+impl Form {
+    fn is_full(self) -> bool {
+        matches!(self, Form::Full | Form::FullElf)
+    }
 }
 
 type Outcome = (Vec<Vec<u8>>, Vec<Notice>, Result<Report, CaptureError>);
@@ -247,10 +255,14 @@ impl Run<'_> {
             let crew: Option<&dyn Crew<'_>> = if self.threads > 1 { Some(&monitor) } else { None };
             let memory = |limit| Memory { bytes: Vec::new(), limit };
             let done = match self.form {
-                Form::File | Form::Full => {
-                    let limit = if self.form == Form::Full { 120_000 } else { usize::MAX };
+                Form::File | Form::Full | Form::Elf | Form::FullElf => {
+                    let limit = if self.form.is_full() { 120_000 } else { usize::MAX };
                     let mut file = memory(limit);
-                    let done = capture.kdump_with(&about, &mut [&mut file], 0, crew);
+                    let done = if matches!(self.form, Form::Elf | Form::FullElf) {
+                        capture.elf_with(&mut file, crew)
+                    } else {
+                        capture.kdump_with(&about, &mut [&mut file], 0, crew)
+                    };
                     (vec![file.bytes], done)
                 }
                 Form::Parts => {
@@ -284,10 +296,17 @@ fn same_for_every_number(file: Faulty<'_>, make: fn() -> Box<dyn Encoder + Send>
         (1, Form::Full, 16),
         (0, Form::Stream, 16),
         (1, Form::Stream, 1 << 10),
+        (0, Form::Elf, 16),
+        (1, Form::Elf, 1 << 10),
+        (1, Form::Elf, 8),
+        (1, Form::FullElf, 16),
     ] {
+        // In an ELF file pages are as they are.
+        let plain = matches!(form, Form::Elf | Form::FullElf);
+        let make = if plain { || Box::new(NoCodec) as Box<dyn Encoder + Send> } else { make };
         let run = |threads, batch| Run { file, level, form, threads, window, batch, make }.run();
         let want = run(1, 1);
-        assert_eq!(want.2.is_err(), form == Form::Full);
+        assert_eq!(want.2.is_err(), form.is_full());
         assert_eq!(want.1.is_empty(), !file.bad.contains(&true));
         for (threads, batch) in [(2, 1), (2, 32), (3, 7), (8, 5)] {
             let got = run(threads, batch);

@@ -196,9 +196,11 @@ pub fn write(
     let machine = opened.dump.machine();
     let name = opened.name();
     let info = opened.info();
-    let plan = Needs::of(opened, work.compress).plan(work.memory, work.threads)?;
+    // An ELF dump is not compressed.
+    let compress = if format == Format::Elf { Compress::Raw } else { work.compress };
+    let plan = Needs::of(opened, compress).plan(work.memory, work.threads)?;
     let bad = AtomicU64::new(0);
-    let mut encoder = Checked::new(work.compress, page, &bad)?;
+    let mut encoder = Checked::new(compress, page, &bad)?;
     let mut max_pfn = opened.max_pfn;
     let mut tables = vec![0; TableCache::STORAGE];
     let arch = Arch::new(machine, &info, opened.dump.segments());
@@ -254,13 +256,12 @@ pub fn write(
         vmcoreinfo: opened.text_at,
     };
 
-    // Pages that go out as they came in need no help.
-    let copies = format == Format::Elf
-        || (work.compress == Compress::Raw && matches!(opened.dump, Dump::Elf(_)));
+    // Where pages only have to be copied, the kernel does the work, and threads gain nothing.
+    let copies = compress == Compress::Raw && matches!(opened.dump, Dump::Elf(_));
     let helpers = if copies { 0 } else { plan.threads - 1 };
     let mut workers: Vec<Worker<'_>> = Vec::new();
     for dump in opened.twins(helpers)? {
-        workers.push(Worker { dump, encoder: Box::new(Checked::new(work.compress, page, &bad)?) });
+        workers.push(Worker { dump, encoder: Box::new(Checked::new(compress, page, &bad)?) });
     }
     let bound = encoder.bound(page).max(page);
     let mut buffers =
@@ -280,7 +281,7 @@ pub fn write(
     let done = crew::serve(&mut workers, page, bound, |crew| match format {
         Format::Kdump => capture.kdump_with(&about, sinks, split_block, crew),
         Format::Elf => match sinks {
-            [sink, ..] => capture.elf(*sink),
+            [sink, ..] => capture.elf_with(*sink, crew),
             [] => Err(CaptureError::TooLarge(0)),
         },
     })?;

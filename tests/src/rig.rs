@@ -217,7 +217,7 @@ pub fn capture_with<F: RandomAccess + Send>(
         }
         let lent: Option<&dyn Crew<'_>> = if workers > 0 { Some(&monitor) } else { None };
         let result = match sinks {
-            [sink] if wish.elf => capture.elf(*sink),
+            [sink] if wish.elf => capture.elf_with(*sink, lent),
             sinks => capture.kdump_with(&about, sinks, wish.split_block, lent),
         };
         crew::stop(&monitor, workers);

@@ -7,6 +7,7 @@
 //! order is not done: nobody waits while there is something to do, and nobody spins.
 
 use super::pages::{Made, PageReader, make};
+use crate::bitmap::Bitmap;
 use crate::codec::Encoder;
 use crate::source::Source;
 use crate::units::{PageShift, Pfn, PfnSpan};
@@ -68,7 +69,7 @@ impl<'m> Batch<'m> {
 
     /// Adds pages from the start of `run` on. Gives their number: fewer than `run` has if there is
     /// no more room.
-    pub(super) fn add(&mut self, run: PfnSpan) -> u64 {
+    fn add(&mut self, run: PfnSpan) -> u64 {
         let count = run.len().min((self.most - self.pages.min(self.most)) as u64);
         match self.spans.get_mut(self.used) {
             Some(slot) if count > 0 => {
@@ -79,6 +80,18 @@ impl<'m> Batch<'m> {
             }
             _ => 0,
         }
+    }
+
+    /// Adds pages whose bits are set, from `at` on; `at` moves on to behind them. Gives whether there
+    /// are more than it had room for.
+    pub(super) fn fill(&mut self, map: &Bitmap<'_>, at: &mut Pfn) -> bool {
+        while let Some(run) = map.next_run(*at, u64::MAX) {
+            *at = Pfn(run.start.0 + self.add(run));
+            if *at < run.end {
+                return true;
+            }
+        }
+        false
     }
 
     /// Whether it has no page.

@@ -8,8 +8,9 @@
 //! the one of the open segment grows with it, so that a file that is cut off loses no more than what
 //! was not written.
 
-use super::pages::PageReader;
-use super::{Capture, CaptureError, Notice, Phase};
+use super::crew::{Crew, Foreman};
+use super::pages::{Made, PageReader};
+use super::{Capture, CaptureError, Notice, Observer, Phase};
 use crate::bitmap::Bitmap;
 use crate::endian::{Endian, Word};
 use crate::sink::Sink;
@@ -92,7 +93,13 @@ impl Open {
 pub(super) fn write<S: Source>(
     c: &mut Capture<'_, S>,
     sink: &mut dyn Sink,
+    crew: Option<&dyn Crew<'_>>,
 ) -> Result<(), CaptureError> {
+    let page = c.shift.bytes();
+    // Pages go out as they are: an encoder that does anything to them is no help.
+    let plain = c.encoder.flag() == 0;
+    let foreman = crew.map(Foreman).filter(|f| plain && f.has_room(c.shift, page));
+    let foreman = foreman.as_ref();
     let too_large = CaptureError::TooLarge(c.max_pfn.0);
     let machine = c.source.machine();
     let (word, endian) = (machine.word, machine.endian);
@@ -104,7 +111,7 @@ pub(super) fn write<S: Source>(
     let mut progress = Progress { phase: Phase::Classify, done: 0, total: pages };
     c.observer.progress(progress.phase, 0, pages);
     for index in 0..c.source.segments().len() {
-        segment(c, index, &mut progress, &mut count)?;
+        segment(c, index, &mut progress, &mut count, foreman)?;
     }
     c.observer.progress(progress.phase, pages, pages);
     c.report.tally = count.tally;
@@ -185,7 +192,7 @@ pub(super) fn write<S: Source>(
     c.observer.progress(progress.phase, 0, pages);
     let mut result = Ok(());
     for index in 0..c.source.segments().len() {
-        result = segment(c, index, &mut progress, &mut out);
+        result = segment(c, index, &mut progress, &mut out, foreman);
         if result.is_err() {
             break;
         }
@@ -493,6 +500,7 @@ fn segment<S: Source, P: Pieces>(
     index: usize,
     progress: &mut Progress,
     to: &mut P,
+    foreman: Option<&Foreman<'_, '_>>,
 ) -> Result<(), CaptureError> {
     let Some(&segment) = c.source.segments().get(index) else { return Ok(()) };
     // A range inside another one (the kernel image) holds pages that are counted there.
@@ -508,12 +516,66 @@ fn segment<S: Source, P: Pieces>(
     }
     let mut open = Open::at(segment.phys.0);
     c.rewind();
-    let result = pieces(c, &segment, counts, &mut open, progress, to);
+    let result = pieces(c, &segment, counts, &mut open, progress, to, foreman);
     let result = result.and_then(|()| to.close(&segment, &open));
     if result.is_err() {
         to.abandon(&segment, &open);
     }
     result
+}
+
+/// A segment of the input becoming one or more of the output, page by page.
+struct Joining<'a, P> {
+    segment: &'a Segment,
+    /// Its first page.
+    first: Pfn,
+    shift: PageShift,
+    open: &'a mut Open,
+    to: &'a mut P,
+    progress: &'a mut Progress,
+}
+
+impl<P: Pieces> Joining<'_, P> {
+    /// The next page. Gives the piece of it whose bytes are to be handed over, and how far inside
+    /// the output segment they are.
+    fn page(&mut self, pfn: Pfn, stays: bool) -> Result<Option<(u64, Piece)>, CaptureError> {
+        let piece = piece(self.segment, pfn, self.first, self.shift, stays);
+        let inside = match self.open.push(piece) {
+            Step::None => None,
+            Step::Write(inside) => Some(inside),
+            Step::Cut(closed) => {
+                if let Err(error) = self.to.cut(self.segment, &closed) {
+                    *self.open = closed;
+                    return Err(error);
+                }
+                Some(0)
+            }
+        };
+        // Of a page that is dropped but must have its place, there is a hole.
+        Ok(inside.filter(|_| P::COPY && stays).map(|inside| (inside, piece)))
+    }
+
+    /// After a page.
+    fn along(&mut self, observer: &mut dyn Observer) -> Result<(), CaptureError> {
+        self.to.along(self.segment, self.open)?;
+        let progress = &mut *self.progress;
+        progress.done += 1;
+        if progress.done.is_multiple_of(1024) {
+            observer.progress(progress.phase, progress.done, progress.total);
+        }
+        Ok(())
+    }
+
+    /// Pages that are dropped.
+    fn skip(&mut self, pages: PfnSpan, observer: &mut dyn Observer) -> Result<(), CaptureError> {
+        let mut pfn = pages.start;
+        while pfn < pages.end {
+            self.page(pfn, false)?;
+            self.along(observer)?;
+            pfn.0 += 1;
+        }
+        Ok(())
+    }
 }
 
 /// Gives the pieces of a segment to `to`. After an error `open` is what was being put together.
@@ -524,25 +586,26 @@ fn pieces<S: Source, P: Pieces>(
     open: &mut Open,
     progress: &mut Progress,
     to: &mut P,
+    foreman: Option<&Foreman<'_, '_>>,
 ) -> Result<(), CaptureError> {
     let shift = c.shift;
     let pages = shift.touched(segment.phys, segment.mem_len);
+    let mut joining = Joining { segment, first: pages.start, shift, open, to, progress };
     // Pages past the last one that the kernel knows are dropped.
     let within = pages.clip(c.all());
-    let mut unused = Tally::default();
     let mut at = pages.start;
     while at < pages.end {
         // What no range stores goes at once: there may be more of it than could be gone over.
         let stored = next_stored(c.source, shift, at).min(pages.end);
         if at > pages.start && stored > at {
             let gap = PfnSpan::new(at, stored);
-            open.skip(segment, gap, shift);
+            joining.open.skip(segment, gap, shift);
             let there = gap.clip(within).len();
-            if let Some(tally) = to.tally().filter(|_| counts) {
+            if let Some(tally) = joining.to.tally().filter(|_| counts) {
                 tally.exist += there;
                 tally.no_data += there;
             }
-            progress.done = progress.done.saturating_add(gap.len());
+            joining.progress.done = joining.progress.done.saturating_add(gap.len());
             at = stored;
             continue;
         }
@@ -550,73 +613,126 @@ fn pieces<S: Source, P: Pieces>(
         let start = (at.0 / len * len).max(pages.start.0 & !7);
         let end = Pfn((start.saturating_add(len) / len * len).min(pages.end.0));
         let window = PfnSpan::new(Pfn(start), end);
-        let tally = match to.tally() {
-            Some(tally) if counts => tally,
-            _ => &mut unused,
-        };
-        let before = tally.dropped();
-        let stored = c.wanted(window, within, tally).count();
+        let mut tally = Tally::default();
+        let stored = c.wanted(window, within, &mut tally).count();
         let there = PfnSpan::new(at, end).clip(within).len();
         tally.exist += there;
-        tally.no_data += there.saturating_sub(stored + tally.dropped() - before);
+        tally.no_data += there.saturating_sub(stored + tally.dropped());
 
-        let mut map = Bitmap::over(&mut *c.buffers.bitmap, window);
-        let mut reader = PageReader::new(&mut *c.buffers.run, shift);
-        if c.level.zero() {
-            drop_zero_pages(c.source, &mut reader, &mut map, tally);
+        let work = PfnSpan::new(at, end);
+        match foreman {
+            // Nobody needs to read pages only to count them.
+            Some(foreman) if P::COPY || c.level.zero() => {
+                helped(c, foreman, window, work, &mut joining, &mut tally)?;
+            }
+            _ => alone(c, window, work, &mut joining, &mut tally)?,
         }
-        tally.kept += map.count();
-        let mut run_end = at;
-        while at < end {
+        if let Some(sum) = joining.to.tally().filter(|_| counts) {
+            sum.join(&tally);
+        }
+        at = end;
+    }
+    Ok(())
+}
+
+/// Goes over the pages of a window, those of `work`, with the bits of those that stay in the
+/// buffer.
+fn alone<S: Source, P: Pieces>(
+    c: &mut Capture<'_, S>,
+    window: PfnSpan,
+    work: PfnSpan,
+    joining: &mut Joining<'_, P>,
+    tally: &mut Tally,
+) -> Result<(), CaptureError> {
+    let mut map = Bitmap::over(&mut *c.buffers.bitmap, window);
+    let mut reader = PageReader::new(&mut *c.buffers.run, c.shift);
+    if c.level.zero() {
+        drop_zero_pages(c.source, &mut reader, &mut map, tally);
+    }
+    tally.kept += map.count();
+    let mut at = work.start;
+    let mut run_end = at;
+    while at < work.end {
+        if c.observer.stopped() {
+            return Err(CaptureError::Stopped);
+        }
+        let stays = map.get(at);
+        if stays && at >= run_end {
+            run_end = map.next_run(at, u64::MAX).map_or(at, |r| r.end);
+        }
+        if let Some((inside, piece)) = joining.page(at, stays)? {
+            let read = reader.page(c.source, at, run_end).map(|page| part(page, &piece));
+            match read {
+                Ok(bytes) => joining.to.bytes(inside, Some(bytes))?,
+                Err(fault) => {
+                    c.observer.notice(Notice::PageLost(at, fault));
+                    joining.to.bytes(inside, None)?;
+                }
+            }
+            if c.source.window_broke() {
+                joining.to.take_back(piece.len as usize);
+                match reader.again(c.source, at).map(|page| part(page, &piece)) {
+                    Ok(bytes) => joining.to.bytes(inside, Some(bytes))?,
+                    Err(fault) => {
+                        c.observer.notice(Notice::PageLost(at, fault));
+                        joining.to.bytes(inside, None)?;
+                    }
+                }
+            }
+        }
+        joining.along(c.observer)?;
+        at.0 += 1;
+    }
+    Ok(())
+}
+
+/// [`alone`], with a crew that reads the pages and tells which are zero.
+fn helped<S: Source, P: Pieces>(
+    c: &mut Capture<'_, S>,
+    foreman: &Foreman<'_, '_>,
+    window: PfnSpan,
+    work: PfnSpan,
+    joining: &mut Joining<'_, P>,
+    tally: &mut Tally,
+) -> Result<(), CaptureError> {
+    let map = Bitmap::over(&mut *c.buffers.bitmap, window);
+    let mut reader = PageReader::new(&mut *c.buffers.run, c.shift);
+    let page_size = c.shift.bytes();
+    // Up to where pages are given out, and up to where they are back.
+    let (mut out, mut at) = (work.start, work.start);
+    let mut more = true;
+    loop {
+        let batch = if more { foreman.free() } else { None };
+        if let Some(batch) = batch {
+            batch.clear(c.shift, page_size, c.level.zero());
+            more = batch.fill(&map, &mut out);
+            foreman.put(batch);
+            continue;
+        }
+        let Some(batch) = foreman.oldest(c.source, &mut reader, c.encoder) else { break };
+        let done = batch.each(|pfn, made, data| {
             if c.observer.stopped() {
                 return Err(CaptureError::Stopped);
             }
-            let stays = map.get(at);
-            if stays && at >= run_end {
-                run_end = map.next_run(at, u64::MAX).map_or(at, |r| r.end);
-            }
-            let piece = piece(segment, at, pages.start, shift, stays);
-            let inside = match open.push(piece) {
-                Step::None => None,
-                Step::Write(inside) => Some(inside),
-                Step::Cut(closed) => {
-                    if let Err(error) = to.cut(segment, &closed) {
-                        *open = closed;
-                        return Err(error);
-                    }
-                    Some(0)
-                }
-            };
-            // Of a page that is dropped but must have its place, there is a hole.
-            if let Some(inside) = inside.filter(|_| P::COPY && stays) {
-                let read = reader.page(c.source, at, run_end).map(|page| part(page, &piece));
-                match read {
-                    Ok(bytes) => to.bytes(inside, Some(bytes))?,
-                    Err(fault) => {
-                        c.observer.notice(Notice::PageLost(at, fault));
-                        to.bytes(inside, None)?;
-                    }
-                }
-                if c.source.window_broke() {
-                    to.take_back(piece.len as usize);
-                    match reader.again(c.source, at).map(|page| part(page, &piece)) {
-                        Ok(bytes) => to.bytes(inside, Some(bytes))?,
-                        Err(fault) => {
-                            c.observer.notice(Notice::PageLost(at, fault));
-                            to.bytes(inside, None)?;
-                        }
-                    }
+            joining.skip(PfnSpan::new(at, pfn), c.observer)?;
+            at = Pfn(pfn.0 + 1);
+            let stays = !matches!(made, Made::Zero);
+            tally.kept += u64::from(stays);
+            tally.add(Reason::Zero, u64::from(!stays));
+            if let Some((inside, piece)) = joining.page(pfn, stays)? {
+                if let Made::Lost(fault) = made {
+                    c.observer.notice(Notice::PageLost(pfn, fault));
+                    joining.to.bytes(inside, None)?;
+                } else {
+                    joining.to.bytes(inside, Some(part(data, &piece)))?;
                 }
             }
-            to.along(segment, open)?;
-            at.0 += 1;
-            progress.done += 1;
-            if progress.done.is_multiple_of(1024) {
-                c.observer.progress(progress.phase, progress.done, progress.total);
-            }
-        }
+            joining.along(c.observer)
+        });
+        foreman.put_back(batch);
+        done?;
     }
-    Ok(())
+    joining.skip(PfnSpan::new(at, work.end), c.observer)
 }
 
 /// The first page at `from` or later that a range stores a byte of.

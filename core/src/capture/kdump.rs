@@ -596,16 +596,7 @@ fn give_out<'m, S: Source>(
             continue;
         };
         batch.clear(c.shift, saving.bound, saving.zero_page.is_some());
-        let map = Bitmap::over(c.buffers.bitmap, window);
-        let mut more = false;
-        while let Some(run) = map.next_run(pfn, u64::MAX) {
-            let added = batch.add(run);
-            pfn = Pfn(run.start.0 + added);
-            more = pfn < run.end;
-            if more {
-                break;
-            }
-        }
+        let more = batch.fill(&Bitmap::over(c.buffers.bitmap, window), &mut pfn);
         foreman.put(batch);
         if !more {
             return Ok(());

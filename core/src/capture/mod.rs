@@ -253,7 +253,17 @@ impl<'m, S: Source> Capture<'m, S> {
 
     /// Writes an ELF dump.
     pub fn elf(&mut self, sink: &mut dyn Sink) -> Result<Report, CaptureError> {
-        elf::write(self, sink)?;
+        self.elf_with(sink, None)
+    }
+
+    /// [`Capture::elf`], with a crew that helps to read pages and to tell which are zero. Its
+    /// encoders, and this one's, must be [`crate::codec::NoCodec`] or the like.
+    pub fn elf_with(
+        &mut self,
+        sink: &mut dyn Sink,
+        crew: Option<&dyn crew::Crew<'_>>,
+    ) -> Result<Report, CaptureError> {
+        elf::write(self, sink, crew)?;
         Ok(self.report)
     }
 
