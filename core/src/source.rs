@@ -2,7 +2,7 @@
 
 use crate::bitmap::Bitmap;
 use crate::endian::{Endian, Word};
-use crate::units::{PageShift, PhysAddr, VirtAddr};
+use crate::units::{PageShift, Pfn, PhysAddr, VirtAddr};
 use core::fmt;
 
 /// What went wrong with an operation of the system below.
@@ -157,6 +157,14 @@ pub trait Source {
     /// Whether bytes of a lent window had to be replaced by zeros since the last call. If so,
     /// whatever came out of the window is worthless: [`Source::read`] the pages one by one.
     fn window_broke(&mut self) -> bool;
+
+    /// Puts the page `pfn` into `out` as the source has it stored, if that is smaller than a page,
+    /// compressed with the codec of this page flag, and to be left as it is; gives its length.
+    /// Whether it is the page, reading the page tells.
+    fn stored(&mut self, pfn: Pfn, flag: u32, out: &mut [u8]) -> Option<usize> {
+        let _ = (pfn, flag, out);
+        None
+    }
 
     /// Bytes of the notes.
     fn notes_len(&self) -> u64;

@@ -129,6 +129,8 @@ impl Encoder for Checked<'_> {
 pub struct Work {
     /// How pages are compressed.
     pub compress: Compress,
+    /// Whether pages that are compressed with that codec already stay as they are.
+    pub keep: bool,
     /// Threads, at most.
     pub threads: usize,
     /// Bytes of memory, at most.
@@ -199,6 +201,9 @@ pub fn write(
     // An ELF dump is not compressed.
     let compress = if format == Format::Elf { Compress::Raw } else { work.compress };
     let plan = Needs::of(opened, compress).plan(work.memory, work.threads)?;
+    if let Some(kdump) = opened.kdump() {
+        kdump.keep_stored(work.keep);
+    }
     let bad = AtomicU64::new(0);
     let mut encoder = Checked::new(compress, page, &bad)?;
     let mut max_pfn = opened.max_pfn;

@@ -1,6 +1,7 @@
 //! Dumps out of dumps.
 
 use std::ffi::OsStr;
+use std::io::Write;
 
 use crate::common::{Bench, json};
 use crate::make::{Make, Page, USUAL};
@@ -201,4 +202,89 @@ fn the_physical_base_is_mended() {
     bench.tamis("refilter -c dump new").expect(0);
     let base = i64::from_le_bytes(bench.get("new")[4096..4104].try_into().unwrap());
     assert_eq!(base, -278_921_216);
+}
+
+/// Pages that are compressed with the codec already, whoever did it, stay as they are.
+#[test]
+fn pages_of_the_same_codec_are_copied() {
+    let bench = Bench::new();
+    let mut make = Make::new(USUAL);
+    let image = zoo(KernelStyle::V6_12).build();
+    let page = image.page(0x100).to_vec();
+    let best = |level| {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), level);
+        encoder.write_all(&page).unwrap();
+        encoder.finish().unwrap()
+    };
+    let (small, large) = (best(flate2::Compression::best()), best(flate2::Compression::fast()));
+    assert!(small.len() < large.len());
+    let zeros = {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(&[0; 4096]).unwrap();
+        encoder.finish().unwrap()
+    };
+    make.pages.insert(20, Page::Stored(small.clone(), 1));
+    make.pages.insert(21, Page::Stored(large.clone(), 1));
+    make.pages.insert(22, Page::Raw(page.clone()));
+    make.pages.insert(23, Page::Stored(zeros.clone(), 1));
+    bench.put("dump", &make.bytes());
+    let has = |name: &str, bytes: &[u8]| tamis_find(&bench.get(name), bytes);
+    bench.tamis("refilter -c dump kept").expect(0);
+    assert!(has("kept", &small) && has("kept", &large));
+    assert!(!has("kept", &zeros), "a page of zeros of its own, though the level is 1");
+    bench.tamis("refilter -c --recompress dump anew").expect(0);
+    assert!(!has("anew", &small));
+    bench.tamis("refilter -z dump zstd").expect(0);
+    assert!(!has("zstd", &small));
+    // A second run, and any number of threads.
+    for (options, from, wanted) in [
+        ("-c", "kept", "kept"),
+        ("-c --threads 7", "dump", "kept"),
+        ("-c --threads 1", "dump", "kept"),
+        ("-c --recompress", "anew", "anew"),
+        ("-c --recompress", "kept", "anew"),
+        ("", "zstd", "zstd"),
+        ("-z1", "zstd", "zstd"),
+    ] {
+        bench.tamis(&format!("refilter -f {options} {from} new")).expect(0);
+        bench.assert_same("new", wanted, options);
+    }
+    // A level of zstd is a wish for it.
+    bench.tamis("refilter -z19 dump archive").expect(0);
+    bench.tamis("refilter -f -z1 archive new").expect(0);
+    bench.assert_same("new", "zstd", "-z1");
+    bench.tamis("refilter -f -z archive new").expect(0);
+    bench.assert_same("new", "archive", "-z");
+    // The parts of a split dump are compressed alike.
+    bench.tamis("split -c dump a b").expect(0);
+    assert!(has("a", &small) || has("b", &small));
+    bench.tamis("split -f -c --recompress dump a b").expect(0);
+    assert!(!has("a", &small) && !has("b", &small));
+    for run in [bench.tamis("diff dump kept"), bench.tamis("diff kept archive")] {
+        run.expect(0);
+    }
+}
+
+/// Nothing is copied that is no page.
+#[test]
+fn damaged_pages_of_the_same_codec_are_lost() {
+    let bench = Bench::new();
+    let mut make = Make::new(USUAL);
+    let Some(Page::Zlib(bytes)) = make.pages.get(&19).cloned() else { panic!("not zlib") };
+    let mut packed = {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let middle = packed.len() / 2;
+    packed[middle] ^= 0x10;
+    make.pages.insert(19, Page::Stored(packed.clone(), 1));
+    // Cut off.
+    make.pages.insert(25, Page::Stored(packed[..middle].to_vec(), 1));
+    bench.put("dump", &make.bytes());
+    for threads in ["1", "3"] {
+        let run = bench.tamis(&format!("refilter -f -c --threads {threads} dump new"));
+        run.expect(2).says("pfn 0x13 lost").says("pfn 0x19 lost");
+        assert!(!tamis_find(&bench.get("new"), &packed));
+    }
 }

@@ -6,7 +6,7 @@
 //! the crew with [`super::Capture::kdump_with`]. That one compresses, too, whenever the next batch in
 //! order is not done: nobody waits while there is something to do, and nobody spins.
 
-use super::pages::{Made, PageReader, make};
+use super::pages::{Made, PageReader};
 use crate::bitmap::Bitmap;
 use crate::codec::Encoder;
 use crate::source::Source;
@@ -111,8 +111,8 @@ impl<'m> Batch<'m> {
             let mut pfn = span.start;
             while pfn < span.end {
                 let room = self.data.get_mut(len..).unwrap_or_default();
-                let mut made = |page: &[u8]| make(page, self.drop_zeros, encoder, room);
-                let done = reader.make(source, pfn, span.end, &mut made);
+                let pfns = (pfn, span.end);
+                let done = reader.make(source, pfns, self.drop_zeros, encoder, room);
                 if let Made::Bytes { len: more, .. } = done {
                     len += more as usize;
                 }

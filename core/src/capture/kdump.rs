@@ -6,7 +6,7 @@
 //! it, and at the end the header again.
 
 use super::crew::{Crew, Foreman};
-use super::pages::{Made, PageReader, PageWriter, Places, make};
+use super::pages::{Made, PageReader, PageWriter, Places};
 use super::{About, Capture, CaptureError, Notice, Observer, Phase, Report};
 use crate::bitmap::Bitmap;
 use crate::sink::Sink;
@@ -569,8 +569,8 @@ fn save<S: Source>(
                 continue;
             }
             let (room, drop_zeros) = saving.writer.room();
-            let mut made = |bytes: &[u8]| make(bytes, drop_zeros, c.encoder, room);
-            let made = reader.make(c.source, page, run.end, &mut made);
+            let pfns = (page, run.end);
+            let made = reader.make(c.source, pfns, drop_zeros, c.encoder, room);
             saving.commit(page, made, &mut c.report, c.observer)?;
             page.0 += 1;
         }

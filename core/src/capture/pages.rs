@@ -74,15 +74,20 @@ impl<'b> PageReader<'b> {
         Ok(page)
     }
 
-    /// Makes something of the bytes of `pfn`. Those up to `until` are wanted next.
+    /// Compresses the bytes of `pfn` into `room`, which has what [`Encoder::bound`] asks for, or
+    /// copies them there. Pages of zeros are nothing but that, with `drop_zeros`. Those up to
+    /// `until` are wanted next.
     pub(super) fn make<S: Source>(
         &mut self,
         source: &mut S,
-        pfn: Pfn,
-        until: Pfn,
-        make: &mut dyn FnMut(&[u8]) -> Made,
+        (pfn, until): (Pfn, Pfn),
+        drop_zeros: bool,
+        encoder: &mut dyn Encoder,
+        room: &mut [u8],
     ) -> Made {
-        let mut made = self.page(source, pfn, until).map(&mut *make);
+        let kept = source.stored(pfn, encoder.flag(), room);
+        let mut make = |page: &[u8]| make(page, drop_zeros, kept, encoder, room);
+        let mut made = self.page(source, pfn, until).map(&mut make);
         if source.window_broke() {
             made = self.again(source, pfn).map(make);
         }
@@ -112,16 +117,19 @@ pub(super) enum Made {
     Lost(ReadFault),
 }
 
-/// Compresses a page into `room`, which has what [`Encoder::bound`] asks for, or copies it there.
-/// Pages of zeros are nothing but that, with `drop_zeros`.
-pub(super) fn make(
+/// See [`PageReader::make`]; `kept` is the length of what `room` has already.
+fn make(
     page: &[u8],
     drop_zeros: bool,
+    kept: Option<usize>,
     encoder: &mut dyn Encoder,
     room: &mut [u8],
 ) -> Made {
     if drop_zeros && is_zero(page) {
         return Made::Zero;
+    }
+    if let Some(len) = kept {
+        return Made::Bytes { len: len as u32, flags: encoder.flag() };
     }
     if let Stored::Compressed(len) = encoder.encode(page, room) {
         return Made::Bytes { len: len as u32, flags: encoder.flag() };

@@ -470,6 +470,8 @@ pub struct Kdump<'t, F, U> {
     held: [Option<u64>; SLOTS],
     stored: &'t mut [u8],
     unpack: U,
+    /// Whether [`Source::stored`] gives anything.
+    keep: bool,
 }
 
 impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
@@ -522,6 +524,7 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
             held: [None; SLOTS],
             stored: storage.stored,
             unpack,
+            keep: false,
         })
     }
 
@@ -548,7 +551,14 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
             held: [None; SLOTS],
             stored,
             unpack,
+            keep: self.keep,
         })
+    }
+
+    /// Whether pages of a dump that is made of this one are to stay as they are stored here, where
+    /// the codec is the same ([`Source::stored`]). Twins do as this one does when they are made.
+    pub fn keep_stored(&mut self, keep: bool) {
+        self.keep = keep;
     }
 
     /// Whether a header says that pages are missing: one of any file.
@@ -868,6 +878,20 @@ impl<F: RandomAccess, U: Unpack> Source for Kdump<'_, F, U> {
 
     fn window_broke(&mut self) -> bool {
         false
+    }
+
+    fn stored(&mut self, pfn: Pfn, flag: u32, out: &mut [u8]) -> Option<usize> {
+        if !self.keep {
+            return None;
+        }
+        let (desc, part) = self.descriptor(pfn).ok()?;
+        let codec = self.check(desc, part).ok()??;
+        let len = desc.size as usize;
+        if codec.flag() != flag || len >= self.facts.main.shift.bytes() {
+            return None;
+        }
+        self.read_file(part, desc.offset, out.get_mut(..len)?).ok()?;
+        Some(len)
     }
 
     fn notes_len(&self) -> u64 {

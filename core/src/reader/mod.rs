@@ -16,7 +16,7 @@ mod rank;
 use crate::bitmap::Bitmap;
 use crate::elf_vmcore::ElfVmcore;
 use crate::source::{IoError, Machine, RandomAccess, ReadFault, Segment, Source};
-use crate::units::{PageShift, PhysAddr};
+use crate::units::{PageShift, Pfn, PhysAddr};
 use crate::wire::disk_header::Signature;
 use crate::wire::flattened;
 use kdump::{Kdump, Unpack};
@@ -163,6 +163,13 @@ impl<F: RandomAccess, U: Unpack> Source for Dump<'_, F, U> {
         match self {
             Dump::Elf(d) => d.window_broke(),
             Dump::Kdump(d) => d.window_broke(),
+        }
+    }
+
+    fn stored(&mut self, pfn: Pfn, flag: u32, out: &mut [u8]) -> Option<usize> {
+        match self {
+            Dump::Elf(_) => None,
+            Dump::Kdump(d) => d.stored(pfn, flag, out),
         }
     }
 

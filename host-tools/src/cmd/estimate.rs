@@ -73,7 +73,7 @@ pub fn run(args: &Args) -> Result<u8> {
 fn exact(args: &Args, opened: &mut Opened, levels: &[Level]) -> Result<u8> {
     let (mut text, mut list) = (String::new(), Vec::new());
     for level in levels.iter().copied() {
-        let work = args.effort.work(args.codec.compress());
+        let work = args.effort.work(&args.codec, true);
         let report = write(opened, level, &work, Format::Kdump, &mut [&mut Discard], 0)?;
         text += &format!(
             "level {:>2}: {:>12} in {} pages\n",

@@ -25,9 +25,14 @@ use tamis_core::source::Source;
 /// compression change. Where tamis does not know enough about a kernel to tell what a page is, it
 /// keeps the page and says so.
 ///
+/// A page that is compressed with the codec in question already stays as it is, once it was seen
+/// that it decompresses to a page: how small it is depends on who compressed it. With a level of
+/// zstd (-z1, -z19) or with --recompress every page is compressed anew.
+///
 /// The input is never written to. The same input gives the same bytes, with any number of threads,
 /// and so does the output when it is refiltered once more. Every compressed page is decompressed
-/// again to see that it is the same, and what was written is looked at in the end. Errors that QEMU makes in its dumps (phys_base) are mended.
+/// again to see that it is the same, and what was written is looked at in the end. Errors that QEMU
+/// makes in its dumps (phys_base) are mended.
 ///
 /// The formats: kdump is what crash and drgn read fastest; elf is for gdb and others, and not
 /// compressed; flat is a kdump dump as a stream, which can go to standard output (-).
@@ -51,6 +56,9 @@ pub struct Args {
     level: Option<u8>,
     #[command(flatten)]
     codec: Codec,
+    /// Compress also pages anew that are compressed with that codec already
+    #[arg(long)]
+    recompress: bool,
     /// Format of the output
     #[arg(long, value_enum, default_value_t = To::Kdump, value_name = "FORMAT")]
     to: To,
@@ -73,10 +81,11 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// What it comes to.
-    pub fn work(&self, compress: Compress) -> Work {
+    /// What it comes to. With `recompress` no page stays as it is.
+    pub fn work(&self, codec: &Codec, recompress: bool) -> Work {
         let memory = self.memory_limit.unwrap_or(DEFAULT);
-        Work { compress, threads: self.threads.count(), memory }
+        let keep = !recompress && codec.zstd_level().is_none();
+        Work { compress: codec.compress(), keep, threads: self.threads.count(), memory }
     }
 }
 
@@ -95,8 +104,8 @@ pub struct Codec {
     snappy: bool,
     /// Compress pages with zstd, at a level from 1 to 19 (-z19, --zstd=19); the default, at level 1
     #[arg(short = 'z', long, value_name = "LEVEL", num_args = 0..=1, require_equals = true,
-        default_missing_value = "1", value_parser = clap::value_parser!(i32).range(1..=19))]
-    zstd: Option<i32>,
+        value_parser = clap::value_parser!(i32).range(1..=19))]
+    zstd: Option<Option<i32>>,
     /// Do not compress pages
     #[arg(long)]
     raw: bool,
@@ -114,8 +123,12 @@ impl Codec {
         } else if self.raw {
             Compress::Raw
         } else {
-            Compress::Zstd(self.zstd.unwrap_or(1))
+            Compress::Zstd(self.zstd_level().unwrap_or(1))
         }
+    }
+
+    fn zstd_level(&self) -> Option<i32> {
+        self.zstd.flatten()
     }
 
     fn asked(&self) -> bool {
@@ -183,7 +196,7 @@ pub fn run(args: &Args) -> Result<u8> {
     }
     let erased = erased(&mut opened)?;
     let incomplete = is_incomplete(&opened);
-    let work = args.effort.work(args.codec.compress());
+    let work = args.effort.work(&args.codec, args.recompress);
 
     if out == Path::new("-") {
         if args.to != To::Flat {

@@ -11,7 +11,7 @@ use tamis_core::sink::Sink;
 ///
 /// As `makedumpfile --split` does: each file has all headers and its own pages, and crash opens all
 /// of them together. Files are divided at multiples of --block bytes of memory. `tamis reassemble`
-/// makes them one again.
+/// makes them one again. Pages are compressed as `tamis refilter` does it.
 ///
 /// Examples:
 ///   $ tamis split vmcore part1 part2 part3
@@ -29,6 +29,9 @@ pub struct Args {
     block: u64,
     #[command(flatten)]
     codec: Codec,
+    /// Compress also pages anew that are compressed with that codec already
+    #[arg(long)]
+    recompress: bool,
     #[command(flatten)]
     effort: Effort,
     /// Overwrite existing files
@@ -57,7 +60,7 @@ pub fn run(args: &Args) -> Result<u8> {
         }
     }
     let level = level_of(&opened);
-    let work = args.effort.work(args.codec.compress());
+    let work = args.effort.work(&args.codec, args.recompress);
     let block = (args.block << 20) / opened.shift.bytes() as u64;
     let done = {
         let mut sinks: Vec<&mut dyn Sink> = files.iter_mut().map(|f| f as &mut dyn Sink).collect();
