@@ -864,7 +864,7 @@ fn records<S: Source, E>(
 
 // ---- The ring of characters, before Linux 3.5 ------------------------------------------------
 
-/// Lines go out as they are, `<6>` and all. There is no telling where the log was cleared.
+/// Lines go out with the `<6>` that they begin with; there is no telling where the log was cleared.
 fn characters<S: Source, E>(
     log: &mut Log<'_, '_, '_, S, E>,
     info: &Info<'_>,
@@ -893,7 +893,7 @@ fn characters<S: Source, E>(
             let piece = work.len().min(page as usize);
             let piece = work.get_mut(..piece).unwrap_or_default();
             if log.memory.read(VirtAddr(from), piece).is_ok() {
-                log.write(piece)?;
+                log.write_escaped(piece, 0)?;
                 log.report.records += piece.iter().filter(|&&b| b == b'\n').count() as u64;
                 at += piece.len() as u64;
             } else {
@@ -1657,18 +1657,18 @@ mod tests {
     }
 
     #[test]
-    fn characters_go_out_as_they_are() {
+    fn characters_go_out_with_what_lines_begin_with() {
         for kind in KINDS {
             for release in ["2.6.24", "2.6.32", "3.4.0"] {
                 let ring = *b"<6>two\n<7>th\xc3\xa9<6>end\n<4>one\n....";
                 let mut lab = char_lab(kind, release, &ring, 14);
-                assert_eq!(lab.run(false).unwrap().0, "<6>two\n<7>th\u{e9}");
+                assert_eq!(lab.run(false).unwrap().0, "<6>two\n<7>th\\xc3\\xa9");
                 let mut lab = char_lab(kind, release, &ring, 64 + 14);
                 let (text, report) = lab.run(true).unwrap();
-                assert_eq!(text, "<6>end\n<4>one\n....<6>two\n<7>th\u{e9}");
+                assert_eq!(text, "<6>end\n<4>one\n....<6>two\n<7>th\\xc3\\xa9");
                 assert_eq!(report, DmesgReport { records: 3, skipped: 0 });
                 let mut lab = char_lab(kind, release, &ring, 32);
-                assert_eq!(lab.run(false).unwrap().0.len(), ring.len());
+                assert_eq!(lab.run(false).unwrap().0.len(), ring.len() + 6);
                 let mut lab = char_lab(kind, release, &ring, 0);
                 assert_eq!(lab.run(false).unwrap().0, "");
             }
@@ -1683,7 +1683,8 @@ mod tests {
         lab.without("SYMBOL(log_buf)");
         lab.variable_word("log_buf", BASE + SPACE as u64 - 0x1800);
         let (text, report) = lab.run(false).unwrap();
-        assert_eq!((text.len(), report.skipped), (0x1800, 3));
+        // Its memory is zeros: four characters each.
+        assert_eq!((text.len(), report.skipped), (4 * 0x1800, 3));
     }
 
     // ---- Anything
