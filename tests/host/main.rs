@@ -5,6 +5,7 @@
 mod common;
 mod forms;
 mod kernel;
+mod log;
 mod make;
 mod more;
 mod refilter;

@@ -2,7 +2,7 @@
 //! Manual, chapter D8 "The AArch64 Virtual Memory System Architecture"; Linux
 //! `Documentation/arch/arm64/memory.rst`, `arch/arm64/kernel/vmcore_info.c`).
 
-use super::{Mapping, TableCache, WalkError};
+use super::{Linear, LinearRange, Mapping, TableCache, WalkError};
 use crate::endian::Endian;
 use crate::kernel::{Info, MissingKey, Version};
 use crate::source::Source;
@@ -22,12 +22,19 @@ const BLOCK: u64 = 1;
 /// Set in every address that goes through the kernel's tables; what is above may be a tag.
 const UPPER_HALF: u64 = 1 << 55;
 
+/// No kernel image is larger, with its `.bss`; behind it there may be modules.
+const IMAGE_SIZE: u64 = 64 << 20;
+/// `_stext` is in the first so many bytes of the image, which begins at a multiple of this.
+const IMAGE_BEFORE: u64 = 64 << 10;
+
 /// What the walk needs to know about one kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Aarch64 {
     /// `PHYS_OFFSET`: physical address of the start of the linear map, two's complement.
     pub phys_base: u64,
     root: PhysAddr,
+    /// `kimage_voffset`: virtual less physical address of the kernel image.
+    image: u64,
     page: PageShift,
     /// Bits of a virtual address that index the tables.
     bits: u32,
@@ -64,7 +71,7 @@ impl Aarch64 {
         let image = info.need(Kind::Number, "kimage_voffset")?;
         let phys_base = info.need(Kind::Number, "PHYS_OFFSET")?;
         let root = PhysAddr(symbol.wrapping_sub(image));
-        Ok(Aarch64 { phys_base, root, page, bits, used_bits, built_bits })
+        Ok(Aarch64 { phys_base, root, image, page, bits, used_bits, built_bits })
     }
 
     /// `SECTION_SIZE_BITS` of kernels that do not export it (before 5.13).
@@ -104,6 +111,22 @@ impl Aarch64 {
             _ if self.used_bits > 48 => low | entry & (0x3 << 48) | (entry >> 8 & 0x3) << 50,
             _ => low,
         }
+    }
+
+    /// The kernel image, where `SYMBOL(_stext)` tells where it is, and the linear map: the lower
+    /// half of the kernel's addresses since 5.4 ("arm64: mm: Flip kernel VA space"), the upper one
+    /// before.
+    pub fn linear(&self, info: &Info<'_>) -> Linear {
+        let image = info.get(Kind::Symbol, "_stext").map_or(LinearRange::default(), |text| {
+            let virt = text & !(IMAGE_BEFORE - 1);
+            LinearRange { virt, len: IMAGE_SIZE, phys: virt.wrapping_sub(self.image) }
+        });
+        // A kernel built for 52 bits has its linear map there also where it runs with 48.
+        let (start, half) = (1u64 << self.built_bits, 1u64 << (self.used_bits - 1));
+        let flipped = info.version().is_none_or(|v| v >= Version(5, 4, 0));
+        let virt = if flipped { start } else { half }.wrapping_neg();
+        let len = if flipped { start - half } else { half };
+        Linear { ranges: [image, LinearRange { virt, len, phys: self.phys_base }] }
     }
 
     /// Walks the kernel's page tables (`TTBR1_EL1`).
@@ -261,6 +284,32 @@ mod tests {
         let text = text(16_384, 47, 47);
         let at = 0xffff_8000_8000_0000u64;
         assert_eq!(walk(&text, &mut m, at + 0x10), found(0x600_0010, (32 << 20) - 16));
+    }
+
+    #[test]
+    fn the_image_and_the_linear_map_are_found_without_tables() {
+        let find = |text: &str, at: u64| {
+            let arch = Aarch64::new(&info(text)).unwrap();
+            arch.linear(&info(text)).find(VirtAddr(at)).map(|m| m.phys.0)
+        };
+        let image = 0xffff_8000_8000_0000u64;
+        let plain = text(4096, 48, 48);
+        assert_eq!(find(&plain, image + 0x1234), None, "no _stext");
+        let moved = format!("{plain}SYMBOL(_stext)={:x}\n", image + 0x1_0000);
+        assert_eq!(find(&moved, image + 0x12_3456), Some(BASE + 0x12_3456));
+        assert_eq!(find(&moved, image + (1 << 30)), None);
+        assert_eq!(find(&plain, 0xffff_0000_0012_3456), Some(BASE + 0x12_3456));
+        assert_eq!(find(&plain, 0xfffe_ffff_ffff_ffff), None);
+        let old = plain.replace("6.12.0", "4.19.0");
+        assert_eq!(find(&old, 0xffff_8000_0012_3456), Some(BASE + 0x12_3456));
+        assert_eq!(find(&old, 0xffff_0000_0012_3456), None);
+        // LVA on a CPU with it, and on one without.
+        let wide = text(65_536, 52, 52);
+        assert_eq!(find(&wide, 0xfff0_0000_0000_0042), Some(BASE + 0x42));
+        // There PHYS_OFFSET is less than where memory begins, by what the two differ in.
+        let narrow = text(65_536, 52, 48);
+        assert_eq!(find(&narrow, 0xffff_0000_0000_0042), Some(BASE + 0xf_0000_0000_0042));
+        assert_eq!(find(&narrow, 0xffff_8000_0000_0042), None);
     }
 
     #[test]

@@ -65,6 +65,32 @@ impl Mapping {
     }
 }
 
+/// Where virtual addresses lie by arithmetic, without page tables: the kernel image and the direct
+/// map, as far as it is known where these begin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Linear {
+    ranges: [LinearRange; 2],
+}
+
+/// A run of virtual addresses that lie behind each other physically.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct LinearRange {
+    virt: u64,
+    len: u64,
+    phys: u64,
+}
+
+impl Linear {
+    /// Where `at` lies.
+    pub fn find(&self, at: VirtAddr) -> Option<Mapping> {
+        self.ranges.iter().find_map(|range| {
+            let inside = at.0.wrapping_sub(range.virt);
+            let len = range.len.checked_sub(inside).filter(|len| *len > 0)?;
+            Some(Mapping { phys: PhysAddr(range.phys.wrapping_add(inside)), len })
+        })
+    }
+}
+
 /// Reads page tables through a small cache: a block of one table per level, so that a sequential walk
 /// reads each block once.
 pub struct TableCache<'b> {
@@ -236,6 +262,21 @@ impl Arch {
         match self {
             Arch::X86_64(a) => a.is_kernel_address(at),
             Arch::Aarch64(a) => a.is_kernel_address(at),
+        }
+    }
+
+    /// What can be known of this kernel's addresses without its page tables. `ram` are the memory
+    /// ranges, which in a vmcore tell where the direct map is.
+    pub fn linear(
+        &self,
+        info: &Info<'_>,
+        ram: &[Segment],
+        source: &mut impl Source,
+        cache: &mut TableCache<'_>,
+    ) -> Linear {
+        match self {
+            Arch::X86_64(a) => a.linear(info, ram, source, cache),
+            Arch::Aarch64(a) => a.linear(info),
         }
     }
 

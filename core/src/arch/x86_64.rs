@@ -1,7 +1,7 @@
 //! x86_64: 4- and 5-level paging, KASLR, SME (Intel SDM vol. 3A chapter 5 "Paging"; Linux
 //! `Documentation/arch/x86/x86_64/mm.rst`, `arch/x86/kernel/vmcore_info_64.c`).
 
-use super::{Mapping, TableCache, WalkError};
+use super::{Linear, LinearRange, Mapping, TableCache, WalkError};
 use crate::endian::Endian;
 use crate::kernel::{Info, MissingKey, Version};
 use crate::source::{Segment, Source};
@@ -27,6 +27,12 @@ const PRESENT: u64 = 1;
 const LARGE: u64 = 1 << 7;
 const PAGE_BITS: u32 = 12;
 const INDEX_BITS: u32 = 9;
+/// log2 of what an entry of a PUD maps.
+const PUD_BITS: u32 = PAGE_BITS + 2 * INDEX_BITS;
+/// `KERNEL_IMAGE_SIZE` of kernels that do not export it (before 4.11) and may not be moved.
+const IMAGE_SIZE: u64 = 512 << 20;
+/// Physical addresses have no more bits.
+const PHYSICAL_BITS: u32 = 52;
 
 /// What the walk needs to know about one kernel.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +80,71 @@ impl X86_64 {
     /// The upper half of the address space, as far as this paging mode has it.
     pub fn is_kernel_address(&self, at: VirtAddr) -> bool {
         at.0 >= if self.five_levels { 0xff00_0000_0000_0000 } else { 0xffff_8000_0000_0000 }
+    }
+
+    /// The kernel image, which is mapped as a whole, and the direct map. Where that begins is told
+    /// by the PT_LOADs of a vmcore; in a dump by the upper page tables, some of which are in the
+    /// image: nothing is mapped below it. Without those, a kernel that was not moved has it where
+    /// all such kernels have it.
+    pub fn linear(
+        &self,
+        info: &Info<'_>,
+        ram: &[Segment],
+        source: &mut impl Source,
+        cache: &mut TableCache<'_>,
+    ) -> Linear {
+        let size = info.get(Kind::Number, "KERNEL_IMAGE_SIZE").unwrap_or(IMAGE_SIZE);
+        let image = LinearRange {
+            virt: KERNEL_MAP,
+            len: size.min(KERNEL_MAP.wrapping_neg()),
+            phys: self.phys_base,
+        };
+        let direct = |s: &&Segment| self.is_kernel_address(s.virt) && s.virt.0 < KERNEL_MAP;
+        let told = ram.iter().find(direct).map(|s| s.virt.0.wrapping_sub(s.phys.0));
+        let base = told
+            .or_else(|| self.lowest_mapped(source, cache))
+            .or_else(|| self.usual_base(info).filter(|_| info.kaslr_offset() == 0));
+        let direct = base.map_or(LinearRange::default(), |virt| LinearRange {
+            virt,
+            len: (KERNEL_MAP - virt.min(KERNEL_MAP)).min(1 << PHYSICAL_BITS),
+            phys: 0,
+        });
+        Linear { ranges: [image, direct] }
+    }
+
+    /// `__PAGE_OFFSET` of kernels that are not moved. It changed in 4.20 ("x86/mm: Move LDT remap out
+    /// of KASLR region on 5-level paging"), and in updates of 4.14 and 4.19.
+    fn usual_base(&self, info: &Info<'_>) -> Option<u64> {
+        match (info.version()?, self.five_levels) {
+            (v, false) if v < Version(2, 6, 27) => Some(0xffff_8100_0000_0000),
+            (v, false) if v < Version(4, 14, 0) => Some(0xffff_8800_0000_0000),
+            (v, _) if v < Version(4, 20, 0) => None,
+            (_, false) => Some(0xffff_8880_0000_0000),
+            (_, true) => Some(0xff11_0000_0000_0000),
+        }
+    }
+
+    /// The lowest kernel address that the PUDs know, which is that of the first byte of memory.
+    fn lowest_mapped(&self, source: &mut impl Source, cache: &mut TableCache<'_>) -> Option<u64> {
+        let top = if self.five_levels { 4 } else { 3 };
+        let mut table = PhysAddr(self.root.0 & ADDRESS & !self.sme_mask);
+        let mut virt = u64::MAX << (PAGE_BITS + INDEX_BITS * (top + 1));
+        for level in (2..=top).rev() {
+            // The upper half of the address space is that of the kernel.
+            let first = if level == top { 1 << (INDEX_BITS - 1) } else { 0 };
+            let mut index = first;
+            let entry = loop {
+                let entry = cache.entry(source, Endian::Little, level as usize, table, index);
+                match entry.ok()? {
+                    entry if entry & PRESENT != 0 => break entry,
+                    _ if index + 1 < 1 << INDEX_BITS => index += 1,
+                    _ => return None,
+                }
+            };
+            virt |= index << (PUD_BITS + INDEX_BITS * (level - 2));
+            table = PhysAddr(entry & ADDRESS & !self.sme_mask);
+        }
+        Some(virt)
     }
 
     /// Walks the kernel's page tables.
@@ -214,6 +285,51 @@ mod tests {
         assert!(matches!(walk(TEXT, &mut m, u64::MAX), Err(WalkError::Table { .. })));
         m.put64(0x200_1000 + 8 * 0x1ff, 0x200_1003); // the root points at itself
         assert!(walk(TEXT, &mut m, u64::MAX).is_ok());
+    }
+
+    #[test]
+    fn the_image_and_the_direct_map_are_found_without_lower_tables() {
+        let mut m = Memory::new(0x200_0000, 0x10000);
+        let arch = |text: &str| X86_64::new(&info(text), &[]).unwrap();
+        let mut storage = vec![0; TableCache::STORAGE];
+        let mut find = |text: &str, ram: &[Segment], m: &mut Memory, at: u64| {
+            let mut cache = TableCache::new(&mut storage);
+            arch(text).linear(&info(text), ram, m, &mut cache).find(VirtAddr(at)).map(|m| m.phys.0)
+        };
+        // Nothing but the image: no table is there.
+        assert_eq!(find(TEXT, &[], &mut m, 0xffff_ffff_8123_4567), Some(0x223_4567));
+        assert_eq!(find(TEXT, &[], &mut m, 0xffff_ffff_a000_0000), None);
+        let sized = std::format!("{TEXT}NUMBER(KERNEL_IMAGE_SIZE)=1073741824\n");
+        assert_eq!(find(&sized, &[], &mut m, 0xffff_ffff_a000_0000), Some(0x2100_0000));
+        assert_eq!(find(&sized, &[], &mut m, 0xffff_ffff_c000_0000), None);
+        assert_eq!(find(TEXT, &[], &mut m, 0xffff_8880_0012_3000), Some(0x12_3000));
+        let moved = std::format!("{TEXT}KERNELOFFSET=2ea00000\n");
+        assert_eq!(find(&moved, &[], &mut m, 0xffff_8880_0012_3000), None);
+        let old = TEXT.replace("6.1.0", "3.2.0");
+        assert_eq!(find(&old, &[], &mut m, 0xffff_8800_0012_3000), Some(0x12_3000));
+        // The root and a PUD in the image; the lower half is none of the kernel's.
+        m.put64(0x200_1000 + 8 * 0x12, 0x200_5003);
+        m.put64(0x200_1000 + 8 * 0x136, 0x200_2003);
+        m.put64(0x200_2000 + 8 * 0x5d, 0x9_0000_0003);
+        let base = 0xffff_9b17_4000_0000;
+        assert_eq!(find(TEXT, &[], &mut m, base), Some(0));
+        assert_eq!(find(TEXT, &[], &mut m, base + 0x1_2345_6789), Some(0x1_2345_6789));
+        assert_eq!(find(TEXT, &[], &mut m, base - 1), None);
+        let five = std::format!("{TEXT}NUMBER(pgtable_l5_enabled)=1\n");
+        let mut m5 = Memory::new(0x200_0000, 0x10000);
+        m5.put64(0x200_1000 + 8 * 0x18a, 0x200_2003);
+        m5.put64(0x200_2000 + 8 * 0xa5, 0x200_3003);
+        m5.put64(0x200_3000 + 8 * 0x6e, 0x9_0000_0003);
+        let base = 0xff8a_529b_8000_0000;
+        assert_eq!(find(&five, &[], &mut m5, base + 5), Some(5));
+        // A vmcore tells it.
+        let load = Segment {
+            phys: PhysAddr(0x10_0000),
+            virt: VirtAddr(0xffff_8880_0010_0000),
+            ..Segment::default()
+        };
+        let image = Segment { virt: VirtAddr(0xffff_ffff_8100_0000), ..Segment::default() };
+        assert_eq!(find(TEXT, &[image, load], &mut m, 0xffff_8880_0000_1000), Some(0x1000));
     }
 
     #[test]

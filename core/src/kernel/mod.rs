@@ -4,9 +4,9 @@ pub mod mem_map;
 pub mod page;
 pub mod utsname;
 
-use crate::arch::{Arch, TableCache, WalkError};
+use crate::arch::{Arch, Linear, Mapping, TableCache, WalkError};
 use crate::endian::{Endian, Word};
-use crate::source::{ReadFault, Source};
+use crate::source::{ReadFault, Segment, Source};
 use crate::units::{PageShift, VirtAddr};
 use crate::wire::vmcoreinfo::{Kind, VmcoreInfo};
 use core::fmt;
@@ -152,13 +152,49 @@ pub struct Memory<'a, 'b, S> {
     cache: &'a mut TableCache<'b>,
     endian: Endian,
     word: Word,
+    linear: Linear,
+    linear_first: bool,
+    by_arithmetic: bool,
 }
 
 impl<'a, 'b, S: Source> Memory<'a, 'b, S> {
     /// Over a source, with the page tables that `arch` knows how to walk.
     pub fn new(source: &'a mut S, arch: Arch, cache: &'a mut TableCache<'b>) -> Memory<'a, 'b, S> {
         let machine = source.machine();
-        Memory { source, arch, cache, endian: machine.endian, word: machine.word }
+        Memory {
+            source,
+            arch,
+            cache,
+            endian: machine.endian,
+            word: machine.word,
+            linear: Linear::default(),
+            linear_first: false,
+            by_arithmetic: false,
+        }
+    }
+
+    /// Finds out where the kernel image and the direct map are, for addresses that the page tables
+    /// have no answer to; with `first`, the page tables are only asked where arithmetic has none.
+    pub fn allow_arithmetic(&mut self, info: &Info<'_>, ram: &[Segment], first: bool) {
+        self.linear = self.arch.linear(info, ram, self.source, self.cache);
+        self.linear_first = first;
+    }
+
+    /// Whether any address was found by arithmetic.
+    pub fn is_by_arithmetic(&self) -> bool {
+        self.by_arithmetic
+    }
+
+    fn translate(&mut self, at: VirtAddr) -> Result<Mapping, WalkError> {
+        let linear = self.linear.find(at);
+        if let (Some(found), true) = (linear, self.linear_first) {
+            self.by_arithmetic = true;
+            return Ok(found);
+        }
+        self.arch.translate(at, self.source, self.cache).or_else(|error| {
+            self.by_arithmetic |= linear.is_some();
+            linear.ok_or(error)
+        })
     }
 
     /// The architecture.
@@ -180,7 +216,7 @@ impl<'a, 'b, S: Source> Memory<'a, 'b, S> {
     pub fn read(&mut self, at: VirtAddr, buf: &mut [u8]) -> Result<(), VirtFault> {
         let (mut at, mut rest) = (at, buf);
         while !rest.is_empty() {
-            let map = self.arch.translate(at, self.source, self.cache).map_err(VirtFault::Walk)?;
+            let map = self.translate(at).map_err(VirtFault::Walk)?;
             let len = map.len.clamp(1, rest.len() as u64) as usize;
             let (part, after) = rest.split_at_mut_checked(len).unwrap_or_default();
             self.source.read(map.phys, part).map_err(VirtFault::Read)?;
@@ -193,7 +229,7 @@ impl<'a, 'b, S: Source> Memory<'a, 'b, S> {
     /// The bytes at `at` without copying them, where they lie in one mapping and the source lends
     /// them. See [`Source::window`].
     pub fn window(&mut self, at: VirtAddr, len: usize) -> Option<&[u8]> {
-        let map = self.arch.translate(at, self.source, self.cache).ok()?;
+        let map = self.translate(at).ok()?;
         if map.len < len as u64 {
             return None;
         }

@@ -1,16 +1,20 @@
 use super::{remark, stdout};
-use crate::fail::{DONE, Fail, NO, Result};
+use crate::fail::{DONE, NO, Result};
 use crate::io::open::{Opened, open};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use tamis_core::dmesg::{DmesgError, DmesgReport, Options, dump};
+use tamis_core::source::Source;
 
 /// Print the dead kernel's log, as dmesg would have.
 ///
 /// Reads the log buffer out of the dump: the ring of Linux 5.10 and later, the records of 3.5 to
-/// 5.9, and the plain ring before. Records that are damaged or were not finished when the kernel
-/// died are left out and counted on standard error; then the exit status is 1. Bytes that do not
-/// belong on a terminal are printed as \xNN.
+/// 5.9, and the plain ring before. Records that are missing, damaged or were not finished when the
+/// kernel died are left out and counted on standard error; then the exit status is 1. Bytes that do
+/// not belong on a terminal are printed as \xNN.
+///
+/// Where page tables are missing, as in a dump that was cut off, the log is looked for where the
+/// kernel image and the direct map have it (x86_64 and arm64); a remark says so.
 ///
 /// Give all files of a split dump, in any order.
 ///
@@ -33,11 +37,19 @@ pub fn run(args: &Args) -> Result<u8> {
     let mut opened = open(&args.dumps)?;
     let mut out = stdout();
     let options = Options { since_clear: args.since_clear };
-    let report = log(&mut opened, options, &mut |text| out.write_all(text))?;
+    let read = log(&mut opened, options, &mut |text| out.write_all(text))?;
     out.flush()?;
+    let report = read.report;
+    if read.by_arithmetic {
+        remark(format_args!(
+            "{}: page tables are missing or damaged: where the log is was worked out from where the \
+             kernel image and the direct map begin",
+            opened.name()
+        ));
+    }
     if report.skipped > 0 {
         remark(format_args!(
-            "{}: {} of {} records were damaged or unfinished and are left out",
+            "{}: {} of {} records are missing, damaged or unfinished and are left out",
             opened.name(),
             report.skipped,
             report.records + report.skipped
@@ -47,19 +59,42 @@ pub fn run(args: &Args) -> Result<u8> {
     Ok(DONE)
 }
 
+/// A log that was read.
+#[derive(Clone, Copy)]
+pub struct Read {
+    /// What was written.
+    pub report: DmesgReport,
+    /// Whether page tables that are missing had to be done without.
+    pub by_arithmetic: bool,
+}
+
 /// Reads the log of a dump.
 pub fn log(
     opened: &mut Opened,
     options: Options,
     out: &mut dyn FnMut(&[u8]) -> io::Result<()>,
-) -> Result<DmesgReport> {
+) -> Result<Read> {
     let mut scratch = vec![0; 256 << 10];
-    let result =
-        opened.with_memory(|memory, info| dump(info, memory, options, &mut scratch, out))?;
-    result.map_err(|e| match e {
-        DmesgError::Write(e) => Fail::from(e),
-        other => opened
-            .fail(format_args!("the kernel log: {other}"))
-            .next("`tamis verify` tells whether the dump is damaged"),
+    let ram = opened.dump.segments().to_vec();
+    let mut read = |first: bool| {
+        opened.with_memory(|memory, info| {
+            memory.allow_arithmetic(info, &ram, first);
+            let result = dump(info, memory, options, &mut scratch, out);
+            result.map(|report| Read { report, by_arithmetic: memory.is_by_arithmetic() })
+        })
+    };
+    let found = match read(false)? {
+        Err(DmesgError::Write(e)) => return Err(e.into()),
+        Ok(found) if found.report.records > 0 => Ok(found),
+        // Nothing came out. Page tables may be there that are wrong.
+        none => match read(true)? {
+            Err(DmesgError::Write(e)) => return Err(e.into()),
+            Ok(found) if found.report.records > 0 => Ok(found),
+            _ => none,
+        },
+    };
+    found.map_err(|error| {
+        let next = "`tamis verify` tells whether the dump is damaged";
+        opened.fail(format_args!("the kernel log: {error}")).next(next)
     })
 }

@@ -275,7 +275,7 @@ impl Facts {
             io::Result::Ok(())
         });
         match result {
-            Ok(report) => self.log = Ok(report.records),
+            Ok(read) => self.log = Ok(read.report.records),
             Err(fail) => self.log = Err(fail.line()),
         }
         self.panic = panic_line(&lines);

@@ -212,7 +212,10 @@ fn probe(raw: Raw) -> Result<(FileInfo, Probed)> {
         input.read_at(0, &mut head).map_err(|e| info.raw.fail(e))?;
         kind = match form(&head) {
             Some(Form::Flattened) | None => {
-                return Err(info.raw.fail("a flattened stream with no dump in it"));
+                let fail = info.raw.fail("a flattened stream with no dump in it");
+                let cut = info.stream.is_some_and(|(_, ends)| !ends);
+                let next = "it is cut off, and there is no page to be had from it";
+                return Err(if cut { fail.next(next) } else { fail });
             }
             Some(kind) => kind,
         };
@@ -225,11 +228,9 @@ fn probe(raw: Raw) -> Result<(FileInfo, Probed)> {
             Ok(facts)
         });
         let facts = found.map_err(|e| {
-            let next = match e {
-                kdump::DumpError::Short { .. } => "there is no page to be had from it",
-                _ => "its header is damaged",
-            };
-            info.raw.fail(e).next(next)
+            info.raw
+                .fail(e)
+                .next("its header is cut off or damaged: there is no page to be had from it")
         })?;
         return Ok((info, Probed::Kdump(Box::new(Part::new(input, facts)))));
     }
