@@ -37,6 +37,13 @@ pub(super) trait Emitter {
     const PATIENCE: u32 = 6;
     /// Whether to look for a longer match one byte later.
     const LAZY: bool = false;
+    /// Whether the first 16 bytes behind the hashed ones are compared at once: good where most matches
+    /// end there, at a place that cannot be guessed.
+    const WIDE: bool = true;
+    /// Whether matches are made longer towards the front.
+    const BACKWARD: bool = true;
+    /// How many positions before the end of a match get an entry.
+    const ENTERED: u32 = 1;
     /// Whether to look for the last distance first.
     const REPEAT: bool = false;
 
@@ -67,31 +74,62 @@ fn swap(table: &mut Table, place: usize, at: u32) -> u32 {
 fn common<E: Emitter>(page: &[u8], at: u32, from: u32) -> u32 {
     let most = |n: u32| if E::TAIL == 0 { n } else { n.min(page.len() as u32 - E::TAIL - at) };
     let mut n = 0;
-    // Most matches end here, without a branch on where.
-    if let (Some(a), Some(b)) = (try_load(page, at), try_load(page, from)) {
-        let differ = u128::from_le_bytes(a) ^ u128::from_le_bytes(b);
-        if differ != 0 {
-            return most(differ.trailing_zeros() / 8);
+    if E::WIDE {
+        if let (Some(a), Some(b)) = (try_load(page, at), try_load(page, from)) {
+            let differ = u128::from_le_bytes(a) ^ u128::from_le_bytes(b);
+            if differ != 0 {
+                return most(differ.trailing_zeros() / 8);
+            }
+            n = 16;
         }
-        n = 16;
+        return most(more(page, at, from, n));
+    }
+    while n < 16
+        && let (Some(a), Some(b)) = (try_load(page, at + n), try_load(page, from + n))
+    {
+        let differ = u64::from_le_bytes(a) ^ u64::from_le_bytes(b);
+        if differ != 0 {
+            return most(n + differ.trailing_zeros() / 8);
+        }
+        n += 8;
     }
     most(more(page, at, from, n))
 }
 
 /// [`common`] beyond `n` bytes.
 #[inline(never)]
-fn more(page: &[u8], at: u32, from: u32, mut n: u32) -> u32 {
-    while let (Some(a), Some(b)) = (try_load(page, at + n), try_load(page, from + n)) {
-        let differ = u64::from_le_bytes(a) ^ u64::from_le_bytes(b);
+fn more(page: &[u8], at: u32, from: u32, n: u32) -> u32 {
+    let a = page.get((at + n) as usize..).unwrap_or_default();
+    let b = page.get((from + n) as usize..).unwrap_or_default();
+    let mut len = 0;
+    for (a, b) in a.as_chunks::<16>().0.iter().zip(b.as_chunks::<16>().0) {
+        let differ = u128::from_le_bytes(*a) ^ u128::from_le_bytes(*b);
         if differ != 0 {
-            return n + differ.trailing_zeros() / 8;
+            return n + len + differ.trailing_zeros() / 8;
         }
-        n += 8;
+        len += 16;
     }
-    while try_load::<1>(page, at + n).is_some_and(|byte| byte == load(page, from + n)) {
-        n += 1;
+    let rest = a.iter().zip(b).skip(len as usize);
+    n + len + rest.take_while(|(a, b)| a == b).count() as u32
+}
+
+/// Bytes that are the same before `at` and before `from`: at most eight, and at most what there is.
+#[inline(always)]
+fn before(page: &[u8], at: u32, from: u32) -> u32 {
+    match (try_load(page, at.wrapping_sub(8)), try_load(page, from.wrapping_sub(8))) {
+        // Without a branch on how many.
+        (Some(a), Some(b)) => {
+            let differ = u64::from_le_bytes(a) ^ u64::from_le_bytes(b);
+            differ.leading_zeros() / 8
+        }
+        _ => {
+            let mut n = 0;
+            while n < from && load::<1>(page, at - 1 - n) == load::<1>(page, from - 1 - n) {
+                n += 1;
+            }
+            n
+        }
     }
-    n
 }
 
 /// Whether the low four of `bytes` are also at `from`.
@@ -112,7 +150,7 @@ pub(super) fn parse<E: Emitter>(page: &[u8], table: &mut Table, emit: &mut E) ->
     let mut anchor = 0u32;
     // Position 0 needs no entry: it is what an empty entry says.
     let mut at = 1u32;
-    let (mut repeat, mut before) = (1, 4);
+    let (mut repeat, mut other) = (1, 4);
     loop {
         let mut misses = 1 << E::PATIENCE;
         let (mut here, mut from) = loop {
@@ -149,13 +187,14 @@ pub(super) fn parse<E: Emitter>(page: &[u8], table: &mut Table, emit: &mut E) ->
                 (here, from, size) = (next, old, longer);
             }
         }
-        while here > anchor && from > 0 && load::<1>(page, here - 1) == load::<1>(page, from - 1) {
-            here -= 1;
-            from -= 1;
-            size += 1;
+        if E::BACKWARD {
+            let back = before(page, here, from).min(here - anchor);
+            here -= back;
+            from -= back;
+            size += back;
         }
         if repeat != here - from {
-            before = core::mem::replace(&mut repeat, here - from);
+            other = core::mem::replace(&mut repeat, here - from);
         }
         let next = Sequence { start: anchor, literals: here - anchor, len: size, distance: repeat };
         anchor = here + size;
@@ -163,21 +202,17 @@ pub(super) fn parse<E: Emitter>(page: &[u8], table: &mut Table, emit: &mut E) ->
         if !emit.sequence(page, next) {
             return None;
         }
-        // One entry near the end of the match: more cost more than they find, unless every bit
-        // counts.
-        let Some(bytes) = try_load(starts, at - 1) else { return Some(anchor) };
-        swap(table, slot::<E>(u64::from_le_bytes(bytes)), at - 1);
-        if E::LAZY
-            && let Some(bytes) = try_load(starts, at - 2)
-        {
-            swap(table, slot::<E>(u64::from_le_bytes(bytes)), at - 2);
+        // Few entries near the end of the match: more cost more than they find.
+        for back in 1..=E::ENTERED {
+            let Some(bytes) = try_load(starts, at - back) else { break };
+            swap(table, slot::<E>(u64::from_le_bytes(bytes)), at - back);
         }
         while E::REPEAT
             && let Some(bytes) = try_load(starts, at).map(u64::from_le_bytes)
-            && again(page, at.wrapping_sub(before), bytes)
+            && again(page, at.wrapping_sub(other), bytes)
         {
             swap(table, slot::<E>(bytes), at);
-            core::mem::swap(&mut repeat, &mut before);
+            core::mem::swap(&mut repeat, &mut other);
             let size = 4 + common::<E>(page, at + 4, at - repeat + 4);
             let next = Sequence { start: at, literals: 0, len: size, distance: repeat };
             at += size;

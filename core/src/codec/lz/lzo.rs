@@ -45,19 +45,31 @@ impl Encoder for Lzo {
         if page.len() > MOST {
             return Stored::Raw;
         }
-        let mut stream = Stream { out: Out::new(out, page.len()) };
-        let Some(rest) = parse(page, &mut self.table, &mut stream) else { return Stored::Raw };
-        stream.literals(page.get(rest as usize..).unwrap_or_default());
-        stream.out.put([0b0001_0001, 0, 0]);
-        Stored::if_smaller(&stream.out, page)
+        let out = Out::new(out, page.len());
+        if page.len() <= NEAR {
+            Stream::<true> { out }.encode(page, &mut self.table)
+        } else {
+            Stream::<false> { out }.encode(page, &mut self.table)
+        }
     }
 }
 
-struct Stream<'o> {
+/// Furthest that a match instruction of three bytes reaches.
+const NEAR: usize = 16_384;
+
+/// A stream. Of a page that is `SMALL`, no match is beyond [`NEAR`].
+struct Stream<'o, const SMALL: bool> {
     out: Out<'o>,
 }
 
-impl Stream<'_> {
+impl<const SMALL: bool> Stream<'_, SMALL> {
+    fn encode(mut self, page: &[u8], table: &mut Table) -> Stored {
+        let Some(rest) = parse(page, table, &mut self) else { return Stored::Raw };
+        self.literals(page.get(rest as usize..).unwrap_or_default());
+        self.out.put([0b0001_0001, 0, 0]);
+        Stored::if_smaller(&self.out, page)
+    }
+
     /// Adds `count` (1 to 3) literals to the match instruction before them.
     #[inline(always)]
     fn join(&mut self, count: u32) {
@@ -92,13 +104,30 @@ impl Stream<'_> {
         self.out.fits()
     }
 
+    /// Any literals, any match; where the stream then ends.
+    #[cold]
+    #[inline(never)]
+    fn odd(mut self, page: &[u8], s: &Sequence) -> Option<usize> {
+        let start = s.start as usize;
+        if !self.literals(page.get(start..start + s.literals as usize).unwrap_or_default()) {
+            return None;
+        }
+        if s.len <= 8 && s.distance <= 2048 {
+            let offset = s.distance - 1;
+            self.out.put([(((s.len - 1) << 5) | ((offset & 7) << 2)) as u8, (offset >> 3) as u8]);
+        } else {
+            self.far(s.len, s.distance);
+        }
+        Some(self.out.at)
+    }
+
     /// A match that is longer or further than two bytes say.
     #[inline(always)]
     fn far(&mut self, len: u32, distance: u32) {
-        let (tag, most, offset) = if distance <= 16_384 {
+        let (tag, most, offset) = if distance <= NEAR as u32 {
             (0b0010_0000, 33, distance - 1)
         } else {
-            let offset = distance - 16_384;
+            let offset = distance - NEAR as u32;
             (0b0001_0000 | ((offset >> 11) & 8), 9, offset & 0x3fff)
         };
         if len <= most {
@@ -111,16 +140,24 @@ impl Stream<'_> {
     }
 }
 
-impl Emitter for Stream<'_> {
-    const FURTHEST: u32 = 49_151;
+impl<const SMALL: bool> Emitter for Stream<'_, SMALL> {
+    const FURTHEST: u32 = if SMALL { 65_535 } else { 49_151 };
+    // Many short matches that are found quickly: what is behind a match is tried at once, and is
+    // worth more than what is before it.
+    const HASHED: u32 = 4;
+    const PATIENCE: u32 = 4;
+    const BACKWARD: bool = false;
+    const WIDE: bool = false;
+    const ENTERED: u32 = 0;
 
     #[inline(always)]
     fn sequence(&mut self, page: &[u8], s: Sequence) -> bool {
-        let near = s.len <= 8 && s.distance <= 2048;
+        let near = (s.len <= 8) & (s.distance <= 2048);
         let offset = s.distance - 1;
         // The usual case: few literals, and a match of two or three bytes.
         if s.literals <= 16
-            && (near || (s.len <= 33 && s.distance <= 16_384))
+            && s.len <= 33
+            && (SMALL || s.distance <= NEAR as u32)
             && let Some(bytes) = try_load::<16>(page, s.start)
             // From the two bytes that end the match before; the first sequence has none.
             && let Some(to) = room::<42>(self.out.bytes, self.out.at.wrapping_sub(2))
@@ -143,16 +180,15 @@ impl Emitter for Stream<'_> {
             self.out.at += at + 1 - usize::from(near);
             return true;
         }
-        let start = s.start as usize;
-        if !self.literals(page.get(start..start + s.literals as usize).unwrap_or_default()) {
-            return false;
+        // By value, so that the usual case keeps what it has in registers.
+        let whole = Stream::<SMALL> { out: Out { bytes: &mut *self.out.bytes, at: self.out.at } };
+        match whole.odd(page, &s) {
+            Some(at) => {
+                self.out.at = at;
+                true
+            }
+            None => false,
         }
-        if near {
-            self.out.put([(((s.len - 1) << 5) | ((offset & 7) << 2)) as u8, (offset >> 3) as u8]);
-        } else {
-            self.far(s.len, s.distance);
-        }
-        true
     }
 }
 
