@@ -3,6 +3,7 @@
 //! and shares nothing with the code under test.
 
 mod common;
+mod every;
 mod forms;
 mod kernel;
 mod log;

@@ -1,6 +1,7 @@
-use super::{remark, stdout};
+use super::{print, remark, stdout};
 use crate::fail::{DONE, NO, Result};
 use crate::io::open::{Opened, open};
+use crate::render::json::{Json, Object};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use tamis_core::dmesg::{DmesgError, DmesgReport, Options, dump};
@@ -30,15 +31,32 @@ pub struct Args {
     /// Only what was logged since the log was last cleared (dmesg -c)
     #[arg(long)]
     since_clear: bool,
+    /// Print JSON (schema tamis.dmesg/1)
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs it.
 pub fn run(args: &Args) -> Result<u8> {
     let mut opened = open(&args.dumps)?;
-    let mut out = stdout();
     let options = Options { since_clear: args.since_clear };
-    let read = log(&mut opened, options, &mut |text| out.write_all(text))?;
-    out.flush()?;
+    let read = if args.json {
+        let mut text = Vec::new();
+        let read = log(&mut opened, options, &mut |part| text.write_all(part))?;
+        let text = String::from_utf8_lossy(&text);
+        let document = Object::document("tamis.dmesg/1")
+            .with("records", read.report.records)
+            .with("records_left_out", read.report.skipped)
+            .with("by_arithmetic", read.by_arithmetic)
+            .with("lines", text.lines().map(Json::from).collect::<Vec<_>>());
+        print(format!("{}\n", Json::from(document)))?;
+        read
+    } else {
+        let mut out = stdout();
+        let read = log(&mut opened, options, &mut |text| out.write_all(text))?;
+        out.flush()?;
+        read
+    };
     let report = read.report;
     if read.by_arithmetic {
         remark(format_args!(

@@ -1,7 +1,8 @@
-use super::stdout;
+use super::{print, stdout};
 use crate::classes::{Class, Classes};
 use crate::fail::{DONE, Fail, Result};
 use crate::io::open::{Opened, open};
+use crate::render::json::{Json, Object};
 use crate::render::text::Style;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -47,7 +48,13 @@ pub struct Args {
     /// Write the bytes as they are
     #[arg(long)]
     raw: bool,
+    /// Print JSON (schema tamis.read/1); of 16 MiB at most
+    #[arg(long, conflicts_with = "raw")]
+    json: bool,
 }
+
+/// Bytes that are printed as JSON, at most: that is one text, in memory.
+const JSON_MOST: u64 = 16 << 20;
 
 /// Hexadecimal, with or without `0x`.
 pub fn address(text: &str) -> std::result::Result<u64, String> {
@@ -87,6 +94,21 @@ pub fn run(args: &Args) -> Result<u8> {
         _ => return Err(Fail::new("no place was named")),
     };
     let len = args.len.unwrap_or(default);
+    if args.json && len > JSON_MOST {
+        let text = format_args!("{len} bytes are too many for JSON");
+        return Err(opened.fail(text).next("--raw writes any number of them"));
+    }
+    let mut hex = String::new();
+    let document = |hex: String, error: Option<&str>| {
+        let document = Object::document("tamis.read/1")
+            .with("address", format!("{start:#x}"))
+            .with("kind", if is_virt { "virtual" } else { "physical" })
+            .with("length", len)
+            .with("read", hex.len() / 2)
+            .with("bytes", hex)
+            .with("error", error);
+        format!("{}\n", Json::from(document))
+    };
     let mut out = stdout();
     let style = Style::stdout();
     let mut buf = vec![0; page as usize];
@@ -107,9 +129,17 @@ pub fn run(args: &Args) -> Result<u8> {
         };
         if let Err(e) = read {
             out.flush()?;
+            drop(out);
+            if args.json {
+                print(document(hex, Some(&e)))?;
+            }
             return Err(opened.fail(format_args!("{done} of {len} bytes read: {e}")));
         }
-        if args.raw {
+        if args.json {
+            for byte in part.iter() {
+                let _ = write!(hex, "{byte:02x}");
+            }
+        } else if args.raw {
             out.write_all(part)?;
         } else {
             out.write_all(hexdump(at, part, style).as_bytes())?;
@@ -117,6 +147,10 @@ pub fn run(args: &Args) -> Result<u8> {
         done += step as u64;
     }
     out.flush()?;
+    drop(out);
+    if args.json {
+        print(document(hex, None))?;
+    }
     Ok(DONE)
 }
 

@@ -1,11 +1,12 @@
 use super::reassemble::mark_incomplete;
-use super::remark;
+use super::{print, remark};
 use crate::fail::{DONE, Fail, INCOMPLETE, Result};
 use crate::io::open::{Dump, Opened, open};
 use crate::io::out::{OutFile, Stream, create};
 use crate::memory::{DEFAULT, parse};
 use crate::parallel::Threads;
 use crate::refilter::{Compress, Format, Work, level_of, write};
+use crate::render::json::{Json, Object};
 use crate::render::progress::Progress;
 use crate::render::text::{number, size};
 use crate::survey::survey;
@@ -67,6 +68,9 @@ pub struct Args {
     /// Overwrite an existing file
     #[arg(short, long)]
     force: bool,
+    /// Print what was done as JSON (schema tamis.refilter/1)
+    #[arg(long)]
+    json: bool,
 }
 
 /// Threads and memory.
@@ -202,6 +206,10 @@ pub fn run(args: &Args) -> Result<u8> {
         if args.to != To::Flat {
             return Err(Fail::new("only a stream can go to standard output").next("add --to flat"));
         }
+        if args.json {
+            let next = "name a file for the dump";
+            return Err(Fail::new("standard output is taken by the dump").next(next));
+        }
         if std::io::stdout().is_terminal() {
             return Err(Fail::new("standard output is a terminal").next("redirect it"));
         }
@@ -238,6 +246,10 @@ pub fn run(args: &Args) -> Result<u8> {
             }
             file.done()?;
             look_at(out, &report)?;
+            if args.json {
+                let document = json(level, &report, incomplete || report.incomplete);
+                print(format!("{document}\n"))?;
+            }
             Ok(told(&opened, &report, incomplete, lost_text))
         }
         Err(fail) => {
@@ -323,6 +335,23 @@ fn look_at(out: &Path, report: &Report) -> Result<()> {
         (true, 0) => Ok(()),
         _ => wrong("there are page descriptors that make no sense"),
     }
+}
+
+fn json(level: Level, report: &Report, incomplete: bool) -> Json {
+    let tally = &report.tally;
+    Object::document("tamis.refilter/1")
+        .with("level", level.number())
+        .with(
+            "pages",
+            Object::new()
+                .with("exist", tally.exist)
+                .with("kept", tally.kept - tally.unreadable)
+                .with("left_out", tally.exist.saturating_sub(tally.kept))
+                .with("lost", tally.unreadable),
+        )
+        .with("bytes", report.bytes)
+        .with("complete", !incomplete)
+        .into()
 }
 
 /// Says what became of the pages; gives the exit status.

@@ -1,8 +1,9 @@
 use super::reassemble::mark_incomplete;
-use super::remark;
+use super::{print, remark};
 use crate::fail::{DONE, Fail, INCOMPLETE, Result};
 use crate::io::open::{Input, Raw, flat, open_raw, scan_leniently};
 use crate::io::out::{OutFile, create};
+use crate::render::json::{Json, Object};
 use crate::render::progress::Progress;
 use crate::render::text::number;
 use crate::survey::Runs;
@@ -41,6 +42,32 @@ pub struct Args {
     /// Overwrite an existing file
     #[arg(short, long)]
     force: bool,
+    /// Print what was done as JSON (schema tamis.repair/1)
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was found.
+#[derive(Default)]
+struct Found {
+    complete: bool,
+    /// Of a kdump dump: pages that are good, missing, damaged.
+    pages: Option<(u64, u64, u64)>,
+    /// Of an ELF vmcore: bytes of memory that are missing.
+    missing_bytes: Option<u64>,
+}
+
+impl Found {
+    fn json(&self) -> Json {
+        let pages = self.pages.map(|(good, missing, damaged)| {
+            Object::new().with("good", good).with("missing", missing).with("damaged", damaged)
+        });
+        Object::document("tamis.repair/1")
+            .with("complete", self.complete)
+            .with("pages", pages)
+            .with("missing_bytes", self.missing_bytes)
+            .into()
+    }
 }
 
 /// Runs it.
@@ -59,9 +86,12 @@ pub fn run(args: &Args) -> Result<u8> {
     }
     let mut out = create(&args.out, args.force, std::slice::from_ref(&args.dump))?;
     match copy(&mut input, len, &raw, &mut out).and_then(|()| mend(&args.out, &mut out, ends)) {
-        Ok(status) => {
+        Ok(found) => {
             out.done()?;
-            Ok(status)
+            if args.json {
+                print(format!("{}\n", found.json()))?;
+            }
+            Ok(if found.complete { DONE } else { INCOMPLETE })
         }
         Err(fail) => {
             out.remove();
@@ -89,12 +119,12 @@ fn copy(input: &mut Input, len: u64, raw: &Raw, out: &mut OutFile) -> Result<()>
 }
 
 /// Mends the copy in its place.
-fn mend(path: &std::path::Path, out: &mut OutFile, ends: bool) -> Result<u8> {
+fn mend(path: &std::path::Path, out: &mut OutFile, ends: bool) -> Result<Found> {
     let mut opened = open_raw(Raw::open(path)?)?;
     if opened.elf.is_some() {
         return mend_elf(out, ends);
     }
-    let Some(kdump) = opened.kdump() else { return Ok(DONE) };
+    let Some(kdump) = opened.kdump() else { return Ok(Found::default()) };
     let facts = *kdump.facts();
     let (_, total) = kdump.counts();
     let range = facts.range();
@@ -127,7 +157,9 @@ fn mend(path: &std::path::Path, out: &mut OutFile, ends: bool) -> Result<u8> {
     drop(progress);
     // Readers map the descriptors: they must be there, if empty.
     out.extend_to(facts.descriptors + total * SIZE as u64)?;
-    if !ends || lost + damaged > 0 || facts.incomplete() {
+    let complete = ends && lost + damaged == 0 && !facts.incomplete();
+    let pages = Some((index - lost - damaged, lost, damaged));
+    if !complete {
         mark_incomplete(out, &facts)?;
         remark(format_args!(
             "{}: {} pages are good, {} missing, {} damaged; it is marked incomplete",
@@ -136,13 +168,13 @@ fn mend(path: &std::path::Path, out: &mut OutFile, ends: bool) -> Result<u8> {
             number(lost),
             number(damaged)
         ));
-        return Ok(INCOMPLETE);
+    } else {
+        remark(format_args!("{}: all {} pages are good", path.display(), number(index)));
     }
-    remark(format_args!("{}: all {} pages are good", path.display(), number(index)));
-    Ok(DONE)
+    Ok(Found { complete, pages, missing_bytes: None })
 }
 
-fn mend_elf(out: &mut OutFile, ends: bool) -> Result<u8> {
+fn mend_elf(out: &mut OutFile, ends: bool) -> Result<Found> {
     let (mut reader, len) = out.reader()?;
     let failed = |e: &dyn std::fmt::Display| {
         Fail::new(format_args!("the program headers cannot be mended: {e}"))
@@ -175,7 +207,7 @@ fn mend_elf(out: &mut OutFile, ends: bool) -> Result<u8> {
     }
     if cut == 0 && ends && header.flags & elf::FLAG_INCOMPLETE == 0 {
         remark(format_args!("nothing is missing"));
-        return Ok(DONE);
+        return Ok(Found { complete: true, pages: None, missing_bytes: Some(0) });
     }
     let at = if size == elf::PROGRAM_HEADER_MAX { 48 } else { 36 };
     let flags = header.flags | elf::FLAG_INCOMPLETE;
@@ -185,5 +217,5 @@ fn mend_elf(out: &mut OutFile, ends: bool) -> Result<u8> {
     };
     out.put(at, &bytes)?;
     remark(format_args!("{cut} bytes of memory are missing; it is marked incomplete"));
-    Ok(INCOMPLETE)
+    Ok(Found { complete: false, pages: None, missing_bytes: Some(cut) })
 }

@@ -1,6 +1,8 @@
 use super::{print, remark};
 use crate::fail::{DONE, NO, Result};
-use crate::io::open::open;
+use crate::io::open::{Opened, open};
+use crate::render::json::{Json, Object};
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 /// Print the VMCOREINFO text of a dump.
@@ -14,6 +16,7 @@ use std::path::PathBuf;
 /// Examples:
 ///   $ tamis vmcoreinfo vmcore
 ///   $ tamis vmcoreinfo vmcore OSRELEASE 'NUMBER(phys_base)'
+///   $ tamis vmcoreinfo --json vmcore | jq -r '.keys["KERNELOFFSET"]'
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -21,6 +24,9 @@ pub struct Args {
     dump: PathBuf,
     /// Keys, as they stand before the equals sign
     keys: Vec<String>,
+    /// Print JSON (schema tamis.vmcoreinfo/1)
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs it.
@@ -28,6 +34,9 @@ pub fn run(args: &Args) -> Result<u8> {
     let opened = open(std::slice::from_ref(&args.dump))?;
     if opened.text.is_empty() {
         return Err(opened.fail("it has no VMCOREINFO").next("`tamis notes` shows what it has"));
+    }
+    if args.json {
+        return json(args, &opened);
     }
     if args.keys.is_empty() {
         let mut text = opened.text.to_vec();
@@ -44,11 +53,8 @@ pub fn run(args: &Args) -> Result<u8> {
     let mut status = DONE;
     let mut out = Vec::new();
     for key in &args.keys {
-        let found = opened.text.split(|b| *b == b'\n' || *b == 0).find_map(|line| {
-            line.strip_prefix(key.as_bytes()).and_then(|rest| rest.strip_prefix(b"="))
-        });
-        match found {
-            Some(value) => {
+        match lines(opened.text).find(|(name, _)| *name == key.as_bytes()) {
+            Some((_, value)) => {
                 out.extend_from_slice(value);
                 out.push(b'\n');
             }
@@ -59,5 +65,36 @@ pub fn run(args: &Args) -> Result<u8> {
         }
     }
     print(out)?;
+    Ok(status)
+}
+
+/// Keys and their values.
+fn lines(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    text.split(|b| *b == b'\n' || *b == 0).filter_map(|line| {
+        let equals = line.iter().position(|b| *b == b'=')?;
+        Some((&line[..equals], &line[equals + 1..]))
+    })
+}
+
+fn json(args: &Args, opened: &Opened) -> Result<u8> {
+    let (mut keys, mut seen, mut status) = (Object::new(), HashSet::new(), DONE);
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    if args.keys.is_empty() {
+        for (key, value) in lines(opened.text) {
+            // The first one counts.
+            if seen.insert(key) {
+                keys = keys.with(text(key), text(value));
+            }
+        }
+    }
+    for key in &args.keys {
+        let found = lines(opened.text).find(|(name, _)| *name == key.as_bytes());
+        if found.is_none() {
+            status = NO;
+        }
+        keys = keys.with(key.as_str(), found.map(|(_, value)| text(value)));
+    }
+    let document = Object::document("tamis.vmcoreinfo/1").with("keys", keys);
+    print(format!("{}\n", Json::from(document)))?;
     Ok(status)
 }
