@@ -5,6 +5,7 @@
 mod common;
 mod every;
 mod forms;
+mod huge;
 mod kernel;
 mod log;
 mod make;

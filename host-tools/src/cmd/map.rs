@@ -287,16 +287,25 @@ pub fn run(args: &Args) -> Result<u8> {
     let shift = opened.shift;
     let mut text = String::new();
     let mut bits = vec![0; 32 << 10];
-    for range in ranges(&opened) {
-        let (mut at, mut pages) = (range.start, 0);
-        while let Some(next) = next_stored(&opened, at).filter(|next| *next < range.end) {
-            at = next;
-            let start = Pfn(at.0 & !7);
-            let end = Pfn((start.0 + 8 * bits.len() as u64).min(range.end.0));
-            let mut map = stored(&mut opened, PfnSpan::new(start, end), &mut bits);
-            pages += map.count_span(PfnSpan::new(at, end));
-            at = end;
+    let ranges = ranges(&opened);
+    let mut counts = vec![0; ranges.len()];
+    // Window by window: there may be more ranges than windows, and each asks for all segments.
+    let (mut at, mut index) = (Pfn(0), 0);
+    while let Some(next) = next_stored(&opened, at).filter(|next| *next < opened.max_pfn) {
+        let start = Pfn(next.0 & !7);
+        let end = Pfn((start.0 + 8 * bits.len() as u64).min(opened.max_pfn.0));
+        let window = PfnSpan::new(start, end);
+        let mut map = stored(&mut opened, window, &mut bits);
+        while let (Some(range), Some(count)) = (ranges.get(index), counts.get_mut(index)) {
+            *count += map.count_span(range.clip(window));
+            if range.end > end {
+                break;
+            }
+            index += 1;
         }
+        at = end;
+    }
+    for (range, pages) in ranges.iter().zip(counts) {
         let (first, last) = (range.start.0 << shift.bits(), (range.end.0 << shift.bits()) - 1);
         text += &format!(
             "{first:#018x} {last:#018x} {:>12} {:>14} pages in the dump ({})\n",
