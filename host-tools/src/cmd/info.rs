@@ -24,6 +24,9 @@ use tamis_core::wire::elf;
 /// "Written by" is a conclusion: dumps do not say who wrote them. The panic is the line of the
 /// kernel log that tells most about why the kernel died.
 ///
+/// Exit status: 0 told, whatever the state of the dump is; 3 it could not be done, as with a file
+/// that is no dump.
+///
 /// Examples:
 ///   $ tamis info vmcore
 ///   $ tamis info part1 part2 other.elf
@@ -578,8 +581,8 @@ fn panic_task(log: &[u8]) -> Option<Task> {
             rest.split(' ').find(|word| !word.is_empty())?.parse().ok()
         };
         let (Some(cpu), Some(pid)) = (after("CPU: "), after("PID: ")) else { continue };
-        let name = name.split(" Not tainted").next().unwrap_or_default();
-        let name = name.split(" Tainted:").next().unwrap_or_default();
+        let behind = [" Not tainted", " Tainted:", " Kdump: loaded"];
+        let name = behind.iter().fold(name, |name, end| name.split(end).next().unwrap_or_default());
         found = Some(Task { cpu, pid, name: plain(name.trim_end().as_bytes()), at: None });
         if panic {
             break;
@@ -648,6 +651,8 @@ mod tests {
         assert_eq!(of(&[warning, panic, after]), task(1, 1, "init"));
         assert_eq!(of(&[warning, oops, panic]), task(0, 42, "cat"));
         assert_eq!(of(&[warning]), task(3, 9, "old one"));
+        let kdump = "[ 5.7] CPU: 1 UID: 0 PID: 7 Comm: a b Kdump: loaded Not tainted 6.12.0 #1\n";
+        assert_eq!(of(&[panic, kdump]), task(1, 7, "a b"));
         assert_eq!(of(&["CPU: x PID: 1 Comm: a\n", " Comm: \n", panic]), None);
     }
 

@@ -20,12 +20,12 @@ PACKAGES = ["crash", "libc6", "libgcc-s1", "libgmp10", "liblzo2-2", "libmpfr6", 
             "liblzma5"]
 
 
-def open_with_crash(home, one, capture, report, keep=False):
+def open_with_crash(home, one, capture, tamis, report, keep=False):
     """Make level 31 dumps, of every codec that crash reads and ELF, and ask crash about them."""
     kernel = kernel_of(home, one)
     vmlinux = packages.debug_vmlinux(kernel)
     crash = packages.unpacked_tool("sid", PACKAGES, "usr/bin/crash")
-    tamis = Tool("tamis-capture", [capture])
+    maker = Tool("tamis-capture", [capture])
     work = home / "crash"
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
@@ -40,7 +40,7 @@ def open_with_crash(home, one, capture, report, keep=False):
         name = f"crash, {' '.join(options)}"
         dump = work / "dump"
         dump.unlink(missing_ok=True)
-        tamis.dump(options, home / "vmcore", dump)
+        maker.dump(options, home / "vmcore", dump)
         say(f"{one.name}: opening the dump ({' '.join(options)}) with crash")
         done = ask(crash, script, vmlinux, dump)
         if done.returncode != 0:
@@ -51,6 +51,7 @@ def open_with_crash(home, one, capture, report, keep=False):
                               f"{tail(control.stderr, 5)}\n  next: nothing is known of the dump; "
                               f"a newer crash is needed for this kernel")
         judge(done.stdout, kernel.release, name, report)
+        same_task(done.stdout, tamis, dump, name, report)
         if done.returncode != 0 or done.stderr.strip():
             report.check(done.returncode == 0, f"{name} exit status",
                          f"{done.returncode}; it said: {tail(done.stderr, 5).strip()}")
@@ -58,6 +59,16 @@ def open_with_crash(home, one, capture, report, keep=False):
             every_page(crash, vmlinux, dump, raw, work, f"{name}: pages", report)
     if not keep:
         shutil.rmtree(work)
+
+
+def same_task(text, tamis, dump, name, report):
+    """Hold the panic task that `tamis info` tells against the one that crash starts with."""
+    first = re.search(r'^PID: (\d+) +TASK: \S+ +CPU: (\d+) +COMMAND: "(.*)"', text, re.M)
+    told = run([tamis, "info", "--json", dump], f"running tamis info {dump}").stdout
+    task = json.loads(told)["dumps"][0]["kernel"]["panic_task"] or {}
+    ours = (task.get("pid"), task.get("cpu"), task.get("name"))
+    theirs = first and (int(first[1]), int(first[2]), first[3])
+    report.check(ours == theirs, f"{name}: panic task", f"tamis {ours}, crash {theirs}")
 
 
 def every_page(crash, vmlinux, dump, raw, work, name, report):
