@@ -13,12 +13,13 @@ use std::ffi::OsString;
 ///
 /// `tamis help COMMAND` tells everything about a command, with examples.
 ///
-/// Exit status, for all commands:
+/// Exit status, for all commands; each one's own are in its help:
 ///   0   done, and all is well
 ///   1   the answer is no: the dump is damaged, the two differ
 ///   2   the dump is sound as far as it goes, but incomplete
 ///   3   it could not be done: no such file, not a dump, disk full
 ///   64  the command line makes no sense
+///   141 whoever read the output went away
 ///
 /// Colours are for terminals only; NO_COLOR=1 turns them off. --json output has a "schema" with a
 /// version, and is described in host-tools/docs/json.md.
@@ -114,6 +115,8 @@ mod tests {
         for sub in Cli::command().get_subcommands() {
             let about = sub.get_long_about().map(ToString::to_string).unwrap_or_default();
             assert!(about.contains("\n  $ tamis "), "{} has no example", sub.get_name());
+            assert!(about.contains("\nExit status: 0 "), "{} has no statuses", sub.get_name());
+            assert!(about.lines().all(|line| line.len() <= 100), "{}: long lines", sub.get_name());
             for arg in sub.get_arguments() {
                 let told = arg.get_help().is_some() || arg.is_global_set();
                 assert!(told, "{} {} has no help", sub.get_name(), arg.get_id());

@@ -8,6 +8,7 @@ use crate::io::open::{Dump, Opened};
 use crate::io::unpack::Unpackers;
 use crate::memory::{DATA, DESCRIPTORS, Needs};
 use crate::render::progress::Progress;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tamis_core::arch::{Arch, TableCache};
 use tamis_core::capture::{About, Buffers, Capture, CaptureError, Notice, Observer, Phase, Report};
@@ -302,5 +303,12 @@ pub fn write(
              stored as they are"
         )),
     }
-    done.map_err(Fail::new)
+    done.map_err(|e| match e {
+        CaptureError::Sink { error, .. }
+            if io::Error::from_raw_os_error(error.io.code).kind() == io::ErrorKind::BrokenPipe =>
+        {
+            Fail::Pipe
+        }
+        other => Fail::new(other),
+    })
 }

@@ -10,6 +10,7 @@ mod kernel;
 mod log;
 mod make;
 mod more;
+mod people;
 mod refilter;
 mod refuse;
 mod sets;

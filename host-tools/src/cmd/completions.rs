@@ -4,6 +4,8 @@ use clap::CommandFactory;
 
 /// Print completions for a shell.
 ///
+/// Exit status: 0 printed; 64 no such shell.
+///
 /// Examples:
 ///   $ tamis completions bash > /etc/bash_completion.d/tamis
 ///   $ tamis completions zsh > ~/.zfunc/_tamis

@@ -15,7 +15,7 @@ use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
 /// same bytes. Pages that only one of them holds, and pages that differ, are listed as runs of
 /// pfns, --runs lines at most. Kernel release, dump level and VMCOREINFO are compared too.
 ///
-/// Exit status: 0 the same, 1 different.
+/// Exit status: 0 the same; 1 different; 3 it could not be done.
 ///
 /// Examples:
 ///   $ tamis diff vmcore.kdump vmcore.elf

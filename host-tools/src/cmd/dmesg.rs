@@ -11,13 +11,15 @@ use tamis_core::source::Source;
 ///
 /// Reads the log buffer out of the dump: the ring of Linux 5.10 and later, the records of 3.5 to
 /// 5.9, and the plain ring before. Records that are missing, damaged or were not finished when the
-/// kernel died are left out and counted on standard error; then the exit status is 1. Bytes that do
-/// not belong on a terminal are printed as \xNN.
+/// kernel died are left out and counted on standard error. Bytes that do not belong on a terminal are
+/// printed as \xNN.
 ///
 /// Where page tables are missing, as in a dump that was cut off, the log is looked for where the
 /// kernel image and the direct map have it (x86_64 and arm64); a remark says so.
 ///
 /// Give all files of a split dump, in any order.
+///
+/// Exit status: 0 all of it; 1 records are missing, damaged or unfinished; 3 it could not be done.
 ///
 /// Examples:
 ///   $ tamis dmesg vmcore | tail -40

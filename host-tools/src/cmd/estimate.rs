@@ -33,6 +33,8 @@ use tamis_core::wire::vmcoreinfo::Kind;
 /// What is not in a dump cannot be told: the level in effect is that of the dump and the one asked
 /// for together.
 ///
+/// Exit status: 0 done; 3 it could not be done.
+///
 /// Examples:
 ///   # tamis estimate
 ///   $ tamis estimate -d 1,31 vmcore

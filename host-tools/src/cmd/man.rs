@@ -8,6 +8,8 @@ use std::path::PathBuf;
 /// Without a directory, the page of tamis itself goes to standard output; with one, it and a page
 /// for each command (tamis-info.1 and so on) are written there.
 ///
+/// Exit status: 0 done; 3 it could not be done.
+///
 /// Examples:
 ///   $ tamis man | man -l -
 ///   $ tamis man /usr/local/share/man/man1

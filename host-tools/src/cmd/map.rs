@@ -24,6 +24,8 @@ use tamis_core::units::{Pfn, PfnSpan};
 /// of its pages are in the dump. `tamis pages` tells what became of each page, `tamis stats`
 /// counts them.
 ///
+/// Exit status: 0 done; 3 it could not be done.
+///
 /// Examples:
 ///   $ tamis map vmcore
 ///   $ tamis map -o memory.svg vmcore

@@ -16,7 +16,7 @@ use tamis_core::wire::note;
 /// contents, its type, its name and what it is. Of register notes of x86_64 and arm64, the process
 /// and where its CPU was are shown.
 ///
-/// The exit status is 1 if the notes end in something that is no note.
+/// Exit status: 0 done; 1 the notes end in something that is no note; 3 it could not be done.
 ///
 /// Examples:
 ///   $ tamis notes vmcore

@@ -24,6 +24,8 @@ use tamis_core::wire::page_desc::PageDesc;
 ///
 /// pfns are hexadecimal in the output; those of --pfn are decimal, or hexadecimal with 0x.
 ///
+/// Exit status: 0 done; 3 it could not be done.
+///
 /// Examples:
 ///   $ tamis pages vmcore | head
 ///   $ tamis pages --pfn 0x100000-0x1001ff vmcore

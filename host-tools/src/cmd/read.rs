@@ -20,7 +20,9 @@ use tamis_core::units::{Pfn, PhysAddr, VirtAddr};
 ///
 /// Prints offsets, bytes and characters, 16 bytes a line; --raw writes the bytes themselves. Memory
 /// that is not in the dump ends the output, which says why it is not there as far as the mem_map
-/// tells ("left out (free)"), and the exit status is 3.
+/// tells ("left out (free)").
+///
+/// Exit status: 0 all bytes are there; 3 they are not, or it could not be done.
 ///
 /// Examples:
 ///   $ tamis read vmcore --virt ffffffff82a00100 --len 64

@@ -17,6 +17,8 @@ use tamis_core::wire::flattened::{Head, RECORD, START, is_start, parse};
 /// dump. A stream without an end is refused, and what was written of it removed: `tamis repair`
 /// makes the best of one.
 ///
+/// Exit status: 0 done; 3 it could not be done, as with a stream that is cut off.
+///
 /// Examples:
 ///   $ ssh host cat /var/crash/vmcore.flat | tamis rearrange - vmcore
 ///   $ tamis rearrange vmcore.flat vmcore

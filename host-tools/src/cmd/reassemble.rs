@@ -14,7 +14,8 @@ use tamis_core::wire::page_desc::{self, PageDesc};
 /// together. The result has the same bytes as that of `makedumpfile --reassemble`, except that a
 /// page that a part has lost is marked as lost in the result too.
 ///
-/// Exit status 2 says that pages are missing in the parts: the result is marked incomplete.
+/// Exit status: 0 done; 2 pages are missing in the parts: the result is marked incomplete; 3 it
+/// could not be done, and there is no output.
 ///
 /// Examples:
 ///   $ tamis reassemble part1 part2 part3 vmcore

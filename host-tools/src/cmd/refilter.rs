@@ -38,8 +38,8 @@ use tamis_core::source::Source;
 /// The formats: kdump is what crash and drgn read fastest; elf is for gdb and others, and not
 /// compressed; flat is a kdump dump as a stream, which can go to standard output (-).
 ///
-/// Exit status 2 says that pages which the input should have are missing: the output is marked
-/// incomplete, as the input was.
+/// Exit status: 0 done; 2 pages that the input should have are missing: the output is marked
+/// incomplete, as the input was; 3 it could not be done, and there is no output.
 ///
 /// Examples:
 ///   $ tamis refilter -d 31 vmcore small
@@ -234,7 +234,10 @@ pub fn run(args: &Args) -> Result<u8> {
             })
         }
     };
-    let named = |fail: Fail| Fail::file(out, fail.line());
+    let named = |fail: Fail| match fail {
+        Fail::Pipe => fail,
+        fail => Fail::file(out, fail.line()),
+    };
     match result {
         Ok(report) => {
             let mut lost_text = !erased.is_empty();

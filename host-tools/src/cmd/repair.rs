@@ -27,7 +27,7 @@ use tamis_core::wire::{elf, flattened};
 /// A flattened stream becomes a file. What cannot be repaired is a file that ends before its
 /// bitmaps do: nothing says which pages it has.
 ///
-/// Exit status 0 says that nothing was missing after all, 2 that pages are.
+/// Exit status: 0 nothing was missing after all; 2 pages are missing; 3 it could not be done.
 ///
 /// Examples:
 ///   $ tamis repair vmcore.incomplete vmcore

@@ -13,6 +13,9 @@ use tamis_core::sink::Sink;
 /// of them together. Files are divided at multiples of --block bytes of memory. `tamis reassemble`
 /// makes them one again. Pages are compressed as `tamis refilter` does it.
 ///
+/// Exit status: 0 done; 2 pages could not be read: the files are marked incomplete; 3 it could not be
+/// done.
+///
 /// Examples:
 ///   $ tamis split vmcore part1 part2 part3
 ///   $ tamis split -c --block 64 vmcore part1 part2

@@ -28,6 +28,8 @@ use tamis_core::wire::page_desc::PageDesc;
 /// bytes of those that are not zeros (or, at levels without 1, of all) before compression. What is
 /// not in the dump cannot come back: levels are those of the dump and the one named together.
 ///
+/// Exit status: 0 done; 3 it could not be done.
+///
 /// Examples:
 ///   $ tamis stats vmcore
 ///   $ tamis stats --json vmcore | jq .classes.free.pages

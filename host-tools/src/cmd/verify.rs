@@ -30,7 +30,8 @@ use tamis_core::wire::vmcoreinfo::VmcoreInfo;
 /// most.
 ///
 /// Exit status: 0 sound; 1 damaged; 2 sound as far as it goes, but pages are missing: the writer
-/// ran out of space or died, the file was cut off, or files of a split dump were not given.
+/// ran out of space or died, the file was cut off, or files of a split dump were not given; 3 it could
+/// not be done.
 ///
 /// Examples:
 ///   $ tamis verify vmcore && echo sound

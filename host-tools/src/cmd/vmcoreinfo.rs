@@ -11,7 +11,9 @@ use std::path::PathBuf;
 /// offsets of structure members. Everything that tools find in a dump they find through it.
 ///
 /// With KEYs, only their values are printed, a line each, in the order asked for. A key that is
-/// missing is named on standard error, and the exit status is 1.
+/// missing is named on standard error.
+///
+/// Exit status: 0 done; 1 a key is missing; 3 it could not be done.
 ///
 /// Examples:
 ///   $ tamis vmcoreinfo vmcore

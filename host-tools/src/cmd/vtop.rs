@@ -17,7 +17,7 @@ use tamis_core::units::{Pfn, PhysAddr, VirtAddr};
 /// same mapping goes on, and whether the page is in the dump. The address, the last argument, is
 /// hexadecimal, with or without 0x.
 ///
-/// Exit status 1 says that the address is not mapped.
+/// Exit status: 0 mapped; 1 not mapped; 3 it could not be done.
 ///
 /// Examples:
 ///   $ tamis vtop vmcore ffffffff82a00100

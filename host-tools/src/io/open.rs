@@ -8,7 +8,7 @@ use super::file::BlockFile;
 use super::unpack::Unpackers;
 use crate::fail::{Fail, Result};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, SeekFrom};
+use std::io::{self, IsTerminal, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -61,6 +61,10 @@ impl Raw {
     pub fn open(path: &Path) -> Result<Raw> {
         let named = |e: io::Error| Fail::file(path, e);
         if path == Path::new("-") {
+            if io::stdin().is_terminal() {
+                return Err(Fail::new("standard input is a terminal")
+                    .next("give it a dump, or name a file instead of -"));
+            }
             let file = spool().map_err(|e| {
                 Fail::new(format_args!("standard input: copying to a temporary file: {e}"))
                     .next("TMPDIR names the directory for it")
@@ -68,8 +72,8 @@ impl Raw {
             let len = file.metadata().map_err(named)?.len();
             return Ok(Raw::of(path, file, len));
         }
-        let mut file = File::open(path).map_err(named)?;
-        let kind = file.metadata().map_err(named)?.file_type();
+        // Not opened first: a FIFO would wait for somebody who writes.
+        let kind = std::fs::metadata(path).map_err(named)?.file_type();
         if kind.is_dir() {
             return Err(Fail::file(path, "is a directory").next("name the dump in it"));
         }
@@ -77,7 +81,10 @@ impl Raw {
             return Err(Fail::file(path, "cannot be read at any place, as a dump must")
                 .next("give it as standard input, named -"));
         }
-        let len = file.seek(SeekFrom::End(0)).map_err(named)?;
+        let mut file = File::open(path).map_err(named)?;
+        let len = file
+            .seek(SeekFrom::End(0))
+            .map_err(|e| Fail::file(path, format_args!("finding its end: {e}")))?;
         Ok(Raw::of(path, file, len))
     }
 
@@ -227,11 +234,8 @@ fn probe(raw: Raw) -> Result<(FileInfo, Probed)> {
             }
             Ok(facts)
         });
-        let facts = found.map_err(|e| {
-            info.raw
-                .fail(e)
-                .next("its header is cut off or damaged: there is no page to be had from it")
-        })?;
+        let facts =
+            found.map_err(|e| info.raw.fail(e).next("there is no page to be had from it"))?;
         return Ok((info, Probed::Kdump(Box::new(Part::new(input, facts)))));
     }
     let mut head = vec![0; info.len.min(elf::HEADER_MAX as u64) as usize];

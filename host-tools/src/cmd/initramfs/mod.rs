@@ -30,6 +30,8 @@ use std::path::{Path, PathBuf};
 ///
 /// --list shows what is in an image, the orders included.
 ///
+/// Exit status: 0 made; 3 it could not be done.
+///
 /// Examples:
 ///   $ tamis initramfs -o kdump.img --from-running --target UUID=6c1f5f0e-3c0a-4b5e-9d43-2f8f0f3a7b11
 ///   $ tamis initramfs -o kdump.img --kernel 6.1.0-56-cloud-amd64 --module virtio_pci \
