@@ -140,3 +140,24 @@ fn sizes_of_blocks_that_cannot_be() {
         assert!(!a.exists() && !b.exists(), "--splitblock-size {size}: a file is left");
     }
 }
+
+/// makedumpfile knows the page of zeros of a part by its place, and when it reassembles a set stores
+/// every zero page for itself if that one lies elsewhere.
+#[test]
+fn the_page_of_zeros_is_directly_behind_the_descriptors() {
+    let bench = Bench::new(zoo(KernelStyle::V6_12).build());
+    let mut shared = 0;
+    let parts = split(&bench, &["-c", "-d", "1", "--splitblock-size", "1024"], 3);
+    // Each part has room for the descriptors of all.
+    let all: usize = parts.iter().map(|part| part.frames().count()).sum();
+    for part in parts {
+        let at = part.descriptors_at() + 24 * all as u64;
+        for (pfn, descriptor) in part.descriptors().unwrap() {
+            if part.decode(descriptor).unwrap().iter().all(|byte| *byte == 0) {
+                assert_eq!(descriptor.offset, at, "pfn {pfn:#x}");
+                shared += 1;
+            }
+        }
+    }
+    assert!(shared > 100, "only {shared} pages of zeros");
+}
