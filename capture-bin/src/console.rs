@@ -126,14 +126,22 @@ impl Console {
     }
 
     /// A watchdog that wants to hear from us.
-    pub fn feed(&mut self, watchdog: Option<File>) {
-        self.watchdog = watchdog;
+    pub fn feed(&mut self, watchdog: File) {
+        self.watchdog = Some(watchdog);
+        self.still_alive();
     }
 
     /// Lets the watchdog go, if it lets itself be told: nobody will feed it any more.
     pub fn leave_watchdog(&mut self) {
         if let Some(watchdog) = self.watchdog.take() {
             let _ = watchdog.write(b"V");
+        }
+    }
+
+    /// Feeds the watchdog once more and leaves it armed, and open: it complains when it is closed.
+    pub fn leave_watchdog_armed(&mut self) {
+        if let Some(watchdog) = self.watchdog.take() {
+            let _ = core::mem::ManuallyDrop::new(watchdog).write(b"\0");
         }
     }
 

@@ -18,6 +18,8 @@ use tamis_core::volume;
 const CONFIG: &[u8] = b"/etc/tamis.conf";
 /// Modules to load, a path a line, in this order.
 const MODULES: &[u8] = b"/etc/tamis.modules";
+/// What starts the machine again if nobody writes to it for long enough.
+const WATCHDOG: &[u8] = b"/dev/watchdog";
 /// Where the target is mounted.
 const MOUNT: &[u8] = b"/mnt";
 /// Options of a capture when those ordered make no sense: a dump matters more.
@@ -105,7 +107,8 @@ pub fn run(heap: &'static Heap) -> i32 {
         )),
     };
     orders.file(read_text(CONFIG, &mut file), &mut doubt);
-    orders.command_line(read_text(b"/proc/cmdline", &mut line), &mut doubt);
+    let given = read_text(b"/proc/cmdline", &mut line);
+    orders.command_line(given, &mut doubt);
     let how = match orders.last {
         Final::Reboot => libc::RB_AUTOBOOT,
         Final::PowerOff => libc::RB_POWER_OFF,
@@ -115,7 +118,7 @@ pub fn run(heap: &'static Heap) -> i32 {
     sys::on_trouble(orders.timeout, in_trouble);
     sys::ignore_write_signals();
 
-    load_modules();
+    load_modules(given);
     let status = match save(heap, &orders, free_at_first) {
         Ok(()) => crate::DONE,
         Err(()) => crate::FAILED,
@@ -170,17 +173,41 @@ fn read_text<'b>(path: &[u8], buffer: &'b mut [u8]) -> &'b [u8] {
     buffer.get(..len).unwrap_or_default()
 }
 
-fn load_modules() {
+/// Loads the modules, each with its parameters on the kernel command line.
+fn load_modules(line: &[u8]) {
     let mut text = [0; TEXT];
     for path in read_text(MODULES, &mut text).split(|&b| b == b'\n') {
         let path = path.trim_ascii();
         if path.is_empty() || path.starts_with(b"#") {
             continue;
         }
-        if let Err(io) = sys::load_module(path) {
+        if let Err(io) = sys::load_module(path, &module_parameters(path, line)) {
             say(format_args!("loading {}: {}", path.escape_ascii(), Why(io)));
         }
     }
+}
+
+/// What the kernel command line has for a module, as `module.parameter=value`, in the form that the
+/// kernel wants when the module is loaded. For modules that are built in it does this itself.
+fn module_parameters(path: &[u8], line: &[u8]) -> Path {
+    let file = path.rsplit(|&b| b == b'/').next().unwrap_or_default();
+    let name = file.split(|&b| b == b'.').next().unwrap_or_default();
+    let same = |a: &u8, b: &u8| a == b || b"-_".contains(a) && b"-_".contains(b);
+    let mut found = Path::new();
+    for word in words(line) {
+        let Some((module, rest)) = word.split_at_checked(name.len()) else { continue };
+        if !module.iter().zip(name).all(|(a, b)| same(a, b)) {
+            continue;
+        }
+        let Some(parameter) = rest.strip_prefix(b".").filter(|p| !p.is_empty()) else { continue };
+        if found.len() + parameter.len() >= found.capacity() {
+            say(format_args!("too long for a parameter: {}", word.escape_ascii()));
+            continue;
+        }
+        let _ = found.extend_from_slice(parameter);
+        let _ = found.push(b' ');
+    }
+    found
 }
 
 /// Saves log and dump. An error was told about.
@@ -190,17 +217,36 @@ fn save(heap: &'static Heap, orders: &Orders<'_>, free_at_first: u64) -> Result<
         parse_args(FALLBACK)
     })?;
     let mut console = Console::new(parsed.message_level, false);
-    console.feed(sys::open_device(b"/dev/watchdog").ok());
+    open_watchdog(&mut console);
     console.watch_memory();
     // The program's buffers are to be the smaller part of what there is.
     parsed.usual_limit = parsed.usual_limit.min(sys::memory().1 / 4);
     let saved = save_as_ordered(heap, &parsed, orders, &mut console);
     tell_memory(&console, free_at_first);
-    if orders.last == Final::Halt {
+    match orders.last {
         // It would start the machine again.
-        console.leave_watchdog();
+        Final::Halt => console.leave_watchdog(),
+        // A machine that hangs on its way down is started again by it.
+        Final::Reboot | Final::PowerOff => console.leave_watchdog_armed(),
     }
     saved
+}
+
+/// From now on the watchdog, if there is one, bites if nothing moves.
+fn open_watchdog(console: &mut Console) {
+    match sys::open_device(WATCHDOG) {
+        Ok(watchdog) => {
+            match sys::watchdog_timeout(&watchdog) {
+                Ok(seconds) => say(format_args!("feeding a watchdog that waits {seconds} s")),
+                Err(io) => {
+                    say(format_args!("feeding a watchdog; how long it waits: {}", Why(io)));
+                }
+            }
+            console.feed(watchdog);
+        }
+        Err(IoError { code: libc::ENOENT | libc::ENODEV, .. }) => {}
+        Err(io) => say(format_args!("opening {}: {}", WATCHDOG.escape_ascii(), Why(io))),
+    }
 }
 
 fn save_as_ordered(
@@ -225,7 +271,10 @@ fn save_as_ordered(
             Ended::Failed => {
                 tries += 1;
                 say(format_args!("trying again ({tries} of {})", orders.retry));
-                sys::sleep_ms(2000);
+                for _ in 0..20 {
+                    console.still_alive();
+                    sys::sleep_ms(100);
+                }
             }
         }
     }
@@ -284,7 +333,9 @@ fn save_once(job: &mut Job<'_>, orders: &Orders<'_>, console: &mut Console) -> E
         say(format_args!("mounting {}: {}", found.device.escape_ascii(), Why(io)));
         return Ended::Failed;
     }
+    console.still_alive();
     let saved = save_files(job, orders, console);
+    console.still_alive();
     if let Err(io) = sys::unmount(MOUNT) {
         say(format_args!("unmounting {}: {}", found.device.escape_ascii(), Why(io)));
     }
@@ -451,6 +502,7 @@ fn save_folder(
     let log = within(LOG);
     let logged = !orders.dmesg || log::save(job, &log, console);
     let _ = sys::sync_folder(folder);
+    console.still_alive();
     let (incomplete, complete) = (within(INCOMPLETE), within(COMPLETE));
     let names: [&[u8]; 1] = [&incomplete];
     let ended = job.write(&Outputs { names: &names, base: 0, force: true }, console);
@@ -602,6 +654,19 @@ mod tests {
         assert_eq!(crash_name(951_782_399, b""), "2000-02-28-23-59-59-unknown");
         assert_eq!(crash_name(951_782_400, b"/../x:y"), "2000-02-29-00-00-00-_.._x_y");
         assert!(crash_name(u64::MAX / 2, &[b'x'; 64]).starts_with("9999-"));
+    }
+
+    #[test]
+    fn modules_get_their_parameters_from_the_command_line() {
+        let line =
+            b"ro dog.margin=4 snd-dog.x=1 snd_dog.y=\"a b\" do.g=1 dogs.z=2 dog dog. snd_dog.w";
+        let of = |path: &[u8]| module_parameters(path, line);
+        assert_eq!(of(b"/modules/dog.ko"), b"margin=4 ");
+        assert_eq!(of(b"/modules/snd_dog.ko.xz"), b"x=1 y=\"a b\" w ");
+        assert_eq!(of(b"snd-dog.ko"), b"x=1 y=\"a b\" w ");
+        assert_eq!((of(b"/modules/cat.ko"), of(b"")), (Path::new(), Path::new()));
+        let long = [b"dog.a=".as_slice(), &[b'x'; 600], b" dog.b=1"].concat();
+        assert_eq!(module_parameters(b"dog.ko", &long), b"b=1 ");
     }
 
     #[test]

@@ -837,15 +837,18 @@ pub fn unmount(at: &[u8]) -> Result<(), IoError> {
     done(with_name(at, |name| unsafe { libc::umount2(name, 0) })?)
 }
 
-/// Loads a kernel module. One that is compressed is unpacked by the kernel, if it can.
-pub fn load_module(path: &[u8]) -> Result<(), IoError> {
+/// Loads a kernel module with these parameters, which are words. A module that is compressed is
+/// unpacked by the kernel, if it can.
+pub fn load_module(path: &[u8], parameters: &[u8]) -> Result<(), IoError> {
     /// `MODULE_INIT_COMPRESSED_FILE` (Linux `include/uapi/linux/module.h`, since 5.17).
     const COMPRESSED: c_int = 4;
     let file = File::open(path)?;
     let flags = if path.ends_with(b".ko") { 0 } else { COMPRESSED };
-    // SAFETY: an open file descriptor, a NUL-ended text of no parameters, flags.
-    let result = unsafe { libc::syscall(libc::SYS_finit_module, file.fd, c"".as_ptr(), flags) };
-    match done(result as c_int) {
+    let result = with_name(parameters, |parameters| {
+        // SAFETY: an open file descriptor, a NUL-ended text, flags.
+        unsafe { libc::syscall(libc::SYS_finit_module, file.fd, parameters, flags) }
+    });
+    match done(result? as c_int) {
         Err(IoError { code: libc::EEXIST, .. }) => Ok(()),
         other => other,
     }
@@ -862,6 +865,16 @@ pub fn become_console(file: File) {
 /// Opens a device to write to it.
 pub fn open_device(path: &[u8]) -> Result<File, IoError> {
     open(path, libc::O_RDWR)
+}
+
+/// Seconds that a watchdog waits for a write before it bites.
+pub fn watchdog_timeout(watchdog: &File) -> Result<u32, IoError> {
+    /// `WDIOC_GETTIMEOUT` (Linux `include/uapi/linux/watchdog.h`): `_IOR('W', 7, int)`.
+    const GET_TIMEOUT: libc::Ioctl = 0x8004_5707_u32 as libc::Ioctl;
+    let mut seconds: c_int = 0;
+    // SAFETY: an open file descriptor, and a place for the int that the call gives.
+    done(unsafe { libc::ioctl(watchdog.fd, GET_TIMEOUT, &raw mut seconds) })?;
+    Ok(u32::try_from(seconds).unwrap_or(0))
 }
 
 /// Waits until a folder's names are on the medium.
