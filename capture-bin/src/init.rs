@@ -500,7 +500,7 @@ fn save_folder(
     };
     // The log is small and may be all that can be saved.
     let log = within(LOG);
-    let logged = !orders.dmesg || log::save(job, &log, console);
+    let logged = !orders.dmesg || save_log(job, &log, console);
     let _ = sys::sync_folder(folder);
     console.still_alive();
     let (incomplete, complete) = (within(INCOMPLETE), within(COMPLETE));
@@ -512,7 +512,7 @@ fn save_folder(
     }
     if !logged {
         // What failed before may work by now; the dump has the log as well.
-        log::save(job, &log, console);
+        save_log(job, &log, console);
     }
     let named = sys::rename(&incomplete, &complete)
         .and_then(|()| sys::sync_folder(folder))
@@ -524,6 +524,16 @@ fn save_folder(
         }
         Err(io) => failed("naming", &complete, io),
     }
+}
+
+/// Saves the log, down to the medium: what comes after it may hang. An error was told about.
+fn save_log(job: &mut Job<'_>, path: &[u8], console: &Console) -> bool {
+    let saved = log::save(job, path, console);
+    let synced = saved.then(|| File::open(path).and_then(|file| file.sync_data()));
+    if let Some(Err(io)) = synced {
+        say(format_args!("writing {}: {}", path.escape_ascii(), Why(io)));
+    }
+    synced.is_some_and(|synced| synced.is_ok())
 }
 
 /// Deletes the oldest dump, if more than `keep` others are there. Dumps are folders whose name
