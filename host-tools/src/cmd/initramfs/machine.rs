@@ -77,6 +77,24 @@ impl Machine {
         Ok(Found { drivers, fstype: self.file_system(&device) })
     }
 
+    /// The drivers of watchdogs that run on this machine: they go on when its kernel is dead, and
+    /// somebody has to feed them. One that is made of the kernel's own timers dies with it.
+    pub fn watchdogs(&self) -> Vec<String> {
+        let mut drivers = Vec::new();
+        let class = self.root.join("sys/class/watchdog");
+        for entry in fs::read_dir(class).into_iter().flatten().flatten() {
+            // Not every kernel tells its state.
+            let state = fs::read_to_string(entry.path().join("state"));
+            if state.is_ok_and(|state| state.trim() == "inactive") {
+                continue;
+            }
+            if let Ok(device) = fs::canonicalize(entry.path().join("device")) {
+                self.drivers_above(&device, &mut drivers);
+            }
+        }
+        drivers
+    }
+
     /// The device file that a target names.
     fn device(&self, target: &str) -> Result<PathBuf> {
         let link = match target.split_once('=') {

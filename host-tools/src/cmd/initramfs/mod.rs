@@ -23,7 +23,8 @@ use std::path::{Path, PathBuf};
 /// Modules are named, or given as files; what they depend on comes along, in loading order, by
 /// modules.dep, modules.softdep and modules.alias of the kernel. What is built into the kernel is
 /// left out. --fstype brings the file system's modules. --from-running finds out on this machine:
-/// the drivers of the target's disk, up to its bus, and the file system that is on it.
+/// the drivers of the target's disk, up to its bus, the file system that is on it, and the drivers
+/// of watchdogs that run, which the crash kernel has to feed.
 ///
 /// The same inputs make the same image, byte for byte. Printed are sizes, the command that loads
 /// the image, and how much memory to reserve.
@@ -121,7 +122,7 @@ fn build(args: &Args, output: &Path) -> Result<u8> {
         let found = machine.needs(&target)?;
         fstype = fstype.or(found.fstype);
         // A driver that is neither a module nor listed as built in cannot be helped from here.
-        found.drivers.iter().for_each(|name| wanted.maybe(name));
+        found.drivers.iter().chain(&machine.watchdogs()).for_each(|name| wanted.maybe(name));
     }
     args.modules.iter().for_each(|name| wanted.need(name));
     let kind = fstype.or_else(|| order(&conf, "fstype")).filter(|kind| kind != "raw");

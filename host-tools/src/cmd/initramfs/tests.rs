@@ -305,6 +305,35 @@ fn pictured(name: &str) -> Folder {
 }
 
 #[test]
+fn watchdogs_that_run_are_found() {
+    let root = pictured("watchdogs");
+    let machine = Machine::pictured(&root.0);
+    assert_eq!(machine.watchdogs(), [""; 0]);
+    let pci = "sys/devices/pci0000:00";
+    for (nr, (driver, state)) in
+        [("iTCO_wdt", "active\n"), ("wdat_wdt", "inactive\n"), ("softdog", "active\n")]
+            .into_iter()
+            .enumerate()
+    {
+        root.put(&format!("sys/module/{driver}/x"), "");
+        root.link(&format!("sys/bus/drivers/{driver}/module"), &format!("sys/module/{driver}"));
+        let class = format!("sys/class/watchdog/watchdog{nr}");
+        root.put(&format!("{class}/state"), state);
+        if driver != "softdog" {
+            root.put(&format!("{pci}/{driver}.0/x"), "");
+            root.link(&format!("{pci}/{driver}.0/driver"), &format!("sys/bus/drivers/{driver}"));
+            root.link(&format!("{class}/device"), &format!("{pci}/{driver}.0"));
+        }
+    }
+    assert_eq!(machine.watchdogs(), ["iTCO_wdt"]);
+    // A kernel that does not tell whether it runs.
+    std::fs::remove_file(root.0.join("sys/class/watchdog/watchdog1/state")).unwrap();
+    let mut both = machine.watchdogs();
+    both.sort();
+    assert_eq!(both, ["iTCO_wdt", "wdat_wdt"]);
+}
+
+#[test]
 fn the_drivers_of_a_target_are_found_from_the_bus_down() {
     let root = pictured("machine");
     let machine = Machine::pictured(&root.0);
