@@ -104,9 +104,16 @@ pub struct Outcome {
 }
 
 /// The lock that the engine asks for, out of the standard library.
-struct Monitor<T> {
+pub struct Monitor<T> {
     value: Mutex<T>,
     places: [Condvar; 2],
+}
+
+impl<T> Monitor<T> {
+    /// Nobody waits.
+    pub fn new(value: T) -> Monitor<T> {
+        Monitor { value: Mutex::new(value), places: Default::default() }
+    }
 }
 
 impl<'m> Crew<'m> for Monitor<Queue<'m>> {
@@ -178,8 +185,7 @@ pub fn capture_with<F: RandomAccess + Send>(
     let mut batches: Vec<_> =
         made.chunks_exact_mut(BATCH).zip(room).map(|(m, d)| Batch::new(m, d)).collect();
     let mut slots: Vec<_> = (0..count).map(|_| Slot::default()).collect();
-    let queue = Mutex::new(Queue::new(&mut slots, &mut batches));
-    let monitor = Monitor { value: queue, places: Default::default() };
+    let monitor = Monitor::new(Queue::new(&mut slots, &mut batches));
     let scanner = found.zip(classifier).map(|(map, classifier)| {
         let tables = TableCache::new(&mut tables);
         let roots = RootCache::new(&mut sections);

@@ -144,7 +144,7 @@ impl Base {
                 add(Kind::Log, place);
             }
             for at in (virt..virt + 0x80).step_by(8).filter(|_| index < LOG.len()) {
-                let pointer = view.read_u64(&file, at).filter(|p| *p >= 0xffff_8000_0000_0000);
+                let pointer = view.read_u64(&file, at).filter(|p| view.is_pointer(*p));
                 variables
                     .extend(pointer.filter(|p| variables.len() < 60 && !variables.contains(p)));
             }
@@ -194,7 +194,7 @@ impl Base {
 }
 
 /// How many made-up machines there are.
-pub const MACHINES: usize = 8;
+pub const MACHINES: usize = 10;
 
 /// One of the made-up machines; built once.
 pub fn machine(index: usize) -> &'static Base {
@@ -222,7 +222,9 @@ fn describe(index: usize) -> (&'static str, Machine) {
             let machine = of(KernelStyle::V6_3).page_struct(80);
             ("6.3, 80-byte struct page", machine.leaves(Leaf::M2, Leaf::M2, Leaf::M2))
         }
-        _ => ("5.10, encrypted", of(KernelStyle::V5_10).sme_mask(1 << 47)),
+        7 => ("5.10, encrypted", of(KernelStyle::V5_10).sme_mask(1 << 47)),
+        8 => ("6.12 for arm64, four levels", of(KernelStyle::V6_12).arm64(48)),
+        _ => ("7.1 for arm64, five levels", of(KernelStyle::V7_1).arm64(52)),
     }
 }
 

@@ -5,6 +5,7 @@ use crate::overlay::{Overlay, Steps};
 use tamis_core::arch::{Arch, TableCache};
 use tamis_core::bitmap::Bitmap;
 use tamis_core::budget::{Needs, OverBudget, Plan};
+use tamis_core::capture::crew::{self, BATCHES_PER_THREAD, Batch, Crew, PageMade, Queue, Slot};
 use tamis_core::capture::{
     About, Buffers, Capture, CaptureError, Notice, Observer, Phase, Report, Scanner,
 };
@@ -21,9 +22,13 @@ use tamis_core::source::{IoError, IoKind, RandomAccess, Segment, Source};
 use tamis_core::tally::{Reason, Tally};
 use tamis_core::units::{PageShift, Pfn, PfnSpan, PhysAddr};
 use tamis_core::wire::vmcoreinfo::Kind;
+use tamis_tests::rig::Monitor;
 
 /// VMCOREINFO is a page of text; `tamis-capture` takes no more than this.
 const INFO_MOST: u64 = 1 << 20;
+
+/// Pages that a thread does at a time.
+const BATCH: usize = 5;
 
 /// Which file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,12 +58,14 @@ pub struct Setup {
     pub bitmap: Option<u64>,
     /// Bytes that the output may have.
     pub room: u64,
+    /// Threads beside the one that captures.
+    pub others: usize,
 }
 
 impl Default for Setup {
     fn default() -> Setup {
         let (limit, room) = (4 << 20, 24 << 20);
-        Setup { level: 31, form: Form::Kdump, codec: 0, limit, bitmap: None, room }
+        Setup { level: 31, form: Form::Kdump, codec: 0, limit, bitmap: None, room, others: 0 }
     }
 }
 
@@ -301,6 +308,10 @@ pub fn capture(file: &mut Overlay<'_>, setup: &Setup) -> Result<Done, Refused> {
     let (mut walk, mut sections) = (room(plan.tables), room(plan.sections));
     let kernel = look(&mut vmcore, &info, setup, shift, facts.mem_end, &mut walk, &mut sections);
     let level = Level::new(setup.level & 31).unwrap_or_default();
+    // Each thread reads the file for itself.
+    let mut copies: Vec<Overlay<'_>> =
+        (0..setup.others).map(|_| Overlay::clone(vmcore.file())).collect();
+    let mut sources: Vec<_> = copies.iter_mut().map(|copy| vmcore.another(copy)).collect();
     let about = About {
         level,
         utsname: &kernel.uts.raw,
@@ -343,11 +354,41 @@ pub fn capture(file: &mut Overlay<'_>, setup: &Setup) -> Result<Done, Refused> {
     );
     let target = || Target { bytes: Vec::new(), room: setup.room };
     let (mut first, mut second) = (target(), target());
-    let ended = match setup.form {
-        Form::Kdump => capture.kdump(&about, &mut [&mut first], 0),
+    let mut run_all = |crew: Option<&dyn Crew<'_>>| match setup.form {
+        Form::Kdump => capture.kdump_with(&about, &mut [&mut first], 0, crew),
         Form::Elf => capture.elf(&mut first),
-        Form::Flat => capture.kdump(&about, &mut [&mut Flattened::new(Stream(&mut first))], 0),
-        Form::Split => capture.kdump(&about, &mut [&mut first, &mut second], 16),
+        Form::Flat => {
+            let mut stream = Flattened::new(Stream(&mut first));
+            capture.kdump_with(&about, &mut [&mut stream], 0, crew)
+        }
+        Form::Split => capture.kdump_with(&about, &mut [&mut first, &mut second], 16, crew),
+    };
+    let ended = if sources.is_empty() {
+        run_all(None)
+    } else {
+        let page = shift.bytes();
+        let count = BATCHES_PER_THREAD as usize * (sources.len() + 1);
+        let mut made = vec![PageMade::default(); count * BATCH];
+        let mut rooms = vec![0; count * (BATCH * page + codec::SLACK)];
+        let rooms = rooms.chunks_exact_mut(BATCH * page + codec::SLACK);
+        let mut batches: Vec<_> =
+            made.chunks_exact_mut(BATCH).zip(rooms).map(|(m, d)| Batch::new(m, d)).collect();
+        let mut slots: Vec<_> = (0..count).map(|_| Slot::default()).collect();
+        let monitor = Monitor::new(Queue::new(&mut slots, &mut batches));
+        let workers = sources.len();
+        std::thread::scope(|scope| {
+            for source in &mut sources {
+                let monitor = &monitor;
+                scope.spawn(move || {
+                    let (mut encoder, mut run) =
+                        (self::encoder(setup.codec).0, room(3 * page as u64));
+                    crew::work(monitor, source, &mut *encoder, &mut run);
+                });
+            }
+            let ended = run_all(Some(&monitor));
+            crew::stop(&monitor, workers);
+            ended
+        })
     };
     let report = capture.report();
     let files = match setup.form {

@@ -5,7 +5,7 @@
 use crate::overlay::Overlay;
 use std::collections::BTreeMap;
 
-/// Bytes of a page. The view is of x86_64.
+/// Bytes of a page. The view is of x86_64 and arm64 with pages of this size.
 pub const PAGE: u64 = 4096;
 /// Start of the mapping of the kernel image.
 const KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
@@ -54,6 +54,8 @@ pub struct View {
     root: u64,
     levels: u32,
     mask: u64,
+    /// Bits of a virtual address on arm64.
+    arm64: Option<u32>,
     model: Model,
 }
 
@@ -122,6 +124,7 @@ impl View {
             root: 0,
             levels: 4,
             mask: 0,
+            arm64: None,
             model: Model::Flat(0),
         };
         view.page_struct = view.number("SIZE(page)")?;
@@ -135,6 +138,12 @@ impl View {
         view.levels =
             if view.number("NUMBER(pgtable_l5_enabled)").unwrap_or(0) != 0 { 5 } else { 4 };
         view.mask = view.number("NUMBER(sme_mask)").unwrap_or(0);
+        if word(file, 18, 2)? == 183 {
+            let bits = 64 - view.number("NUMBER(TCR_EL1_T1SZ)")? as u32;
+            view.arm64 = Some(bits);
+            view.root = top.wrapping_sub(view.number("NUMBER(kimage_voffset)")?);
+            view.levels = (bits - 12).div_ceil(9);
+        }
         view.model = view.find_model(file)?;
         Some(view)
     }
@@ -192,28 +201,62 @@ impl View {
         true
     }
 
+    /// Whether a number may be a pointer of the kernel's.
+    pub fn is_pointer(&self, value: u64) -> bool {
+        value >= self.arm64.map_or(0xffff_8000_0000_0000, |bits| (1u64 << bits).wrapping_neg())
+    }
+
+    /// Whether an address of the kernel's can have these bits.
+    fn is_canonical(&self, virt: u64) -> bool {
+        match self.arm64 {
+            // The hardware ignores the top byte.
+            Some(bits) => virt >> 55 & 1 != 0 && virt | 0xff << 56 >= (1u64 << bits).wrapping_neg(),
+            None => {
+                let unused = 64 - (12 + 9 * self.levels);
+                ((virt << unused) as i64 >> unused) as u64 == virt
+            }
+        }
+    }
+
+    /// What an entry of a table says: the address in it, and whether memory is there, not a table.
+    fn entry(&self, entry: u64, level: u32) -> Option<(u64, bool)> {
+        match (self.arm64, entry & 3) {
+            (Some(bits), kind @ (1 | 3)) => {
+                // A block is never on the last level, a page nowhere else.
+                let leaf = level == 0 || kind == 1;
+                let high = if bits == 52 { (entry >> 8 & 3) << 50 | entry & 3 << 48 } else { 0 };
+                (level > 0 || kind == 3).then_some((entry & 0xffff_ffff_f000 | high, leaf))
+            }
+            (None, 1 | 3) => {
+                let leaf = level == 0 || (level <= 2 && entry & 0x80 != 0);
+                Some((entry & ADDRESS & !self.mask, leaf))
+            }
+            _ => None,
+        }
+    }
+
     /// Follows the page tables.
     pub fn walk(&self, file: &Overlay<'_>, virt: u64) -> Option<Walk> {
-        let unused = 64 - (12 + 9 * self.levels);
-        if ((virt << unused) as i64 >> unused) as u64 != virt {
+        if !self.is_canonical(virt) {
             return None;
         }
-        let mut table = self.root & ADDRESS & !self.mask;
+        let mut table = match self.arm64 {
+            Some(_) => self.root,
+            None => self.root & ADDRESS & !self.mask,
+        };
         let mut entries = Vec::new();
         for level in (0..self.levels).rev() {
             let shift = 12 + 9 * level;
-            let at = table + (virt >> shift & 0x1ff) * 8;
+            let width = self.arm64.map_or(9, |bits| (bits - shift).min(9));
+            let at = table.checked_add((virt >> shift & ((1 << width) - 1)) * 8)?;
             entries.push(at);
             let mut raw = [0; 8];
             if !self.read_phys(file, at, &mut raw) {
                 return None;
             }
-            let entry = u64::from_le_bytes(raw);
-            if entry & 1 == 0 {
-                return None;
-            }
-            table = entry & ADDRESS & !self.mask;
-            if level == 0 || (level <= 2 && entry & 0x80 != 0) {
+            let (to, leaf) = self.entry(u64::from_le_bytes(raw), level)?;
+            table = to;
+            if leaf {
                 let inside = virt & ((1 << shift) - 1);
                 let phys = table >> shift << shift | inside;
                 return Some(Walk { phys, left: (1 << shift) - inside, entries });

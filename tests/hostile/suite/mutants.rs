@@ -53,6 +53,7 @@ struct Count {
     memory: AtomicU64,
     facts: AtomicU64,
     captured: AtomicU64,
+    threads: AtomicU64,
     logs: AtomicU64,
 }
 
@@ -180,10 +181,17 @@ fn mutant(intact: &Intact<'_>, number: u64, count: &Count, shown: bool) {
             level: [31, 1, 17, 0][number as usize / 16 % 4],
             codec: (number / 64 % 6) as u8,
             bitmap: (number / 16).is_multiple_of(3).then_some(1 << 10),
+            others: number as usize / 32 % 3,
             ..Setup::default()
         };
         if let Ok(done) = engine::capture(&mut file, &setup) {
             more(&count.captured);
+            if setup.others > 0 {
+                let alone = engine::capture(&mut file, &Setup { others: 0, ..setup });
+                let same = alone.is_ok_and(|a| a.files == done.files && a.report == done.report);
+                assert!(same, "{}: other bytes with one thread", what());
+                more(&count.threads);
+            }
             if done.error.is_none() {
                 engine::read_back(&mut file, &done, setup.codec);
             }
@@ -230,7 +238,7 @@ fn all(bases: &[&Base], many: u64) -> Count {
     let of = |n: &AtomicU64| n.load(Ordering::Relaxed);
     println!(
         "{} mutants: {} refused, {} with a mem_map, {} with pages left out, {} with other pages; \
-         {} of memory alone, {} of facts alone; {} captured whole, {} with a log",
+         {} of memory alone, {} of facts alone; {} captured whole, {} of them with threads, {} with a log",
         of(&count.mutants),
         of(&count.refused),
         of(&count.scanned),
@@ -239,6 +247,7 @@ fn all(bases: &[&Base], many: u64) -> Count {
         of(&count.memory),
         of(&count.facts),
         of(&count.captured),
+        of(&count.threads),
         of(&count.logs),
     );
     count
@@ -257,7 +266,7 @@ fn ruined_machines_neither_harm_nor_lose_pages() {
     assert!(of(&count.scanned) > many / 2, "most mutants have no mem_map");
     assert!(of(&count.memory) > many / 5 && of(&count.facts) > many / 20);
     assert!(of(&count.changed) > many / 20 && of(&count.logs) > many / 20);
-    assert!(of(&count.captured) > many / 40);
+    assert!(of(&count.captured) > many / 40 && of(&count.threads) > many / 80);
 }
 
 /// The same for real vmcores, one after the other.

@@ -14,6 +14,8 @@ pub(super) struct Addresses {
     pub symbols: Vec<(String, u64)>,
     /// Physical base of the text mapping.
     pub phys_base: i64,
+    /// On arm64: what lies between the image's virtual and physical addresses.
+    pub kimage_voffset: u64,
 }
 
 /// The text, with lines removed and added as the description says.
@@ -178,6 +180,15 @@ fn numbers(machine: &Machine, built: &Addresses, line: &mut impl FnMut(String)) 
         if let Some(value) = value {
             number(name, value.into());
         }
+    }
+    if let Some(bits) = machine.arm64 {
+        number("MAX_PHYSMEM_BITS", machine.physmem_bits.into());
+        number("SECTION_SIZE_BITS", 27);
+        number("VA_BITS", bits.into());
+        line(format!("NUMBER(kimage_voffset)=0x{:x}", built.kimage_voffset));
+        line("NUMBER(PHYS_OFFSET)=0x0".into());
+        line(format!("NUMBER(TCR_EL1_T1SZ)=0x{:x}", 64 - bits));
+        return;
     }
     if facts.exports_phys_base {
         number("phys_base", built.phys_base);

@@ -7,7 +7,7 @@ use super::content::{Content, PAGE};
 use super::elf::{Image, Load, Note};
 use super::log::{self, LogLine};
 use super::memmap;
-use super::memory::{Leaf, Memory};
+use super::memory::{Entries, Leaf, Memory};
 use super::page::Class;
 use super::style::{Facts, KernelStyle};
 use super::{SECTION_PAGES, info};
@@ -69,6 +69,8 @@ pub struct Machine {
     pub(super) page_struct: u64,
     pub(super) levels: u32,
     pub(super) sme_mask: u64,
+    /// Bits of an address, if it is an arm64 machine.
+    pub(super) arm64: Option<u32>,
     pub(super) kernel_offset: u64,
     pub(super) phys_load: Option<u64>,
     pub(super) page_offset: u64,
@@ -94,6 +96,8 @@ pub struct Machine {
 const LINK: u64 = 0x100_0000;
 /// Start of the kernel text mapping.
 pub(super) const TEXT_MAP: u64 = 0xffff_ffff_8000_0000;
+/// Where the image of an arm64 kernel is mapped.
+const ARM64_TEXT: u64 = 0xffff_8000_8000_0000;
 /// Bytes of the kernel image.
 const IMAGE: u64 = 4 << 20;
 /// Offset in the image of `init_uts_ns`.
@@ -128,6 +132,7 @@ impl Machine {
             page_struct: facts.page.size,
             levels: 4,
             sme_mask: 0,
+            arm64: None,
             kernel_offset: 0,
             phys_load: None,
             page_offset: facts.page_offset,
@@ -217,6 +222,19 @@ impl Machine {
         self.physmem_bits = 52;
         self.page_offset = 0xff11_0000_0000_0000;
         self.vmemmap = 0xffd4_0000_0000_0000;
+        self
+    }
+
+    /// Makes it an arm64 machine with pages of 4 KiB and addresses of 48 bits, or of 52 (LPA2), whose
+    /// linear map begins at physical 0.
+    pub fn arm64(mut self, bits: u32) -> Self {
+        assert!(bits == 48 || bits == 52, "{bits} bits of address");
+        self.arm64 = Some(bits);
+        self.levels = if bits == 52 { 5 } else { 4 };
+        self.physmem_bits = bits;
+        self.page_offset = (1u64 << bits).wrapping_neg();
+        // A 64th of the linear map, at the upper end of the address space.
+        self.vmemmap = (1u64 << (bits - 6)).wrapping_neg();
         self
     }
 
@@ -367,7 +385,10 @@ impl Machine {
             memory: Memory::default(),
             next: self.meta_at + if image_is_meta { IMAGE } else { 0 },
             end: self.meta_at + self.meta_cap,
-            text_va: TEXT_MAP + LINK + self.kernel_offset,
+            text_va: match self.arm64 {
+                None => TEXT_MAP + LINK + self.kernel_offset,
+                Some(_) => ARM64_TEXT + self.kernel_offset,
+            },
             symbols: Vec::new(),
             variables: 0,
             tables: 0,
@@ -391,14 +412,19 @@ impl Machine {
         kit.symbols.push((self.facts.top_table.into(), text_va + TOP_TABLE_AT));
         kit.symbols.push(("init_uts_ns".into(), text_va + UTS_AT));
         kit.symbols.push(("free_huge_page".into(), text_va + FREE_HUGE_PAGE_AT));
-        kit.memory.write(text_va + UTS_AT + self.facts.uts_name.0, &uts(self.facts.release));
+        let name = if self.arm64.is_some() { "aarch64" } else { "x86_64" };
+        kit.memory.write(text_va + UTS_AT + self.facts.uts_name.0, &uts(self.facts.release, name));
         kit.variable("node_online_map", &1u64.to_le_bytes());
         let sections = memmap::write(self, &mut kit);
         if let Some((lines, clear_from)) = &self.log {
             log::write(self, &mut kit, lines, *clear_from);
         }
         let mut next = kit.next.next_multiple_of(PAGE as u64);
-        kit.memory.write_tables(load_at + TOP_TABLE_AT, self.levels, self.sme_mask, || {
+        let entries = match self.arm64 {
+            None => Entries::X86 { mask: self.sme_mask },
+            Some(_) => Entries::Arm64,
+        };
+        kit.memory.write_tables(load_at + TOP_TABLE_AT, self.levels, entries, || {
             next += PAGE as u64;
             next - PAGE as u64
         });
@@ -421,9 +447,13 @@ impl Machine {
         let facts = info::Addresses {
             symbols: kit.symbols,
             phys_base: load_at.wrapping_sub(LINK + self.kernel_offset) as i64,
+            kimage_voffset: text_va.wrapping_sub(load_at),
         };
         let mut image = Image::new(self.clone(), kit.memory, ram, loads, info::text(self, &facts));
         image.sections = sections;
+        if self.arm64.is_some() {
+            image.e_machine = 183;
+        }
         image
     }
 
@@ -493,8 +523,8 @@ impl Kit {
 }
 
 /// Six strings of 65 bytes, as in `struct new_utsname`.
-fn uts(release: &str) -> Vec<u8> {
-    let strings = ["Linux", "synth", release, "#1 SMP synthetic", "x86_64", "(none)"];
+fn uts(release: &str, machine: &str) -> Vec<u8> {
+    let strings = ["Linux", "synth", release, "#1 SMP synthetic", machine, "(none)"];
     let mut out = Vec::new();
     for text in strings {
         let mut field = [0; 65];

@@ -35,6 +35,74 @@ impl Leaf {
     }
 }
 
+/// What the entries of page tables look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entries {
+    /// x86_64, with these bits set in every address (memory encryption).
+    X86 {
+        /// The bits.
+        mask: u64,
+    },
+    /// arm64 with pages of 4 KiB: addresses of 48 bits, or of 52 with five levels.
+    Arm64,
+}
+
+impl Entries {
+    /// Present, writable, accessed, dirty.
+    const X86_PRESENT: u64 = 0x63;
+    const X86_HUGE: u64 = 0x80;
+    const X86_GLOBAL_NX: u64 = 1 << 63 | 0x100;
+    /// Not executable, contiguous hint unset; accessed.
+    const ARM64_PAGE: u64 = 0x0068_0000_0000_0400;
+    /// Inner shareable; with addresses of 52 bits these are two bits of the address.
+    const ARM64_SHAREABLE: u64 = 0x300;
+
+    /// The bits of an index into a table of a level (1 for ptes).
+    fn indexes(self, level: u32) -> u64 {
+        // 52 bits leave four for the first of five levels.
+        if self == Entries::Arm64 && level == 5 { 0xf } else { 0x1ff }
+    }
+
+    /// The entry that maps memory at `pa`, in tables of so many levels.
+    fn leaf(self, pa: u64, leaf: Leaf, levels: u32) -> u64 {
+        match self {
+            Entries::X86 { mask } => {
+                let huge = if leaf == Leaf::K4 { 0 } else { Self::X86_HUGE };
+                pa | mask | Self::X86_PRESENT | huge | Self::X86_GLOBAL_NX
+            }
+            Entries::Arm64 => {
+                let kind = if leaf == Leaf::K4 { 3 } else { 1 };
+                let share = if levels == 4 { Self::ARM64_SHAREABLE } else { 0 };
+                pa | Self::ARM64_PAGE | share | kind
+            }
+        }
+    }
+
+    /// The entry that points at a table.
+    fn table(self, at: u64) -> u64 {
+        match self {
+            Entries::X86 { mask } => at | mask | Self::X86_PRESENT,
+            Entries::Arm64 => at | 3,
+        }
+    }
+
+    /// Whether an entry above the last level maps memory itself.
+    fn is_block(self, entry: u64) -> bool {
+        match self {
+            Entries::X86 { .. } => entry & Self::X86_HUGE != 0,
+            Entries::Arm64 => entry & 3 == 1,
+        }
+    }
+
+    /// The address in an entry that points at a table.
+    fn address(self, entry: u64) -> u64 {
+        match self {
+            Entries::X86 { mask } => entry & 0x000f_ffff_ffff_f000 & !mask,
+            Entries::Arm64 => entry & 0x0000_ffff_ffff_f000,
+        }
+    }
+}
+
 /// Pages written so far, by frame number; all others read as the machine's [`super::Content`].
 #[derive(Clone, Default, Debug)]
 pub struct Memory {
@@ -108,19 +176,14 @@ impl Memory {
     }
 
     /// Writes page tables for every mapping. `top` is the physical address of the top table,
-    /// `levels` 4 or 5, `mask` is set in every entry's address (memory encryption), `alloc` gives
-    /// the physical addresses of further zeroed tables.
+    /// `levels` 4 or 5, `alloc` gives the physical addresses of further zeroed tables.
     pub fn write_tables(
         &mut self,
         top: u64,
         levels: u32,
-        mask: u64,
+        entries: Entries,
         mut alloc: impl FnMut() -> u64,
     ) {
-        const PRESENT: u64 = 0x63; // present, writable, accessed, dirty
-        const HUGE: u64 = 0x80;
-        const GLOBAL_NX: u64 = 1 << 63 | 0x100;
-        let address = 0x000f_ffff_ffff_f000 & !mask;
         let maps: Vec<_> = self.maps.iter().map(|(va, map)| (*va, *map)).collect();
         for (start, (pa, len, leaf)) in maps {
             let step = leaf.bytes();
@@ -129,20 +192,18 @@ impl Memory {
                 let mut table = top;
                 let mut level = levels;
                 loop {
-                    let slot = table + (va >> (12 + 9 * (level - 1)) & 0x1ff) * 8;
+                    let slot = table + (va >> (12 + 9 * (level - 1)) & entries.indexes(level)) * 8;
                     if level == leaf.level() {
-                        let huge = if leaf == Leaf::K4 { 0 } else { HUGE };
-                        let entry = pa | mask | PRESENT | huge | GLOBAL_NX;
-                        self.write_phys(slot, &entry.to_le_bytes());
+                        self.write_phys(slot, &entries.leaf(pa, leaf, levels).to_le_bytes());
                         break;
                     }
                     let entry = self.read_phys_u64(slot);
-                    assert_eq!(entry & HUGE, 0, "{va:#x} is mapped twice");
+                    assert!(!entries.is_block(entry), "{va:#x} is mapped twice");
                     table = if entry & 1 != 0 {
-                        entry & address
+                        entries.address(entry)
                     } else {
                         let table = alloc();
-                        self.write_phys(slot, &(table | mask | PRESENT).to_le_bytes());
+                        self.write_phys(slot, &entries.table(table).to_le_bytes());
                         table
                     };
                     level -= 1;
@@ -182,7 +243,7 @@ mod tests {
             memory.map(base + (2 << 30), 2 << 30, 4 << 20, Leaf::M2);
             memory.map(0xffff_ffff_8100_0000, 0x160_0000, 0x3000, Leaf::K4);
             let mut next = 0x10_0000;
-            memory.write_tables(0x8000, levels, mask, || {
+            memory.write_tables(0x8000, levels, Entries::X86 { mask }, || {
                 next += 0x1000;
                 next
             });

@@ -22,7 +22,7 @@ pub use content::{Content, Noise, PAGE, marker};
 pub use elf::{Image, Load, NO_PADDR, Note, UNCLAIMED};
 pub use log::{LogLine, LogState, expected_text};
 pub use machine::{Block, Fault, Machine, MemModel, SectionTable};
-pub use memory::Leaf;
+pub use memory::{Entries, Leaf};
 pub use page::{Class, Use};
 pub use style::{BuddyMark, Facts, HugetlbMark, KernelStyle, LogStyle};
 

@@ -205,13 +205,24 @@ pub const CAPTURE: Target = Target {
         "split",
         "windows",
         "read back",
+        "threads",
     ],
     run: capture,
     seeds: || {
         let mut seeds = Vec::new();
-        for head in
-            [[31, 0, 0], [31, 1, 1], [31, 2, 2], [17, 3, 3], [9, 4, 4], [0, 8, 5], [31, 16, 0]]
-        {
+        for head in [
+            [31, 0, 0],
+            [31, 1, 1],
+            [31, 2, 2],
+            [17, 3, 3],
+            [9, 4, 4],
+            [0, 8, 5],
+            [31, 16, 0],
+            // With threads: one more, two, three.
+            [31, 32, 1],
+            [0, 67, 5],
+            [1, 98, 2],
+        ] {
             seeds.extend(programs(&head));
         }
         // A range of a tebibyte, on the machine that has no sections which would say less.
@@ -230,6 +241,7 @@ fn capture(data: &[u8], reach: &mut Reach) {
         codec: codec % 6,
         bitmap: (how & 8 != 0).then_some(1 << 10),
         limit: if how & 16 != 0 { 1 << 20 } else { 4 << 20 },
+        others: usize::from(how >> 5 & 3),
         ..Setup::default()
     };
     file.lends = how & 4 == 0;
@@ -267,6 +279,13 @@ fn capture(data: &[u8], reach: &mut Reach) {
                 reach.at("read back");
             }
             bounded(base, &done);
+            if setup.others > 0 && setup.form != Form::Elf {
+                let alone = engine::capture(&mut file, &Setup { others: 0, ..setup });
+                let alone = alone.expect("it was captured before");
+                assert!(alone.files == done.files, "other bytes with one thread");
+                assert_eq!((alone.report, alone.error), (done.report, done.error));
+                reach.at("threads");
+            }
         }
     }
 }
