@@ -137,6 +137,11 @@ impl DumpFile {
 
 impl Sink for DumpFile {
     fn write_at(&mut self, at: u64, bytes: &[u8]) -> Result<(), SinkError> {
+        // Something written before is lost: a device that is gone would take the rest as well, into
+        // memory that it never leaves. What is lost the next sync tells.
+        if let Some(io) = self.streams.late {
+            return Err(SinkError { io, at, written: 0 });
+        }
         // As much as the limit allows.
         let room = self.limit.saturating_sub(at).min(bytes.len() as u64) as usize;
         let fits = bytes.get(..room).unwrap_or_default();
