@@ -6,7 +6,8 @@
 //!
 //! * Memory ruined, headers and texts intact: a page may go only if a `struct page` that speaks for it
 //!   can be read and reads otherwise than before: its own, or that of the first page of an aligned
-//!   block around it, or the one behind that. Where no such structure changed, nothing changes.
+//!   block around it, or the one behind that. Where no such structure changed, nothing changes, unless
+//!   the section table is none any more: then nothing goes.
 //! * Facts taken out of VMCOREINFO (lines gone, values that are none, later lines for a key): nothing
 //!   goes that was kept.
 //!
@@ -110,8 +111,18 @@ fn speaks(pfns: &BTreeSet<u64>, pfn: u64) -> bool {
 fn check_memory(intact: &Intact<'_>, file: &Overlay<'_>, now: &Scanned, what: &dyn Fn() -> String) {
     let (other, gone) = changed(intact.base, file);
     let before = &intact.scanned;
-    if other.is_empty() && gone.is_empty() {
-        assert_eq!(before.kept, now.kept, "{}: no struct page changed, but verdicts", what());
+    // A word of a section that no page is in can make the table none: then nothing is left out, below.
+    if other.is_empty() && gone.is_empty() && now.scanned {
+        let other = (0..before.max_pfn.max(now.max_pfn))
+            .filter(|pfn| before.keeps(*pfn) != now.keeps(*pfn))
+            .collect::<Vec<u64>>();
+        assert!(
+            before.kept == now.kept,
+            "{}: no struct page changed, but the verdicts on {} pages, the first {:#x?}",
+            what(),
+            other.len(),
+            other.first()
+        );
         return;
     }
     for pfn in intact.base.pfns() {
