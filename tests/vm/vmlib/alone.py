@@ -14,7 +14,7 @@ from pathlib import Path
 
 from . import guest, packages
 from .common import VmError, replace_file, run, say, state_dir, tail
-from .runs import KERNELS
+from .runs import KERNELS, MACHINES
 
 HOST = "crash-host"
 UUID = "6c1f5f0e-3c0a-4b5e-9d43-2f8f0f3a7b11"
@@ -45,7 +45,7 @@ hostname """ + HOST + """
 mkdir -p /data /tmp
 mount -t ext4 /dev/vda /data || fail "mount of the load's disk"
 mount -t tmpfs -o size=80% tmp /tmp || fail "mount of a tmpfs"
-vm_guest kexec-load /data/boot/vmlinuz /data/boot/crash.cpio '{crash_line}' || fail "kexec-load"
+{kexec_load} || fail "kexec-load"
 echo "VM: crash kernel loaded"
 sed -n '/System RAM\\|Crash kernel/s/^/VM: iomem /p' /proc/iomem
 mkdir /data/files && mv /data/read.* /data/files/ || fail "the load's files"
@@ -87,6 +87,28 @@ echo "VM: fetched"
 reboot -f
 """
 
+STAGE_INIT = guest.BOTH_INITS.replace("/dev/vdc", "/dev/vdb") + """
+{stage}
+exec /bin/tamis-capture
+"""
+
+HALF_BROKEN = """
+sectors=$(cat /sys/class/block/vdb/size)
+vm_guest dm broken "0 $((sectors / 2)) linear /dev/vdb 0" "$((sectors / 2)) $((sectors - sectors / 2)) error" \\
+    || fail "device-mapper"
+"""
+
+SIGNALS = """
+(sleep 3; kill -TERM 1; kill -INT 1; kill -HUP 1; kill -USR1 1; sleep 3; echo "VM: still there"; kill -SEGV 1) &
+"""
+
+FLAKEY = """
+vm_guest dm flakey "0 $(cat /sys/class/block/vdb/size) flakey /dev/vdb 0 5 1000 1 error_writes" || fail "device-mapper"
+"""
+
+COPYING = "Copying data "
+"""What the program says some seconds after it has begun to write, and at the end."""
+
 CRASHED = "Kernel panic - not syncing: sysrq triggered crash"
 """What a kernel says when it is crashed on purpose."""
 
@@ -113,6 +135,9 @@ class Alone:
     options: str = "-c -d 31"
     """Options of the capture that have to be in force."""
     ends: str = "reboot"
+    """reboot, poweroff, halt, or reset: by somebody else, without a word."""
+    halts: int = 2
+    """Seconds after which a machine that halts must still be there."""
     expect: str = "dump"
     """dump, incomplete (one that says so), or nothing."""
     path: str = "var/crash"
@@ -124,6 +149,18 @@ class Alone:
     """Those of them that must still be there; the others must not."""
     may_be_empty: bool = False
     """An incomplete dump need not have any page yet: how far it came is the machine's luck."""
+    marked: bool = False
+    """The guest has pages that name themselves (`vm_guest mark`): none that was left out may be in a dump."""
+    events: tuple[tuple[str, str], ...] = ()
+    """(what the crash kernel says, what QEMU's monitor is told then)."""
+    stage: str = ""
+    """Commands of a shell that is the crash kernel's init before the program, which it then becomes."""
+    stage_modules: tuple[str, ...] = ()
+    """Modules that the stage loads."""
+    waits: int = 0
+    """Seconds that the watchdog waits: the work has to take twice as long. 0: there is none."""
+    ends_within: int = 0
+    """Seconds in which the machine has to end after the last event. 0: any."""
     most_mib: int = 0
     """Memory that the crash kernel may have in use at the worst moment; 0: any."""
     most_seconds: int = 0
@@ -138,6 +175,8 @@ class Alone:
     """More for the first init to do."""
     modules: tuple[str, ...] = ()
     """More modules for the first kernel."""
+    crash_modules: tuple[str, ...] = ()
+    """More modules for the crash kernel."""
     backends: tuple[tuple[str, int, int], ...] = (("ram", 0, 512),)
     """(id, physical address, MiB) of the memory; with `qemu` for how it is put together."""
     qemu: tuple[str, ...] = ("-M", "pc,memory-backend=ram")
@@ -150,6 +189,8 @@ ALONE = {one.name: one for one in [
     Alone("6.1-init", "6.1, alone, onto ext4", load_mib=200, reference="bookworm"),
     Alone("6.12-init", "6.12, alone, onto ext4", kernel="6.12", reference="sid"),
     Alone("7.2-init", "7.2, alone, onto ext4 by UUID", kernel="7.2", smp=1, target=f"UUID={UUID}"),
+    Alone("arm64-6.12-init", "6.12 for arm64, alone, onto ext4", kernel="arm64-6.12", arch="arm64",
+          cpu="max,pauth-impdef=on", backends=(("ram", 1 << 30, 512),), qemu=("-M", "virt,memory-backend=ram")),
     Alone("init-xfs", "xfs by LABEL", disk="xfs", target=f"LABEL={LABEL}", size_mib=400,
           conf="fstype = xfs\nfinal = poweroff\n", ends="poweroff"),
     Alone("init-vfat", "vfat by its serial number; halt", disk="vfat",
@@ -176,8 +217,8 @@ ALONE = {one.name: one for one in [
           most_seconds=40),
     Alone("init-no-target", "no target ordered at all", target="", expect="nothing",
           says=("no target",), most_seconds=40),
-    Alone("init-timeout", "a time limit that is too short", conf="timeout = 4\nfinal = poweroff\n",
-          load_mib=200, ends="poweroff", expect="incomplete", says=("the time is up", "what was saved stays"),
+    Alone("init-timeout", "a time limit that is too short", size_mib=420,
+          conf="args = -c -d 0\ntimeout = 3\nfinal = poweroff\n", load_mib=200, ends="poweroff", expect="incomplete", says=("the time is up", "what was saved stays"),
           may_be_empty=True, most_seconds=25),
     Alone("init-line", "orders on the command line win", target="/dev/nonsense",
           conf="args = -d 1\nfinal = halt\npath = /elsewhere\n",
@@ -202,6 +243,39 @@ ALONE = {one.name: one for one in [
           backends=(("ram", 0, 512), ("plugged", 4 << 30, 512)),
           qemu=("-M", "pc,memory-backend=ram", "-m", "512M,slots=2,maxmem=2G",
                 "-device", "virtio-mem-pci,memdev=plugged,requested-size=72M")),
+    Alone("init-plain", "pages as they are, without a codec: free memory stays flat", size_mib=300, load_mib=200,
+          conf="args = -d 31\n", options="-d 31", most_mib=48, reference="bookworm"),
+    Alone("init-marked", "pages that name themselves: what is left out is nowhere in the dump", size_mib=300,
+          conf="args = -d 31\n", options="-d 31", more="vm_guest mark 112 /data /tmp || fail mark", marked=True),
+    Alone("init-watchdog", "a watchdog that waits for less time than the work takes", kernel="6.12",
+          reference="sid", size_mib=420, conf="args = -c -d 0\n", options="-c -d 0", waits=2,
+          crash_modules=("i6300esb",), line="i6300esb.heartbeat=2 loglevel=7", says=("a watchdog that waits 2 s",),
+          qemu=("-M", "pc,memory-backend=ram", "-device", "i6300esb", "-action", "watchdog=reset")),
+    Alone("init-watchdog-hang", "the same, and the disk does not answer any more: the watchdog bites", kernel="6.12",
+          size_mib=420, conf="args = -c -d 0\n", ends="reset", expect="incomplete",
+          crash_modules=("i6300esb",), line="i6300esb.heartbeat=2 loglevel=7", says=("a watchdog that waits 2 s",),
+          events=((COPYING, "block_set_io_throttle target 0 0 1 0 0 0"),), ends_within=15, may_be_empty=True,
+          qemu=("-M", "pc,memory-backend=ram", "-device", "i6300esb", "-action", "watchdog=reset")),
+    Alone("init-softdog", "the kernel's own watchdog, and a machine that is to halt", size_mib=420, waits=2,
+          conf="args = -c -d 0\nfinal = halt\n", options="-c -d 0", ends="halt", halts=10,
+          crash_modules=("softdog",), line="softdog.soft_margin=2 loglevel=7", says=("a watchdog that waits 2 s",)),
+    Alone("init-unplugged", "the disk is pulled out in the middle", size_mib=420, conf="args = -c -d 0\n",
+          expect="incomplete", events=((COPYING, "device_del target"),), may_be_empty=True,
+          says=("there is no complete dump",), most_seconds=120),
+    Alone("init-broken", "a disk whose second half fails, raw pages onto ext4", size_mib=300, target="/dev/dm-0",
+          conf="args = -d 0\nretry = 0\n", expect="incomplete", stage=HALF_BROKEN, stage_modules=("dm-mod",),
+          says=("Input/output error|I/O error", "the dump is incomplete: \\d+ of \\d+ pages are saved",
+                "there is no complete dump")),
+    Alone("init-broken-raw", "the same, straight onto the device, compressed", size_mib=100, disk="raw",
+          target="/dev/dm-0", conf="args = -c -d 0\nretry = 0\nfstype = raw\n", expect="incomplete",
+          stage=HALF_BROKEN, stage_modules=("dm-mod",), may_be_empty=True,
+          says=("Input/output error|I/O error", "there is no complete dump")),
+    Alone("init-signals", "stray signals, and then the one of a broken program", size_mib=420,
+          conf="args = -c -d 0\nfinal = poweroff\n", ends="poweroff", expect="incomplete", may_be_empty=True,
+          stage=SIGNALS, says=("VM: still there", "internal error, signal", "giving up; what was saved stays")),
+    Alone("init-flakey", "a disk that takes no more writes after some seconds", size_mib=420, target="/dev/dm-0",
+          conf="args = -c -d 0\nretry = 0\n", expect="incomplete", stage=FLAKEY, stage_modules=("dm-flakey",), may_be_empty=True,
+          says=("Input/output error|I/O error", "there is no complete dump")),
     Alone("init-balloon", "memory taken by a balloon", more=INFLATE, modules=("virtio_balloon",),
           qemu=("-M", "pc,memory-backend=ram", "-device", "virtio-balloon-pci,id=balloon0"),
           reference="bookworm"),
@@ -281,6 +355,9 @@ def fetch(one, home, offset):
     out.mkdir()
     image = home / "target.img"
     if one.disk == "ext4":
+        if one.expect == "incomplete":
+            # What ended early may still be in the journal only.
+            run([guest.find_sbin("e2fsck"), "-fy", image], "repairing the target disk", ok=(0, 1))
         if offset:
             inner = home / "partition.img"
             with open(image, "rb") as disk, open(inner, "wb") as part:
@@ -347,14 +424,23 @@ def build_initramfs(one, kernel, tools, path):
     modules = ["virtio_pci", "virtio_blk"]
     if "fstype" not in one.conf and one.target:
         modules += MODULES[one.disk]
+    modules += one.crash_modules
     path.unlink(missing_ok=True)
-    said = run([tools.tamis, "initramfs", "-o", path, "--capture", tools.capture, "--conf", conf,
+    capture = tools.capture if one.arch == "amd64" else guest.capture_binary(one.arch)
+    said = run([tools.tamis, "initramfs", "-o", path, "--capture", capture, "--conf", conf,
                 "--kernel", kernel.release, "--modules-dir", kernel.with_dependencies(),
                 *(word for name in modules for word in ("--module", name))],
                "making the initramfs").stdout
     say(f"{one.name}: initramfs of {path.stat().st_size} bytes: "
         + said.splitlines()[0].rpartition(": ")[2])
     conf.unlink()
+    if one.stage:
+        # A second archive behind the first: what it has wins.
+        init = STAGE_INIT.format(about="The stage before PID 1 proper.", stage=one.stage)
+        programs = {"vm_guest": guest.guest_helper(one.arch), "tamis-capture": capture}
+        with open(path, "ab") as image:
+            image.write(bytes(-image.tell() % 4))
+            image.write(guest.initramfs(kernel, init, programs, one.stage_modules, one.arch))
 
 
 # ----- the crash
@@ -386,7 +472,8 @@ def crash_once(one, tools):
     for old in ("vmcore", "serial.log", "target.img"):
         (home / old).unlink(missing_ok=True)
     kernel = packages.kernel(one.kernel, *KERNELS[one.kernel])
-    helper = guest.guest_helper()
+    machine = MACHINES[one.arch]
+    helper = guest.guest_helper(one.arch)
     say(f"{one.name}: making the guest of {kernel.release}")
     offset = make_target(one, home)
     seed = home / "seed"
@@ -396,32 +483,51 @@ def crash_once(one, tools):
     shutil.copyfile(kernel.image, seed / "boot/vmlinuz")
     guest.seeded_files(seed, max(8, one.load_mib // 12))
     guest.make_disk(home / "load.img", 128 + one.load_mib, seed)
-    first = FIRST_INIT.replace("{crash_line}", f"{CRASH_LINE} {one.line}".strip()) \
+    line, first_programs = machine.line(f"{CRASH_LINE} {one.line}".strip()), {"vm_guest": helper}
+    kexec_load = guest.KEXEC_FILE_LOAD.format(line=line)
+    if not machine.kexec_file_load:
+        tool, argv = packages.kexec(one.arch)
+        first_programs.update(tool)
+        kexec_load = guest.KEXEC_LOAD.format(kexec=" ".join(argv), line=line)
+    first = FIRST_INIT.replace("{kexec_load}", kexec_load) \
         .replace("{load_mib}", str(one.load_mib)).replace("{more}", one.more) \
         .replace("{about}", "PID 1 of the kernel that is going to crash.") \
         .replace("{{", "{").replace("}}", "}").replace("/dev/vdc", "/dev/vdb")
-    (home / "first.cpio").write_bytes(guest.initramfs(kernel, first, {"vm_guest": helper}, one.modules))
+    (home / "first.cpio").write_bytes(guest.initramfs(kernel, first, first_programs, one.modules, one.arch))
     argv = [
-        "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", one.cpu,
-        "-m", f"{one.memory_mib}M", "-smp", one.smp,
-        "-display", "none", "-vga", "none", "-nic", "none", "-no-reboot",
+        *machine.qemu, "-cpu", one.cpu, "-m", f"{one.memory_mib}M", "-smp", one.smp,
+        "-display", "none", "-nic", "none", "-no-reboot",
         "-monitor", f"unix:{home / 'monitor'},server=on,wait=off",
+        "-qmp", f"unix:{home / 'qmp'},server=on,wait=off",
         "-serial", f"file:{home / 'serial.log'}",
         "-kernel", kernel.image, "-initrd", home / "first.cpio",
-        "-append", guest.FIRST_LINE.format(crashkernel=one.crashkernel, more=one.first_line),
+        "-append", machine.line(guest.FIRST_LINE.format(crashkernel=one.crashkernel, more=one.first_line)),
     ]
     for (name, _, mib), (_, path) in zip(one.backends, ram_files(one, home)):
         path.unlink(missing_ok=True)
         argv += ["-object", f"memory-backend-file,id={name},size={mib}M,mem-path={path},share=on"]
     argv += one.qemu
-    for name in ("load.img", "target.img"):
-        argv += ["-drive", f"file={home / name},format=raw,if=virtio,cache=unsafe"]
+    for name in ("load", "target"):
+        argv += ["-drive", f"file={home / name}.img,format=raw,if=none,id={name},cache=unsafe",
+                 "-device", f"virtio-blk-pci,id={name},drive={name}"]
     say(f"{one.name}: booting, crashing (at most 240 s)")
     serial = home / "serial.log"
     started = time.monotonic()
+    last_event, heard = [started], []
+
+    def tell(command):
+        """A function that tells QEMU's monitor something."""
+        def told():
+            if one.ends == "reset":
+                heard.append(guest.listen(home / "qmp"))
+            guest.monitor(home / "monitor", command)
+            last_event[0] = time.monotonic()
+        return told
+
     try:
-        events = {"VM: inflate": lambda: guest.monitor(home / "monitor", f"balloon {one.memory_mib - 100}")}
-        guest.boot(argv, serial, 240, events=events, halts=one.ends == "halt")
+        events = {"VM: inflate": tell(f"balloon {one.memory_mib - 100}"),
+                  **{text: tell(command) for text, command in one.events}}
+        guest.boot(argv, serial, 240, events=events, halts=one.halts if one.ends == "halt" else 0)
         said = serial.read_text(errors="replace")
         if CRASHED not in said:
             raise VmError("the first kernel did not come to its crash")
@@ -429,9 +535,13 @@ def crash_once(one, tools):
         said = serial.read_text(errors="replace") if serial.exists() else ""
         raise type(error)(f"while crashing the guest of {one.name}: {error}\n"
                           f"--- the end of {serial} ---\n{tail(said, 40)}\n---") from None
+    replace_file(home / "ended", f"{time.monotonic() - last_event[0]:.1f}\n")
     say(f"{one.name}: the machine ended after {time.monotonic() - started:.1f} s")
     shutil.rmtree(seed)
-    for used in ("load.img", "first.cpio", "monitor"):
+    for line in heard:
+        replace_file(home / "qmp.log", line.makefile("rb").read())
+        line.close()
+    for used in ("load.img", "first.cpio", "monitor", "qmp"):
         (home / used).unlink(missing_ok=True)
     replace_file(home / "kernel.json", (kernel.home / "info.json").read_text())
     return home, offset
@@ -459,7 +569,7 @@ def check(one, home, offset, capture, report, keep):
 def inspect(one, home, offset, capture, report, keep):
     """The checks of `check`."""
     # numpy is in the virtual environment only.
-    from . import ram
+    from . import markers, ram
     from .checks import Checker
     from .dumpread import (FLAG_LZ4, FLAG_RAW, FLAG_ZLIB, FLAG_ZSTD, STATUS_INCOMPLETE, Kdump, Vmcore,
                            vmcoreinfo_of)
@@ -469,10 +579,26 @@ def inspect(one, home, offset, capture, report, keep):
     words = {"reboot": "reboot: Restarting system", "poweroff": "reboot: Power down",
              "halt": "reboot: System halted"}
     others = [word for end, word in words.items() if end != one.ends and word in crashed]
-    report.check(words[one.ends] in crashed and not others and said.count("Kernel panic") == 1,
+    own = words.get(one.ends, "")
+    report.check(own in crashed and not others and said.count("Kernel panic") == 1,
                  f"ends with {one.ends}",
-                 f"{crashed.count(words[one.ends])} times `{words[one.ends]}`, {len(others)} other "
+                 f"{crashed.count(own) if own else 0} times `{own}`, {len(others)} other "
                  f"endings, {said.count('Kernel panic') - 1} panics of the crash kernel")
+    for text, command in one.events:
+        report.check(text in crashed, "event", f"{text!r}: {command}")
+    if one.ends == "reset":
+        heard = (home / "qmp.log").read_text()
+        report.check('"event": "WATCHDOG"' in heard, "the watchdog bites", heard.strip().splitlines()[:1])
+    if one.ends_within:
+        seconds = float((home / "ended").read_text())
+        report.check(seconds <= one.ends_within, "ends soon",
+                     f"{seconds} s after the last event, at most {one.ends_within}")
+    if one.waits:
+        seconds = [float(re.search(rf"^\[ *(\d+\.\d+)\] EXT4-fs \(\w+\): {word}", crashed, re.M)[1])
+                   for word in ("mounted", "unmounting")]
+        took = seconds[1] - seconds[0]
+        report.check(took > 2 * one.waits, "watchdog", f"{took:.1f} s between mount and unmount of the target, for a "
+                     f"watchdog that waits {one.waits} s; {crashed.count('did not stop')} times let go of, armed")
     for text in one.says:
         report.check(re.search(text, crashed) is not None, "says", repr(text))
     if one.most_seconds:
@@ -495,7 +621,8 @@ def inspect(one, home, offset, capture, report, keep):
         report.check(new == [], "nothing is saved", f"{new} on the target")
         return
     started = time.monotonic()
-    segments = ram.write_vmcore(ram.Ram(ram_files(one, home)), ram.reserved_of(said), home / "vmcore")
+    segments = ram.write_vmcore(ram.Ram(ram_files(one, home)), ram.reserved_of(said), home / "vmcore",
+                                MACHINES[one.arch].elf)
     checker = Checker(home, one, [capture], report, keep)
     shutil.rmtree(checker.work, ignore_errors=True)
     checker.work.mkdir()
@@ -505,7 +632,8 @@ def inspect(one, home, offset, capture, report, keep):
     if one.disk == "raw":
         head = (files / "head").read_bytes()
         fields = struct.unpack_from("<8sIIQ", head)
-        report.check(fields == (b"TAMISRAW", 1, 2, 4096) and not any(head[24:]), "raw header",
+        status = 1 if one.expect == "incomplete" else 2
+        report.check(fields == (b"TAMISRAW", 1, status, 4096) and not any(head[24:]), "raw header",
                      f"{fields}, {sum(map(bool, head[24:]))} other bytes set")
         saved = files / "vmcore"
     else:
@@ -567,5 +695,7 @@ def inspect(one, home, offset, capture, report, keep):
                 checker.through_drgn(dump, "the dump")
         else:
             report.note("the dump", f"{len(Vmcore(saved).loads)} segments")
+        if one.marked:
+            markers.check(checker, saved)
     report.note("the dump", f"{saved.stat().st_size} bytes; " + "; ".join(
         re.findall(r"tamis-capture: (memory: .*)", crashed)))

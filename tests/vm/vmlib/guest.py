@@ -220,15 +220,27 @@ def monitor(path, command):
         line.recv(4096)
 
 
+def listen(path):
+    """A connection to QEMU's machine protocol; what it says afterwards can still be read when it has ended."""
+    line = socket.socket(socket.AF_UNIX)
+    line.settimeout(10)
+    line.connect(str(path))
+    line.recv(4096)
+    line.sendall(b'{"execute": "qmp_capabilities"}')
+    line.recv(4096)
+    return line
+
+
 HALTED = "reboot: System halted"
 
 
-def boot(argv, serial, timeout, events=None, halts=False):
+def boot(argv, serial, timeout, events=None, halts=0):
     """Run QEMU until the guest ends.
 
     It is killed after `timeout` seconds, and as soon as it hangs: emulated guests with two CPUs do
     so now and then, mostly before the first line of our init. `events` are functions to call once
-    the guest has said something. A guest that `halts` has to say so, and then still be there.
+    the guest has said something. A guest that `halts` has to say so, and then still be there after
+    so many seconds.
     """
     events = dict(events or {})
     serial.unlink(missing_ok=True)
@@ -244,7 +256,7 @@ def boot(argv, serial, timeout, events=None, halts=False):
                 for text in [text for text in events if text in said]:
                     events.pop(text)()
                 if halts and HALTED in said:
-                    time.sleep(2)
+                    time.sleep(halts)
                     if process.poll() is not None:
                         raise VmError("the guest said that it halts, but QEMU ended")
                     return

@@ -37,9 +37,9 @@ class Ram:
         raise VmError(f"while reading the guest's memory: {length} bytes at {paddr:#x} are not in it")
 
 
-def core_header(ram, reserved):
+def core_header(ram, reserved, machine):
     """The program headers that the dead kernel left inside the reservation."""
-    magic = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHI", 4, 62, 1)
+    magic = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHI", 4, machine, 1)
     found = []
     for first, last in reserved:
         region = ram.read(first, last + 1 - first)
@@ -84,9 +84,9 @@ def reserved_of(said):
     return [(int(first, 16), int(last, 16)) for first, last in found]
 
 
-def write_vmcore(ram, reserved, path):
-    """Write what /proc/vmcore was; returns the number of memory segments."""
-    segments = core_header(ram, reserved)
+def write_vmcore(ram, reserved, path, machine=62):
+    """Write what /proc/vmcore was, of a machine by its number in ELF; returns the number of memory segments."""
+    segments = core_header(ram, reserved, machine)
     notes = b"".join(trimmed_notes(ram.read(s.offset, s.filesz))
                      for s in segments if s.type == Segment.NOTE)
     loads = [s for s in segments if s.type == Segment.LOAD and s.filesz]
@@ -99,7 +99,7 @@ def write_vmcore(ram, reserved, path):
                                  s.filesz, s.memsz, s.align))
         places.append(at)
         at = -(-(at + s.filesz) // PAGE) * PAGE
-    head = struct.pack(HEADER, b"\x7fELF\x02\x01\x01" + bytes(9), 4, 62, 1, 0, 64, 0, 0, 64, 56,
+    head = struct.pack(HEADER, b"\x7fELF\x02\x01\x01" + bytes(9), 4, machine, 1, 0, 64, 0, 0, 64, 56,
                        len(table), 0, 0, 0)
     path.unlink(missing_ok=True)
     with open(path, "wb") as out:

@@ -19,6 +19,8 @@ class Machine:
     """Dynamic loader in an unpacked package."""
     libraries: str
     """Folder of libraries in an unpacked package."""
+    elf: int
+    """Its number in ELF headers."""
     user: tuple[str, ...] = ()
     """What runs a program of this architecture on an x86_64 host."""
     kexec_file_load: bool = True
@@ -32,10 +34,10 @@ class Machine:
 MACHINES = {machine.debian: machine for machine in [
     Machine("amd64", "x86_64-unknown-linux-musl",
             ("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-vga", "none"), "ttyS0",
-            "lib64/ld-linux-x86-64.so.2", "x86_64-linux-gnu"),
+            "lib64/ld-linux-x86-64.so.2", "x86_64-linux-gnu", 62),
     Machine("arm64", "aarch64-unknown-linux-musl",
             ("qemu-system-aarch64", "-accel", "tcg,thread=multi", "-M", "virt"), "ttyAMA0",
-            "lib/ld-linux-aarch64.so.1", "aarch64-linux-gnu",
+            "lib/ld-linux-aarch64.so.1", "aarch64-linux-gnu", 183,
             ("qemu-aarch64-static",), kexec_file_load=False),
 ]}
 

@@ -4,6 +4,8 @@
 //! ```text
 //! vm_guest kexec-load KERNEL INITRD COMMAND_LINE   kexec_file_load(2), for the case of a crash
 //! vm_guest load MIB DISK_DIR TMPFS_DIR             fill about MIB of memory, leave sleepers behind
+//! vm_guest mark MIB DISK_DIR TMPFS_DIR             the same with pages that each name themselves
+//! vm_guest dm NAME 'START LENGTH TYPE PARAMETERS'...   a device of device-mapper, as dmsetup does
 //! vm_guest measure RESULT_FILE PROGRAM [ARG]...    run it; exit status, memory, time as key=value
 //! ```
 //!
@@ -15,6 +17,7 @@ use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, exit};
@@ -41,8 +44,13 @@ fn main() -> ExitCode {
             Ok(mib) => load(mib, Path::new(disk), Path::new(tmpfs)),
             Err(_) => Err(io::Error::other(format!("not a number of MiB: {mib}"))),
         },
+        ["mark", mib, disk, tmpfs] => match mib.parse() {
+            Ok(mib) => mark(mib, Path::new(disk), Path::new(tmpfs)),
+            Err(_) => Err(io::Error::other(format!("not a number of MiB: {mib}"))),
+        },
+        ["dm", name, table @ ..] => device_mapper(name, table),
         ["measure", result, program, args @ ..] => measure(result, program, args),
-        _ => Err(io::Error::other("usage: vm_guest kexec-load|load|measure ...")),
+        _ => Err(io::Error::other("usage: vm_guest kexec-load|load|mark|dm|measure ...")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -85,6 +93,56 @@ fn kexec_load(kernel: &str, initrd: &str, line: &str) -> io::Result<()> {
         )
     };
     checked("kexec_file_load", returned)?;
+    Ok(())
+}
+
+/// Creates a device of device-mapper with a table and starts it: `/dev/dm-0` if it is the first one.
+fn device_mapper(name: &str, table: &[&str]) -> io::Result<()> {
+    // `struct dm_ioctl` and `struct dm_target_spec` (Linux include/uapi/linux/dm-ioctl.h), the
+    // commands of the same file, and where the fields are.
+    const HEAD: usize = 312;
+    const SPEC: usize = 40;
+    const CREATE: u64 = 3;
+    const SUSPEND_OR_RESUME: u64 = 6;
+    const LOAD: u64 = 9;
+    let control = Path::new("/dev/mapper/control");
+    let control = at(control, fs::OpenOptions::new().read(true).write(true).open(control))?;
+    let mut specs = Vec::new();
+    for line in table {
+        let mut words = line.splitn(4, ' ');
+        let mut word = || words.next().ok_or_else(|| io::Error::other(format!("no table: {line}")));
+        let (start, length, kind) = (word()?, word()?, word()?);
+        let parameters = words.next().unwrap_or("");
+        let size = (SPEC + parameters.len() + 1).next_multiple_of(8);
+        let mut spec = vec![0; size];
+        spec[..8].copy_from_slice(&start.parse::<u64>().map_err(io::Error::other)?.to_le_bytes());
+        spec[8..16]
+            .copy_from_slice(&length.parse::<u64>().map_err(io::Error::other)?.to_le_bytes());
+        spec[20..24].copy_from_slice(&(size as u32).to_le_bytes());
+        spec[24..24 + kind.len()].copy_from_slice(kind.as_bytes());
+        spec[SPEC..SPEC + parameters.len()].copy_from_slice(parameters.as_bytes());
+        specs.extend_from_slice(&spec);
+    }
+    for command in [CREATE, LOAD, SUSPEND_OR_RESUME] {
+        let mut request = vec![0; HEAD];
+        if command == LOAD {
+            request.extend_from_slice(&specs);
+        }
+        let size = request.len() as u32;
+        request[..4].copy_from_slice(&4u32.to_le_bytes());
+        request[12..16].copy_from_slice(&size.to_le_bytes());
+        request[16..20].copy_from_slice(&(HEAD as u32).to_le_bytes());
+        let count = if command == LOAD { table.len() as u32 } else { 0 };
+        request[20..24].copy_from_slice(&count.to_le_bytes());
+        request[48..48 + name.len()].copy_from_slice(name.as_bytes());
+        // _IOWR(0xfd, command, struct dm_ioctl)
+        let number = 3 << 30 | (HEAD as u64) << 16 | 0xfd << 8 | command;
+        // SAFETY: an open file descriptor, and a buffer of the length that it says itself.
+        let returned = unsafe {
+            libc::ioctl(control.as_raw_fd(), number as libc::Ioctl, request.as_mut_ptr())
+        };
+        checked("device-mapper", returned.into())?;
+    }
     Ok(())
 }
 
@@ -295,6 +353,90 @@ fn sleeper(name: &str, work: impl FnOnce() -> io::Result<()>) -> io::Result<()> 
     // One byte when it is ready; the end of the pipe if it died.
     let _ = reader.read(&mut [0])?;
     Ok(())
+}
+
+/// What stands in a marked page, every [`MARK_STEP`] bytes: this, the kind of page (2 bytes), and the
+/// number of the frame that the page is in (8 bytes), little-endian. `vmlib/markers.py` knows it, too.
+const MARK: &[u8; 6] = b"TMSMRK";
+const MARK_STEP: usize = 512;
+
+/// Writes into each page which frame it is in; the memory stays where it is. Gives their number.
+fn mark_pages(memory: &mut [u8], kind: u16) -> io::Result<usize> {
+    let pagemap = Path::new("/proc/self/pagemap");
+    let pagemap = at(pagemap, File::open(pagemap))?;
+    let mut marked = 0;
+    for page in memory.chunks_exact_mut(PAGE) {
+        // There, and writable, before it is asked where it is.
+        page[0] = 1;
+        let mut entry = [0; 8];
+        pagemap.read_exact_at(&mut entry, page.as_ptr() as u64 / PAGE as u64 * 8)?;
+        let entry = u64::from_le_bytes(entry);
+        let frame = entry & ((1 << 55) - 1);
+        if entry >> 63 == 0 || frame == 0 {
+            continue;
+        }
+        for place in page.chunks_exact_mut(MARK_STEP) {
+            place[..6].copy_from_slice(MARK);
+            place[6..8].copy_from_slice(&kind.to_le_bytes());
+            place[8..16].copy_from_slice(&frame.to_le_bytes());
+        }
+        marked += 1;
+    }
+    println!("VM: marked {marked} pages of kind {kind}");
+    Ok(marked)
+}
+
+/// Marks the pages of a file, through a mapping of it.
+fn mark_file(path: &Path, bytes: usize, kind: u16) -> io::Result<()> {
+    let file = at(path, fs::OpenOptions::new().read(true).write(true).create_new(true).open(path))?;
+    at(path, file.set_len(bytes as u64))?;
+    let rights = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a new mapping of a file that only this process knows.
+    let start = unsafe {
+        libc::mmap(ptr::null_mut(), bytes, rights, libc::MAP_SHARED, file.as_raw_fd(), 0)
+    };
+    checked("mmap", if start == libc::MAP_FAILED { -1 } else { 0 })?;
+    // SAFETY: the mapping has so many bytes, and is never unmapped while the process lives.
+    let memory = unsafe { slice::from_raw_parts_mut(start.cast::<u8>(), bytes) };
+    mark_pages(memory, kind)?;
+    at(path, file.sync_all())
+}
+
+/// Fills about `mib` MiB with marked pages of the kinds that a dump leaves out: memory of processes
+/// (1 small, 2 huge, 3 hugetlb), page cache (4 tmpfs, 5 disk), free (6 of a process, 7 of a file).
+fn mark(mib: usize, disk: &Path, tmpfs: &Path) -> io::Result<()> {
+    let bytes = (mib * MIB / 7).next_multiple_of(HUGE);
+    // The load has some in use.
+    let pool = Path::new("/proc/sys/vm/nr_hugepages");
+    let there: usize = at(pool, fs::read_to_string(pool))?.trim().parse().unwrap_or(0);
+    at(pool, fs::write(pool, format!("{}\n", there + bytes / HUGE)))?;
+    fs::write("/sys/kernel/mm/transparent_hugepage/enabled", "madvise\n")?;
+    for (name, kind, flags, advice) in [
+        ("hugetlb", 3, libc::MAP_HUGETLB, None),
+        ("huge", 2, 0, Some(libc::MADV_HUGEPAGE)),
+        ("small", 1, 0, Some(libc::MADV_NOHUGEPAGE)),
+    ] {
+        sleeper(name, || {
+            let memory = map(bytes, flags)?;
+            advice.map_or(Ok(()), |advice| advise(memory, advice))?;
+            mark_pages(memory, kind).map(drop)
+        })?;
+    }
+    let (kept, gone) = (tmpfs.join("marked"), tmpfs.join("marked-and-deleted"));
+    sleeper("tmpfs", || mark_file(&kept, bytes, 4))?;
+    sleeper("disk", || mark_file(&disk.join("marked"), bytes, 5))?;
+    // Last, so that nothing takes them again. The processes end, and with them their mappings.
+    sleeper("to be free", || {
+        let memory = map(bytes, 0)?;
+        advise(memory, libc::MADV_NOHUGEPAGE)?;
+        mark_pages(memory, 6)?;
+        Err(io::Error::other("on purpose"))
+    })?;
+    sleeper("file to be free", || {
+        mark_file(&gone, bytes, 7)?;
+        Err(io::Error::other("on purpose"))
+    })?;
+    at(&gone, fs::remove_file(&gone))
 }
 
 /// Fills about `mib` MiB of memory; the sleepers it leaves behind hold the anonymous part.
