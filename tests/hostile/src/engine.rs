@@ -455,8 +455,17 @@ pub fn scan(file: &mut Overlay<'_>, setup: &Setup, most: u64) -> Result<Scanned,
     Ok(Scanned { scanned, max_pfn, kept, tally, steps })
 }
 
-/// Reads the log.
-pub fn log(file: &mut Overlay<'_>, since_clear: bool) -> Result<(DmesgReport, Vec<u8>), String> {
+/// A log that was read: what became of its records, its text, and whether page tables had to be
+/// done without.
+pub type Log = (DmesgReport, Vec<u8>, bool);
+
+/// Reads the log; with `arithmetic`, also where page tables have no answer, or (`true`) before they
+/// are asked.
+pub fn log(
+    file: &mut Overlay<'_>,
+    since_clear: bool,
+    arithmetic: Option<bool>,
+) -> Result<Log, String> {
     let mut tables = Tables::default();
     let (mut vmcore, Known { text, plan, .. }) =
         open(file, &Setup::default(), &mut tables).map_err(|e| format!("{e:?}"))?;
@@ -464,7 +473,11 @@ pub fn log(file: &mut Overlay<'_>, since_clear: bool) -> Result<(DmesgReport, Ve
     let arch = Arch::new(vmcore.machine(), &info, vmcore.segments()).map_err(|e| e.to_string())?;
     let mut walk = room(plan.tables);
     let mut cache = TableCache::new(&mut walk);
+    let ranges = vmcore.segments().to_vec();
     let mut memory = Memory::new(&mut vmcore, arch, &mut cache);
+    if let Some(first) = arithmetic {
+        memory.allow_arithmetic(&info, &ranges, first);
+    }
     let mut out = Vec::new();
     let mut scratch = room(plan.run);
     let options = dmesg::Options { since_clear };
@@ -472,7 +485,8 @@ pub fn log(file: &mut Overlay<'_>, since_clear: bool) -> Result<(DmesgReport, Ve
         out.extend(text);
         Ok::<(), std::convert::Infallible>(())
     });
-    report.map(|report| (report, out)).map_err(|e| e.to_string())
+    let by_arithmetic = memory.is_by_arithmetic();
+    report.map(|report| (report, out, by_arithmetic)).map_err(|e| e.to_string())
 }
 
 /// Opens the dump that was made and holds every page of it against the vmcore.

@@ -210,7 +210,8 @@ fn mutant(intact: &Intact<'_>, number: u64, count: &Count, shown: bool) {
     }
     if number.is_multiple_of(4) {
         let before = file.steps.calls;
-        if engine::log(&mut file, number.is_multiple_of(8)).is_ok() {
+        let arithmetic = [None, Some(false), Some(true)][(number % 3) as usize];
+        if engine::log(&mut file, number.is_multiple_of(8), arithmetic).is_ok() {
             more(&count.logs);
         }
         let reads = file.steps.calls - before;

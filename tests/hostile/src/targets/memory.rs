@@ -145,11 +145,13 @@ fn walk(data: &[u8], reach: &mut Reach) {
 pub const DMESG: Target = Target {
     name: "dmesg",
     about: "the log of a ruined machine, of each of the three formats",
-    goals: &["ring", "records", "characters", "skipped", "refused", "since clear"],
+    goals: &["ring", "records", "characters", "skipped", "refused", "since clear", "by arithmetic"],
     run: dmesg,
     seeds: || {
         let mut seeds = programs(&[0]);
-        seeds.extend(programs(&[1]).into_iter().take(MACHINES));
+        for head in [1, 2, 4] {
+            seeds.extend(programs(&[head]).into_iter().take(MACHINES));
+        }
         seeds
     },
 };
@@ -157,11 +159,13 @@ pub const DMESG: Target = Target {
 fn dmesg(data: &[u8], reach: &mut Reach) {
     let mut input = Input::new(data);
     let (base, mut file, head) = ruined(&mut input, 1);
-    let since = head.first().copied().unwrap_or(0) & 1 != 0;
+    let head = head.first().copied().unwrap_or(0);
+    let since = head & 1 != 0;
+    let arithmetic = [None, Some(false), Some(true), Some(true)][usize::from(head >> 1 & 3)];
     let before = file.steps;
-    match engine::log(&mut file, since) {
+    match engine::log(&mut file, since, arithmetic) {
         Err(_) => reach.at("refused"),
-        Ok((report, text)) => {
+        Ok((report, text, by_arithmetic)) => {
             let format = if base.view.symbol("prb").is_some() {
                 "ring"
             } else if base.view.symbol("log_end").is_some() {
@@ -179,10 +183,12 @@ fn dmesg(data: &[u8], reach: &mut Reach) {
             if report.skipped > 0 {
                 reach.at("skipped");
             }
+            assert!(arithmetic.is_some() || !by_arithmetic);
+            if by_arithmetic && report.records > 0 {
+                reach.at("by arithmetic");
+            }
             let odd = |b: &u8| !matches!(b, b' '..=b'~' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r');
-            // The ring of characters goes out as it is.
-            let odd = text.iter().any(odd) && format != "characters";
-            assert!(!odd, "the text has bytes that do not belong on a terminal");
+            assert!(!text.iter().any(odd), "the text has bytes that do not belong on a terminal");
         }
     }
     let calls = file.steps.calls - before.calls;
