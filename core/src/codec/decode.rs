@@ -1,6 +1,7 @@
 //! Reading pages back. No input makes a decoder panic, loop for ever, or leave its slices: every
 //! step takes input or gives output, and the page bounds the output.
 
+use super::bytes::{load, room};
 use super::flag;
 use super::inflate::Inflate;
 use super::lz::lz4::DecodeLz4;
@@ -195,9 +196,8 @@ impl<'p> Output<'p> {
     fn chunks<const N: usize>(&mut self, mut from: usize, to: usize) {
         let mut at = self.at;
         loop {
-            let chunk = self.page.get(from..).and_then(<[u8]>::first_chunk::<N>).copied();
-            let slot = self.page.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<N>);
-            let (Some(chunk), Some(slot)) = (chunk, slot) else { return };
+            let chunk = load::<N>(self.page, from as u32);
+            let Some(slot) = room::<N>(self.page, at) else { return };
             *slot = chunk;
             at += N;
             from += N;
@@ -210,9 +210,8 @@ impl<'p> Output<'p> {
     /// Repeats fewer than 8 bytes until `to` is reached.
     #[inline(always)]
     fn pattern(&mut self, from: usize, distance: usize, to: usize) {
-        let Some(bytes) = self.page.get(from..).and_then(<[u8]>::first_chunk) else { return };
         let bits = 8 * distance as u32;
-        let mut word = u64::from_le_bytes(*bytes) & ((1 << bits) - 1);
+        let mut word = u64::from_le_bytes(load(self.page, from as u32)) & ((1 << bits) - 1);
         word |= word << bits;
         word |= word.unbounded_shl(2 * bits);
         word |= word.unbounded_shl(4 * bits);
@@ -220,7 +219,7 @@ impl<'p> Output<'p> {
         let step = [0, 8, 8, 6, 8, 5, 6, 7].get(distance).copied().unwrap_or(8);
         let mut at = self.at;
         while at < to
-            && let Some(slot) = self.page.get_mut(at..).and_then(<[u8]>::first_chunk_mut)
+            && let Some(slot) = room(self.page, at)
         {
             *slot = word.to_le_bytes();
             at += step;

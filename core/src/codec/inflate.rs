@@ -4,7 +4,7 @@
 //! A page has few symbols, so small tables that are quickly made are worth more than large ones that
 //! know every code: codes that are longer are told apart bit by bit.
 
-use super::bytes::try_load;
+use super::bytes::{room, try_load};
 use super::decode::Output;
 use super::deflate::adler32;
 use super::{DecodeError, Decoder};
@@ -108,12 +108,12 @@ impl<const SIZE: usize, const SYMBOLS: usize> Code<SIZE, SYMBOLS> {
         alone: bool,
     ) -> Result<(), DecodeError> {
         let mut counts = [0u16; LONGEST + 1];
-        for len in lens {
-            if let Some(count) = counts.get_mut(usize::from(*len)) {
-                *count += 1;
+        // One length after the other, which makes vectors of it.
+        for part in lens.chunks(128) {
+            for (len, count) in counts.iter_mut().enumerate().skip(1) {
+                *count += u16::from(part.iter().map(|l| u8::from(*l == len as u8)).sum::<u8>());
             }
         }
-        counts[0] = 0;
         let mut left = 1i32;
         let mut places = [0u16; LONGEST + 1];
         let mut used = 0;
@@ -215,7 +215,7 @@ struct Bits<'i> {
     /// Where the next bytes come from. Some bytes behind the end may be taken.
     at: u32,
     held: u64,
-    /// How many of the held bits count: what is above them may be set, too.
+    /// Its low 6 bits say how many of the held bits count: what is above those may be set, too.
     count: u32,
 }
 
@@ -231,10 +231,16 @@ impl Bits<'_> {
         self.count |= 56;
     }
 
+    /// Drops as many bits as the low 6 bits of `entry` say; the others do no harm to the count.
     #[inline(always)]
-    fn drop(&mut self, count: u32) {
-        self.held >>= count;
-        self.count = self.count.wrapping_sub(count);
+    fn drop(&mut self, entry: u32) {
+        self.held >>= entry & 63;
+        self.count = self.count.wrapping_sub(entry);
+    }
+
+    /// Where the next whole byte is.
+    fn place(&self) -> usize {
+        (self.at - (self.count & 63) / 8) as usize
     }
 
     /// The next bits, of those held.
@@ -247,7 +253,7 @@ impl Bits<'_> {
 
     /// Goes to the next byte boundary; where that is. An error behind the end.
     fn align(&mut self) -> Result<usize, DecodeError> {
-        let at = (self.at - self.count / 8) as usize;
+        let at = self.place();
         if at > self.bytes.len() {
             return Err(Corrupt);
         }
@@ -379,7 +385,7 @@ impl Inflate {
             // Four of them take at most 56 bits.
             for _ in 0..4 {
                 let entry = code.at(bits.held);
-                bits.drop(width(entry));
+                bits.drop(entry);
                 let symbol = entry >> 16;
                 if symbol < 16 {
                     if let Some(len) = lens.get_mut(at) {
@@ -387,17 +393,24 @@ impl Inflate {
                     }
                     at += 1;
                 } else {
-                    let (len, run) = match symbol {
+                    // Runs of zeros are there already.
+                    let run = match symbol {
                         16 => {
                             let before = at.checked_sub(1).ok_or(Corrupt)?;
-                            (lens.get(before).copied().unwrap_or_default(), 3 + bits.take(2))
+                            let len = lens.get(before).copied().unwrap_or_default();
+                            if let Some(slots) = room::<6>(&mut lens, at) {
+                                *slots = [len; 6];
+                            }
+                            let run = 3 + bits.take(2);
+                            // What is too much is zero again.
+                            if let Some(slots) = room::<3>(&mut lens, at + run as usize) {
+                                *slots = [0; 3];
+                            }
+                            run
                         }
-                        17 => (0, 3 + bits.take(3)),
-                        _ => (0, 11 + bits.take(7)),
+                        17 => 3 + bits.take(3),
+                        _ => 11 + bits.take(7),
                     };
-                    if let Some(lens) = lens.get_mut(at..at + run as usize) {
-                        lens.fill(len);
-                    }
                     at += run as usize;
                 }
                 if at >= end {
@@ -427,7 +440,7 @@ impl Inflate {
                 if entry & LITERAL == 0 {
                     break;
                 }
-                bits.drop(width(entry));
+                bits.drop(entry);
                 *out.page.get_mut(out.at).ok_or(TooLong)? = (entry >> 16) as u8;
                 out.at += 1;
                 entry = self.literals.at(bits.held);
@@ -438,7 +451,7 @@ impl Inflate {
             if entry == 0 {
                 entry = self.literals.long(bits.held, &LITERAL_ENTRIES);
                 if entry & LITERAL != 0 {
-                    bits.drop(width(entry));
+                    bits.drop(entry);
                     *out.page.get_mut(out.at).ok_or(TooLong)? = (entry >> 16) as u8;
                     out.at += 1;
                     continue;
@@ -448,7 +461,7 @@ impl Inflate {
                 break entry;
             }
             let len = value(entry, bits.held);
-            bits.drop(width(entry));
+            bits.drop(entry);
             bits.refill();
             let mut entry = self.distances.at(bits.held);
             if entry == 0 {
@@ -458,15 +471,14 @@ impl Inflate {
                 return Err(Corrupt);
             }
             out.copy(value(entry, bits.held), len)?;
-            bits.drop(width(entry));
+            bits.drop(entry);
         };
-        bits.drop(width(end));
+        bits.drop(end);
         let at = out.at;
         *input = bits;
         output.at = at;
         // What came from behind the end of the input was no symbol.
-        let read = (bits.at - bits.count / 8) as usize;
-        if end >> 16 == 0 && read <= bits.bytes.len() { Ok(()) } else { Err(Corrupt) }
+        if end >> 16 == 0 && bits.place() <= bits.bytes.len() { Ok(()) } else { Err(Corrupt) }
     }
 }
 
