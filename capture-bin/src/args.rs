@@ -41,7 +41,7 @@ What to write:
   -c, -c0                 compress each page with zlib; 0: faster, larger
   -l                      compress each page with lzo
   -p                      compress each page with snappy
-  -z                      compress each page with zstd
+  -z, -z2                 compress each page with zstd; 2: slower, smaller
   --lz4                   compress each page with LZ4 (needs tamis to read)
   -E                      write an ELF file (never compressed)
   -F                      write a flattened stream to standard output
@@ -120,6 +120,8 @@ pub enum Compression {
     Snappy,
     /// `-z`.
     Zstd,
+    /// `-z2`: zstd with a closer look, slower and smaller.
+    ZstdTwice,
     /// `--lz4`.
     Lz4,
 }
@@ -623,10 +625,11 @@ impl<'a> Parser<'a> {
             (Opt::Zlib, b"0") => Compression::ZlibFixed,
             (Opt::Zlib, b"1") => Compression::Zlib,
             (Opt::Zstd, b"1") => Compression::Zstd,
+            (Opt::Zstd, b"2") => Compression::ZstdTwice,
             _ => {
                 let wants = match opt {
                     Opt::Zlib => "no level, 1 (the same), or 0 (faster, larger)",
-                    _ => "no level or 1 (the same)",
+                    _ => "no level, 1 (the same), or 2 (slower, smaller)",
                 };
                 return Err(ArgError::BadValue { option: name, value: level, wants });
             }
@@ -946,9 +949,11 @@ mod tests {
         assert_eq!(capture("-p -z").compress, Compression::Zstd);
         assert_eq!(capture("-z1").compress, Compression::Zstd);
         assert_eq!(capture("-Dz1d31").compress, Compression::Zstd);
+        assert_eq!(capture("-z2d31").compress, Compression::ZstdTwice);
         assert!(message(fails("-c7 core dump")).starts_with("-c '7' is not valid"));
         assert!(message(fails("-c10 core dump")).starts_with("-c '10' is not valid"));
         assert!(message(fails("-z0 core dump")).starts_with("-z '0' is not valid"));
+        assert!(message(fails("-z3 core dump")).starts_with("-z '3' is not valid"));
         assert!(message(fails("-z19f core dump")).starts_with("-z '19' is not valid"));
         // A word of its own is a name, never a level.
         assert_eq!(line("-c 1 dump").unwrap().vmcore, Some(&b"1"[..]));

@@ -190,7 +190,7 @@ fn codec_needs(compress: Compression, page: u64) -> (u64, u64) {
         Compression::Zlib | Compression::ZlibFixed => Deflate::STATE,
         Compression::Lzo => Lzo::STATE,
         Compression::Snappy => Snappy::STATE,
-        Compression::Zstd => Zstd::STATE,
+        Compression::Zstd | Compression::ZstdTwice => Zstd::STATE,
         Compression::Lz4 => Lz4::STATE,
     };
     (state as u64, page + codec::SLACK as u64)
@@ -204,6 +204,7 @@ fn encoder(compress: Compression) -> Box<dyn Encoder + Send> {
         Compression::Lzo => Box::new(Lzo::new()),
         Compression::Snappy => Box::new(Snappy::new()),
         Compression::Zstd => Box::new(Zstd::new()),
+        Compression::ZstdTwice => Box::new(Zstd::twice()),
         Compression::Lz4 => Box::new(Lz4::new()),
     }
 }

@@ -75,6 +75,7 @@ fn rows() -> Vec<Row> {
     rows.push(ours("snappy", "C snappy", Snappy::STATE, Snappy::new()));
     rows.push(ours("lz4", "C lz4", Lz4::STATE, Lz4::new()));
     rows.push(ours("zstd", "C zstd 1", Zstd::STATE, Zstd::new()));
+    rows.push(ours("zstd 2", "C zstd 1", Zstd::STATE, Zstd::twice()));
     rows
 }
 

@@ -39,6 +39,7 @@ fn encoders() -> Vec<Box<dyn Encoder>> {
         Box::new(Lzo::new()),
         Box::new(Snappy::new()),
         Box::new(Zstd::new()),
+        Box::new(Zstd::twice()),
         Box::new(Lz4::new()),
     ]
 }

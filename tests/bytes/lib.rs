@@ -12,13 +12,14 @@ use tamis_core::codec::{Decoders, Deflate, Encoder, Lz4, Lzo, Snappy, Stored, Zs
 
 const GOLDEN: &str = include_str!("../golden/codecs.txt");
 
-fn encoders() -> [(&'static str, Box<dyn Encoder>); 6] {
+fn encoders() -> [(&'static str, Box<dyn Encoder>); 7] {
     [
         ("zlib", Box::new(Deflate::new())),
         ("zlib 0", Box::new(Deflate::fixed())),
         ("lzo", Box::new(Lzo::new())),
         ("snappy", Box::new(Snappy::new())),
         ("zstd", Box::new(Zstd::new())),
+        ("zstd 2", Box::new(Zstd::twice())),
         ("lz4", Box::new(Lz4::new())),
     ]
 }

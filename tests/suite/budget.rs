@@ -55,6 +55,7 @@ fn too_small_a_limit_is_refused_with_the_number_that_would_do() {
         &["-d", "31"][..],
         &["-d", "31", "-c"],
         &["-d", "31", "-c0"],
+        &["-d", "31", "-z2"],
         &["-d", "31", "-l"],
         &["-d", "31", "-p"],
         &["-d", "31", "-z"],

@@ -13,10 +13,11 @@ use tamis_tests::zoo::{zoo, zoo_at};
 use crate::common::Bench;
 
 /// Ways to write a dump; each codec, each format.
-const WAYS: [&[&str]; 13] = [
+const WAYS: [&[&str]; 14] = [
     &[],
     &["-c"],
     &["-c0"],
+    &["-z2"],
     &["-l"],
     &["-p"],
     &["-z"],

@@ -15,7 +15,7 @@ use tamis_tests::zoo::{zoo, zoo_at};
 use crate::common::Bench;
 
 const THREADS: [&str; 4] = ["1", "2", "3", "8"];
-const CODECS: [&str; 6] = ["-c", "-c0", "-l", "-p", "-z", "--lz4"];
+const CODECS: [&str; 7] = ["-c", "-c0", "-l", "-p", "-z", "-z2", "--lz4"];
 
 /// Enough pages for many batches: the zoo twice, and 24 MiB of all contents between.
 fn image() -> Image {

@@ -15,7 +15,7 @@ from .dumpread import (FLAG_LZ4, FLAG_RAW, FLAG_ZLIB, PAGE, STATUS_INCOMPLETE, Z
 
 LEVELS = (0, 1, 2, 4, 8, 16, 31)
 # Options of codecs that are read through drgn only.
-CODECS = ("-c0", "-l", "-p", "-z")
+CODECS = ("-c0", "-l", "-p", "-z", "-z2")
 ELF_LEVELS = (1, 31)
 SHORT_RUN = 256
 """An ELF dump stores a run of excluded pages shorter than this (as zeros) instead of starting a

@@ -34,6 +34,7 @@ pub struct Zstd {
     weight_tables: [fse::Table; 3],
     /// Of literal lengths, offsets and match lengths.
     predefined: [fse::Table; 3],
+    twice: bool,
 }
 
 impl Zstd {
@@ -52,7 +53,15 @@ impl Zstd {
                 fse::Table::of(&tables::OFFSET_SHARES, 5),
                 fse::Table::of(&tables::MATCH_SHARES, 6),
             ],
+            twice: false,
         }
+    }
+
+    /// One that looks for shorter matches, and for a longer one a byte later: slower, and smaller.
+    pub fn twice() -> Zstd {
+        let mut zstd = Zstd::new();
+        zstd.twice = true;
+        zstd
     }
 }
 
@@ -84,20 +93,44 @@ impl Encoder for Zstd {
         out.put(
             (page.len() as u32 - 256).to_le_bytes().first_chunk::<2>().copied().unwrap_or_default(),
         );
-        let coder = Frame {
-            out,
-            codes: &mut self.codes,
-            weight_tables: &self.weight_tables,
-            predefined: &self.predefined,
-            recent: [1, 4, 8],
-            page: page.len(),
-        };
-        let mut blocks = Collector { block: &mut self.block, coder };
-        let Some(rest) = parse(page, &mut self.table, &mut blocks) else { return Stored::Raw };
-        if !blocks.finish(page.get(rest as usize..).unwrap_or_default()) {
-            return Stored::Raw;
+        let Zstd { table, block, codes, weight_tables, predefined, twice } = self;
+        let recent = [1, 4, 8];
+        let frame = Frame { out, codes, weight_tables, predefined, recent, page: page.len() };
+        if *twice {
+            collect(page, table, block, Looks::<true>(frame))
+        } else {
+            collect(page, table, block, Looks::<false>(frame))
         }
-        Stored::if_smaller(&blocks.coder.out, page)
+    }
+}
+
+fn collect<const TWICE: bool>(
+    page: &[u8],
+    table: &mut Table,
+    block: &mut Block,
+    coder: Looks<'_, '_, TWICE>,
+) -> Stored {
+    let mut blocks = Collector { block, coder };
+    let Some(rest) = parse(page, table, &mut blocks) else { return Stored::Raw };
+    if !blocks.finish(page.get(rest as usize..).unwrap_or_default()) {
+        return Stored::Raw;
+    }
+    Stored::if_smaller(&blocks.coder.0.out, page)
+}
+
+/// A frame, and how its matches are looked for.
+struct Looks<'s, 'o, const TWICE: bool>(Frame<'s, 'o>);
+
+impl<const TWICE: bool> Coder for Looks<'_, '_, TWICE> {
+    const FURTHEST: u32 = 65_535;
+    const LONGEST: u32 = 65_535;
+    const LAZY: bool = TWICE;
+    const REPEAT: bool = true;
+    const HASHED: u32 = if TWICE { 4 } else { 6 };
+    const PATIENCE: u32 = 6;
+
+    fn block(&mut self, block: &mut Block, last: bool) -> bool {
+        self.0.block(block, last)
     }
 }
 
@@ -110,14 +143,11 @@ struct Frame<'s, 'o> {
     page: usize,
 }
 
-impl Coder for Frame<'_, '_> {
-    const FURTHEST: u32 = 65_535;
-    const LONGEST: u32 = 65_535;
-    const LAZY: bool = false;
-    const REPEAT: bool = true;
-    const HASHED: u32 = 6;
-    const PATIENCE: u32 = 6;
+/// A Huffman code: bits in the low half, their number in the high half.
+type Code = u32;
 
+impl Frame<'_, '_> {
+    /// See [`Coder::block`].
     #[inline(never)]
     fn block(&mut self, block: &mut Block, last: bool) -> bool {
         let begin = self.out.at;
@@ -137,12 +167,7 @@ impl Coder for Frame<'_, '_> {
         }
         true
     }
-}
 
-/// A Huffman code: bits in the low half, their number in the high half.
-type Code = u32;
-
-impl Frame<'_, '_> {
     fn bits(&mut self) -> Bits<'_> {
         Bits::new(Out { bytes: &mut *self.out.bytes, at: self.out.at })
     }

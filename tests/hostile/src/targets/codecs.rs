@@ -246,7 +246,7 @@ fn reference(codec: usize, stored: &[u8], size: usize) -> Option<Vec<u8>> {
     })
 }
 
-fn encoders() -> [(usize, Box<dyn Encoder>); 6] {
+fn encoders() -> [(usize, Box<dyn Encoder>); 7] {
     [
         (0, Box::new(Deflate::new())),
         (1, Box::new(Lzo::new())),
@@ -254,11 +254,12 @@ fn encoders() -> [(usize, Box<dyn Encoder>); 6] {
         (3, Box::new(Zstd::new())),
         (4, Box::new(Lz4::new())),
         (0, Box::new(Deflate::fixed())),
+        (3, Box::new(Zstd::twice())),
     ]
 }
 
 thread_local! {
-    static ENCODERS: RefCell<[(usize, Box<dyn Encoder>); 6]> = RefCell::new(encoders());
+    static ENCODERS: RefCell<[(usize, Box<dyn Encoder>); 7]> = RefCell::new(encoders());
 }
 
 /// Pages as programs make them: stretches of bytes, of one byte, of what came before, of noise.
@@ -305,7 +306,7 @@ fn page(input: &mut Input<'_>, size: usize) -> Vec<u8> {
 fn roundtrip(data: &[u8], reach: &mut Reach) {
     let mut input = Input::new(data);
     let choice = input.byte() as usize;
-    let (which, size) = (choice % 6, SIZES[choice / 6 % 3]);
+    let (which, size) = (choice % 7, SIZES[choice / 7 % 3]);
     let page = page(&mut input, size);
     ENCODERS.with_borrow_mut(|encoders| {
         let (codec, encoder) = &mut encoders[which];
@@ -329,7 +330,7 @@ fn roundtrip(data: &[u8], reach: &mut Reach) {
         assert_eq!(encoder.encode(&page, &mut again[..room]), Stored::Compressed(len));
         assert!(out[..len] == again[..len], "the same page became other bytes");
         reach.at(if which == 5 { "fixed" } else { NAMES[*codec] });
-        reach.at(["4 KiB", "16 KiB", "64 KiB"][choice / 6 % 3]);
+        reach.at(["4 KiB", "16 KiB", "64 KiB"][choice / 7 % 3]);
     });
 }
 
@@ -341,7 +342,7 @@ fn roundtrip_seeds() -> Vec<Vec<u8>> {
         b"\x03\x00\xff\xff\x00\x05abcdef\x05\x01\x00\x00\xff\xff",
     ];
     let mut seeds = Vec::new();
-    for choice in 0..18 {
+    for choice in 0..21 {
         let body = bodies[choice % 4];
         seeds.push([&[choice as u8][..], body].concat());
         seeds.push([&[choice as u8][..], bodies[2]].concat());
