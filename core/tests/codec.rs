@@ -152,6 +152,15 @@ fn distances_at_the_edges_of_the_formats_read_back() {
 }
 
 #[test]
+fn states_are_as_small_as_the_budget_counts_on() {
+    assert_eq!([Lzo::STATE, Snappy::STATE, Lz4::STATE], [8 << 10; 3]);
+    // With the 8 KiB of stack that they take, 32 KiB at most.
+    assert!(Deflate::STATE <= 24 << 10, "{}", Deflate::STATE);
+    assert!(Zstd::STATE <= 24 << 10, "{}", Zstd::STATE);
+    assert!(Decoders::STATE <= 18 << 10, "{}", Decoders::STATE);
+}
+
+#[test]
 fn noise_is_kept_raw() {
     let mut random = Random(5);
     for size in [4096, 16_384, 65_536] {
