@@ -159,7 +159,7 @@ impl<C: Coder> Collector<'_, C> {
 impl<C: Coder> Emitter for Collector<'_, C> {
     const FURTHEST: u32 = C::FURTHEST;
     const LAZY: bool = C::LAZY;
-    const ENTERED: u32 = if C::LAZY { 2 } else { 1 };
+    const ENTERED: u32 = if C::LAZY { 4 } else { 1 };
     const REPEAT: bool = C::REPEAT;
     const HASHED: u32 = C::HASHED;
     const PATIENCE: u32 = C::PATIENCE;
