@@ -32,6 +32,32 @@ impl Reason {
         Reason::HwPoison,
         Reason::Offline,
     ];
+
+    /// What such pages are called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::Zero => "zero",
+            Reason::Cache => "page cache",
+            Reason::CachePrivate => "private page cache",
+            Reason::User => "memory of processes",
+            Reason::Free => "free",
+            Reason::HwPoison => "broken",
+            Reason::Offline => "offline",
+        }
+    }
+
+    /// The same for programs.
+    pub fn key(self) -> &'static str {
+        match self {
+            Reason::Zero => "zero",
+            Reason::Cache => "cache",
+            Reason::CachePrivate => "cache_private",
+            Reason::User => "user",
+            Reason::Free => "free",
+            Reason::HwPoison => "hwpoison",
+            Reason::Offline => "offline",
+        }
+    }
 }
 
 /// Pages per reason. Every page counts once: only where its bit was set before.

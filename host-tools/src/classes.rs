@@ -93,24 +93,14 @@ impl Kernel {
 }
 
 /// What a page was used for.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Class {
     /// There is no memory.
     Hole,
     /// Kernel code and data, and all else that no class is for.
     Kernel,
-    /// Page cache without private data.
-    Cache,
-    /// Page cache with private data.
-    CachePrivate,
-    /// Memory of processes.
-    User,
-    /// Free memory.
-    Free,
-    /// Broken memory.
-    HwPoison,
-    /// Memory taken offline.
-    Offline,
+    /// What may be left out, for this reason; not [`Reason::Zero`], which no `struct page` tells.
+    Spare(Reason),
     /// Without a `struct page` that could be read.
     Unknown,
 }
@@ -119,26 +109,34 @@ impl Class {
     /// All of those that memory can have.
     pub const ALL: [Class; 8] = [
         Class::Kernel,
-        Class::Cache,
-        Class::CachePrivate,
-        Class::User,
-        Class::Free,
-        Class::HwPoison,
-        Class::Offline,
+        Class::Spare(Reason::Cache),
+        Class::Spare(Reason::CachePrivate),
+        Class::Spare(Reason::User),
+        Class::Spare(Reason::Free),
+        Class::Spare(Reason::HwPoison),
+        Class::Spare(Reason::Offline),
         Class::Unknown,
     ];
+
+    /// One more than the largest [`Class::index`].
+    pub const COUNT: usize = Reason::ALL.len() + 3;
+
+    /// A number for each.
+    pub fn index(self) -> usize {
+        match self {
+            Class::Hole => 0,
+            Class::Kernel => 1,
+            Class::Unknown => 2,
+            Class::Spare(reason) => 3 + reason as usize,
+        }
+    }
 
     /// For people.
     pub fn name(self) -> &'static str {
         match self {
             Class::Hole => "no memory",
             Class::Kernel => "kernel and other",
-            Class::Cache => "page cache",
-            Class::CachePrivate => "private page cache",
-            Class::User => "memory of processes",
-            Class::Free => "free",
-            Class::HwPoison => "broken",
-            Class::Offline => "offline",
+            Class::Spare(reason) => reason.name(),
             Class::Unknown => "unknown",
         }
     }
@@ -148,12 +146,7 @@ impl Class {
         match self {
             Class::Hole => "hole",
             Class::Kernel => "kernel",
-            Class::Cache => "cache",
-            Class::CachePrivate => "cache_private",
-            Class::User => "user",
-            Class::Free => "free",
-            Class::HwPoison => "hwpoison",
-            Class::Offline => "offline",
+            Class::Spare(reason) => reason.key(),
             Class::Unknown => "undecided",
         }
     }
@@ -164,24 +157,14 @@ impl Class {
         match self {
             Class::Hole => true,
             Class::Kernel | Class::Unknown => false,
-            Class::Cache => level.cache() || level.cache_private(),
-            Class::CachePrivate => level.cache_private(),
-            Class::User => level.user(),
-            Class::Free => level.free(),
-            Class::HwPoison | Class::Offline => always || level.number() & !1 != 0,
-        }
-    }
-
-    fn of(reason: Reason) -> Class {
-        match reason {
-            Reason::Cache => Class::Cache,
-            Reason::CachePrivate => Class::CachePrivate,
-            Reason::User => Class::User,
-            Reason::Free => Class::Free,
-            Reason::HwPoison => Class::HwPoison,
-            Reason::Offline => Class::Offline,
-            // Not what a `struct page` can tell.
-            Reason::Zero => Class::Kernel,
+            Class::Spare(reason) => match reason {
+                Reason::Zero => level.zero(),
+                Reason::Cache => level.cache() || level.cache_private(),
+                Reason::CachePrivate => level.cache_private(),
+                Reason::User => level.user(),
+                Reason::Free => level.free(),
+                Reason::HwPoison | Reason::Offline => always || level.number() & !1 != 0,
+            },
         }
     }
 }
@@ -224,7 +207,7 @@ impl Marks<'_> {
 
 impl Judged for Marks<'_> {
     fn dropped(&mut self, reason: Reason, span: PfnSpan, _: u64) {
-        self.mark(span, Class::of(reason));
+        self.mark(span, Class::Spare(reason));
     }
 
     fn undecided(&mut self, span: PfnSpan, _: u64) {

@@ -138,7 +138,7 @@ impl Seen {
 }
 
 fn sampled(args: &Args, opened: &mut Opened, levels: &[Level]) -> Result<u8> {
-    let mut seen = [Seen::default(); 9];
+    let mut seen = [Seen::default(); Class::COUNT];
     let mut classes = Classes::of_any(opened);
     let mut candidates = candidates();
     let page = opened.shift.bytes();
@@ -151,7 +151,7 @@ fn sampled(args: &Args, opened: &mut Opened, levels: &[Level]) -> Result<u8> {
     while let Some(window) = classes.next(opened) {
         let map = stored(opened, window, &mut bits);
         for (pfn, class) in classes.pages() {
-            let seen = &mut seen[class as usize];
+            let seen = &mut seen[class.index()];
             if class == Class::Hole || !map.get(pfn) {
                 continue;
             }
@@ -235,11 +235,11 @@ struct Row {
 }
 
 impl Row {
-    fn of(level: Level, seen: &[Seen; 9], always: bool, page: usize) -> Row {
+    fn of(level: Level, seen: &[Seen; Class::COUNT], always: bool, page: usize) -> Row {
         let mut row = Row { level: level.number(), pages: 0, bytes: [0; 6], seconds: [0.0; 6] };
         let mut sums = [0.0; 6];
         for class in Class::ALL.into_iter().filter(|c| !c.left_out(level, always)) {
-            let seen = &seen[class as usize];
+            let seen = &seen[class.index()];
             let pages = seen.pages as f64;
             row.pages += seen.pages;
             for (n, sum) in sums.iter_mut().enumerate() {

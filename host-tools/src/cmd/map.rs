@@ -11,6 +11,7 @@ use crate::render::text::{Style, number, percent, plain, size};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tamis_core::source::Source;
+use tamis_core::tally::Reason;
 use tamis_core::units::{Pfn, PfnSpan};
 
 /// Show the physical memory of the dead machine: a picture, or range by range.
@@ -58,7 +59,7 @@ const ROWS_ON_TERMINAL: u64 = 48;
 /// Pages of a block or range.
 #[derive(Clone, Copy, Default)]
 struct Cell {
-    classes: [u64; 9],
+    classes: [u64; Class::COUNT],
     stored: u64,
 }
 
@@ -69,7 +70,7 @@ impl Cell {
 
     /// The class that most pages are of.
     fn class(&self) -> Class {
-        let most = Class::ALL.into_iter().rev().max_by_key(|c| self.classes[*c as usize]);
+        let most = Class::ALL.into_iter().rev().max_by_key(|c| self.classes[c.index()]);
         most.unwrap_or(Class::Unknown)
     }
 
@@ -84,7 +85,7 @@ impl Cell {
     }
 
     fn add(&mut self, class: Class, stored: bool) {
-        self.classes[class as usize] += 1;
+        self.classes[class.index()] += 1;
         self.stored += u64::from(stored);
     }
 }
@@ -94,13 +95,13 @@ fn colour(class: Class) -> Colour {
     match class {
         Class::Hole => [255, 255, 255],
         Class::Kernel => [213, 94, 0],
-        Class::Cache => [0, 114, 178],
-        Class::CachePrivate => [86, 180, 233],
-        Class::User => [0, 158, 115],
-        Class::Free => [170, 170, 170],
-        Class::HwPoison => [0, 0, 0],
-        Class::Offline => [204, 121, 167],
-        Class::Unknown => [240, 228, 66],
+        Class::Spare(Reason::Cache) => [0, 114, 178],
+        Class::Spare(Reason::CachePrivate) => [86, 180, 233],
+        Class::Spare(Reason::User) => [0, 158, 115],
+        Class::Spare(Reason::Free) => [170, 170, 170],
+        Class::Spare(Reason::HwPoison) => [0, 0, 0],
+        Class::Spare(Reason::Offline) => [204, 121, 167],
+        Class::Spare(Reason::Zero) | Class::Unknown => [240, 228, 66],
     }
 }
 
@@ -197,12 +198,12 @@ fn title(opened: &Opened, map: &Map) -> String {
 fn legend(opened: &Opened, map: &Map) -> Vec<(Class, String)> {
     let page = opened.shift.bytes() as u64;
     let line = |class: Class| {
-        let pages = map.all.classes[class as usize];
+        let pages = map.all.classes[class.index()];
         let part = percent(pages, map.all.pages());
         let (name, pages, bytes) = (class.name(), number(pages), size(pages * page));
         (class, format!("{name:<20}{pages:>14} pages {part:>8} {bytes:>11}"))
     };
-    let there = |class: &Class| map.all.classes[*class as usize] > 0;
+    let there = |class: &Class| map.all.classes[class.index()] > 0;
     Class::ALL.into_iter().filter(there).map(line).collect()
 }
 
@@ -356,7 +357,7 @@ fn json(opened: &mut Opened) -> Result<u8> {
     let list = ranges.iter().zip(cells).map(|(range, cell)| {
         let mut classes = Object::new();
         for class in Class::ALL {
-            classes = classes.with(class.key(), cell.classes[class as usize]);
+            classes = classes.with(class.key(), cell.classes[class.index()]);
         }
         Object::new()
             .with("start", format!("{:#x}", range.start.0 << bits))
@@ -390,12 +391,12 @@ mod tests {
     #[test]
     fn a_cell_has_the_colour_of_most_of_its_pages() {
         let mut cell = Cell::default();
-        cell.add(Class::Free, true);
-        cell.add(Class::User, true);
-        cell.add(Class::User, true);
-        assert_eq!(cell.colour(), colour(Class::User));
-        cell.add(Class::User, false);
+        cell.add(Class::Spare(Reason::Free), true);
+        cell.add(Class::Spare(Reason::User), true);
+        cell.add(Class::Spare(Reason::User), true);
+        assert_eq!(cell.colour(), colour(Class::Spare(Reason::User)));
+        cell.add(Class::Spare(Reason::User), false);
         let [r, ..] = cell.colour();
-        assert!(r > colour(Class::User)[0], "paler");
+        assert!(r > colour(Class::Spare(Reason::User))[0], "paler");
     }
 }

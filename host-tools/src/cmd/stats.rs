@@ -60,14 +60,14 @@ pub struct Count {
 }
 
 /// By class.
-pub type Counts = [Count; 9];
+pub type Counts = [Count; Class::COUNT];
 
 /// What a walk over all pages found.
 pub struct Stats {
     /// All pages.
     pub classes: Counts,
     /// Pages of each zone; stored and zero pages are not counted there.
-    pub zones: Vec<(Zone, [u64; 9])>,
+    pub zones: Vec<(Zone, [u64; Class::COUNT])>,
     /// See [`Classes::always`].
     pub always: bool,
 }
@@ -76,7 +76,7 @@ impl Stats {
     /// Pages that a level leaves of this dump, and how many of them are zeros.
     pub fn left(&self, level: Level) -> (u64, u64) {
         let stay = Class::ALL.into_iter().filter(|c| !c.left_out(level, self.always));
-        let counts = stay.map(|class| self.classes[class as usize]);
+        let counts = stay.map(|class| self.classes[class.index()]);
         counts.fold((0, 0), |(pages, zero), c| (pages + c.stored, zero + c.zero))
     }
 }
@@ -120,7 +120,7 @@ pub fn count(opened: &mut Opened, threads: usize) -> Result<Stats> {
         .collect();
     let mut stats = Stats {
         classes: Counts::default(),
-        zones: zones(opened).into_iter().map(|zone| (zone, [0; 9])).collect(),
+        zones: zones(opened).into_iter().map(|zone| (zone, [0; Class::COUNT])).collect(),
         always: classes.always(),
     };
     let mut progress = Progress::new("Counting pages");
@@ -142,7 +142,7 @@ pub fn count(opened: &mut Opened, threads: usize) -> Result<Stats> {
             let span = zone.span.clip(window);
             let from = (span.start.0 - window.start.0) as usize;
             for class in pages.iter().skip(from).take(span.len() as usize) {
-                counts[*class as usize] += 1;
+                counts[class.index()] += 1;
             }
         }
         progress.set(window.end.0, opened.max_pfn.0);
@@ -156,7 +156,7 @@ fn count_piece(worker: &mut Worker, pages: &[Class], piece: u64, map: &Bitmap<'_
     let first = piece as usize * PIECE;
     let pfns = (map.span().start.0 + first as u64..).map(Pfn);
     for (pfn, class) in pfns.zip(pages.iter().skip(first).take(PIECE)) {
-        let count = &mut counts[*class as usize];
+        let count = &mut counts[class.index()];
         count.pages += 1;
         if map.get(pfn) && *class != Class::Hole {
             count.stored += 1;
@@ -194,7 +194,7 @@ pub fn run(args: &Args) -> Result<u8> {
         return Ok(DONE);
     }
     let style = Style::stdout();
-    let exist: u64 = Class::ALL.iter().map(|c| stats.classes[*c as usize].pages).sum();
+    let exist: u64 = Class::ALL.iter().map(|c| stats.classes[c.index()].pages).sum();
     let head = ["", "pages", "", "size", "in the dump", "of them zeros"];
     let row = |name: &str, c: Count| {
         [
@@ -209,7 +209,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let mut rows = vec![head.map(str::to_owned)];
     let mut all = Count::default();
     for class in Class::ALL {
-        let c = stats.classes[class as usize];
+        let c = stats.classes[class.index()];
         if c.pages > 0 {
             rows.push(row(class.name(), c));
         }
@@ -225,7 +225,7 @@ pub fn run(args: &Args) -> Result<u8> {
         text += &style.bad(&line);
     }
     if !stats.zones.is_empty() {
-        let used = |class: &Class| stats.classes[*class as usize].pages > 0;
+        let used = |class: &Class| stats.classes[class.index()].pages > 0;
         let shown: Vec<Class> = Class::ALL.into_iter().filter(used).collect();
         let mut head = vec![String::new(), "first pfn".into(), "last pfn".into()];
         head.extend(shown.iter().map(|class| class.name().to_owned()));
@@ -233,7 +233,7 @@ pub fn run(args: &Args) -> Result<u8> {
         for (zone, counts) in &stats.zones {
             let last = Pfn(zone.span.end.0 - 1);
             let mut row = vec![zone_name(zone), zone.span.start.to_string(), last.to_string()];
-            row.extend(shown.iter().map(|class| number(counts[*class as usize])));
+            row.extend(shown.iter().map(|class| number(counts[class.index()])));
             rows.push(row);
         }
         text.push('\n');
@@ -260,7 +260,7 @@ fn zone_name(zone: &Zone) -> String {
 fn json(stats: &Stats, page: u64, levels: &[Level], left: impl Fn(Level) -> (u64, u64)) -> Object {
     let mut classes = Object::new();
     for class in Class::ALL {
-        let c = stats.classes[class as usize];
+        let c = stats.classes[class.index()];
         let count = Object::new()
             .with("pages", c.pages)
             .with("stored", c.stored)
@@ -271,7 +271,7 @@ fn json(stats: &Stats, page: u64, levels: &[Level], left: impl Fn(Level) -> (u64
     let zones = stats.zones.iter().map(|(zone, counts)| {
         let mut pages = Object::new();
         for class in Class::ALL {
-            pages = pages.with(class.key(), counts[class as usize]);
+            pages = pages.with(class.key(), counts[class.index()]);
         }
         Object::new()
             .with("node", zone.node)
