@@ -3,6 +3,7 @@
 //! The binary under test is the static release build, made at the first use.
 
 mod common;
+mod crew;
 
 mod budget;
 mod classes;

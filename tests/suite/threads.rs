@@ -1,6 +1,6 @@
 //! `--num-threads`: whatever their number, the bytes are the same.
 //!
-//! The program takes no more threads than there are CPUs; `core/tests/crew.rs` has the engine run
+//! The program takes no more threads than there are CPUs; `crew.rs` has the engine run
 //! with more than that.
 
 use std::ffi::OsStr;

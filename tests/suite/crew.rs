@@ -1,7 +1,6 @@
 //! A capture with a crew of many threads writes the bytes of one without, whatever the source does.
 
-use std::sync::{Condvar, Mutex};
-use tamis_core::capture::crew::{self, Batch, Crew, Next, PageMade, Queue, Side, Slot};
+use tamis_core::capture::crew::{self, Batch, Crew, PageMade, Queue, Slot};
 use tamis_core::capture::{About, Buffers, Capture, CaptureError, Notice, Observer, Phase, Report};
 use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, NoCodec, SLACK, Snappy, Zstd};
 use tamis_core::elf_vmcore::{ElfVmcore, probe};
@@ -11,33 +10,11 @@ use tamis_core::sink::{Append, Flattened, Sink, SinkError};
 use tamis_core::source::{IoError, IoKind, RandomAccess};
 use tamis_core::units::{PageShift, Pfn};
 use tamis_core::wire::elf;
+use tamis_tests::rig::Monitor;
 
 const PAGE: usize = 4096;
 const PAGES: usize = 240;
 const DATA: usize = 0x1000;
-
-/// The lock that the engine asks for, out of the standard library.
-struct Monitor<T> {
-    value: Mutex<T>,
-    places: [Condvar; 2],
-}
-
-impl<'m> Crew<'m> for Monitor<Queue<'m>> {
-    fn wait(&self, side: Side, look: &mut dyn FnMut(&mut Queue<'m>) -> Next) {
-        let (own, other) = match side {
-            Side::Capture => (0, 1),
-            Side::Worker => (1, 0),
-        };
-        let mut value = self.value.lock().unwrap();
-        loop {
-            match look(&mut value) {
-                Next::Wait => value = self.places[own].wait(value).unwrap(),
-                Next::Go => return,
-                Next::GoAndWake => return self.places[other].notify_one(),
-            }
-        }
-    }
-}
 
 /// A vmcore of text, noise and zeros in turn, in two ranges with a hole between them.
 fn vmcore() -> Vec<u8> {
@@ -220,7 +197,7 @@ impl Run<'_> {
         let mut batches: Vec<_> = made.zip(data).map(|(m, d)| Batch::new(m, d)).collect();
         let mut slots: Vec<_> = (0..count).map(|_| Slot::default()).collect();
         let queue = Queue::new(&mut slots, &mut batches);
-        let monitor = Monitor { value: Mutex::new(queue), places: Default::default() };
+        let monitor = Monitor::new(queue);
 
         let mut buffers =
             [vec![0; self.window], vec![0; 16 * PAGE], vec![0; 1 << 16], vec![0; 2400]];
