@@ -1,7 +1,12 @@
 //! Files as the engine wants them: a source that can be read anywhere, sinks for dumps.
+//!
+//! What is large and lies in whole blocks goes past the page cache (O_DIRECT): it costs no copy, and
+//! leaves nothing in the memory of a crash kernel. The rest goes through it, and never into the same
+//! pages at the same time: the kernel writes out and drops what it has of a block before one is
+//! written past it, and nothing here is done by two threads.
 
 use crate::sys::{File, FileKind, Window};
-use tamis_core::sink::{Append, Sink, SinkError};
+use tamis_core::sink::{Append, BLOCK, Sink, SinkError};
 use tamis_core::source::{IoError, IoKind, RandomAccess};
 
 /// An input file: mapped where it can be, read elsewhere.
@@ -48,12 +53,14 @@ impl RandomAccess for Input {
 /// The error of a limit that was set on the command line.
 const LIMIT_REACHED: IoError = IoError { kind: IoKind::NoSpace, code: 0 };
 
+/// Fewest bytes that are written past the page cache: the program waits for each such write.
+const DIRECT_LEAST: usize = 128 << 10;
 /// Bytes of a dump that are sent to the medium at a time.
 const SEND: u64 = 1 << 20;
 /// Bytes of a page, or a whole number of them, on every machine that this program runs on.
-const PAGE: u64 = 4096;
+const PAGE: u64 = BLOCK;
 
-/// Bytes that are written one after the other. They are sent to the medium while more come, and
+/// Bytes that are written through the page cache one after the other. They are sent to the medium while more come, and
 /// leave the page cache once they are there: the memory of a crash kernel must not fill with pages
 /// of the dump.
 #[derive(Clone, Copy, Default)]
@@ -65,10 +72,11 @@ struct Stream {
     end: u64,
 }
 
-/// What writes to a file have in common: data and descriptors are a stream each.
+/// What such writes to a file have in common: data and descriptors are a stream each, with gaps in
+/// it where bytes went past the page cache or nothing was written.
 #[derive(Default)]
 struct Streams {
-    /// The one that was used last comes first.
+    /// The one that has come less far, and the other.
     streams: [Stream; 2],
     /// An error that came after a write; the next sync is to tell it.
     late: Option<IoError>,
@@ -77,22 +85,22 @@ struct Streams {
 impl Streams {
     /// Bytes were written.
     fn written(&mut self, file: &File, at: u64, len: u64) {
-        let [last, other] = &mut self.streams;
-        if last.end != at {
-            core::mem::swap(last, other);
+        let [low, high] = &mut self.streams;
+        let stream = if at < high.end { &mut *low } else { &mut *high };
+        if at < stream.end {
+            *stream = Stream { from: at, sent: at, end: at };
         }
-        if last.end != at {
-            *last = Stream { from: at, sent: at, end: at };
+        stream.end = at.saturating_add(len);
+        if stream.end - stream.sent >= SEND {
+            let send = stream.end / PAGE * PAGE;
+            let begun = file.begin_write_out(stream.sent, send);
+            let ended = file.end_write_out(stream.from, stream.sent);
+            (stream.from, stream.sent) = (stream.sent, send);
+            self.late = self.late.or(begun.and(ended).err());
         }
-        last.end = at.saturating_add(len);
-        if last.end - last.sent < SEND {
-            return;
+        if low.end > high.end {
+            core::mem::swap(low, high);
         }
-        let send = last.end / PAGE * PAGE;
-        let begun = file.begin_write_out(last.sent, send);
-        let ended = file.end_write_out(last.from, last.sent);
-        (last.from, last.sent) = (last.sent, send);
-        self.late = self.late.or(begun.and(ended).err());
     }
 }
 
@@ -107,6 +115,9 @@ pub struct DumpFile {
     /// End of what was made sure to read as zeros where nothing is written.
     extended: u64,
     streams: Streams,
+    /// Whether bytes may go past the page cache, and whether the file is set to that now.
+    direct: bool,
+    direct_now: bool,
 }
 
 impl DumpFile {
@@ -119,6 +130,7 @@ impl DumpFile {
     ) -> Result<DumpFile, IoError> {
         let file = File::create(path, force)?;
         let kind = file.kind()?;
+        let direct = kind != FileKind::Other && file.direct_alignment() <= BLOCK;
         Ok(DumpFile {
             file,
             kind,
@@ -126,7 +138,53 @@ impl DumpFile {
             base,
             extended: 0,
             streams: Streams::default(),
+            direct,
+            direct_now: false,
         })
+    }
+
+    /// Has the file written past the page cache, or not. Whether it is so now.
+    fn set_direct(&mut self, on: bool) -> bool {
+        if self.direct_now != on {
+            match self.file.set_direct(on) {
+                Ok(()) => self.direct_now = on,
+                Err(_) => self.direct = false,
+            }
+        }
+        self.direct_now == on
+    }
+
+    /// Writes whole blocks past the page cache, if they lie and go where that can be done. Gives
+    /// the bytes that were written.
+    fn write_blocks(&mut self, at: u64, bytes: &[u8]) -> Result<usize, (IoError, u64)> {
+        let len = bytes.len() / BLOCK as usize * BLOCK as usize;
+        let fits = at.is_multiple_of(BLOCK) && bytes.as_ptr().align_offset(BLOCK as usize) == 0;
+        if !self.direct || !fits || len < DIRECT_LEAST || !self.set_direct(true) {
+            return Ok(0);
+        }
+        match self.file.write_at(at, bytes.get(..len).unwrap_or_default()) {
+            Ok(()) => Ok(len),
+            // It can not be done after all, or not with the rest of a write that was cut short.
+            Err((IoError { code: libc::EINVAL, .. }, done)) => {
+                self.direct = done > 0;
+                Ok(done as usize)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write_bytes(&mut self, at: u64, bytes: &[u8]) -> Result<(), (IoError, u64)> {
+        let done = self.write_blocks(at, bytes)?;
+        let (at, rest) = (at + done as u64, bytes.get(done..).unwrap_or_default());
+        if rest.is_empty() {
+            return Ok(());
+        }
+        self.set_direct(false);
+        self.file.write_at(at, rest).map_err(|(io, more)| (io, done as u64 + more))?;
+        if self.kind != FileKind::Other {
+            self.streams.written(&self.file, at, rest.len() as u64);
+        }
+        Ok(())
     }
 
     /// Whether it is a block device, which has no holes.
@@ -147,10 +205,7 @@ impl Sink for DumpFile {
         let fits = bytes.get(..room).unwrap_or_default();
         let failed = |(io, written)| SinkError { io, at, written };
         let place = self.base.saturating_add(at);
-        self.file.write_at(place, fits).map_err(failed)?;
-        if self.kind != FileKind::Other {
-            self.streams.written(&self.file, place, room as u64);
-        }
+        self.write_bytes(place, fits).map_err(failed)?;
         if fits.len() < bytes.len() {
             return Err(failed((LIMIT_REACHED, fits.len() as u64)));
         }
@@ -162,6 +217,7 @@ impl Sink for DumpFile {
     }
 
     fn read_back(&mut self, at: u64, buf: &mut [u8]) -> Result<(), SinkError> {
+        self.set_direct(false);
         self.file.read_at(self.base.saturating_add(at), buf).map_err(|io| SinkError {
             io,
             at,
@@ -263,5 +319,79 @@ impl Append for Pipe {
 
     fn room(&self) -> u64 {
         self.left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arena::Arena;
+    use std::os::unix::ffi::OsStrExt;
+    use std::vec;
+
+    // Blocks, parts of blocks and rewritten ones, in memory that lies well and memory that does
+    // not; whichever way each of them goes, the file has all of them.
+    #[test]
+    fn bytes_past_the_page_cache_and_through_it_make_one_file() {
+        const LEN: usize = 2 << 20;
+        const LIMIT: usize = LEN - 5000;
+        let memory = Arena::map(LEN + 4096).unwrap().take(LEN + 4096);
+        for (n, byte) in memory.iter_mut().enumerate() {
+            *byte = (n / 7 % 251) as u8;
+        }
+        let path = std::env::temp_dir().join(std::format!("tamis-files-{}", std::process::id()));
+        let name = path.as_os_str().as_bytes();
+        let mut file = DumpFile::create(name, true, Some(LIMIT as u64), 0).unwrap();
+        let mut want = vec![0; LEN];
+        let mut put = |file: &mut DumpFile, at: usize, from: usize, len: usize| {
+            let bytes = &memory[from..from + len];
+            let written = match file.write_at(at as u64, bytes) {
+                Ok(()) => len,
+                Err(error) => {
+                    assert_eq!((error.io, error.at), (LIMIT_REACHED, at as u64));
+                    error.written as usize
+                }
+            };
+            assert_eq!(written, len.min(LIMIT - at));
+            want[at..at + written].copy_from_slice(&bytes[..written]);
+            let mut back = vec![1; written];
+            file.read_back(at as u64, &mut back).unwrap();
+            assert!(back == want[at..at + written], "{at} {from} {len}");
+        };
+        file.extend(20_000).unwrap();
+        for (at, from, len) in [
+            (0, 1, 464),
+            (20_480, 0, 300_000),       // its end goes through the page cache
+            (315_392, 4096, 524_288),   // and is written again, whole, with what follows
+            (8192, 5, 12_288),          // descriptors in front
+            (839_680, 3, 200_000),      // memory that does not lie well
+            (1_039_681, 4096, 262_144), // a place that does not
+            (1_310_720, 8192, 131_072), // the least that goes past it
+            (1_441_792, 0, 131_071),    // less
+            (1_572_864, 4096, LEN - 1_572_864), // more than fits
+        ] {
+            put(&mut file, at, from, len);
+        }
+        file.finish().unwrap();
+        let there = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(there.len(), LIMIT);
+        assert!(there == want[..LIMIT]);
+    }
+
+    #[test]
+    fn a_refusal_sends_the_bytes_through_the_page_cache() {
+        let memory = Arena::map(1 << 20).unwrap().take(1 << 20);
+        memory.fill(7);
+        let path = std::env::temp_dir().join(std::format!("tamis-refuses-{}", std::process::id()));
+        let name = path.as_os_str().as_bytes();
+        // A base that is no whole block: no write is at one, whatever the file system allows.
+        let mut file = DumpFile::create(name, true, None, 512).unwrap();
+        file.write_at(0, memory).unwrap();
+        assert!(!file.direct_now);
+        file.finish().unwrap();
+        let there = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(there.len() == 512 + (1 << 20) && there[512..].iter().all(|b| *b == 7));
     }
 }

@@ -391,7 +391,8 @@ impl<'a> Job<'a> {
         // Everything else, at once.
         let rest = plan.total() - plan.program - plan.segments - plan.vmcoreinfo - plan.info_file;
         let mut arena = map(rest, console)?;
-        // First, where it is aligned for anything.
+        // First, where it is aligned for anything: page data, in whole blocks.
+        let data = arena.take(plan.data as usize);
         heap.give(arena.take((plan.codec + plan.worker_codecs) as usize));
         let memory = Storage {
             bitmap: arena.take(plan.bitmap as usize),
@@ -399,7 +400,7 @@ impl<'a> Job<'a> {
             tables: arena.take(plan.tables as usize),
             sections: arena.take(plan.sections as usize),
             run: arena.take(plan.run as usize),
-            data: arena.take(plan.data as usize),
+            data,
             descriptors: arena.take(plan.descriptors as usize),
         };
         let (page, compress) = (opened.shift.bytes(), args.compress);

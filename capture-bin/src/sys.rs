@@ -48,7 +48,6 @@ fn error_of(code: c_int) -> IoError {
     let kind = match code {
         libc::ENOSPC | libc::EDQUOT | libc::EFBIG => IoKind::NoSpace,
         libc::EHWPOISON => IoKind::Poisoned,
-        libc::EFAULT => IoKind::Unreadable,
         _ => IoKind::Other,
     };
     IoError { kind, code }
@@ -260,6 +259,43 @@ impl File {
             }
         }
         Ok(())
+    }
+
+    /// Has what is written go past the page cache, or no longer. Memory, offset and length of each
+    /// write and read must be aligned then ([`File::direct_alignment`]).
+    pub fn set_direct(&self, on: bool) -> Result<(), IoError> {
+        let flags = if on { libc::O_DIRECT } else { 0 };
+        // SAFETY: an open file descriptor; of its flags this program sets no other.
+        done(unsafe { libc::fcntl(self.fd, libc::F_SETFL, flags) })
+    }
+
+    /// What memory and offsets must be multiples of to be written past the page cache, as far as
+    /// the system tells: 0 where it does not (before Linux 6.1), `u64::MAX` where it cannot be
+    /// done.
+    pub fn direct_alignment(&self) -> u64 {
+        /// `struct statx`: `stx_mask` and, where that has `STATX_DIOALIGN`, `stx_dio_mem_align` and
+        /// `stx_dio_offset_align` (Linux `include/uapi/linux/stat.h`).
+        const DIOALIGN: u32 = 0x2000;
+        let mut raw = [0u32; 64];
+        // SAFETY: an open file descriptor, an empty name that ends as C wants it, and the 256 bytes
+        // of a `struct statx`.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_statx,
+                self.fd,
+                c"".as_ptr(),
+                libc::AT_EMPTY_PATH,
+                DIOALIGN,
+                raw.as_mut_ptr(),
+            )
+        };
+        let [mask, ..] = raw;
+        let (memory, offset) = (raw[38], raw[39]);
+        match (result, mask & DIOALIGN) {
+            (0, DIOALIGN) if memory == 0 || offset == 0 => u64::MAX,
+            (0, DIOALIGN) => memory.max(offset).into(),
+            _ => 0,
+        }
     }
 
     /// Waits until something that does not block by itself takes more. Whether to go on.

@@ -6,6 +6,7 @@
 use crate::arch::TableCache;
 use crate::capture::crew::{BATCH, BATCHES_PER_THREAD, Batch, PageMade, Slot};
 use crate::elf_vmcore::Place;
+use crate::sink::BLOCK;
 use crate::source::Segment;
 use core::fmt;
 
@@ -234,7 +235,9 @@ impl Plan {
             tables: TableCache::STORAGE as u64,
             sections: page,
             run: shrunk((256 << 10u64).max(page), page),
-            data: shrunk((512 << 10u64).max(page), page.max(needs.codec_bound)),
+            // A block that is begun, and a page beside it; in whole blocks.
+            data: shrunk((512 << 10u64).max(page), page.max(needs.codec_bound) + (BLOCK - 1))
+                .next_multiple_of(BLOCK),
             descriptors: shrunk(96 << 10, 24 * 32),
             segments: needs
                 .segments

@@ -8,6 +8,10 @@
 use crate::source::{IoError, IoKind};
 use crate::wire::flattened;
 
+/// Data in a dump begins at a multiple of this, and is written in whole multiples at their places as
+/// far as that goes: a system can write such blocks to a disk without going through its cache.
+pub const BLOCK: u64 = 4096;
+
 /// What a sink could not do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SinkError {

@@ -23,8 +23,6 @@ pub enum IoKind {
     NoSpace,
     /// The hardware says that the memory is broken.
     Poisoned,
-    /// The bytes to be written could not be read: a lent window turned out to be unreadable.
-    Unreadable,
     /// Anything else.
     Other,
 }
@@ -35,7 +33,6 @@ impl fmt::Display for IoError {
             IoKind::Eof => "unexpected end of file",
             IoKind::NoSpace => "no space left",
             IoKind::Poisoned => "hardware memory error",
-            IoKind::Unreadable => "unreadable memory",
             IoKind::Other => "input/output error",
         };
         if self.code == 0 { f.write_str(kind) } else { write!(f, "{kind} (errno {})", self.code) }

@@ -166,10 +166,11 @@ impl Dump {
         (1 + u64::from(h.sub_hdr_size) + u64::from(h.bitmap_blocks)) * 4096
     }
 
-    /// File offset of the page data. In a split file there is room for all descriptors.
+    /// File offset of the page data: a whole page, behind the descriptors. In a split file there is
+    /// room for all descriptors.
     pub fn data_at(&self) -> u64 {
         let all: u64 = self.bitmap(2).iter().map(|byte| u64::from(byte.count_ones())).sum();
-        self.descriptors_at() + 24 * all
+        (self.descriptors_at() + 24 * all).next_multiple_of(4096)
     }
 
     /// Descriptor number `n`.

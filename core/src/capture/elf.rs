@@ -9,11 +9,11 @@
 //! was not written.
 
 use super::crew::{Crew, Foreman};
-use super::pages::{Made, PageReader};
+use super::pages::{LOOK, Made, PageReader};
 use super::{Capture, CaptureError, Notice, Observer, Phase};
 use crate::bitmap::Bitmap;
 use crate::endian::{Endian, Word};
-use crate::sink::Sink;
+use crate::sink::{BLOCK, Sink};
 use crate::source::{Segment, Source};
 use crate::tally::{Reason, Tally};
 use crate::units::{PageShift, Pfn, PfnSpan, PhysAddr};
@@ -67,6 +67,13 @@ impl Open {
         let bytes = end.saturating_sub(at(gap.start).max(segment.phys.0));
         self.run = self.run.saturating_add(gap.len());
         self.run_bytes = self.run_bytes.saturating_add(bytes);
+        self.memsz = self.memsz.saturating_add(bytes);
+    }
+
+    /// As [`Open::push`] for so many pieces that are kept, behind one that is.
+    fn grow(&mut self, pieces: u64, len: u64) {
+        let bytes = pieces.saturating_mul(len);
+        self.filesz = self.filesz.saturating_add(bytes);
         self.memsz = self.memsz.saturating_add(bytes);
     }
 
@@ -125,10 +132,12 @@ pub(super) fn write<S: Source>(
         phnum.checked_mul(phentsize).and_then(|l| l.checked_add(table)).ok_or(too_large)?;
     let notes_at = table_end + if extended { elf::SECTION_HEADER as u64 } else { 0 };
     let notes_len = c.source.notes_len();
-    let data_at = notes_at.checked_add(notes_len).ok_or(too_large)?;
+    let head = notes_at.checked_add(notes_len).ok_or(too_large)?;
+    let block = BLOCK.max(c.shift.bytes() as u64);
+    let data_at = head.checked_next_multiple_of(block).ok_or(too_large)?;
 
     sink.reserve(0, data_at);
-    sink.extend(data_at).map_err(failed("the file's head"))?;
+    sink.extend(head).map_err(failed("the file's head"))?;
     let mut out = Out {
         sink,
         word,
@@ -136,6 +145,8 @@ pub(super) fn write<S: Source>(
         next: table,
         end: table_end,
         data_at,
+        data_end: head,
+        block,
         buffer: core::mem::take(&mut c.buffers.data),
         held: (data_at, 0),
         held_pages: 0,
@@ -210,7 +221,7 @@ pub(super) fn write<S: Source>(
 
     if rewrites {
         // The last page may be one that was lost, and end in a hole.
-        out.sink.extend(out.data_at).map_err(failed("page data"))?;
+        out.sink.extend(out.data_end).map_err(failed("page data"))?;
         out.sink.sync().map_err(failed("page data"))?;
         if !c.report.incomplete {
             out.header(machine.elf_machine, 0, phnum)?;
@@ -230,6 +241,17 @@ struct Progress {
     total: u64,
 }
 
+impl Progress {
+    /// So many pages more are done with.
+    fn add(&mut self, pages: u64, observer: &mut dyn Observer) {
+        let before = self.done / 1024;
+        self.done = self.done.saturating_add(pages);
+        if self.done / 1024 > before {
+            observer.progress(self.phase, self.done, self.total);
+        }
+    }
+}
+
 /// What is done with the pieces of the segments: counted first, written then.
 trait Pieces {
     /// Whether kept pieces must come with their bytes.
@@ -240,6 +262,15 @@ trait Pieces {
     fn cut(&mut self, from: &Segment, closed: &Open) -> Result<(), CaptureError>;
     /// `bytes` lie so many bytes into the open segment; `None` is a page that is lost.
     fn bytes(&mut self, inside: u64, bytes: Option<&[u8]>) -> Result<(), CaptureError>;
+    /// The first of these pages, as many as can be had in one go, lie so many bytes into the open
+    /// segment. Gives their number; with 0, nothing happened.
+    fn pages<S: Source>(
+        &mut self,
+        inside: u64,
+        source: &mut S,
+        shift: PageShift,
+        pages: PfnSpan,
+    ) -> Result<u64, CaptureError>;
     /// Takes back the bytes given last.
     fn take_back(&mut self, len: usize);
     /// After a page: `open` is the segment that it went into.
@@ -272,6 +303,16 @@ impl Pieces for Count {
         Ok(())
     }
 
+    fn pages<S: Source>(
+        &mut self,
+        _: u64,
+        _: &mut S,
+        _: PageShift,
+        pages: PfnSpan,
+    ) -> Result<u64, CaptureError> {
+        Ok(pages.len())
+    }
+
     fn take_back(&mut self, _: usize) {}
 
     fn along(&mut self, _: &Segment, _: &Open) -> Result<(), CaptureError> {
@@ -294,8 +335,11 @@ struct Out<'s, 'b> {
     /// File offset of the next program header, and of the end of their table.
     next: u64,
     end: u64,
-    /// File offset of the open segment's first byte.
+    /// File offset of the open segment's first byte, and of the end of the data before it. A
+    /// segment begins with a block.
     data_at: u64,
+    data_end: u64,
+    block: u64,
     buffer: &'b mut [u8],
     /// File offset and length of what is in `buffer`, and the pages it is of.
     held: (u64, usize),
@@ -413,8 +457,24 @@ impl Out<'_, '_> {
         self.flush()?;
         self.sync()?;
         self.next = self.load(from, open.phys, offset, (open.filesz, open.memsz))?;
-        self.data_at += open.filesz;
+        if open.filesz > 0 {
+            self.data_end = self.data_at + open.filesz;
+            self.data_at = self.data_end.next_multiple_of(self.block);
+        }
         Ok(())
+    }
+
+    /// Room for as much as `len` bytes at file offset `to`, of which there is `least`: what is held
+    /// goes out first if it must.
+    fn room(&mut self, to: u64, least: usize, len: usize) -> Result<&mut [u8], CaptureError> {
+        let (at, held) = self.held;
+        if to != at + held as u64 || self.buffer.len() - held < least {
+            self.flush()?;
+            self.held = (to, 0);
+        }
+        let room = self.buffer.get_mut(self.held.1..).unwrap_or_default();
+        let len = len.min(room.len());
+        Ok(room.get_mut(..len).unwrap_or_default())
     }
 
     /// Tells about what there is of the open segment.
@@ -447,19 +507,38 @@ impl Pieces for Out<'_, '_> {
             self.lost += 1;
             return Ok(());
         };
-        let to = self.data_at + inside;
-        let (at, len) = self.held;
-        if to != at + len as u64 || self.buffer.len() - len < bytes.len() {
-            self.flush()?;
-            self.held = (to, 0);
-        }
-        let len = self.held.1;
-        if let Some(room) = self.buffer.get_mut(len..len + bytes.len()) {
+        let room = self.room(self.data_at + inside, bytes.len(), bytes.len())?;
+        if room.len() == bytes.len() {
             room.copy_from_slice(bytes);
             self.held.1 += bytes.len();
             self.held_pages += 1;
         }
         Ok(())
+    }
+
+    fn pages<S: Source>(
+        &mut self,
+        inside: u64,
+        source: &mut S,
+        shift: PageShift,
+        pages: PfnSpan,
+    ) -> Result<u64, CaptureError> {
+        let (size, to) = (shift.bytes(), self.data_at + inside);
+        let most = pages.len().min((LOOK / size) as u64) as usize * size;
+        let room = self.room(to, size, most)?;
+        let len = room.len() / size * size;
+        let at = shift.addr(pages.start).unwrap_or_default();
+        let (Some(bytes), Some(room)) = (source.window(at, len), room.get_mut(..len)) else {
+            return Ok(0);
+        };
+        room.copy_from_slice(bytes);
+        if source.window_broke() {
+            return Ok(0);
+        }
+        let count = (len / size) as u64;
+        self.held.1 += len;
+        self.held_pages += count;
+        Ok(count)
     }
 
     fn take_back(&mut self, len: usize) {
@@ -555,26 +634,47 @@ impl<P: Pieces> Joining<'_, P> {
         Ok(inside.filter(|_| P::COPY && stays).map(|inside| (inside, piece)))
     }
 
-    /// After a page.
-    fn along(&mut self, observer: &mut dyn Observer) -> Result<(), CaptureError> {
+    /// After so many pages.
+    fn along(&mut self, pages: u64, observer: &mut dyn Observer) -> Result<(), CaptureError> {
         self.to.along(self.segment, self.open)?;
-        let progress = &mut *self.progress;
-        progress.done += 1;
-        if progress.done.is_multiple_of(1024) {
-            observer.progress(progress.phase, progress.done, progress.total);
-        }
+        self.progress.add(pages, observer);
         Ok(())
     }
 
     /// Pages that are dropped.
     fn skip(&mut self, pages: PfnSpan, observer: &mut dyn Observer) -> Result<(), CaptureError> {
-        let mut pfn = pages.start;
-        while pfn < pages.end {
-            self.page(pfn, false)?;
-            self.along(observer)?;
-            pfn.0 += 1;
+        let mut rest = pages;
+        if rest.contains(self.first) {
+            // It may have to have its place.
+            self.page(self.first, false)?;
+            rest.start.0 += 1;
         }
-        Ok(())
+        if !rest.is_empty() {
+            self.open.skip(self.segment, rest, self.shift);
+        }
+        self.along(pages.len(), observer)
+    }
+
+    /// The whole pages behind one that stays and lies so far inside the output segment, itself
+    /// included, that do not need to be looked at one by one. Gives their number; 0 if it does.
+    fn pages<S: Source>(
+        &mut self,
+        inside: u64,
+        source: &mut S,
+        pages: PfnSpan,
+    ) -> Result<u64, CaptureError> {
+        let whole = pages.clip(PfnSpan::new(
+            Pfn(self.segment.phys.0.div_ceil(self.shift.bytes() as u64)),
+            self.shift.pfn(PhysAddr(self.segment.mem_end())),
+        ));
+        if whole.is_empty() || whole.start != pages.start {
+            return Ok(0);
+        }
+        let taken = self.to.pages(inside, source, self.shift, whole);
+        // After an error, some of them may be there.
+        let count = taken.unwrap_or(whole.len());
+        self.open.grow(count.saturating_sub(1), self.shift.bytes() as u64);
+        taken
     }
 }
 
@@ -605,7 +705,7 @@ fn pieces<S: Source, P: Pieces>(
                 tally.exist += there;
                 tally.no_data += there;
             }
-            joining.progress.done = joining.progress.done.saturating_add(gap.len());
+            joining.progress.add(gap.len(), c.observer);
             at = stored;
             continue;
         }
@@ -656,11 +756,25 @@ fn alone<S: Source, P: Pieces>(
         if c.observer.stopped() {
             return Err(CaptureError::Stopped);
         }
-        let stays = map.get(at);
-        if stays && at >= run_end {
-            run_end = map.next_run(at, u64::MAX).map_or(at, |r| r.end);
+        if at >= run_end {
+            let run = map.next_run(at, u64::MAX).unwrap_or(PfnSpan::new(work.end, work.end));
+            let next = run.start.min(work.end);
+            if next > at {
+                joining.skip(PfnSpan::new(at, next), c.observer)?;
+                at = next;
+                continue;
+            }
+            run_end = run.end.min(work.end);
         }
-        if let Some((inside, piece)) = joining.page(at, stays)? {
+        let place = joining.page(at, true)?;
+        let inside = place.map_or(0, |(inside, _)| inside);
+        let taken = joining.pages(inside, c.source, PfnSpan::new(at, run_end))?;
+        if taken > 0 {
+            joining.along(taken, c.observer)?;
+            at.0 += taken;
+            continue;
+        }
+        if let Some((inside, piece)) = place {
             let read = reader.page(c.source, at, run_end).map(|page| part(page, &piece));
             match read {
                 Ok(bytes) => joining.to.bytes(inside, Some(bytes))?,
@@ -680,7 +794,7 @@ fn alone<S: Source, P: Pieces>(
                 }
             }
         }
-        joining.along(c.observer)?;
+        joining.along(1, c.observer)?;
         at.0 += 1;
     }
     Ok(())
@@ -727,7 +841,7 @@ fn helped<S: Source, P: Pieces>(
                     joining.to.bytes(inside, Some(part(data, &piece)))?;
                 }
             }
-            joining.along(c.observer)
+            joining.along(1, c.observer)
         });
         foreman.put_back(batch);
         done?;

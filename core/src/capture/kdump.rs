@@ -9,7 +9,7 @@ use super::crew::{Crew, Foreman};
 use super::pages::{Made, PageReader, PageWriter, Places};
 use super::{About, Capture, CaptureError, Notice, Observer, Phase, Report};
 use crate::bitmap::Bitmap;
-use crate::sink::Sink;
+use crate::sink::{BLOCK, Sink};
 use crate::source::Source;
 use crate::tally::{Reason, Tally};
 use crate::units::{Pfn, PfnSpan};
@@ -50,6 +50,14 @@ impl Layout {
             bitmap2: bitmap1.checked_add(half_bytes)?,
             descriptors: bitmap1.checked_add(half_bytes.checked_mul(2)?)?,
         })
+    }
+
+    /// Where the pages go, if there are `kept` of them. Their data begins with a block.
+    fn places(&self, kept: u64) -> Option<Places> {
+        let len = kept.checked_mul(page_desc::SIZE as u64)?;
+        let descriptors_end = self.descriptors.checked_add(len)?;
+        let data = descriptors_end.checked_next_multiple_of(self.block.max(BLOCK))?;
+        Some(Places { descriptors: self.descriptors, descriptors_end, data })
     }
 }
 
@@ -99,13 +107,10 @@ pub(super) fn write<S: Source>(
     tally.kept = kept;
     c.report.tally = tally;
 
-    let data = kept
-        .checked_mul(page_desc::SIZE as u64)
-        .and_then(|len| layout.descriptors.checked_add(len))
-        .ok_or(CaptureError::TooLarge(c.max_pfn.0))?;
+    let places = layout.places(kept).ok_or(CaptureError::TooLarge(c.max_pfn.0))?;
     for (part, sink) in sinks.iter_mut().enumerate() {
-        sink.extend(data).map_err(failed("page descriptors", part))?;
-        sink.reserve(layout.descriptors, data);
+        sink.extend(places.data).map_err(failed("page descriptors", part))?;
+        sink.reserve(places.descriptors, places.data);
     }
     let mut ranges = [PfnSpan::default(); MAX_PARTS];
     if splits {
@@ -128,7 +133,7 @@ pub(super) fn write<S: Source>(
     } else {
         Bits::Again
     };
-    pass_b(c, &layout, sinks, &ranges, data, from, crew)?;
+    pass_b(c, &layout, sinks, &ranges, places, from, crew)?;
 
     let incomplete = c.report.incomplete;
     for (part, sink) in sinks.iter_mut().enumerate() {
@@ -397,13 +402,8 @@ impl Saving<'_, '_> {
         }
     }
 
-    /// Makes room for `page`, in the part that it belongs to. Gives the end of that part, and its
-    /// sink.
-    fn reserve<'s>(
-        &mut self,
-        page: Pfn,
-        sinks: &'s mut [&mut dyn Sink],
-    ) -> Result<(Pfn, &'s mut dyn Sink), CaptureError> {
+    /// Makes room for `page`, in the part that it belongs to. Gives the end of that part.
+    fn reserve(&mut self, page: Pfn, sinks: &mut [&mut dyn Sink]) -> Result<Pfn, CaptureError> {
         while self.ranges.get(self.part).is_some_and(|r| page >= r.end)
             && self.part + 1 < sinks.len()
         {
@@ -412,7 +412,7 @@ impl Saving<'_, '_> {
         let end = self.ranges.get(self.part).map_or(Pfn(u64::MAX), |range| range.end);
         let sink = sinks.get_mut(self.part).ok_or(CaptureError::Unsteady)?;
         self.writer.reserve(self.bound, *sink)?;
-        Ok((end, *sink))
+        Ok(end)
     }
 
     /// Makes a page part of the dump; its data is in the writer's room.
@@ -446,7 +446,7 @@ fn pass_b<S: Source>(
     layout: &Layout,
     sinks: &mut [&mut dyn Sink],
     ranges: &[PfnSpan; MAX_PARTS],
-    data: u64,
+    places: Places,
     from: Bits,
     crew: Option<&dyn Crew<'_>>,
 ) -> Result<(), CaptureError> {
@@ -458,7 +458,7 @@ fn pass_b<S: Source>(
     );
     let mut writer =
         PageWriter::new(data_buffer, descriptors, c.source.machine().endian, c.sync_every);
-    let copied = copy(c, layout, sinks, ranges, data, from, crew, run, &mut writer);
+    let copied = copy(c, layout, sinks, ranges, places, from, crew, run, &mut writer);
     if copied.is_err()
         && let Some(sink) = sinks.get_mut(writer.part)
     {
@@ -475,7 +475,7 @@ fn copy<S: Source>(
     layout: &Layout,
     sinks: &mut [&mut dyn Sink],
     ranges: &[PfnSpan; MAX_PARTS],
-    data: u64,
+    places: Places,
     from: Bits,
     crew: Option<&dyn Crew<'_>>,
     run: &mut [u8],
@@ -491,7 +491,7 @@ fn copy<S: Source>(
     let mut saving = Saving {
         writer,
         ranges,
-        places: Places { descriptors: layout.descriptors, data },
+        places,
         zero_page: c.level.zero().then_some(size),
         bound: c.encoder.bound(size).max(size),
         part: 0,
@@ -553,14 +553,14 @@ fn save<S: Source>(
             if c.observer.stopped() {
                 return Err(CaptureError::Stopped);
             }
-            let (end, sink) = saving.reserve(page, sinks)?;
+            let end = saving.reserve(page, sinks)?;
             let rest = PfnSpan::new(page, end.min(run.end));
             let zeros = saving.writer.zeros(c.source, c.shift, rest)?;
             c.report.tally.add(Reason::Zero, zeros);
             let mut ahead = zeros;
-            // Pages that are stored as they are go out from where they lie.
+            // Pages that are stored as they are need not be looked at one by one.
             if zeros == 0 && c.encoder.flag() == 0 {
-                ahead = saving.writer.straight(c.source, c.shift, rest, sink)?;
+                ahead = saving.writer.raw(c.source, c.shift, rest)?;
             }
             if ahead > 0 {
                 page.0 += ahead;

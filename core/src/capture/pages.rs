@@ -3,8 +3,8 @@
 use super::CaptureError;
 use crate::codec::{Encoder, Stored, is_zero};
 use crate::endian::Endian;
-use crate::sink::{Sink, SinkError};
-use crate::source::{IoKind, ReadFault, Source};
+use crate::sink::{BLOCK, Sink, SinkError};
+use crate::source::{ReadFault, Source};
 use crate::units::{PageShift, Pfn, PfnSpan};
 use crate::wire::page_desc::{self, PageDesc};
 
@@ -12,10 +12,8 @@ use crate::wire::page_desc::{self, PageDesc};
 /// than this that never reached the disk.
 pub(super) const SYNC_EVERY: u64 = 64 << 20;
 
-/// Bytes of pages that are written in one go from where they lie, and the fewest pages for which
-/// that is better than gathering them.
-const STRAIGHT_MOST: usize = 1 << 20;
-const STRAIGHT_LEAST: usize = 4;
+/// Bytes of pages that are looked at in one go where they lie.
+pub(super) const LOOK: usize = 1 << 20;
 
 /// Pages of a source one by one: lent ones as they are, others read ahead in runs.
 pub(super) struct PageReader<'b> {
@@ -142,9 +140,15 @@ fn make(
 
 /// Writes the page data and descriptors of one dump file. Data goes out before the descriptors that
 /// point at it.
+///
+/// Data goes out in whole [`BLOCK`]s from the start of the buffer: a sink that gets these at their
+/// places may write them past the system's cache. A block that is begun stays in the buffer, and is
+/// written again when it is full.
 pub(super) struct PageWriter<'b> {
     data: &'b mut [u8],
     data_len: usize,
+    /// Bytes at the start of `data` that the sink has, of a block that is not full.
+    data_out: usize,
     /// File offset of the first byte in `data`.
     data_at: u64,
     descriptors: &'b mut [u8],
@@ -177,7 +181,9 @@ pub(super) struct PageWriter<'b> {
 pub(super) struct Places {
     /// File offset of the first descriptor of the file.
     pub(super) descriptors: u64,
-    /// File offset of the data: the end of the room for descriptors.
+    /// End of the room for descriptors.
+    pub(super) descriptors_end: u64,
+    /// File offset of the data.
     pub(super) data: u64,
 }
 
@@ -192,6 +198,7 @@ impl<'b> PageWriter<'b> {
             sync_every,
             data,
             data_len: 0,
+            data_out: 0,
             data_at: 0,
             descriptors,
             descriptors_len: 0,
@@ -220,10 +227,10 @@ impl<'b> PageWriter<'b> {
     ) -> Result<(), CaptureError> {
         self.part = part;
         self.data_at = places.data;
-        self.data_len = 0;
+        (self.data_len, self.data_out) = (0, 0);
         self.descriptors_at = places.descriptors;
         self.descriptors_len = 0;
-        self.descriptors_end = places.data;
+        self.descriptors_end = places.descriptors_end;
         self.described = places.data;
         (self.unsynced, self.unsure_from, self.unsure) = (0, places.descriptors, 0);
         self.zero = None;
@@ -243,7 +250,11 @@ impl<'b> PageWriter<'b> {
         sink: &mut dyn Sink,
     ) -> Result<(), CaptureError> {
         if self.data.len() - self.data_len < bound {
-            self.flush_data(sink)?;
+            self.flush_data(false, sink)?;
+        }
+        if self.data.len() - self.data_len < bound {
+            self.flush_data(true, sink)?;
+            self.forget_data();
         }
         if self.descriptors.len() - self.descriptors_len < page_desc::SIZE {
             self.flush(sink)?;
@@ -295,7 +306,7 @@ impl<'b> PageWriter<'b> {
         let Some(zero) = self.zero else { return Ok(0) };
         let size = shift.bytes();
         let room = (self.descriptors.len() - self.descriptors_len) / page_desc::SIZE;
-        let most = pages.len().min(room as u64).min((STRAIGHT_MOST / size) as u64) as usize;
+        let most = pages.len().min(room as u64).min((LOOK / size) as u64) as usize;
         let at = shift.addr(pages.start).unwrap_or_default();
         let Some(bytes) = source.window(at, most * size) else { return Ok(0) };
         let count = bytes.chunks_exact(size).take_while(|page| is_zero(page)).count();
@@ -309,78 +320,89 @@ impl<'b> PageWriter<'b> {
         Ok(count as u64)
     }
 
-    /// Writes the first of `pages` that are not zero as they are, from where they lie, in one go.
-    /// Gives their number; 0 where that cannot be done, or is not worth it: then nothing happened,
-    /// as far as the dump is concerned.
-    pub(super) fn straight<S: Source>(
+    /// Makes the first of `pages` that are not zero part of the dump as they are, where they can be
+    /// looked at as they lie. Gives their number; with 0, nothing happened.
+    ///
+    /// They are copied, although the sink could have them from where they lie: a system that is to
+    /// write past its cache holds on to what it writes until that is done, and of a mapped file that
+    /// may be more than the memory that the program is allowed (what `/proc/vmcore` maps it would
+    /// not take at all).
+    pub(super) fn raw<S: Source>(
         &mut self,
         source: &mut S,
         shift: PageShift,
         pages: PfnSpan,
-        sink: &mut dyn Sink,
     ) -> Result<u64, CaptureError> {
         let size = shift.bytes();
-        let room = (self.descriptors.len() - self.descriptors_len) / page_desc::SIZE;
-        let most = pages.len().min(room as u64).min((STRAIGHT_MOST / size) as u64) as usize;
+        let descriptors = (self.descriptors.len() - self.descriptors_len) / page_desc::SIZE;
+        let room = self.data.get_mut(self.data_len..).unwrap_or_default();
+        let most = (room.len() / size).min(descriptors).min(LOOK / size);
+        let most = pages.len().min(most as u64) as usize;
         let at = shift.addr(pages.start).unwrap_or_default();
-        // What went into a stream cannot be taken back, should the window break.
-        if most < STRAIGHT_LEAST || !sink.rewrites() {
-            return Ok(0);
-        }
         let Some(bytes) = source.window(at, most * size) else { return Ok(0) };
         let count = match self.zero {
             Some(_) => bytes.chunks_exact(size).take_while(|page| !is_zero(page)).count(),
             None => most,
         };
-        if count < STRAIGHT_LEAST {
+        let (Some(to), Some(bytes)) = (room.get_mut(..count * size), bytes.get(..count * size))
+        else {
             return Ok(0);
-        }
-        self.flush_data(sink)?;
-        let bytes = bytes.get(..count * size).unwrap_or_default();
-        let at = self.data_at;
-        let wrote = sink.write_at(at, bytes);
+        };
+        to.copy_from_slice(bytes);
         if source.window_broke() {
             return Ok(0);
         }
-        let there = match wrote {
-            Ok(()) => count,
-            // Page by page it will show which one it is.
-            Err(error) if error.io.kind == IoKind::Unreadable => return Ok(0),
-            Err(error) => (error.written / size as u64) as usize,
-        };
-        for index in 0..there.min(count) {
-            let offset = at + (index * size) as u64;
-            self.describe(PageDesc { offset, size: size as u32, flags: 0 })?;
+        for _ in 0..count {
+            self.commit(Made::Bytes { len: size as u32, flags: 0 })?;
         }
-        if let Err(error) = wrote {
-            return Err(self.data_failed(error, sink));
-        }
-        self.data_written((count * size) as u64);
         Ok(count as u64)
     }
 
-    fn flush_data(&mut self, sink: &mut dyn Sink) -> Result<(), CaptureError> {
-        let bytes = self.data.get(..self.data_len).unwrap_or_default();
-        if bytes.is_empty() {
+    /// Writes the data that is held, but for a block that is not full; with `whole`, that too.
+    fn flush_data(&mut self, whole: bool, sink: &mut dyn Sink) -> Result<(), CaptureError> {
+        let begun = self.begun(self.data_len);
+        let end = if whole { self.data_len } else { self.data_len.saturating_sub(begun) };
+        if end <= self.data_out {
             return Ok(());
         }
-        match sink.write_at(self.data_at, bytes) {
-            Ok(()) => self.data_written(self.data_len as u64),
-            Err(error) => return Err(self.data_failed(error, sink)),
+        // A block that was written in part is written whole, where that is allowed.
+        let start = if sink.rewrites() { 0 } else { self.data_out };
+        let bytes = self.data.get(start..end).unwrap_or_default();
+        let wrote = sink.write_at(self.data_at + start as u64, bytes);
+        let there = wrote.map_or_else(|error| start + error.written as usize, |()| end);
+        self.count_data(there.saturating_sub(self.data_out) as u64);
+        self.data_out = there.max(self.data_out);
+        if let Err(error) = wrote {
+            self.data_len = self.data_out;
+            return Err(self.data_failed(error, sink));
         }
+        let begun = self.begun(end);
+        let done = if begun < end && sink.rewrites() { end - begun } else { end };
+        self.data.copy_within(done..self.data_len, 0);
+        self.data_at += done as u64;
+        self.data_len -= done;
+        self.data_out -= done;
         Ok(())
     }
 
-    fn data_written(&mut self, len: u64) {
+    /// Bytes of a block that is not full, if so many bytes are held.
+    fn begun(&self, held: usize) -> usize {
+        ((self.data_at + held as u64) % BLOCK) as usize
+    }
+
+    /// Holds none of the data that the sink has: the rest of a block is written for itself.
+    fn forget_data(&mut self) {
+        self.data_at += self.data_len as u64;
+        (self.data_len, self.data_out) = (0, 0);
+    }
+
+    fn count_data(&mut self, len: u64) {
         self.written += len;
         self.unsynced += len;
-        self.data_at += len;
-        self.data_len = 0;
     }
 
     /// After data could not be written: what did reach the file is as good as ever.
     fn data_failed(&mut self, error: SinkError, sink: &mut dyn Sink) -> CaptureError {
-        self.data_written(error.written);
         self.rescue(sink);
         CaptureError::Sink { step: "page data", part: self.part, error }
     }
@@ -388,12 +410,14 @@ impl<'b> PageWriter<'b> {
     /// Ends a file early: what is held goes out, as far as the sink still takes it, and then
     /// nothing is held any more. Errors do not matter: there is one already.
     pub(super) fn rescue(&mut self, sink: &mut dyn Sink) {
-        let bytes = self.data.get(..self.data_len).unwrap_or_default();
-        let written = match sink.write_at(self.data_at, bytes) {
+        let bytes = self.data.get(self.data_out..self.data_len).unwrap_or_default();
+        let written = match sink.write_at(self.data_at + self.data_out as u64, bytes) {
             Ok(()) => bytes.len() as u64,
             Err(error) => error.written,
         };
-        self.data_written(written);
+        self.count_data(written);
+        self.data_at += self.data_out as u64 + written;
+        (self.data_len, self.data_out) = (0, 0);
         // The descriptors of pages whose data is not there are empty.
         let held = self.descriptors.get_mut(..self.descriptors_len).unwrap_or_default();
         for raw in held.chunks_exact_mut(page_desc::SIZE) {
@@ -432,7 +456,7 @@ impl<'b> PageWriter<'b> {
 
     /// Writes what is held: data, then descriptors.
     pub(super) fn flush(&mut self, sink: &mut dyn Sink) -> Result<(), CaptureError> {
-        self.flush_data(sink)?;
+        self.flush_data(true, sink)?;
         if self.unsynced >= self.sync_every {
             self.sync(sink)?;
         }
@@ -459,7 +483,7 @@ impl<'b> PageWriter<'b> {
         self.written += held.len() as u64;
         self.descriptors_at += held.len() as u64;
         self.descriptors_len = 0;
-        self.described = self.data_at;
+        self.described = self.data_at + self.data_out as u64;
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use crate::survey::{KdumpFile, Runs};
 use std::path::PathBuf;
 use tamis_core::reader::kdump::PageFault;
 use tamis_core::units::Pfn;
-use tamis_core::wire::page_desc::{self, PageDesc};
+use tamis_core::wire::page_desc::PageDesc;
 
 /// Make one dump of the files of a split one.
 ///
@@ -86,7 +86,7 @@ fn write(kdump: &mut KdumpFile, out: &mut OutFile, name: &str) -> Result<u8> {
     let facts = *kdump.facts();
     let (_, total) = kdump.counts();
     let block = facts.main.shift.bytes();
-    let data_at = facts.descriptors + total * page_desc::SIZE as u64;
+    let data_at = data_start(kdump)?;
     let reading = |at: u64| move |e| Fail::new(format_args!("{name}: reading offset {at}: {e}"));
     out.set_len(data_at)?;
 
@@ -186,6 +186,25 @@ fn write(kdump: &mut KdumpFile, out: &mut OutFile, name: &str) -> Result<u8> {
         return Ok(INCOMPLETE);
     }
     Ok(DONE)
+}
+
+/// Where the data of the parts begins, and that of the whole is to begin, as if one program had
+/// written all of them: the first page is there, or right behind the page of zeros.
+fn data_start(kdump: &mut KdumpFile) -> Result<u64> {
+    let (_, total) = kdump.counts();
+    let block = kdump.facts().main.shift.bytes() as u64;
+    let [behind, page] = kdump.facts().data(total);
+    let mut runs = Runs::new(true);
+    while let Some(run) = runs.next(kdump)? {
+        for pfn in run.start.0..run.end.0 {
+            // Of pages that are lost nothing is in the data.
+            if let Ok((desc, _)) = kdump.descriptor(Pfn(pfn)) {
+                let first = [page, page + block].contains(&desc.offset);
+                return Ok(if first { page } else { behind });
+            }
+        }
+    }
+    Ok(behind)
 }
 
 /// Sets the status bit of a dump whose header is in the file already.
