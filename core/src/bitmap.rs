@@ -85,17 +85,18 @@ impl<'b> Bitmap<'b> {
     /// The first set bit at `from` or later, and how many more follow it directly, `limit` at
     /// most (and at least one).
     pub fn next_run(&self, from: Pfn, limit: u64) -> Option<PfnSpan> {
-        let start = self.next(from, true)?;
+        let start = self.next(from, self.span.end, true)?;
         let stop = Pfn(start.0.saturating_add(limit.max(1)).min(self.span.end.0));
-        let end = self.next(start, false).map_or(stop, |zero| zero.min(stop));
-        Some(PfnSpan::new(start, end))
+        Some(PfnSpan::new(start, self.next(start, stop, false).unwrap_or(stop)))
     }
 
-    /// The first pfn at `from` or later whose bit is `value`.
-    fn next(&self, from: Pfn, value: bool) -> Option<Pfn> {
+    /// The first pfn at `from` or later, but before `until` (which is in the window, or its end),
+    /// whose bit is `value`. No further is looked.
+    fn next(&self, from: Pfn, until: Pfn, value: bool) -> Option<Pfn> {
         let mut at = from.max(self.span.start).0 - self.span.start.0;
+        let end = until.0.saturating_sub(self.span.start.0);
         let flip = if value { 0 } else { 0xff };
-        loop {
+        while at < end {
             // By words where a whole word is there, by bytes at the end.
             let rest = self.bytes.get((at >> 3) as usize..)?;
             let (raw, width) = match rest.first_chunk::<8>() {
@@ -105,10 +106,11 @@ impl<'b> Bitmap<'b> {
             let left = raw >> (at & 7);
             if left != 0 {
                 let pfn = Pfn(self.span.start.0 + at + u64::from(left.trailing_zeros()));
-                return (pfn < self.span.end).then_some(pfn);
+                return (pfn < until).then_some(pfn);
             }
             at += width - (at & 7);
         }
+        None
     }
 
     /// Gives `change` each byte that `span` touches, with a mask of the touched bits; sums what it

@@ -85,7 +85,8 @@ impl<'m> Batch<'m> {
     /// Adds pages whose bits are set, from `at` on; `at` moves on to behind them. Gives whether there
     /// are more than it had room for.
     pub(super) fn fill(&mut self, map: &Bitmap<'_>, at: &mut Pfn) -> bool {
-        while let Some(run) = map.next_run(*at, u64::MAX) {
+        // No more than a batch may hold: the rest of a long run need not be gone over for each.
+        while let Some(run) = map.next_run(*at, 1024) {
             *at = Pfn(run.start.0 + self.add(run));
             if *at < run.end {
                 return true;

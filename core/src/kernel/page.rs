@@ -579,7 +579,7 @@ impl Classifier {
         first: Pfn,
         until: Pfn,
         map: &mut Bitmap<'_>,
-        tally: &mut impl Judged,
+        tally: &mut dyn Judged,
     ) -> (Pfn, Option<Carry>) {
         match (self.endian, self.word, self.size) {
             // The usual layout with its constants inlined.
@@ -602,12 +602,13 @@ impl Classifier {
         first: Pfn,
         until: Pfn,
         map: &mut Bitmap<'_>,
-        tally: &mut impl Judged,
+        tally: &mut dyn Judged,
     ) -> (Pfn, Option<Carry>) {
         let mut pfn = first;
         while pfn < until {
-            // Runs of set bits: what is not there needs no look.
-            let Some(run) = map.next_run(pfn, u64::MAX).filter(|run| run.start < until) else {
+            // Runs of set bits, no further than this: what is not there needs no look.
+            let rest = until.0 - pfn.0;
+            let Some(run) = map.next_run(pfn, rest).filter(|run| run.start < until) else {
                 return (until, None);
             };
             pfn = run.start;
