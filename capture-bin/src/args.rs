@@ -526,7 +526,6 @@ static CONFLICTS: &[(Opt, Opt, &str)] = &[
     (Opt::Zstd, Opt::Elf, "-z cannot be used with -E: an ELF file is never compressed"),
     (Opt::Lz4, Opt::Elf, "--lz4 cannot be used with -E: an ELF file is never compressed"),
     (Opt::Flattened, Opt::Split, "-F cannot be used with --split: a stream is one output"),
-    (Opt::NumThreads, Opt::Elf, "--num-threads cannot be used with -E"),
     (Opt::DryRun, Opt::DumpDmesg, "--dry-run cannot be used with --dump-dmesg"),
     (Opt::Split, Opt::Elf, "--split cannot be used with -E: only kdump files can be split"),
     (Opt::NonCyclic, Opt::CyclicBuffer, "--non-cyclic cannot be used with --cyclic-buffer"),
@@ -668,10 +667,6 @@ impl<'a> Parser<'a> {
             Opt::NumThreads => {
                 let count = threads(value).ok_or(bad("a decimal number"))?;
                 args.num_threads = count.max(1);
-                if count == 0 {
-                    // No threads: what happens anyway, and in conflict with nothing.
-                    self.seen &= !opt.bit();
-                }
             }
             Opt::WriteCache => {
                 decimal(value).ok_or(bad("a decimal number"))?;
@@ -1127,8 +1122,8 @@ mod tests {
             assert_eq!(capture(text).num_threads, 1, "{text}");
             assert!(!capture(text).notices.num_threads, "{text}");
         }
-        assert!(capture("--num-threads 0 -E").elf);
-        assert!(capture("--num-threads 4 --num-threads 0 -E").elf);
+        let args = capture("--num-threads 4 -E");
+        assert!(args.elf && args.notices.num_threads);
         for text in ["x", "2x", "-", "--", "--2", "1.0", "9223372036854775808"] {
             bad_value(&format!("--num-threads {text} c d"), "--num-threads", text);
         }
@@ -1336,7 +1331,6 @@ mod tests {
             ("-E -z core dump", "-z", "-E"),
             ("-E --lz4 core dump", "--lz4", "-E"),
             ("-F --split core a b", "-F", "--split"),
-            ("-E --num-threads 2 core dump", "--num-threads", "-E"),
             ("--partial-dmesg core log", "--partial-dmesg", "--dump-dmesg"),
             ("--dry-run --dump-dmesg core log", "--dry-run", "--dump-dmesg"),
             ("--split -E core a b", "--split", "-E"),

@@ -77,7 +77,6 @@ fn options_that_do_not_go_together() {
         &["--lz4", "-E"],
         &["-F", "--split"],
         &["--split", "-E"],
-        &["--num-threads", "2", "-E"],
         &["--partial-dmesg"],
         &["--dry-run", "--dump-dmesg"],
     ] {

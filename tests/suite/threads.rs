@@ -76,6 +76,8 @@ fn every_codec_and_format() {
     same_for_every_number(&bench, &["-l", "-d", "1", "--cyclic-buffer", "1", "-F"], 0, 0);
     // No codec, no threads: accepted, and said.
     same_for_every_number(&bench, &["-d", "31"], 1, 0);
+    same_for_every_number(&bench, &["-E", "-d", "31"], 1, 0);
+    same_for_every_number(&bench, &["-E", "-d", "1", "-F"], 0, 0);
 }
 
 #[test]
