@@ -97,32 +97,22 @@ impl Survey {
     }
 }
 
-/// The page that all zero pages of a file share: the first thing in its data, at either of the
-/// places where that may begin. No other page begins there.
-#[derive(Clone)]
-pub struct ZeroPage([Option<PageDesc>; 2]);
-
-impl ZeroPage {
-    /// Whether it is the page of this descriptor.
-    pub fn is(&self, desc: PageDesc) -> bool {
-        self.0.contains(&Some(desc))
-    }
-}
-
-/// The page that all zero pages share, in each file.
-pub fn zero_pages(kdump: &mut KdumpFile) -> Vec<ZeroPage> {
+/// The descriptor of the page that all zero pages share, in each file: the first thing in its data.
+pub fn zero_pages(kdump: &mut KdumpFile) -> Vec<Option<PageDesc>> {
     let size = kdump.facts().main.shift.bytes();
     // Each part has room for the descriptors of all pages.
     let (_, total) = kdump.counts();
-    let starts: Vec<[u64; 2]> = kdump.parts().iter().map(|p| p.facts.data(total)).collect();
+    let starts: Vec<u64> = kdump.parts().iter().map(|p| p.facts.descriptors + 24 * total).collect();
     let mut page = vec![0xff; size];
-    let mut at = |part, offset| {
-        let desc = PageDesc { offset, size: size as u32, flags: 0 };
-        let there = kdump.decode(desc, part, &mut page).is_ok() && is_zero(&page);
-        there.then_some(desc)
-    };
-    let places = starts.into_iter().enumerate();
-    places.map(|(part, starts)| ZeroPage(starts.map(|start| at(part, start)))).collect()
+    starts
+        .into_iter()
+        .enumerate()
+        .map(|(part, offset)| {
+            let desc = PageDesc { offset, size: size as u32, flags: 0 };
+            let there = kdump.decode(desc, part, &mut page).is_ok() && is_zero(&page);
+            there.then_some(desc)
+        })
+        .collect()
 }
 
 /// Looks at every descriptor.
@@ -152,7 +142,7 @@ pub fn survey(kdump: &mut KdumpFile, mut progress: impl FnMut(u64, u64)) -> Resu
             match kdump.check(desc, part) {
                 Err(PageFault::CutOff(_)) => found.cut_off += 1,
                 Err(_) => found.bad += 1,
-                Ok(_) if zeros.get(part).is_some_and(|zero| zero.is(desc)) => found.zero += 1,
+                Ok(_) if zeros.get(part) == Some(&Some(desc)) => found.zero += 1,
                 Ok(codec) => {
                     let amount = match codec {
                         None => &mut found.raw,

@@ -166,11 +166,10 @@ impl Dump {
         (1 + u64::from(h.sub_hdr_size) + u64::from(h.bitmap_blocks)) * 4096
     }
 
-    /// File offset of the page data: a whole page, behind the descriptors. In a split file there is
-    /// room for all descriptors.
+    /// File offset of the page data. In a split file there is room for all descriptors.
     pub fn data_at(&self) -> u64 {
         let all: u64 = self.bitmap(2).iter().map(|byte| u64::from(byte.count_ones())).sum();
-        (self.descriptors_at() + 24 * all).next_multiple_of(4096)
+        self.descriptors_at() + 24 * all
     }
 
     /// Descriptor number `n`.
@@ -246,8 +245,9 @@ impl Dump {
         &self.bytes[h.offset_vmcoreinfo as usize..][..h.size_vmcoreinfo as usize]
     }
 
-    /// Checks that data stands dense and in order: the zero page first if the level has bit 1,
-    /// then each page right behind the one before, and the file ends with the last.
+    /// Checks that data stands dense and in order: the zero page first if the level has bit 1, then,
+    /// from the next whole page on, each page right behind the one before; the file ends with the
+    /// last.
     pub fn check_dense(&self) -> Result<(), String> {
         let mut next = self.data_at();
         let zero = next;
@@ -258,6 +258,7 @@ impl Dump {
             }
             next += 4096;
         }
+        next = next.next_multiple_of(4096);
         let shared = Descriptor { offset: zero, size: 4096, flags: 0 };
         for (pfn, descriptor) in self.descriptors()? {
             if self.header.dump_level & 1 != 0 && descriptor == shared {

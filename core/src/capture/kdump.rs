@@ -52,11 +52,15 @@ impl Layout {
         })
     }
 
-    /// Where the pages go, if there are `kept` of them. Their data begins with a block.
-    fn places(&self, kept: u64) -> Option<Places> {
+    /// Where the pages go, if there are `kept` of them. The page of zeros, if there is one, comes
+    /// first, as makedumpfile has it; the data of the others begins with a block.
+    fn places(&self, kept: u64, zero_page: bool) -> Option<Places> {
         let len = kept.checked_mul(page_desc::SIZE as u64)?;
         let descriptors_end = self.descriptors.checked_add(len)?;
-        let data = descriptors_end.checked_next_multiple_of(self.block.max(BLOCK))?;
+        let zero_page = if zero_page { self.block } else { 0 };
+        let data = descriptors_end
+            .checked_add(zero_page)?
+            .checked_next_multiple_of(self.block.max(BLOCK))?;
         Some(Places { descriptors: self.descriptors, descriptors_end, data })
     }
 }
@@ -107,7 +111,7 @@ pub(super) fn write<S: Source>(
     tally.kept = kept;
     c.report.tally = tally;
 
-    let places = layout.places(kept).ok_or(CaptureError::TooLarge(c.max_pfn.0))?;
+    let places = layout.places(kept, c.level.zero()).ok_or(CaptureError::TooLarge(c.max_pfn.0))?;
     for (part, sink) in sinks.iter_mut().enumerate() {
         sink.extend(places.data).map_err(failed("page descriptors", part))?;
         sink.reserve(places.descriptors, places.data);

@@ -183,7 +183,7 @@ pub(super) struct Places {
     pub(super) descriptors: u64,
     /// End of the room for descriptors.
     pub(super) descriptors_end: u64,
-    /// File offset of the data.
+    /// File offset of the data, but for the page of zeros.
     pub(super) data: u64,
 }
 
@@ -216,8 +216,8 @@ impl<'b> PageWriter<'b> {
         }
     }
 
-    /// Begins a file. With `zero_page` (a page of zeros), that page comes first in the data, and
-    /// all zero pages share it.
+    /// Begins a file. With `zero_page` (a page of zeros), that page comes first, right behind the
+    /// descriptors, and all zero pages share it.
     pub(super) fn begin(
         &mut self,
         part: usize,
@@ -235,10 +235,13 @@ impl<'b> PageWriter<'b> {
         (self.unsynced, self.unsure_from, self.unsure) = (0, places.descriptors, 0);
         self.zero = None;
         if let Some(size) = zero_page {
-            self.reserve(size, sink)?;
-            self.data.get_mut(..size).unwrap_or_default().fill(0);
-            self.data_len = size;
-            self.zero = Some(PageDesc { offset: places.data, size: size as u32, flags: 0 });
+            let zeros = self.data.get_mut(..size).unwrap_or_default();
+            zeros.fill(0);
+            let wrote = sink.write_at(places.descriptors_end, zeros);
+            self.count_data(wrote.map_or_else(|error| error.written, |()| size as u64));
+            wrote.map_err(|error| self.data_failed(error, sink))?;
+            let offset = places.descriptors_end;
+            self.zero = Some(PageDesc { offset, size: size as u32, flags: 0 });
         }
         Ok(())
     }

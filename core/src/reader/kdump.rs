@@ -221,14 +221,6 @@ impl Facts {
         }
     }
 
-    /// Where the page data begins, if there are `count` descriptors: right behind them, as
-    /// makedumpfile has it, or with the next page, as tamis has it.
-    pub fn data(&self, count: u64) -> [u64; 2] {
-        let behind = self.descriptors.saturating_add(count.saturating_mul(page_desc::SIZE as u64));
-        let page = self.main.shift.bytes() as u64;
-        [behind, behind.checked_next_multiple_of(page).unwrap_or(behind)]
-    }
-
     /// Whether the header says that pages are missing.
     pub fn incomplete(&self) -> bool {
         self.main.status & disk_header::INCOMPLETE != 0

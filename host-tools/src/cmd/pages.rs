@@ -6,11 +6,12 @@ use crate::fail::{DONE, Result};
 use crate::io::open::{Dump, Opened, open};
 use crate::render::json::{Json, Object};
 use crate::render::text::number;
-use crate::survey::{ZeroPage, zero_pages};
+use crate::survey::zero_pages;
 use std::io::Write;
 use std::path::PathBuf;
 use tamis_core::reader::kdump::PageFault;
 use tamis_core::units::{Pfn, PfnSpan};
+use tamis_core::wire::page_desc::PageDesc;
 
 /// List the pages of a dump: what they were used for, and what became of them.
 ///
@@ -56,7 +57,7 @@ fn span(text: &str) -> std::result::Result<PfnSpan, String> {
 /// What became of a page, and its bytes in the file.
 pub fn state(
     opened: &mut Opened,
-    zeros: &[ZeroPage],
+    zeros: &[Option<PageDesc>],
     pfn: Pfn,
     stored: bool,
 ) -> (&'static str, u64) {
@@ -68,7 +69,7 @@ pub fn state(
     };
     match kdump.descriptor(pfn) {
         Ok((desc, part)) => match kdump.check(desc, part) {
-            Ok(_) if zeros.get(part).is_some_and(|zero| zero.is(desc)) => ("zero", 0),
+            Ok(_) if zeros.get(part) == Some(&Some(desc)) => ("zero", 0),
             Ok(codec) => (codec.map_or("raw", |c| c.name()), u64::from(desc.size)),
             Err(PageFault::CutOff(_)) => ("lost", 0),
             Err(_) => ("damaged", 0),

@@ -6,13 +6,14 @@ use crate::survey::{KdumpFile, Runs};
 use std::path::PathBuf;
 use tamis_core::reader::kdump::PageFault;
 use tamis_core::units::Pfn;
-use tamis_core::wire::page_desc::PageDesc;
+use tamis_core::wire::page_desc::{self, PageDesc};
 
 /// Make one dump of the files of a split one.
 ///
 /// The files may come in any order, and be flattened. All must be there; they must belong
-/// together. The result has the same bytes as that of `makedumpfile --reassemble`, except that a
-/// page that a part has lost is marked as lost in the result too.
+/// together. The result of files that makedumpfile wrote has the same bytes as that of
+/// `makedumpfile --reassemble`, except that a page that a part has lost is marked as lost in the
+/// result too; that of files that tamis wrote is the dump that it would have written.
 ///
 /// Exit status: 0 done; 2 pages are missing in the parts: the result is marked incomplete; 3 it
 /// could not be done, and there is no output.
@@ -86,7 +87,10 @@ fn write(kdump: &mut KdumpFile, out: &mut OutFile, name: &str) -> Result<u8> {
     let facts = *kdump.facts();
     let (_, total) = kdump.counts();
     let block = facts.main.shift.bytes();
-    let data_at = data_start(kdump)?;
+    let zero_at = facts.descriptors + total * page_desc::SIZE as u64;
+    let zeros = facts.sub.dump_level & 1 != 0;
+    let behind = zero_at + if zeros { block as u64 } else { 0 };
+    let data_at = data_start(kdump, zeros.then_some(zero_at), behind)?;
     let reading = |at: u64| move |e| Fail::new(format_args!("{name}: reading offset {at}: {e}"));
     out.set_len(data_at)?;
 
@@ -108,23 +112,21 @@ fn write(kdump: &mut KdumpFile, out: &mut OutFile, name: &str) -> Result<u8> {
         at += len as u64;
     }
 
-    let zeros = facts.sub.dump_level & 1 != 0;
     let mut data = Vec::new();
     let mut descriptors =
         Writer { out: &mut out.twin()?, bytes: Vec::new(), at: facts.descriptors };
     let mut writer = Writer { out, bytes: Vec::new(), at: data_at };
     let mut next = data_at;
     if zeros {
-        writer.put(&vec![0; block])?;
-        next += block as u64;
+        writer.out.put(zero_at, &vec![0; block])?;
     }
-    let zero = PageDesc { offset: data_at, size: block as u32, flags: 0 };
+    let zero = PageDesc { offset: zero_at, size: block as u32, flags: 0 };
     let (mut runs, mut done, mut lost) = (Runs::new(true), 0u64, 0u64);
     while let Some(run) = runs.next(kdump)? {
         for pfn in run.start.0..run.end.0 {
             let desc = match kdump.descriptor(Pfn(pfn)) {
                 // Every part has its zero page first in its data.
-                Ok((desc, _)) if zeros && desc.offset == data_at => zero,
+                Ok((desc, _)) if zeros && desc.offset == zero_at => zero,
                 Ok((desc, part)) => match kdump.check(desc, part) {
                     Ok(_) => {
                         data.resize(desc.size as usize, 0);
@@ -188,19 +190,19 @@ fn write(kdump: &mut KdumpFile, out: &mut OutFile, name: &str) -> Result<u8> {
     Ok(DONE)
 }
 
-/// Where the data of the parts begins, and that of the whole is to begin, as if one program had
-/// written all of them: the first page is there, or right behind the page of zeros.
-fn data_start(kdump: &mut KdumpFile) -> Result<u64> {
-    let (_, total) = kdump.counts();
-    let block = kdump.facts().main.shift.bytes() as u64;
-    let [behind, page] = kdump.facts().data(total);
+/// Where the pages of the whole begin, as if one program had written all parts: directly `behind`
+/// what comes before them (makedumpfile), or with the next page (tamis). The first page that is
+/// there, but not the page of zeros, tells.
+fn data_start(kdump: &mut KdumpFile, zero_at: Option<u64>, behind: u64) -> Result<u64> {
+    let page = behind.next_multiple_of(kdump.facts().main.shift.bytes() as u64);
     let mut runs = Runs::new(true);
     while let Some(run) = runs.next(kdump)? {
         for pfn in run.start.0..run.end.0 {
-            // Of pages that are lost nothing is in the data.
-            if let Ok((desc, _)) = kdump.descriptor(Pfn(pfn)) {
-                let first = [page, page + block].contains(&desc.offset);
-                return Ok(if first { page } else { behind });
+            match kdump.descriptor(Pfn(pfn)) {
+                Ok((desc, _)) if Some(desc.offset) == zero_at => {}
+                Ok((desc, _)) => return Ok(if desc.offset == page { page } else { behind }),
+                // Of a page that is lost nothing is in the data.
+                Err(_) => {}
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::refilter::level_of;
 use crate::render::json::{Json, Object};
 use crate::render::progress::Progress;
 use crate::render::text::{Style, columns, number, percent, size};
-use crate::survey::{ZeroPage, zero_pages};
+use crate::survey::zero_pages;
 use crate::zones::{Zone, zones};
 use std::path::PathBuf;
 use tamis_core::bitmap::Bitmap;
@@ -17,6 +17,7 @@ use tamis_core::codec::is_zero;
 use tamis_core::kernel::page::Level;
 use tamis_core::source::Source;
 use tamis_core::units::{PageShift, Pfn, PhysAddr};
+use tamis_core::wire::page_desc::PageDesc;
 
 /// Count the pages of a dump by what the dead kernel used them for.
 ///
@@ -86,7 +87,7 @@ const PIECE: usize = 4096;
 struct Worker {
     dump: Dump,
     page: Vec<u8>,
-    zeros: Vec<ZeroPage>,
+    zeros: Vec<Option<PageDesc>>,
     shift: PageShift,
 }
 
@@ -95,7 +96,7 @@ impl Worker {
     fn is_zero(&mut self, pfn: Pfn) -> Option<bool> {
         if let Dump::Kdump(kdump) = &mut self.dump {
             let (desc, part) = kdump.descriptor(pfn).ok()?;
-            if self.zeros.get(part).is_some_and(|zero| zero.is(desc)) {
+            if self.zeros.get(part) == Some(&Some(desc)) {
                 return Some(true);
             }
             kdump.decode(desc, part, &mut self.page).ok()?;

@@ -200,12 +200,7 @@ class Kdump:
         if end > len(data):
             raise BadDump(f"{path}: ends inside the page descriptors")
         self.descriptors = np.frombuffer(data, DESCRIPTOR, len(self.pfns), self.descriptors_at)
-        # makedumpfile's data begins right behind the descriptors, tamis's with the next page.
         self.data_at = end
-        first = self.descriptors["offset"][self.descriptors["size"] > 0][:1]
-        whole = -(-end // PAGE) * PAGE
-        if len(first) and first[0] in (whole, whole + PAGE):
-            self.data_at = whole
         note = self.sub["offset_note"]
         self.notes = data[note:note + self.sub["size_note"]]
 
