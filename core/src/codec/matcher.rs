@@ -37,9 +37,6 @@ pub(super) trait Emitter {
     const PATIENCE: u32 = 6;
     /// Whether to look for a longer match one byte later.
     const LAZY: bool = false;
-    /// Whether the first 16 bytes behind the hashed ones are compared at once: good where most matches
-    /// end there, at a place that cannot be guessed.
-    const WIDE: bool = true;
     /// Whether matches are made longer towards the front.
     const BACKWARD: bool = true;
     /// How many positions before the end of a match get an entry.
@@ -74,24 +71,13 @@ fn swap(table: &mut Table, place: usize, at: u32) -> u32 {
 fn common<E: Emitter>(page: &[u8], at: u32, from: u32) -> u32 {
     let most = |n: u32| if E::TAIL == 0 { n } else { n.min(page.len() as u32 - E::TAIL - at) };
     let mut n = 0;
-    if E::WIDE {
-        if let (Some(a), Some(b)) = (try_load(page, at), try_load(page, from)) {
-            let differ = u128::from_le_bytes(a) ^ u128::from_le_bytes(b);
-            if differ != 0 {
-                return most(differ.trailing_zeros() / 8);
-            }
-            n = 16;
-        }
-        return most(more(page, at, from, n));
-    }
-    while n < 16
-        && let (Some(a), Some(b)) = (try_load(page, at + n), try_load(page, from + n))
-    {
-        let differ = u64::from_le_bytes(a) ^ u64::from_le_bytes(b);
+    // Most matches end here, without a branch on where.
+    if let (Some(a), Some(b)) = (try_load(page, at), try_load(page, from)) {
+        let differ = u128::from_le_bytes(a) ^ u128::from_le_bytes(b);
         if differ != 0 {
-            return most(n + differ.trailing_zeros() / 8);
+            return most(differ.trailing_zeros() / 8);
         }
-        n += 8;
+        n = 16;
     }
     most(more(page, at, from, n))
 }
@@ -102,12 +88,21 @@ fn more(page: &[u8], at: u32, from: u32, n: u32) -> u32 {
     let a = page.get((at + n) as usize..).unwrap_or_default();
     let b = page.get((from + n) as usize..).unwrap_or_default();
     let mut len = 0;
-    for (a, b) in a.as_chunks::<16>().0.iter().zip(b.as_chunks::<16>().0) {
-        let differ = u128::from_le_bytes(*a) ^ u128::from_le_bytes(*b);
+    for (a, b) in a.as_chunks::<32>().0.iter().zip(b.as_chunks::<32>().0) {
+        if a != b {
+            break;
+        }
+        len += 32;
+    }
+    let (a, b) = (a.get(len..).unwrap_or_default(), b.get(len..).unwrap_or_default());
+    let n = n + len as u32;
+    let mut len = 0;
+    for (a, b) in a.as_chunks().0.iter().zip(b.as_chunks().0) {
+        let differ = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
         if differ != 0 {
             return n + len + differ.trailing_zeros() / 8;
         }
-        len += 16;
+        len += 8;
     }
     let rest = a.iter().zip(b).skip(len as usize);
     n + len + rest.take_while(|(a, b)| a == b).count() as u32

@@ -147,7 +147,6 @@ impl<const SMALL: bool> Emitter for Stream<'_, SMALL> {
     const HASHED: u32 = 4;
     const PATIENCE: u32 = 4;
     const BACKWARD: bool = false;
-    const WIDE: bool = false;
     const ENTERED: u32 = 0;
 
     #[inline(always)]

@@ -102,7 +102,6 @@ impl Block<'_> {
 
 impl Emitter for Block<'_> {
     const FURTHEST: u32 = 65_535;
-    const WIDE: bool = false;
 
     #[inline(always)]
     fn sequence(&mut self, page: &[u8], s: Sequence) -> bool {
