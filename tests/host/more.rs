@@ -79,6 +79,16 @@ fn what_differs_is_found() {
     bench.put("b", &make.bytes());
     golden("diff.txt", bench.tamis("diff a b").expect(1));
     golden("diff.json", bench.tamis("diff --json a b").expect(1));
+    // Over many pieces, and the same in any number of threads.
+    let bench = Bench::of(&zoo(KernelStyle::V6_12).build());
+    bench.capture("-c -d 31", &["dump"]);
+    let run =
+        |threads: u32| bench.tamis(&format!("diff --runs 1000 --threads {threads} vmcore dump"));
+    let one = run(1);
+    one.expect(1).says("only in the first");
+    for threads in [2, 7] {
+        assert!(run(threads).expect(1).stdout == one.stdout, "{threads} threads");
+    }
 }
 
 /// What the table says a level leaves is what a dump of that level has.

@@ -1,6 +1,7 @@
 use super::print;
 use crate::fail::{DONE, Fail, NO, Result};
 use crate::io::open::{Dump, Opened, open};
+use crate::parallel::{Threads, in_order};
 use crate::render::json::{Json, Object};
 use crate::render::progress::Progress;
 use crate::render::text::{Style, number};
@@ -13,7 +14,8 @@ use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
 ///
 /// Whatever their formats and codecs: two dumps are the same if they hold the same pages with the
 /// same bytes. Pages that only one of them holds, and pages that differ, are listed as runs of
-/// pfns, --runs lines at most. Kernel release, dump level and VMCOREINFO are compared too.
+/// pfns, --runs lines at most. Kernel release, dump level and VMCOREINFO are compared too. Works in
+/// all cores.
 ///
 /// Exit status: 0 the same; 1 different; 3 it could not be done.
 ///
@@ -33,6 +35,8 @@ pub struct Args {
     /// Runs of pages to list
     #[arg(long, value_name = "NUMBER", default_value_t = 20)]
     runs: usize,
+    #[command(flatten)]
+    threads: Threads,
 }
 
 /// What a page is in one dump and the other.
@@ -141,7 +145,7 @@ pub fn run(args: &Args) -> Result<u8> {
         heads.push(("VMCOREINFO".into(), "one text".into(), "another".into()));
     }
     let mut found = Found { most: args.runs, ..Found::default() };
-    pages(&mut a, &mut b, &mut found);
+    pages(&mut a, &mut b, &mut found, args.threads.count())?;
     let level_only = heads.iter().all(|(what, ..)| what == "dump level");
     let differ = found.counts.iter().any(|c| *c > 0) || !level_only;
     if args.json {
@@ -217,45 +221,87 @@ pub fn run(args: &Args) -> Result<u8> {
     Ok(if differ { NO } else { DONE })
 }
 
-fn pages(a: &mut Opened, b: &mut Opened, found: &mut Found) {
-    let shift = a.shift.bits();
+/// Pages that a thread compares at a time.
+const PIECE: u64 = 2048;
+
+/// What a thread needs.
+struct Worker {
+    dumps: [Dump; 2],
+    pages: [Vec<u8>; 2],
+}
+
+impl Worker {
+    /// Compares the pages of a piece, of whose bits `bits` are those of both dumps. Gives how many
+    /// are the same, and the others.
+    fn compare(
+        &mut self,
+        piece: PfnSpan,
+        shift: u32,
+        mut bits: [Vec<u8>; 2],
+    ) -> (u64, Vec<(Kind, Pfn)>) {
+        let [in_a, in_b] = bits.each_mut().map(|bits| Bitmap::over(bits, piece));
+        let (mut same, mut others, mut at) = (0, Vec::new(), piece.start);
+        // From one page that either has to the next.
+        loop {
+            let next = [&in_a, &in_b].into_iter().filter_map(|m| m.next_run(at, 1));
+            let Some(pfn) = next.map(|run| run.start).min() else { return (same, others) };
+            at = Pfn(pfn.0 + 1);
+            match (in_a.get(pfn), in_b.get(pfn)) {
+                (true, false) => others.push((Kind::OnlyA, pfn)),
+                (false, true) => others.push((Kind::OnlyB, pfn)),
+                _ => {
+                    let phys = PhysAddr(pfn.0 << shift);
+                    let [a, b] = &mut self.dumps;
+                    let [page_a, page_b] = &mut self.pages;
+                    match (a.read(phys, page_a), b.read(phys, page_b)) {
+                        (Ok(()), Ok(())) if page_a == page_b => same += 1,
+                        (Ok(()), Ok(())) => others.push((Kind::Differs, pfn)),
+                        _ => others.push((Kind::Unreadable, pfn)),
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn pages(a: &mut Opened, b: &mut Opened, found: &mut Found, threads: usize) -> Result<()> {
+    let (shift, page) = (a.shift.bits(), a.shift.bytes());
     let end = a.max_pfn.max(b.max_pfn).0;
     let mut progress = Progress::new("Comparing");
-    let (mut bits_a, mut bits_b) = (vec![0; 32 << 10], vec![0; 32 << 10]);
-    let (mut page_a, mut page_b) = (vec![0; a.shift.bytes()], vec![0; a.shift.bytes()]);
+    let mut bits = [vec![0; 32 << 10], vec![0; 32 << 10]];
+    let twins = a.twins(threads)?.into_iter().zip(b.twins(threads)?);
+    let worker = |(a, b)| Worker { dumps: [a, b], pages: [vec![0; page], vec![0; page]] };
+    let mut workers: Vec<Worker> = twins.map(worker).collect();
     let mut at = 0;
     loop {
         // On to where either has something.
         let next = [next_stored(a, Pfn(at)), next_stored(b, Pfn(at))].into_iter().flatten().min();
         let Some(next) = next.map(|pfn| pfn.0 & !7).filter(|pfn| *pfn < end) else { break };
         at = next.max(at);
+        let [bits_a, bits_b] = &mut bits;
         let window = PfnSpan::new(Pfn(at), Pfn((at + 8 * bits_a.len() as u64).min(end)));
-        let in_a = stored(a, window, &mut bits_a);
-        let in_b = stored(b, window, &mut bits_b);
-        let mut pfn = window.start;
-        // From one page that either has to the next.
-        loop {
-            let next =
-                [&in_a, &in_b].into_iter().filter_map(|m| m.next_run(pfn, 1)).map(|r| r.start);
-            let Some(next) = next.min() else { break };
-            pfn = Pfn(next.0 + 1);
-            match (in_a.get(next), in_b.get(next)) {
-                (true, false) => found.add(Kind::OnlyA, next.0),
-                (false, true) => found.add(Kind::OnlyB, next.0),
-                _ => {
-                    let phys = PhysAddr(next.0 << shift);
-                    let read = (a.dump.read(phys, &mut page_a), b.dump.read(phys, &mut page_b));
-                    match read {
-                        (Ok(()), Ok(())) if page_a == page_b => found.same += 1,
-                        (Ok(()), Ok(())) => found.add(Kind::Differs, next.0),
-                        _ => found.add(Kind::Unreadable, next.0),
-                    }
-                }
-            }
-            if pfn.0.is_multiple_of(1024) {
-                progress.set(pfn.0, end);
-            }
-        }
+        stored(a, window, bits_a);
+        stored(b, window, bits_b);
+        let compare = |worker: &mut Worker, number: u64| {
+            let start = window.start.0 + number * PIECE;
+            let piece = PfnSpan::new(Pfn(start), Pfn((start + PIECE).min(window.end.0)));
+            let from = (number * PIECE / 8) as usize;
+            let range = from..from + piece.len().div_ceil(8) as usize;
+            let part = |bits: &Vec<u8>| bits.get(range.clone()).unwrap_or_default().to_vec();
+            (piece, worker.compare(piece, shift, bits.each_ref().map(part)))
+        };
+        in_order(
+            &mut workers,
+            window.len().div_ceil(PIECE),
+            compare,
+            |(piece, (same, others))| {
+                found.same += same;
+                others.into_iter().for_each(|(kind, pfn)| found.add(kind, pfn.0));
+                progress.set(piece.end.0, end);
+                Ok(())
+            },
+        )?;
         at = window.end.0;
     }
+    Ok(())
 }
