@@ -5,7 +5,7 @@
 //! pages at the same time: the kernel writes out and drops what it has of a block before one is
 //! written past it, and nothing here is done by two threads.
 
-use crate::sys::{File, FileKind, Window};
+use crate::sys::{self, File, FileKind, Window};
 use tamis_core::sink::{Append, BLOCK, Sink, SinkError};
 use tamis_core::source::{IoError, IoKind, RandomAccess};
 
@@ -104,6 +104,11 @@ impl Streams {
     }
 }
 
+/// Nanoseconds without a sync after which there is one, before the next descriptors.
+const SYNC_AFTER: u64 = 1_000_000_000;
+/// Times as long as a sync took before the next one for the sake of time: it costs 3 % at most.
+const SYNC_SHARE: u64 = 32;
+
 /// A dump file.
 pub struct DumpFile {
     file: File,
@@ -118,6 +123,9 @@ pub struct DumpFile {
     /// Whether bytes may go past the page cache, and whether the file is set to that now.
     direct: bool,
     direct_now: bool,
+    /// When the last sync ended, and how long it took.
+    synced: u64,
+    sync_took: u64,
 }
 
 impl DumpFile {
@@ -140,6 +148,8 @@ impl DumpFile {
             streams: Streams::default(),
             direct,
             direct_now: false,
+            synced: sys::now(),
+            sync_took: 0,
         })
     }
 
@@ -276,8 +286,16 @@ impl Sink for DumpFile {
         }
     }
 
+    fn wants_sync(&self) -> bool {
+        let pause = self.sync_took.saturating_mul(SYNC_SHARE).max(SYNC_AFTER);
+        sys::now().saturating_sub(self.synced) >= pause
+    }
+
     fn sync(&mut self) -> Result<(), SinkError> {
+        let begun = sys::now();
         let synced = self.file.sync_data();
+        self.synced = sys::now();
+        self.sync_took = self.synced.saturating_sub(begun);
         let synced = self.streams.late.take().map_or(synced, Err);
         synced.map_err(|io| SinkError { io, at: 0, written: 0 })
     }

@@ -52,6 +52,12 @@ pub trait Sink {
     /// Returns when everything written so far would survive a power cut.
     fn sync(&mut self) -> Result<(), SinkError>;
 
+    /// Whether it is time for a sync before more is written that depends on what was. A sink that
+    /// knows no time is in no hurry: the amount of data decides then.
+    fn wants_sync(&self) -> bool {
+        false
+    }
+
     /// Ends the dump. Nothing is written afterwards.
     fn finish(&mut self) -> Result<(), SinkError>;
 

@@ -63,6 +63,8 @@ pub struct Disk {
     pub ops: Vec<Op>,
     /// Bytes written, those twice that were written twice.
     pub written: u64,
+    /// Whether it always wants to be synced.
+    pub hasty: bool,
     fault: Option<Fault>,
     blocks: HashSet<u64>,
     syncs: u64,
@@ -130,6 +132,10 @@ impl Sink for Disk {
             self.ops.push(op);
         }
         if room < bytes.len() as u64 { Err(error(kind, at, room)) } else { Ok(()) }
+    }
+
+    fn wants_sync(&self) -> bool {
+        self.hasty
     }
 
     fn can_read_back(&self) -> bool {

@@ -511,6 +511,33 @@ fn power_cuts() {
     }
 }
 
+/// A sink that wants its syncs by time gets them before descriptors of what was written; without
+/// either, a power cut leaves descriptors of data that never came.
+#[test]
+fn power_cuts_of_a_sink_in_a_hurry() {
+    let image = machine();
+    let vmcore = rig::vmcore(&image);
+    for hasty in [true, false] {
+        let wish = Wish { sync_every: u64::MAX, ..Wish::new("", 31) };
+        let mut disk = Disk::new();
+        disk.hasty = hasty;
+        let mut disks = [disk];
+        let outcome = run(&vmcore, wish, &mut disks, &mut Watch::default());
+        assert_eq!(outcome.result, Ok(()));
+        let [disk] = disks;
+        let whole = Whole::new(disk.file.clone(), &image);
+        let (first, _) = headers(&disk.ops);
+        let mut chance = Noise::new(11);
+        let mut wrong = 0;
+        for _ in 0..200 {
+            let done = first + (chance.next_u64() >> 20) as usize % (disk.ops.len() - first) + 1;
+            let file = power_cut(&disk.ops, done, &mut chance);
+            wrong += whole.judge(&file, Look::Bytes).map_or(0, |has| has.wrong);
+        }
+        assert_eq!(wrong == 0, hasty, "{wrong} wrong pages");
+    }
+}
+
 #[test]
 fn threads_leave_what_one_would() {
     // Where the sink fails, and where the capture is stopped.

@@ -389,7 +389,8 @@ impl Out<'_, '_> {
     /// Waits for the medium every now and then, so that a power cut cannot leave a program header
     /// of more data than that.
     fn sync(&mut self) -> Result<(), CaptureError> {
-        if self.written.saturating_sub(self.synced) >= self.sync_every {
+        let much = self.written.saturating_sub(self.synced) >= self.sync_every;
+        if much || self.sink.wants_sync() {
             let synced = self.sink.sync();
             self.sick |= synced.is_err();
             self.synced = self.written;

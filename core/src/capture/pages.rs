@@ -460,7 +460,7 @@ impl<'b> PageWriter<'b> {
     /// Writes what is held: data, then descriptors.
     pub(super) fn flush(&mut self, sink: &mut dyn Sink) -> Result<(), CaptureError> {
         self.flush_data(true, sink)?;
-        if self.unsynced >= self.sync_every {
+        if self.unsynced >= self.sync_every || sink.wants_sync() {
             self.sync(sink)?;
         }
         self.write_descriptors(sink)
