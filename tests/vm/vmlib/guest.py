@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -239,7 +240,7 @@ def boot(argv, serial, timeout, events=None, halts=0):
 
     It is killed after `timeout` seconds, and as soon as it hangs: emulated guests with two CPUs do
     so now and then, mostly before the first line of our init. `events` are functions to call once
-    the guest has said something. A guest that `halts` has to say so, and then still be there after
+    the guest has said something (a regular expression). A guest that `halts` has to say so, and then still be there after
     so many seconds.
     """
     events = dict(events or {})
@@ -253,7 +254,7 @@ def boot(argv, serial, timeout, events=None, halts=0):
                 time.sleep(0.2)
                 said = serial.read_text(errors="replace") if serial.exists() else ""
                 seconds = time.monotonic() - started
-                for text in [text for text in events if text in said]:
+                for text in [text for text in events if re.search(text, said)]:
                     events.pop(text)()
                 if halts and HALTED in said:
                     time.sleep(halts)
