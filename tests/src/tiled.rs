@@ -6,7 +6,7 @@
 //! less than 4 GiB of memory.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Error};
+use std::io::{self, Error, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -19,6 +19,9 @@ const SECTION_MAP: u64 = 2 << 20;
 /// Memory ranges that the new memory is cut into, and the bytes missing between them.
 const RANGES: u64 = 1024;
 const GAP: u64 = 64 << 10;
+/// Bytes that all there was moves back, to make room for the program headers behind the ELF header:
+/// makedumpfile looks for them nowhere else.
+const ROOM: u64 = 64 << 10;
 /// Where the kernel's text is mapped.
 const TEXT: u64 = 0xffff_ffff_8000_0000;
 const PRESENT: u64 = 1;
@@ -105,13 +108,32 @@ impl Core {
     }
 }
 
+/// Copies a vmcore, with [`ROOM`] behind its program headers.
+fn move_back(small: &Path, large: &Path) -> io::Result<()> {
+    let from = File::open(small)?;
+    let mut head = vec![0; 4096];
+    from.read_exact_at(&mut head, 0)?;
+    let count = usize::from(u16::from_le_bytes([head[56], head[57]]));
+    if head[32..40] != 64u64.to_le_bytes() || 64 + 56 * count > head.len() {
+        return Err(wrong("program headers that are not behind the ELF header"));
+    }
+    for header in head[64..64 + 56 * count].chunks_exact_mut(56) {
+        let offset = u64::from_le_bytes(header[8..16].try_into().unwrap()) + ROOM;
+        header[8..16].copy_from_slice(&offset.to_le_bytes());
+    }
+    let mut to = File::create(large)?;
+    to.seek(io::SeekFrom::Start(ROOM))?;
+    io::copy(&mut { from }, &mut to)?;
+    to.write_all_at(&head[..64 + 56 * count], 0)
+}
+
 /// Makes the vmcore of a machine whose memory ends at `gib` GiB (8 to 64) out of that of a small
 /// one. Gives the number of memory ranges.
 pub fn tile(small: &Path, large: &Path, gib: u64) -> io::Result<u64> {
     if !(8..=64).contains(&gib) {
         return Err(wrong("sizes are 8 to 64 GiB"));
     }
-    std::fs::copy(small, large)?;
+    move_back(small, large)?;
     let core = Core::open(large)?;
     if core.value("SIZE(page)", 10)? != 64 || core.value("NUMBER(SECTION_SIZE_BITS)", 10)? != 27 {
         return Err(wrong("another kind of mem_map"));
@@ -172,16 +194,14 @@ pub fn tile(small: &Path, large: &Path, gib: u64) -> io::Result<u64> {
         core.file.write_all_at(&tile, base + map_at(section) - NEW)?;
     }
 
-    // The program headers go to the end, where there is room.
     let direct = range.vaddr.wrapping_sub(range.paddr);
     let step = (end - map_end) / RANGES / 4096 * 4096;
     let mut ranges = vec![(NEW, map_end - NEW)];
     ranges.extend((0..RANGES).map(|n| (map_end + n * step, step - GAP)));
     let mut head = [0; 64];
     core.file.read_exact_at(&mut head, 0)?;
-    let (old, count) = (u64::from_le_bytes(head[32..40].try_into().unwrap()), head[56]);
-    let mut headers = vec![0; 56 * usize::from(count)];
-    core.file.read_exact_at(&mut headers, old)?;
+    let mut headers = vec![0; 56 * usize::from(head[56])];
+    core.file.read_exact_at(&mut headers, 64)?;
     for (paddr, size) in &ranges {
         headers.extend(1u32.to_le_bytes());
         headers.extend(7u32.to_le_bytes());
@@ -191,9 +211,7 @@ pub fn tile(small: &Path, large: &Path, gib: u64) -> io::Result<u64> {
         }
     }
     let total = headers.len() as u64 / 56;
-    let place = base + end - NEW;
-    core.file.write_all_at(&headers, place)?;
-    head[32..40].copy_from_slice(&place.to_le_bytes());
+    core.file.write_all_at(&headers, 64)?;
     head[56..58].copy_from_slice(&(total as u16).to_le_bytes());
     core.file.write_all_at(&head, 0)?;
     Ok(total)

@@ -205,6 +205,13 @@ impl Bench {
                 other: Some(("one thread".into(), self.ours(&one, vmcore))),
             })?;
         }
+        let threads = |n: u64| format!("-c -d 31 --num-threads {n}");
+        let cpus = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+        self.case(Case {
+            name: format!("{}, more than CPUs", threads(8 * cpus)),
+            ours: self.ours(&threads(8 * cpus), vmcore),
+            other: Some((format!("{cpus} threads"), self.ours(&threads(cpus), vmcore))),
+        })?;
         for codec in ["--lz4", "-c0"] {
             let options = format!("{codec} -d 31");
             let ours = self.ours(&options, vmcore);
