@@ -350,8 +350,12 @@ fn sleeper(name: &str, work: impl FnOnce() -> io::Result<()>) -> io::Result<()> 
         }
     }
     drop(writer);
-    // One byte when it is ready; the end of the pipe if it died.
-    let _ = reader.read(&mut [0])?;
+    // One byte when it is ready; the end of the pipe if it died: then what it had is given back once it
+    // can be waited for.
+    if reader.read(&mut [0])? == 0 {
+        // SAFETY: a child of ours, and no place for its status.
+        checked("waitpid", unsafe { libc::waitpid(pid as i32, ptr::null_mut(), 0) }.into())?;
+    }
     Ok(())
 }
 
@@ -425,15 +429,15 @@ fn mark(mib: usize, disk: &Path, tmpfs: &Path) -> io::Result<()> {
     let (kept, gone) = (tmpfs.join("marked"), tmpfs.join("marked-and-deleted"));
     sleeper("tmpfs", || mark_file(&kept, bytes, 4))?;
     sleeper("disk", || mark_file(&disk.join("marked"), bytes, 5))?;
-    // Last, so that nothing takes them again. The processes end, and with them their mappings.
+    sleeper("file to be free", || {
+        mark_file(&gone, bytes, 7)?;
+        Err(io::Error::other("on purpose"))
+    })?;
+    // Last, so that nothing takes them again: a process ends, and with it its memory; and the file.
     sleeper("to be free", || {
         let memory = map(bytes, 0)?;
         advise(memory, libc::MADV_NOHUGEPAGE)?;
         mark_pages(memory, 6)?;
-        Err(io::Error::other("on purpose"))
-    })?;
-    sleeper("file to be free", || {
-        mark_file(&gone, bytes, 7)?;
         Err(io::Error::other("on purpose"))
     })?;
     at(&gone, fs::remove_file(&gone))
