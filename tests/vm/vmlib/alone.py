@@ -105,7 +105,8 @@ vm_guest dm broken "0 $((sectors / 2)) linear /dev/vdb 0" "$((sectors / 2)) $((s
 """
 
 SIGNALS = """
-(sleep 3; kill -TERM 1; kill -INT 1; kill -HUP 1; kill -USR1 1; sleep 3; echo "VM: still there"; kill -SEGV 1) &
+written() { while [ -z "$(find /mnt -name vmcore.incomplete -size +$1k)" ]; do sleep 0.1; done; }
+(written 12000; kill -TERM 1; kill -INT 1; kill -HUP 1; kill -USR1 1; written 40000; echo "VM: still there"; kill -SEGV 1) &
 """
 
 FLAKEY = """
