@@ -162,9 +162,28 @@ fn a_stream_into_a_full_device() {
     assert!(said.contains("No space left on device"), "{said}");
 }
 
+/// Signals that tell a capture to end.
+const ENDING: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
+
+/// The program, with these signals ignored and the others not, whatever our own caller ignores.
+fn ignoring(ignored: &'static [i32]) -> Command {
+    let mut command = Command::new(capture_binary());
+    // SAFETY: between fork and exec only signal(2) is called, which is a bare system call.
+    unsafe {
+        command.pre_exec(|| {
+            for number in ENDING {
+                let ignore = ignored.contains(&number);
+                libc::signal(number, if ignore { libc::SIG_IGN } else { libc::SIG_DFL });
+            }
+            Ok(())
+        });
+    }
+    command
+}
+
 /// Starts a capture that streams.
 fn streaming(bench: &Bench, stdout: impl Into<Stdio>) -> Child {
-    let mut command = Command::new(capture_binary());
+    let mut command = ignoring(&[]);
     command.args(["-F", "-d", "31"]).arg(&bench.vmcore);
     command.stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap()
 }
@@ -259,7 +278,7 @@ fn a_reader_that_does_not_come() {
     // Stuck in the middle of a stream, one signal is enough, whether or not the pipe blocks.
     let bench = bench();
     for blocks in [true, false] {
-        for number in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        for number in ENDING {
             let (reads, writes) = small_pipe();
             if blocks {
                 // SAFETY: an open file descriptor, and plain numbers.
@@ -282,8 +301,8 @@ fn a_capture_that_is_told_to_end() {
     let bench = Bench::new(machine.build());
     let output = bench.file("told");
     let mut ended = 0;
-    for (n, number) in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP].into_iter().cycle().enumerate() {
-        let mut command = Command::new(capture_binary());
+    for (n, number) in ENDING.into_iter().cycle().enumerate() {
+        let mut command = ignoring(&[]);
         command.args(["-f", "-c", "-d", "31"]).args([&bench.vmcore, &output]);
         let _ = fs::remove_file(&output);
         let child =
@@ -323,15 +342,8 @@ fn a_capture_that_is_told_to_end() {
 fn signals_that_the_caller_ignores_stay_ignored() {
     let bench = bench();
     let (reads, writes) = small_pipe();
-    let mut command = Command::new(capture_binary());
+    let mut command = ignoring(&[libc::SIGHUP]);
     command.args(["-F", "-d", "31"]).arg(&bench.vmcore);
-    // SAFETY: between fork and exec only signal(2) is called, which is a bare system call.
-    unsafe {
-        command.pre_exec(|| {
-            libc::signal(libc::SIGHUP, libc::SIG_IGN);
-            Ok(())
-        });
-    }
     let child = command.stdin(Stdio::null()).stdout(writes).stderr(Stdio::piped()).spawn().unwrap();
     wait_for("a full pipe", || waiting(&reads) >= 4096);
     signal(&child, libc::SIGHUP);
