@@ -143,6 +143,10 @@ impl Aarch64 {
         let page_bits = self.page.bits();
         let index_bits = page_bits - 3;
         let levels = (self.bits - page_bits).div_ceil(index_bits);
+        // Blocks of 2 MiB and 1 GiB, of 32 MiB, or of 512 MiB: Linux makes none on the levels above
+        // (`pud_sect_supported` of `arch/arm64/include/asm/vmalloc.h`), and not all hardware would
+        // take them there.
+        let largest = if page_bits == 12 { 2 } else { 1 };
         let mut table = self.root;
         for level in (0..levels).rev() {
             let shift = page_bits + index_bits * level;
@@ -155,7 +159,7 @@ impl Aarch64 {
             let kind = entry & TABLE_OR_PAGE;
             let leaf = match (kind, level) {
                 (TABLE_OR_PAGE, 0) => true,
-                (BLOCK, 1..) => true,
+                (BLOCK, 1..) if level <= largest => true,
                 (TABLE_OR_PAGE, _) => false,
                 _ => {
                     let below = LEVELS.get(level as usize).copied().unwrap_or("");
@@ -233,6 +237,8 @@ mod tests {
         assert_eq!(walk(&text, &mut m, at + 0x6000), not(at + 0x6000, "PTE"));
         assert_eq!(walk(&text, &mut m, at + 0x40_0000), not(at + 0x40_0000, "PMD"));
         assert_eq!(walk(&text, &mut m, at - 1), not(at - 1, "PUD"));
+        m.put64(ROOT + 8 * 0x101, 0x0060_0000_0000_0701); // a block of 512 GiB, which there is not
+        assert_eq!(walk(&text, &mut m, at + (1 << 39)), not(at + (1 << 39), "PGD"));
         assert_eq!(walk(&text, &mut m, u64::MAX), not(u64::MAX, "PGD"));
         for odd in [0x1234, 0x0000_8000_8000_5123, 0x00ff_8000_8000_5123 & !UPPER_HALF] {
             assert_eq!(walk(&text, &mut m, odd), Err(WalkError::NotCanonical(VirtAddr(odd))));
@@ -284,6 +290,12 @@ mod tests {
         let text = text(16_384, 47, 47);
         let at = 0xffff_8000_8000_0000u64;
         assert_eq!(walk(&text, &mut m, at + 0x10), found(0x600_0010, (32 << 20) - 16));
+        m.put64(ROOT + 8, 0x0060_0000_0000_0701); // a block of 64 GiB, which there is not
+        let above = at + (1 << 36);
+        assert_eq!(
+            walk(&text, &mut m, above),
+            Err(WalkError::NotMapped { at: VirtAddr(above), level: "PGD" })
+        );
     }
 
     #[test]
