@@ -41,8 +41,7 @@ const LITERAL_ENTRIES: [Entry; LITERALS] = {
         } else if symbol == 256 {
             *slot = OTHER;
         } else if symbol < 285 {
-            let extra = (symbol - 257 - if symbol < 261 { 0 } else { 4 }) / 4;
-            let extra = if symbol < 261 { 0 } else { extra };
+            let extra = if symbol < 261 { 0 } else { (symbol - 261) / 4 };
             *slot = base << 16 | extra;
             base += 1 << extra;
         } else if symbol == 285 {

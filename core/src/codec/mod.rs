@@ -73,7 +73,7 @@ impl Encoder for NoCodec {
 /// Whether every byte is zero.
 ///
 /// By blocks of eight words; stops at the first block that has a bit. Words are put together by
-/// hand, as programs that are built for size get no vector code out of a loop over bytes.
+/// hand: whether a loop over bytes becomes vector code depends on how a program is built.
 #[inline(never)]
 pub fn is_zero(bytes: &[u8]) -> bool {
     let (words, rest) = bytes.as_chunks::<8>();
