@@ -127,7 +127,7 @@ impl X86_64 {
     /// The lowest kernel address that the PUDs know, which is that of the first byte of memory.
     fn lowest_mapped(&self, source: &mut impl Source, cache: &mut TableCache<'_>) -> Option<u64> {
         let top = if self.five_levels { 4 } else { 3 };
-        let mut table = PhysAddr(self.root.0 & ADDRESS & !self.sme_mask);
+        let mut table = PhysAddr(self.output(self.root.0));
         let mut virt = u64::MAX << (PAGE_BITS + INDEX_BITS * (top + 1));
         for level in (2..=top).rev() {
             // The upper half of the address space is that of the kernel.
@@ -142,9 +142,14 @@ impl X86_64 {
                 }
             };
             virt |= index << (PUD_BITS + INDEX_BITS * (level - 2));
-            table = PhysAddr(entry & ADDRESS & !self.sme_mask);
+            table = PhysAddr(self.output(entry));
         }
         Some(virt)
+    }
+
+    /// The physical address in an entry, or in the register that points at the first table.
+    fn output(&self, entry: u64) -> u64 {
+        entry & ADDRESS & !self.sme_mask
     }
 
     /// Walks the kernel's page tables.
@@ -160,7 +165,7 @@ impl X86_64 {
         if ((at.0 << unused) as i64 >> unused) as u64 != at.0 {
             return Err(WalkError::NotCanonical(at));
         }
-        let mut table = PhysAddr(self.root.0 & ADDRESS & !self.sme_mask);
+        let mut table = PhysAddr(self.output(self.root.0));
         for level in (0..levels).rev() {
             let name = match (level, levels) {
                 (3, 4) => "PGD",
@@ -174,7 +179,7 @@ impl X86_64 {
             if entry & PRESENT == 0 {
                 return Err(WalkError::NotMapped { at, level: name });
             }
-            let to = entry & ADDRESS & !self.sme_mask;
+            let to = self.output(entry);
             let leaf = level == 0 || (level <= 2 && entry & LARGE != 0);
             if leaf {
                 return Ok(Mapping::in_leaf(at, to, shift));
