@@ -59,6 +59,7 @@ How to work:
   --cyclic-buffer KIB     bitmap buffer in kibibytes (0: automatic)
   --non-cyclic            one buffer for all of memory, if it fits the limit
   --non-mmap              read VMCORE with read(), never map it
+  --mmap                  map VMCORE, also where it is not in /proc
   --num-threads N         threads that compress (default 1)
   -b ORDER                accepted, without effect
   --work-dir DIR          accepted, without effect
@@ -103,6 +104,18 @@ pub enum Mode {
     Capture,
     /// Write the kernel log.
     Dmesg,
+}
+
+/// Whether the vmcore is mapped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mapping {
+    /// Where it is in /proc: each page is copied for a reader there, and none for a window. Of an
+    /// ordinary file the page table of a window costs more than the copy.
+    Auto,
+    /// `--mmap`: wherever it can be.
+    Always,
+    /// `--non-mmap`.
+    Never,
 }
 
 /// How page data is compressed.
@@ -187,8 +200,8 @@ pub struct Args<'a> {
     pub dry_run: bool,
     /// `--partial-dmesg`.
     pub partial_dmesg: bool,
-    /// `--non-mmap`.
-    pub non_mmap: bool,
+    /// `--mmap` or `--non-mmap`.
+    pub mapping: Mapping,
     /// `--num-threads`; at least 1.
     pub num_threads: u64,
     /// What was accepted without effect.
@@ -418,6 +431,7 @@ enum Opt {
     NonCyclic,
     WorkDir,
     NonMmap,
+    Mmap,
     MessageLevel,
     ShowStats,
     DumpDmesg,
@@ -501,6 +515,7 @@ static ROWS: &[Row] = &[
     value("--splitblock-size", Opt::SplitBlock),
     value("--work-dir", Opt::WorkDir),
     flag("--non-mmap", Opt::NonMmap),
+    flag("--mmap", Opt::Mmap),
     refused("--config", NO_ERASE),
     refused("--eppic", NO_ERASE),
     refused("--extension", NO_ERASE),
@@ -528,6 +543,7 @@ static CONFLICTS: &[(Opt, Opt, &str)] = &[
     (Opt::Flattened, Opt::Split, "-F cannot be used with --split: a stream is one output"),
     (Opt::DryRun, Opt::DumpDmesg, "--dry-run cannot be used with --dump-dmesg"),
     (Opt::Split, Opt::Elf, "--split cannot be used with -E: only kdump files can be split"),
+    (Opt::Mmap, Opt::NonMmap, "--mmap cannot be used with --non-mmap"),
     (Opt::NonCyclic, Opt::CyclicBuffer, "--non-cyclic cannot be used with --cyclic-buffer"),
     (Opt::DumpDmesg, Opt::Flattened, "--dump-dmesg cannot be used with -F: a log is plain text"),
     (Opt::DumpDmesg, Opt::Split, "--dump-dmesg cannot be used with --split: a log is one file"),
@@ -589,7 +605,7 @@ impl<'a> Parser<'a> {
             message_level: DEFAULT_MESSAGE_LEVEL,
             dry_run: false,
             partial_dmesg: false,
-            non_mmap: false,
+            mapping: Mapping::Auto,
             num_threads: 1,
             notices: Notices { write_cache: false, work_dir: false, num_threads: false },
             vmcore: None,
@@ -710,7 +726,11 @@ impl<'a> Parser<'a> {
         self.args.split = self.has(Opt::Split);
         self.args.dry_run = self.has(Opt::DryRun);
         self.args.partial_dmesg = self.has(Opt::PartialDmesg);
-        self.args.non_mmap = self.has(Opt::NonMmap);
+        self.args.mapping = match (self.has(Opt::Mmap), self.has(Opt::NonMmap)) {
+            (true, _) => Mapping::Always,
+            (false, true) => Mapping::Never,
+            (false, false) => Mapping::Auto,
+        };
         self.args.notices = Notices {
             write_cache: self.has(Opt::WriteCache),
             work_dir: self.has(Opt::WorkDir),
@@ -911,7 +931,7 @@ mod tests {
         let args = capture("");
         assert!(!args.check_params && !args.elf && !args.flattened && !args.force);
         assert!(!args.non_cyclic && !args.split && !args.dry_run && !args.partial_dmesg);
-        assert!(!args.non_mmap);
+        assert_eq!(args.mapping, Mapping::Auto);
         assert_eq!(args.compress, Compression::None);
         assert_eq!(args.levels(), [0]);
         assert_eq!(args.message_level, 7);
@@ -925,7 +945,8 @@ mod tests {
     fn flags() {
         assert!(capture("-E").elf);
         assert!(capture("-f").force);
-        assert!(capture("--non-mmap").non_mmap);
+        assert_eq!(capture("--non-mmap").mapping, Mapping::Never);
+        assert_eq!(capture("--mmap").mapping, Mapping::Always);
         assert!(capture("--non-cyclic").non_cyclic);
         assert!(capture("--dry-run").dry_run);
         assert!(capture("--check-params").check_params);
@@ -1336,6 +1357,7 @@ mod tests {
             ("--split -E core a b", "--split", "-E"),
             ("--non-cyclic --cyclic-buffer 64 core dump", "--non-cyclic", "--cyclic-buffer"),
             ("--non-cyclic --cyclic-buffer 0 core dump", "--non-cyclic", "--cyclic-buffer"),
+            ("--mmap --non-mmap core dump", "--mmap", "--non-mmap"),
             ("--dump-dmesg -F core", "--dump-dmesg", "-F"),
             ("--dump-dmesg --split core a b", "--dump-dmesg", "--split"),
         ] {

@@ -5,11 +5,12 @@
 //! pages at the same time: the kernel writes out and drops what it has of a block before one is
 //! written past it, and nothing here is done by two threads.
 
+use crate::args::Mapping;
 use crate::sys::{self, File, FileKind, Window};
 use tamis_core::sink::{Append, BLOCK, Sink, SinkError};
 use tamis_core::source::{IoError, IoKind, RandomAccess};
 
-/// An input file: mapped where it can be, read elsewhere.
+/// An input file: mapped where that is asked for and can be done, read elsewhere.
 pub struct Input {
     file: File,
     size: u64,
@@ -17,16 +18,26 @@ pub struct Input {
 }
 
 impl Input {
-    /// Opens a vmcore. Without `map` it is only read.
-    pub fn open(path: &[u8], map: bool) -> Result<Input, IoError> {
+    /// Opens a vmcore, to be mapped or only read.
+    pub fn open(path: &[u8], mapping: Mapping) -> Result<Input, IoError> {
         let file = File::open(path)?;
         // /proc/vmcore is a regular file, and its size is what can be read.
         let size = match file.kind()? {
             FileKind::Regular(size) => size,
             FileKind::Block | FileKind::Other => 0,
         };
+        let map = match mapping {
+            Mapping::Auto => file.is_in_proc(),
+            Mapping::Always => true,
+            Mapping::Never => false,
+        };
         let window = if map && size > 0 { Window::new() } else { None };
         Ok(Input { file, size, window })
+    }
+
+    /// Whether it is mapped, where that works.
+    pub fn is_mapped(&self) -> bool {
+        self.window.is_some()
     }
 
     /// The same file, with a window of its own.
@@ -411,5 +422,20 @@ mod tests {
         let there = std::fs::read(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert!(there.len() == 512 + (1 << 20) && there[512..].iter().all(|b| *b == 7));
+    }
+
+    #[test]
+    fn only_what_is_in_proc_is_mapped_unless_asked_for() {
+        let file = |path: &str| File::open(path.as_bytes()).unwrap();
+        assert!(file("/proc/self/status").is_in_proc());
+        let ordinary = std::env::current_exe().unwrap();
+        let ordinary = ordinary.to_str().unwrap();
+        assert!(!file(ordinary).is_in_proc());
+        for (mapping, maps) in
+            [(Mapping::Auto, false), (Mapping::Always, true), (Mapping::Never, false)]
+        {
+            let mut input = Input::open(ordinary.as_bytes(), mapping).unwrap();
+            assert_eq!((input.is_mapped(), input.window(0, 4).is_some()), (maps, maps));
+        }
     }
 }

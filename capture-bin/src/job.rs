@@ -46,13 +46,15 @@ pub(crate) struct Opened<'a> {
     pub(crate) info: Info<'static>,
     pub(crate) plan: Plan,
     pub(crate) shift: PageShift,
+    /// Whether the vmcore is looked at through mapped windows.
+    pub(crate) maps: bool,
     pub(crate) args: &'a Args<'a>,
 }
 
 /// Opens the vmcore and makes the memory plan. An error is an exit status; its reason was printed.
 pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'a>, i32> {
     let name = args.vmcore.unwrap_or_default();
-    let mut input = Input::open(name, !args.non_mmap).map_err(|io| {
+    let mut input = Input::open(name, args.mapping).map_err(|io| {
         console.warn(format_args!("opening {}: {}", name.escape_ascii(), Why(io)));
         FAILED
     })?;
@@ -90,6 +92,11 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
             }
         }
     };
+    let maps = input.is_mapped();
+    console.debug(format_args!(
+        "The memory of the kernel is {}.\n",
+        if maps { "mapped" } else { "read, not mapped" }
+    ));
     let text_len = facts.vmcoreinfo.map_or(0, |(_, len)| len);
     if text_len > INFO_MOST {
         console.warn(format_args!("VMCOREINFO is {text_len} bytes long: it is not used"));
@@ -171,7 +178,7 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
             name.escape_ascii()
         ));
     }
-    Ok(Opened { vmcore, facts, info, plan, shift, args })
+    Ok(Opened { vmcore, facts, info, plan, shift, maps, args })
 }
 
 /// Threads that are of use: no more than CPUs, and one where nothing is compressed.
@@ -267,7 +274,7 @@ fn explain_plan(opened: &Opened<'_>, max_pfn: Pfn, console: &Console) {
             let _ = writeln!(table, "  {owner:<24}{bytes:>10} bytes");
         }
         let _ = writeln!(table, "  {:<24}{:>10} bytes of {limit}", "total", plan.total());
-        let window = if args.non_mmap { 0 } else { sys::Window::LEN * (plan.workers + 1) };
+        let window = if opened.maps { sys::Window::LEN * (plan.workers + 1) } else { 0 };
         let space = plan.total() + sys::image_size() + window + KERNELS_OWN;
         let _ = writeln!(table, "  {:<24}{space:>10} bytes", "address space");
     }

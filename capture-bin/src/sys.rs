@@ -53,6 +53,9 @@ fn error_of(code: c_int) -> IoError {
     IoError { kind, code }
 }
 
+/// What `statfs` calls procfs (Linux `include/uapi/linux/magic.h`).
+const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+
 const EOF: IoError = IoError { kind: IoKind::Eof, code: 0 };
 const TOO_FAR: IoError = IoError { kind: IoKind::NoSpace, code: libc::EFBIG };
 
@@ -187,6 +190,15 @@ impl File {
             libc::S_IFBLK => FileKind::Block,
             _ => FileKind::Other,
         })
+    }
+
+    /// Whether it is one of the files of /proc, such as /proc/vmcore.
+    pub fn is_in_proc(&self) -> bool {
+        // SAFETY: `statfs` is plain numbers, for which zeros are a value.
+        let mut stat: libc::statfs = unsafe { core::mem::zeroed() };
+        // SAFETY: an open file descriptor and a place of the right type.
+        let told = unsafe { libc::fstatfs(self.fd, &mut stat) } == 0;
+        told && stat.f_type as u64 == PROC_SUPER_MAGIC
     }
 
     /// Fills `buf` from `at`, whole or not at all.

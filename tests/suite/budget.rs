@@ -61,7 +61,7 @@ fn too_small_a_limit_is_refused_with_the_number_that_would_do() {
         &["-d", "31", "-z"],
         &["-d", "31", "--lz4"],
         &["-d", "31", "-E"],
-        &["-d", "31", "-c", "--non-mmap"],
+        &["-d", "31", "-c", "--mmap"],
         &["-d", "31", "--cyclic-buffer", "64"],
         &["-d", "31", "--non-cyclic"],
     ] {

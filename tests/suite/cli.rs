@@ -150,6 +150,7 @@ fn help_and_version() {
             "--dump-dmesg",
             "--partial-dmesg",
             "--non-mmap",
+            "--mmap",
             "--num-threads",
         ] {
             let text = String::from_utf8_lossy(&run.stdout);

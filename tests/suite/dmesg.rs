@@ -55,8 +55,10 @@ fn every_generation_moved_and_in_small_reads() {
     let lines = lines();
     for style in [KernelStyle::V4_18, KernelStyle::V5_10, KernelStyle::V7_1] {
         let machine = zoo(style).five_level().kaslr(0x200_0000, 0x600_0000).log(&lines, 0);
-        let found = dmesg(machine, &["--non-mmap"]);
-        same_text(&found, &expected_text(style_log(style), &lines));
+        for way in ["--mmap", "--non-mmap"] {
+            let found = dmesg(machine.clone(), &[way]);
+            same_text(&found, &expected_text(style_log(style), &lines));
+        }
     }
 }
 

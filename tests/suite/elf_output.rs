@@ -141,7 +141,7 @@ fn check_levels(image: Image, levels: &[u32]) {
     for &level in levels {
         let whole = elf(&bench, level, &[]);
         check_file(&bench.image, level, &whole);
-        for options in [&["--cyclic-buffer", "1"][..], &["--cyclic-buffer", "3"], &["--non-mmap"]] {
+        for options in [&["--cyclic-buffer", "1"][..], &["--cyclic-buffer", "3"], &["--mmap"]] {
             assert!(elf(&bench, level, options) == whole, "level {level}: {options:?} differs");
         }
     }

@@ -154,7 +154,7 @@ fn check_both(image: Image) {
     let bench = Bench::new(image);
     for level in [0, 31] {
         bench.check::<&str>(level, &[]);
-        bench.check(level, &["--non-mmap", "--cyclic-buffer", "1"]);
+        bench.check(level, &["--mmap", "--cyclic-buffer", "1"]);
     }
 }
 
@@ -267,7 +267,7 @@ pub fn crumbs() -> Image {
 #[test]
 fn more_loads_than_sixteen_bits_count() {
     let bench = Bench::new(crumbs());
-    for options in [&[][..], &["--cyclic-buffer", "1"], &["--non-mmap"]] {
+    for options in [&[][..], &["--cyclic-buffer", "1"], &["--mmap"]] {
         bench.check(1, options);
     }
 }
@@ -297,7 +297,7 @@ fn a_vmcore_cut_short() {
     let len = file.metadata().unwrap().len();
     file.set_len(len - 64 * 4096).unwrap();
     let mut dumps = Vec::new();
-    for options in [&["-d", "0"][..], &["-d", "0", "--non-mmap"]] {
+    for options in [&["-d", "0"][..], &["-d", "0", "--mmap"]] {
         let output = bench.file("cut");
         bench.run(options, &output).expect(1);
         let dump = Dump::open(&output).unwrap();

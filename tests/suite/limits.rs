@@ -23,7 +23,7 @@ const WAYS: [&[&str]; 14] = [
     &["-z"],
     &["--lz4"],
     &["-E"],
-    &["-c", "--non-mmap"],
+    &["-c", "--mmap"],
     &["-z", "--cyclic-buffer", "1"],
     &["-c", "--non-cyclic"],
     &["-c", "--num-threads", "2"],

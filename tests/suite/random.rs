@@ -116,7 +116,7 @@ proptest! {
     fn any_machine_at_any_level(
         plan in plan(),
         level in 0u32..32,
-        options in prop::sample::subsequence(vec!["-c", "--non-mmap", "--cyclic-buffer=1"], 0..=3),
+        options in prop::sample::subsequence(vec!["-c", "--mmap", "--cyclic-buffer=1"], 0..=3),
     ) {
         let bench = Bench::new(machine(&plan).build());
         bench.check(level, &options);

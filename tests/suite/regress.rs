@@ -219,7 +219,7 @@ fn structures_that_cannot_be_read_keep_their_pages() {
     for fault in [Fault::Unmapped, Fault::NotInFile] {
         for frames in [0x100..0x140, 0x1c0..0x200, 0x200..0x400, 0x640..0x680, 0..0xe00] {
             let bench = Bench::new(zoo(KernelStyle::V6_12).fault(frames.clone(), fault).build());
-            for options in [&[][..], &["--non-mmap"], &["--cyclic-buffer", "1"]] {
+            for options in [&[][..], &["--mmap"], &["--cyclic-buffer", "1"]] {
                 let (run, _) = bench.check(31, options);
                 assert!(
                     run.text().to_lowercase().contains("page"),

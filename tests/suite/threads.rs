@@ -71,7 +71,7 @@ fn every_codec_and_format() {
     let split = ["-c", "-d", "1", "--split", "--splitblock-size", "1024"];
     same_for_every_number(&bench, &split, 3, 0);
     same_for_every_number(&bench, &["-l", "-d", "0"], 1, 0);
-    same_for_every_number(&bench, &["-l", "-d", "31", "--non-mmap"], 1, 0);
+    same_for_every_number(&bench, &["-l", "-d", "31", "--mmap"], 1, 0);
     same_for_every_number(&bench, &["-l", "-d", "1", "--cyclic-buffer", "1"], 1, 0);
     same_for_every_number(&bench, &["-l", "-d", "1", "--cyclic-buffer", "1", "-F"], 0, 0);
     // No codec, no threads: accepted, and said.
@@ -105,7 +105,7 @@ fn what_cannot_be_read_is_lost_alike() {
     let len = file.metadata().unwrap().len();
     file.set_len(len - 200 * 4096 - 100).unwrap();
     for codec in CODECS {
-        for mode in [&["-d", "0"][..], &["-d", "1", "--non-mmap"], &["-d", "0", "-F"]] {
+        for mode in [&["-d", "0"][..], &["-d", "1", "--mmap"], &["-d", "0", "-F"]] {
             let options = [&[codec], mode].concat();
             let files = usize::from(!mode.contains(&"-F"));
             same_for_every_number(&bench, &options, files, 1);

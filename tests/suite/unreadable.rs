@@ -205,7 +205,7 @@ fn a_mem_map_that_cannot_be_read_keeps_its_pages() {
 /// A vmcore that is cut off while it is read: its end is no longer there when it is looked at.
 fn cut_while_read(bench: &Bench, mapped: bool) -> (Run, Vec<u8>) {
     let mut command = Command::new(capture_binary());
-    command.args(["-F", "-d", "0"]).args((!mapped).then_some("--non-mmap")).arg(&bench.vmcore);
+    command.args(["-F", "-d", "0"]).args(mapped.then_some("--mmap")).arg(&bench.vmcore);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stream = vec![0; 4096];
@@ -267,7 +267,7 @@ fn many_lost_pages_are_few_lines() {
     let file = fs::OpenOptions::new().write(true).open(&bench.vmcore).unwrap();
     let len = file.metadata().unwrap().len();
     file.set_len(len - 1024 * 4096).unwrap();
-    for options in [&["-d", "31"][..], &["-d", "31", "-c", "--non-mmap"], &["-d", "31", "-E"]] {
+    for options in [&["-d", "31"][..], &["-d", "31", "-c", "--mmap"], &["-d", "31", "-E"]] {
         let output = bench.file("few");
         let run = bench.run(&[options, &["--show-stats"]].concat(), &output);
         run.expect(1).says("in all, 1024 pages could not be read");

@@ -17,6 +17,7 @@ fn same_everywhere(bench: &Bench, level: u32, options: &[&str]) {
     let level = level.to_string();
     let common = [&["--show-stats", "-d", &level], options].concat();
     let mut ways: Vec<Vec<&str>> = BUFFERS.map(|kib| vec!["--cyclic-buffer", kib]).to_vec();
+    ways.push(vec!["--mmap"]);
     ways.push(vec!["--non-mmap"]);
     ways.push(vec!["--non-cyclic"]);
     for way in ways {

@@ -483,9 +483,12 @@ class Checker:
             f"peak memory {result['peak_rss_kb']} kB; MemTotal {result['memtotal_kb']} kB; MemFree "
             f"{result['memfree_before_kb']} kB before, {result['memfree_lowest_kb']} lowest, "
             f"{result['memfree_after_kb']} after")
+        said = log.read_text(errors="replace")
         if not good:
-            print(tail(log.read_text(errors="replace"), 20))
+            print(tail(said, 20))
             return
+        mapped = "The memory of the kernel is mapped." in said
+        self.report.check(mapped, "in the crash kernel", "/proc/vmcore is mapped, not read")
         options = result["options"].split()
         path, _ = self.make(self.tamis, options, "tamis-host")
         host, guest = Kdump(path), Kdump(self.home / "dump")

@@ -307,7 +307,7 @@ def crash_once(one, capture, options):
     capture_part = ""
     if capture:
         programs["tamis-capture"] = capture
-        command = f"/bin/tamis-capture {options} /proc/vmcore /out/dump"
+        command = f"/bin/tamis-capture -D {options} /proc/vmcore /out/dump"
         capture_part = CAPTURE_PART.format(command=command, options=options)
     crash_init = CRASH_INIT.format(about="PID 1 of the crash kernel.", capture=capture_part,
                                    raw=RAW_PART)
