@@ -203,9 +203,10 @@ impl Facts {
     }
 }
 
-/// A vmcore that was cut off lacks no more than this of a range: each of those pages is looked for,
-/// and named. A header that claims more is damaged, and going over it would take hours.
-const CUT_MOST: u64 = 1 << 40;
+/// A vmcore that was cut off lacks no more than this: each of those pages is looked for, and named.
+/// Headers that claim more are damaged, or most of the file is gone: what is not there is taken as not
+/// stored, as going over it could take hours.
+const CUT_MOST: u64 = 16 << 30;
 
 /// One entry of the memory ranges in the order of their addresses.
 #[derive(Clone, Copy, Debug, Default)]
@@ -297,6 +298,8 @@ impl<'t, F: RandomAccess> ElfVmcore<'t, F> {
     ) -> Result<ElfVmcore<'t, F>, OpenError> {
         let mut slots = table.iter_mut();
         let mut cut = false;
+        // Bytes that the ranges claim, and those of them that are known to be missing.
+        let (mut claimed, mut missing) = (0u64, 0u64);
         for index in 0..facts.program_headers {
             let ph = facts.program_header(&mut file, index)?;
             if ph.kind != elf::PT_LOAD || !ph.has_paddr() || ph.memsz.max(ph.filesz) == 0 {
@@ -304,10 +307,13 @@ impl<'t, F: RandomAccess> ElfVmcore<'t, F> {
             }
             // QEMU gives a range outside its dump filter the offset -1: nothing is stored.
             let mut stored = ph.offset.checked_add(ph.filesz).map_or(0, |_| ph.filesz);
-            if stored > CUT_MOST {
+            claimed = claimed.saturating_add(stored);
+            if claimed > CUT_MOST {
                 let there = in_file(&mut file, ph.offset, stored);
-                if stored - there > CUT_MOST {
-                    (stored, cut) = (there, true);
+                missing = missing.saturating_add(stored - there);
+                if missing > CUT_MOST {
+                    cut |= there < stored;
+                    stored = there;
                 }
             }
             // Addresses end at 2^64; a range that runs over is cut there.
@@ -732,6 +738,21 @@ mod tests {
         let mut table = Tables::default();
         let core = open(&bytes, &mut table);
         assert_eq!((core.segments()[0].file_len, core.is_cut()), (len, false));
+    }
+
+    #[test]
+    fn ranges_that_claim_too_much_together_are_taken_as_what_is_there() {
+        let loads: Vec<_> =
+            (0..6).map(|n| load(n << 40, 0x1000, CUT_MOST / 2, CUT_MOST / 2)).collect();
+        let bytes = file(&loads, &[(0x1000, &[1; 0x2000])]);
+        let mut table = Tables::default();
+        let core = open(&bytes, &mut table);
+        assert!(core.is_cut());
+        // Two may lack what they like, as nobody looked; the next two not more than one is allowed.
+        let lens: Vec<_> = core.segments().iter().map(|s| s.file_len).collect();
+        let all = CUT_MOST / 2;
+        assert_eq!(lens, [all, all, all, all, 0x2000, 0x2000]);
+        assert!(core.segments().iter().all(|s| s.mem_len == all));
     }
 
     #[test]
