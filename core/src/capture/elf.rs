@@ -14,7 +14,7 @@ use super::{Capture, CaptureError, Notice, Observer, Phase};
 use crate::bitmap::Bitmap;
 use crate::endian::{Endian, Word};
 use crate::sink::{BLOCK, Sink};
-use crate::source::{Segment, Source};
+use crate::source::{ReadFault, Segment, Source};
 use crate::tally::{Reason, Tally};
 use crate::units::{PageShift, Pfn, PfnSpan, PhysAddr};
 use crate::wire::elf;
@@ -635,6 +635,24 @@ impl<P: Pieces> Joining<'_, P> {
         Ok(inside.filter(|_| P::COPY && stays).map(|inside| (inside, piece)))
     }
 
+    /// Hands over the piece of a page, or says that the page is lost.
+    fn bytes(
+        &mut self,
+        pfn: Pfn,
+        inside: u64,
+        piece: &Piece,
+        page: Result<&[u8], ReadFault>,
+        observer: &mut dyn Observer,
+    ) -> Result<(), CaptureError> {
+        match page {
+            Ok(page) => self.to.bytes(inside, Some(part(page, piece))),
+            Err(fault) => {
+                observer.notice(Notice::PageLost(pfn, fault));
+                self.to.bytes(inside, None)
+            }
+        }
+    }
+
     /// After so many pages.
     fn along(&mut self, pages: u64, observer: &mut dyn Observer) -> Result<(), CaptureError> {
         self.to.along(self.segment, self.open)?;
@@ -776,23 +794,10 @@ fn alone<S: Source, P: Pieces>(
             continue;
         }
         if let Some((inside, piece)) = place {
-            let read = reader.page(c.source, at, run_end).map(|page| part(page, &piece));
-            match read {
-                Ok(bytes) => joining.to.bytes(inside, Some(bytes))?,
-                Err(fault) => {
-                    c.observer.notice(Notice::PageLost(at, fault));
-                    joining.to.bytes(inside, None)?;
-                }
-            }
+            joining.bytes(at, inside, &piece, reader.page(c.source, at, run_end), c.observer)?;
             if c.source.window_broke() {
                 joining.to.take_back(piece.len as usize);
-                match reader.again(c.source, at).map(|page| part(page, &piece)) {
-                    Ok(bytes) => joining.to.bytes(inside, Some(bytes))?,
-                    Err(fault) => {
-                        c.observer.notice(Notice::PageLost(at, fault));
-                        joining.to.bytes(inside, None)?;
-                    }
-                }
+                joining.bytes(at, inside, &piece, reader.again(c.source, at), c.observer)?;
             }
         }
         joining.along(1, c.observer)?;
@@ -835,12 +840,8 @@ fn helped<S: Source, P: Pieces>(
             tally.kept += u64::from(stays);
             tally.add(Reason::Zero, u64::from(!stays));
             if let Some((inside, piece)) = joining.page(pfn, stays)? {
-                if let Made::Lost(fault) = made {
-                    c.observer.notice(Notice::PageLost(pfn, fault));
-                    joining.to.bytes(inside, None)?;
-                } else {
-                    joining.to.bytes(inside, Some(part(data, &piece)))?;
-                }
+                let page = if let Made::Lost(fault) = made { Err(fault) } else { Ok(data) };
+                joining.bytes(pfn, inside, &piece, page, c.observer)?;
             }
             joining.along(1, c.observer)
         });
