@@ -255,3 +255,60 @@ impl Append for &mut Pipe {
         if self.known { (self.most - self.bytes.len()) as u64 } else { u64::MAX }
     }
 }
+
+/// A file in memory that takes no more than so many bytes, and fails in no other way. Unlike a
+/// [`Disk`] it does not remember what was done to it.
+pub struct MemoryFile {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    room: u64,
+}
+
+impl MemoryFile {
+    /// An empty one.
+    pub fn new(room: u64) -> MemoryFile {
+        MemoryFile { bytes: Vec::new(), room }
+    }
+}
+
+impl Sink for MemoryFile {
+    fn write_at(&mut self, at: u64, bytes: &[u8]) -> Result<(), SinkError> {
+        let end = at.checked_add(bytes.len() as u64).filter(|end| *end <= self.room);
+        let end = end.ok_or(error(IoKind::NoSpace, at, 0))? as usize;
+        if self.bytes.len() < end {
+            self.bytes.resize(end, 0);
+        }
+        self.bytes[at as usize..end].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn can_read_back(&self) -> bool {
+        true
+    }
+
+    fn read_back(&mut self, at: u64, buf: &mut [u8]) -> Result<(), SinkError> {
+        let there = self.bytes.get(at as usize..at as usize + buf.len());
+        buf.copy_from_slice(there.ok_or(error(IoKind::Eof, at, 0))?);
+        Ok(())
+    }
+
+    fn extend(&mut self, len: u64) -> Result<(), SinkError> {
+        if len > self.room {
+            return Err(error(IoKind::NoSpace, len, 0));
+        }
+        self.bytes.resize(self.bytes.len().max(len as usize), 0);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    fn rewrites(&self) -> bool {
+        true
+    }
+}

@@ -6,10 +6,11 @@ use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, NoCodec, SLACK, Snappy, Zstd
 use tamis_core::elf_vmcore::{ElfVmcore, probe};
 use tamis_core::endian::{Endian, Word};
 use tamis_core::kernel::page::Level;
-use tamis_core::sink::{Append, Flattened, Sink, SinkError};
+use tamis_core::sink::{Append, Flattened};
 use tamis_core::source::{IoError, IoKind, RandomAccess};
 use tamis_core::units::{PageShift, Pfn};
 use tamis_core::wire::elf;
+use tamis_tests::disk::MemoryFile;
 use tamis_tests::rig::Monitor;
 
 const PAGE: usize = 4096;
@@ -92,45 +93,6 @@ impl RandomAccess for Faulty<'_> {
 
     fn window_broke(&mut self) -> bool {
         std::mem::take(&mut self.broke)
-    }
-}
-
-/// A file in memory; full after `limit` bytes.
-struct Memory {
-    bytes: Vec<u8>,
-    limit: usize,
-}
-
-impl Sink for Memory {
-    fn write_at(&mut self, at: u64, bytes: &[u8]) -> Result<(), SinkError> {
-        let end = at as usize + bytes.len();
-        if end > self.limit {
-            let io = IoError { kind: IoKind::NoSpace, code: 28 };
-            return Err(SinkError { io, at, written: 0 });
-        }
-        self.bytes.resize(self.bytes.len().max(end), 0);
-        self.bytes[at as usize..end].copy_from_slice(bytes);
-        Ok(())
-    }
-    fn can_read_back(&self) -> bool {
-        true
-    }
-    fn read_back(&mut self, at: u64, buf: &mut [u8]) -> Result<(), SinkError> {
-        buf.copy_from_slice(&self.bytes[at as usize..][..buf.len()]);
-        Ok(())
-    }
-    fn extend(&mut self, len: u64) -> Result<(), SinkError> {
-        self.bytes.resize(self.bytes.len().max(len as usize), 0);
-        Ok(())
-    }
-    fn sync(&mut self) -> Result<(), SinkError> {
-        Ok(())
-    }
-    fn finish(&mut self) -> Result<(), SinkError> {
-        Ok(())
-    }
-    fn rewrites(&self) -> bool {
-        true
     }
 }
 
@@ -230,7 +192,7 @@ impl Run<'_> {
                 });
             }
             let crew: Option<&dyn Crew<'_>> = if self.threads > 1 { Some(&monitor) } else { None };
-            let memory = |limit| Memory { bytes: Vec::new(), limit };
+            let memory = |room: usize| MemoryFile::new(room as u64);
             let done = match self.form {
                 Form::File | Form::Full | Form::Elf | Form::FullElf => {
                     let limit = if self.form.is_full() { 120_000 } else { usize::MAX };

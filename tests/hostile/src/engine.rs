@@ -17,11 +17,12 @@ use tamis_core::kernel::page::{Classifier, Level};
 use tamis_core::kernel::utsname::Utsname;
 use tamis_core::kernel::{Info, Memory};
 use tamis_core::reader::kdump;
-use tamis_core::sink::{Append, Flattened, Sink, SinkError};
-use tamis_core::source::{IoError, IoKind, RandomAccess, Segment, Source};
+use tamis_core::sink::{Append, Flattened, Sink};
+use tamis_core::source::{IoError, RandomAccess, Segment, Source};
 use tamis_core::tally::{Reason, Tally};
 use tamis_core::units::{PageShift, Pfn, PfnSpan, PhysAddr};
 use tamis_core::wire::vmcoreinfo::Kind;
+use tamis_tests::disk::MemoryFile;
 use tamis_tests::rig::Monitor;
 
 /// VMCOREINFO is a page of text; `tamis-capture` takes no more than this.
@@ -95,53 +96,7 @@ pub struct Done {
     pub steps: Steps,
 }
 
-/// A file in memory that takes no more than so many bytes.
-struct Target {
-    bytes: Vec<u8>,
-    room: u64,
-}
-
-impl Target {
-    fn full(at: u64) -> SinkError {
-        SinkError { io: IoError { kind: IoKind::NoSpace, code: 28 }, at, written: 0 }
-    }
-}
-
-impl Sink for Target {
-    fn write_at(&mut self, at: u64, bytes: &[u8]) -> Result<(), SinkError> {
-        let end = at.checked_add(bytes.len() as u64).filter(|end| *end <= self.room);
-        let end = end.ok_or(Target::full(at))? as usize;
-        if self.bytes.len() < end {
-            self.bytes.resize(end, 0);
-        }
-        self.bytes[at as usize..end].copy_from_slice(bytes);
-        Ok(())
-    }
-    fn can_read_back(&self) -> bool {
-        true
-    }
-    fn read_back(&mut self, at: u64, buf: &mut [u8]) -> Result<(), SinkError> {
-        (&self.bytes[..]).read_at(at, buf).map_err(|io| SinkError { io, at, written: 0 })
-    }
-    fn extend(&mut self, len: u64) -> Result<(), SinkError> {
-        if len > self.room {
-            return Err(Target::full(len));
-        }
-        self.bytes.resize(self.bytes.len().max(len as usize), 0);
-        Ok(())
-    }
-    fn sync(&mut self) -> Result<(), SinkError> {
-        Ok(())
-    }
-    fn finish(&mut self) -> Result<(), SinkError> {
-        Ok(())
-    }
-    fn rewrites(&self) -> bool {
-        true
-    }
-}
-
-struct Stream<'s>(&'s mut Target);
+struct Stream<'s>(&'s mut MemoryFile);
 
 impl Append for Stream<'_> {
     fn append(&mut self, bytes: &[u8]) -> Result<(), IoError> {
@@ -352,7 +307,7 @@ pub fn capture(file: &mut Overlay<'_>, setup: &Setup) -> Result<Done, Refused> {
         kernel.max_pfn,
         level,
     );
-    let target = || Target { bytes: Vec::new(), room: setup.room };
+    let target = || MemoryFile::new(setup.room);
     let (mut first, mut second) = (target(), target());
     let mut run_all = |crew: Option<&dyn Crew<'_>>| match setup.form {
         Form::Kdump => capture.kdump_with(&about, &mut [&mut first], 0, crew),
