@@ -378,6 +378,7 @@ impl Observer for Console {
 
     fn progress(&mut self, phase: Phase, done: u64, total: u64) {
         self.still_alive();
+        panic_if_told(phase, done);
         let now = sys::now();
         if self.phase != Some(phase) {
             self.end_phase();
@@ -414,6 +415,19 @@ impl Observer for Console {
             }
             self.warn(format_args!("{notice}"));
         }
+    }
+}
+
+/// Panics once so many pages are copied, in a program that is built with TAMIS_PANIC_AT set to their
+/// number: a test of what becomes of the dump and the machine then. In any other there is nothing of it.
+#[expect(clippy::panic, reason = "what it is for")]
+fn panic_if_told(phase: Phase, done: u64) {
+    const AT: Option<&str> = option_env!("TAMIS_PANIC_AT");
+    if let Some(at) = AT
+        && phase == Phase::Copy
+        && at.parse().is_ok_and(|at: u64| done >= at)
+    {
+        panic!("{done} pages are copied, and TAMIS_PANIC_AT was {at}");
     }
 }
 

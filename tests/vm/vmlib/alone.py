@@ -154,6 +154,8 @@ class Alone:
     """Folders of older dumps, of 8 MiB each, that are on the target already."""
     stays: tuple[str, ...] = ()
     """Those of them that must still be there; the others must not."""
+    panics: int = 0
+    """The program is built to panic itself once it has copied so many pages. 0: it is as it is shipped."""
     may_be_empty: bool = False
     """An incomplete dump need not have any page yet: how far it came is the machine's luck."""
     marked: bool = False
@@ -281,6 +283,10 @@ ALONE = {one.name: one for one in [
     Alone("init-signals", "stray signals, and then the one of a broken program", size_mib=420,
           conf="args = -c -d 0\nfinal = poweroff\n", ends="poweroff", expect="incomplete", may_be_empty=True,
           stage=SIGNALS, says=("VM: still there", "internal error, signal", "giving up; what was saved stays")),
+    Alone("init-panic", "the program itself panics in the middle", size_mib=420, panics=8192,
+          conf="args = -c -d 0\nfinal = poweroff\n", ends="poweroff", expect="incomplete",
+          says=(r"tamis-capture: internal error: panicked at capture-bin/src/console\.rs:\d+:\d+",
+                "TAMIS_PANIC_AT", "giving up; what was saved stays")),
     Alone("init-flakey", "a disk that takes no more writes after some seconds", size_mib=420, target="/dev/dm-0",
           conf="args = -c -d 0\nretry = 0\n", expect="incomplete", stage=FLAKEY, stage_modules=("dm-flakey",), may_be_empty=True,
           says=("Input/output error|I/O error", "there is no complete dump")),
@@ -438,7 +444,9 @@ def build_initramfs(one, kernel, tools, path):
         modules += MODULES[one.disk]
     modules += one.crash_modules
     path.unlink(missing_ok=True)
-    capture = tools.capture if one.arch == "amd64" else guest.capture_binary(one.arch)
+    capture = tools.capture
+    if one.arch != "amd64" or one.panics:
+        capture = guest.capture_binary(one.arch, {"TAMIS_PANIC_AT": str(one.panics)} if one.panics else None)
     said = run([tools.tamis, "initramfs", "-o", path, "--capture", capture, "--conf", conf,
                 "--kernel", kernel.release, "--modules-dir", kernel.with_dependencies(),
                 *(word for name in modules for word in ("--module", name))],

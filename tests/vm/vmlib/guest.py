@@ -9,6 +9,7 @@ import socket
 import struct
 import subprocess
 import time
+from pathlib import Path
 
 from . import packages
 from .common import REPO, VmError, replace_file, run, say, state_dir, tail
@@ -99,14 +100,15 @@ def host_tool():
     return REPO / (os.environ.get("CARGO_TARGET_DIR") or "target") / "release" / "tamis"
 
 
-def cargo_build(package, program, arch="amd64"):
-    """Build one static binary; returns its path."""
+def cargo_build(package, program, arch="amd64", told=None):
+    """Build one static binary; returns its path. With more variables `told` to the compiler it is
+    another program, and has a folder of its own."""
     target = MACHINES[arch].target
-    target_dir = os.environ.get("CARGO_TARGET_DIR") or REPO / "target"
-    say(f"building {package}")
+    target_dir = Path(os.environ.get("CARGO_TARGET_DIR") or "target", "told" if told else "")
+    say(f"building {package}{''.join(f', {name}={value}' for name, value in (told or {}).items())}")
     run(["cargo", "build", "--release", "-p", package, "--target", target],
         f"building {package}", timeout=1200, cwd=REPO,
-        env=dict(os.environ, CARGO_TERM_COLOR="never"),
+        env=dict(os.environ, CARGO_TERM_COLOR="never", CARGO_TARGET_DIR=str(target_dir), **(told or {})),
         hint=f"try the command yourself; a missing target comes with `rustup target add {target}`")
     path = REPO / target_dir / target / "release" / program
     if not path.exists():
@@ -119,9 +121,9 @@ def guest_helper(arch="amd64"):
     return cargo_build("vm-guest", "vm_guest", arch)
 
 
-def capture_binary(arch="amd64"):
+def capture_binary(arch="amd64", told=None):
     """The program under test."""
-    return cargo_build("tamis-capture", "tamis-capture", arch)
+    return cargo_build("tamis-capture", "tamis-capture", arch, told)
 
 
 def cpio(entries):
