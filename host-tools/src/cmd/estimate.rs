@@ -16,16 +16,20 @@ use tamis_core::codec::{self, Encoder, SLACK, Stored, is_zero};
 use tamis_core::kernel::page::Level;
 use tamis_core::sink::Discard;
 use tamis_core::source::Source;
-use tamis_core::units::{Pfn, PhysAddr};
+use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
 use tamis_core::wire::vmcoreinfo::Kind;
+
+/// The memory of the running kernel.
+const KCORE: &str = "/proc/kcore";
 
 /// Tell how large a dump would be at other levels, with each codec, and how long it would take.
 ///
 /// Of a dump, or of the running kernel through /proc/kcore, which is what is looked at where
-/// nothing is named (as root). Counts the pages of each class, and compresses some thousands of
-/// them, spread over all memory, with every codec: sizes are estimates, and so are the times, which
-/// are those of one CPU of this machine, without reading and writing. The last lines are the least
-/// --memory-limit that tamis-capture takes for that machine.
+/// nothing is named (as root); what is reserved for a crash kernel does not count then. Counts the
+/// pages of each class, and compresses some thousands of them, spread over all memory, with every
+/// codec: sizes are estimates, and so are the times, which are those of one CPU of this machine,
+/// without reading and writing. The last lines are the least --memory-limit that tamis-capture
+/// takes for that machine.
 ///
 /// With --exact, does all the work of `tamis refilter` without writing anything, once for each
 /// level, with one codec.
@@ -43,7 +47,7 @@ use tamis_core::wire::vmcoreinfo::Kind;
 #[command(verbatim_doc_comment)]
 pub struct Args {
     /// The dump, or all files of a split one; - is standard input
-    #[arg(value_name = "DUMP", default_value = "/proc/kcore")]
+    #[arg(value_name = "DUMP", default_value = KCORE)]
     dumps: Vec<PathBuf>,
     /// Dump levels, 0 to 31, apart by commas
     #[arg(short = 'd', long, value_name = "LEVELS", value_delimiter = ',', default_value = "0,1,17,31",
@@ -103,6 +107,17 @@ fn exact(args: &Args, opened: &mut Opened, levels: &[Level]) -> Result<u8> {
 
 /// Pages of each class that are looked at, at most.
 const SAMPLES: u64 = 4096;
+/// Pages of each class that are looked at, if it has so many.
+const AT_LEAST: u64 = 64;
+
+/// A number that has nothing to do with those of the neighbours of `pfn`: what memory holds often
+/// comes again after 2, 4, 8 pages. The mixing of splitmix64.
+fn scattered(pfn: Pfn) -> u64 {
+    let x = pfn.0.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ x >> 31
+}
 
 /// Codecs: the name, the option of `tamis-capture`, the encoder, the bytes that it keeps.
 type Candidate = (&'static str, &'static str, Box<dyn Encoder>, usize);
@@ -137,12 +152,40 @@ impl Seen {
     }
 }
 
+/// The pages of the running kernel that no vmcore of it has: those that are reserved for the crash
+/// kernel. None of a dump.
+fn reserved(args: &Args, opened: &Opened) -> Vec<PfnSpan> {
+    if !is_live(args) {
+        return Vec::new();
+    }
+    let text = std::fs::read_to_string("/proc/iomem").unwrap_or_default();
+    crash_kernel(&text).map(|range| opened.shift.touched(range.0, range.1)).collect()
+}
+
+fn is_live(args: &Args) -> bool {
+    args.dumps == [PathBuf::from(KCORE)]
+}
+
+/// Starts and lengths of the ranges for the crash kernel, of the text of /proc/iomem.
+fn crash_kernel(iomem: &str) -> impl Iterator<Item = (PhysAddr, u64)> {
+    iomem.lines().filter_map(|line| {
+        let (range, name) = line.split_once(':')?;
+        let (start, end) = range.trim().split_once('-')?;
+        let [start, end] = [start, end].map(|word| u64::from_str_radix(word, 16).ok());
+        let (start, end) = (start?, end?);
+        // Without the rights to see them all addresses are 0.
+        let seen = name.trim() == "Crash kernel" && start < end;
+        seen.then(|| (PhysAddr(start), (end - start).saturating_add(1)))
+    })
+}
+
 fn sampled(args: &Args, opened: &mut Opened, levels: &[Level]) -> Result<u8> {
     let mut seen = [Seen::default(); Class::COUNT];
+    let reserved = reserved(args, opened);
     let mut classes = Classes::of_any(opened);
     let mut candidates = candidates();
     let page = opened.shift.bytes();
-    // Every so many pages of all memory one is looked at; of a class that is rare, more often.
+    // Of so many pages of all memory one is looked at; of a class that is rare, the first ones, too.
     let memory: u64 = opened.dump.segments().iter().map(|s| s.mem_len / page as u64).sum();
     let step = (memory / (4 * SAMPLES)).max(1);
     let mut bits = vec![0; 32 << 10];
@@ -152,11 +195,11 @@ fn sampled(args: &Args, opened: &mut Opened, levels: &[Level]) -> Result<u8> {
         let map = stored(opened, window, &mut bits);
         for (pfn, class) in classes.pages() {
             let seen = &mut seen[class.index()];
-            if class == Class::Hole || !map.get(pfn) {
+            if class == Class::Hole || !map.get(pfn) || reserved.iter().any(|s| s.contains(pfn)) {
                 continue;
             }
             seen.pages += 1;
-            let due = seen.looked < SAMPLES / 16 || seen.pages.is_multiple_of(step);
+            let due = seen.looked < AT_LEAST || scattered(pfn).is_multiple_of(step);
             if due && seen.looked < 4 * SAMPLES {
                 look(opened, pfn, &mut bytes, &mut out, &mut candidates, seen);
             }
@@ -168,7 +211,9 @@ fn sampled(args: &Args, opened: &mut Opened, levels: &[Level]) -> Result<u8> {
         levels.iter().map(|l| Row::of(*l, &seen, classes.always(), page)).collect();
     let least: Vec<(&str, &str, u64)> = candidates
         .iter()
-        .map(|(name, option, _, state)| (*name, *option, least(opened, *state, page)))
+        .map(|(name, option, _, state)| {
+            (*name, *option, least(opened, is_live(args), *state, page))
+        })
         .collect();
     if args.json {
         print(format!("{}\n", Json::from(json(&rows, &least))))?;
@@ -259,14 +304,16 @@ impl Row {
 }
 
 /// The least memory limit of a capture of this machine.
-fn least(opened: &Opened, state: usize, page: usize) -> u64 {
-    let segments = opened.dump.segments().len() as u64;
+fn least(opened: &Opened, live: bool, state: usize, page: usize) -> u64 {
+    // A crash adds a line to VMCOREINFO, CRASHTIME, and what is reserved splits ranges.
+    let (more_text, more_segments) = if live { (32, 4) } else { (0, 0) };
+    let segments = opened.dump.segments().len() as u64 + more_segments;
     Plan::least(&Needs {
         page_size: page as u64,
         page_struct: opened.info().get(Kind::Size, "page").unwrap_or(64),
         max_pfn: opened.max_pfn.0,
         segments,
-        vmcoreinfo: opened.text.len() as u64,
+        vmcoreinfo: opened.text.len() as u64 + more_text,
         info_file: 0,
         codec: state as u64,
         codec_bound: (page + SLACK) as u64,
@@ -295,4 +342,23 @@ fn json(rows: &[Row], least: &[(&str, &str, u64)]) -> Object {
         .with("exact", false)
         .with("levels", levels.collect::<Vec<_>>())
         .with("least_memory_limit", by_codec(&|n| least[n].2.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_reserved_for_the_crash_kernel_is_found() {
+        let iomem = "00001000-0009ffff : System RAM\n\
+            00100000-1ffdffff : System RAM\n  \
+              01000000-01ffffff : Kernel code\n  \
+              15000000-1effffff : Crash kernel\n\
+            100000000-1ffffffff : System RAM\n  \
+              1f0000000-1ffffffff : Crash kernel\n";
+        let found: Vec<_> = crash_kernel(iomem).map(|(at, len)| (at.0, len)).collect();
+        assert_eq!(found, [(0x1500_0000, 0xa00_0000), (0x1_f000_0000, 0x1000_0000)]);
+        let nobodys = "00000000-00000000 : Crash kernel\nx-y : Crash kernel\nCrash kernel\n";
+        assert_eq!(crash_kernel(nobodys).count(), 0);
+    }
 }

@@ -27,6 +27,17 @@ BOOT_SECONDS = 90
 
 TRIES = 3
 
+LIVE = """
+grep -E 'System RAM|Crash kernel' /proc/iomem | sed 's/^/VM: iomem /'
+mkdir -p /etc && echo nobody:x:65534:65534::/:/bin/sh > /etc/passwd
+cp /bin/tamis /tmp/tamis && chmod 755 /tmp/tamis
+start-stop-daemon -S -c nobody -x /tmp/tamis -- estimate 2>&1 | sed 's/^/VM: nobody /'
+tamis estimate | sed 's/^/VM: text /'
+vm_guest measure /tmp/measured /bin/tamis estimate --json > /tmp/estimate 2>&1 || fail "estimate"
+sed 's/^/VM: json /' /tmp/estimate
+sed 's/^/VM: measured /' /tmp/measured
+"""
+
 KEXEC_FILE_LOAD = "vm_guest kexec-load /data/boot/vmlinuz /data/boot/crash.cpio '{line}'"
 KEXEC_LOAD = "{kexec} -p /data/boot/vmlinuz --initrd=/data/boot/crash.cpio --append='{line}'"
 
@@ -58,6 +69,7 @@ mkdir /data/files && mv /data/read.* /data/files/ || fail "the load's files"
 vm_guest load {load_mib} /data/files /tmp || fail "load"
 sync
 grep -E 'MemTotal|MemFree|Cached|AnonPages|AnonHuge|ShmemHuge|HugePages_(Total|Free)|Hugetlb|HardwareCorrupted|Slab' /proc/meminfo | sed 's/^/VM: /'
+{live}
 echo "VM: panic now"
 echo c > /proc/sysrq-trigger
 """
@@ -314,6 +326,8 @@ def crash_once(one, capture, options):
     crash_init = CRASH_INIT.format(about="PID 1 of the crash kernel.", capture=capture_part,
                                    raw=RAW_PART)
     first_programs, line = {"vm_guest": helper}, machine.line(CRASH_LINE)
+    if one.live:
+        first_programs["tamis"] = cargo_build("tamis", "tamis", one.arch)
     if machine.kexec_file_load:
         kexec_load = KEXEC_FILE_LOAD.format(line=line)
     else:
@@ -321,7 +335,8 @@ def crash_once(one, capture, options):
         first_programs.update(tool)
         kexec_load = KEXEC_LOAD.format(kexec=" ".join(argv), line=line)
     first_init = FIRST_INIT.format(about="PID 1 of the kernel that is going to crash.",
-                                   kexec_load=kexec_load, load_mib=one.load_mib)
+                                   kexec_load=kexec_load, load_mib=one.load_mib,
+                                   live=LIVE if one.live else "")
     (home / "first.cpio").write_bytes(
         initramfs(kernel, first_init, first_programs, one.modules, one.arch))
     seed = home / "seed"

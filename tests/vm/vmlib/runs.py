@@ -64,6 +64,8 @@ class Run:
     """More modules for the kernel that crashes (never for the crash kernel)."""
     arch: str = "amd64"
     """Key of MACHINES."""
+    live: bool = False
+    """The workstation tool looks at the running kernel before it crashes."""
     qemu: tuple[str, ...] = ()
     """More arguments for QEMU; with `-numa` they also say where the memory comes from."""
 
@@ -114,6 +116,8 @@ RUNS = {run.name: run for run in [
         cpu="max,pauth-impdef=on"),
     Run("arm64-6.12-a72", "arm64-6.12", "6.12 for arm64 on a CPU of 48 bits of address",
         arch="arm64", cpu="cortex-a72"),
+    *(Run(f"live-{kernel}", kernel, f"{kernel}, looked at by `tamis estimate` while it runs", live=True,
+          smp=1 if kernel == "7.2" else 2) for kernel in ("5.10", "6.1", "6.12", "7.2")),
     Run("6.1-3g", "6.1", "6.1 with 3 GB, for figures of speed", memory_mib=3072,
         crashkernel="192M", load_mib=2200, reference="bookworm"),
 ]}
