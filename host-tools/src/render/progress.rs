@@ -38,18 +38,8 @@ impl Progress {
             return;
         }
         self.drawn = Some(now);
-        const WIDTH: u64 = 30;
-        let part = done.min(total) as f64 / total as f64;
-        let full = (part * WIDTH as f64) as usize;
-        let bar: String = (0..WIDTH as usize).map(|n| if n < full { '#' } else { '.' }).collect();
-        let elapsed = self.started.elapsed().as_secs_f64();
-        let left = if part > 0.01 {
-            format!("  {:.0} s left", elapsed / part - elapsed)
-        } else {
-            String::new()
-        };
-        let percent = part * 100.0;
-        let _ = write!(io::stderr(), "\r{} [{bar}] {percent:5.1} %{left}\x1b[K", self.label);
+        let line = line(self.label, done, total, self.started.elapsed());
+        let _ = write!(io::stderr(), "\r{line}\x1b[K");
     }
 
     /// Takes the bar away.
@@ -63,5 +53,37 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.clear();
+    }
+}
+
+/// The bar after `elapsed`: how far it is, and, once that can be told, how long it will take.
+fn line(label: &str, done: u64, total: u64, elapsed: Duration) -> String {
+    const WIDTH: usize = 30;
+    let part = done.min(total) as f64 / total as f64;
+    let full = (part * WIDTH as f64) as usize;
+    let bar: String = (0..WIDTH).map(|n| if n < full { '#' } else { '.' }).collect();
+    let elapsed = elapsed.as_secs_f64();
+    let left = if part > 0.01 {
+        format!("  {:.0} s left", elapsed / part - elapsed)
+    } else {
+        String::new()
+    };
+    let percent = part * 100.0;
+    format!("{label} [{bar}] {percent:5.1} %{left}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bar_says_how_far_it_is_and_how_long_it_will_take() {
+        let at = |done, total, seconds| line("Pages", done, total, Duration::from_secs(seconds));
+        let hashes = |n: usize| format!("{}{}", "#".repeat(n), ".".repeat(30 - n));
+        assert_eq!(at(1, 1000, 5), format!("Pages [{}]   0.1 %", hashes(0)));
+        assert_eq!(at(250, 1000, 10), format!("Pages [{}]  25.0 %  30 s left", hashes(7)));
+        assert_eq!(at(1000, 1000, 10), format!("Pages [{}] 100.0 %  0 s left", hashes(30)));
+        // What turns out to be more than was thought is all there is.
+        assert_eq!(at(u64::MAX, 3, 1), format!("Pages [{}] 100.0 %  0 s left", hashes(30)));
     }
 }
