@@ -267,7 +267,8 @@ class Checker:
         if len(dump.pfns):
             end = int((dump.descriptors["offset"] + dump.descriptors["size"]).max())
         if dump.sub["dump_level"] & 1:
-            end = max(end, dump.data_at + PAGE)
+            # The zero page comes first, at a whole page; a part of a set may have no other.
+            end = max(end, -(-dump.data_at // PAGE) * PAGE + PAGE)
         excess = len(dump.data) - end
         good = not (differ or undecoded or unknown or bad_flags or dirty or wrong_zero or excess)
         good = good and (len(dump.pfns) > 0 or may_be_empty)
