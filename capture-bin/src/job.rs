@@ -46,8 +46,6 @@ pub(crate) struct Opened<'a> {
     pub(crate) info: Info<'static>,
     pub(crate) plan: Plan,
     pub(crate) shift: PageShift,
-    /// Whether the vmcore is looked at through mapped windows.
-    pub(crate) maps: bool,
     pub(crate) args: &'a Args<'a>,
 }
 
@@ -92,10 +90,9 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
             }
         }
     };
-    let maps = input.is_mapped();
     console.debug(format_args!(
         "The memory of the kernel is {}.\n",
-        if maps { "mapped" } else { "read, not mapped" }
+        if input.is_mapped() { "mapped" } else { "read, not mapped" }
     ));
     let text_len = facts.vmcoreinfo.map_or(0, |(_, len)| len);
     if text_len > INFO_MOST {
@@ -178,7 +175,7 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
             name.escape_ascii()
         ));
     }
-    Ok(Opened { vmcore, facts, info, plan, shift, maps, args })
+    Ok(Opened { vmcore, facts, info, plan, shift, args })
 }
 
 /// Threads that are of use: no more than CPUs, and one where nothing is compressed.
@@ -274,7 +271,8 @@ fn explain_plan(opened: &Opened<'_>, max_pfn: Pfn, console: &Console) {
             let _ = writeln!(table, "  {owner:<24}{bytes:>10} bytes");
         }
         let _ = writeln!(table, "  {:<24}{:>10} bytes of {limit}", "total", plan.total());
-        let window = if opened.maps { sys::Window::LEN * (plan.workers + 1) } else { 0 };
+        let maps = opened.vmcore.file().is_mapped();
+        let window = if maps { sys::Window::LEN * (plan.workers + 1) } else { 0 };
         let space = plan.total() + sys::image_size() + window + KERNELS_OWN;
         let _ = writeln!(table, "  {:<24}{space:>10} bytes", "address space");
     }
