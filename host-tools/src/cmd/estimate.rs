@@ -153,17 +153,10 @@ impl Seen {
 }
 
 /// The pages of the running kernel that no vmcore of it has: those that are reserved for the crash
-/// kernel. None of a dump.
-fn reserved(args: &Args, opened: &Opened) -> Vec<PfnSpan> {
-    if !is_live(args) {
-        return Vec::new();
-    }
+/// kernel.
+fn reserved(opened: &Opened) -> Vec<PfnSpan> {
     let text = std::fs::read_to_string("/proc/iomem").unwrap_or_default();
-    crash_kernel(&text).map(|range| opened.shift.touched(range.0, range.1)).collect()
-}
-
-fn is_live(args: &Args) -> bool {
-    args.dumps == [PathBuf::from(KCORE)]
+    crash_kernel(&text).map(|(at, len)| opened.shift.touched(at, len)).collect()
 }
 
 /// Starts and lengths of the ranges for the crash kernel, of the text of /proc/iomem.
@@ -181,7 +174,8 @@ fn crash_kernel(iomem: &str) -> impl Iterator<Item = (PhysAddr, u64)> {
 
 fn sampled(args: &Args, opened: &mut Opened, levels: &[Level]) -> Result<u8> {
     let mut seen = [Seen::default(); Class::COUNT];
-    let reserved = reserved(args, opened);
+    let live = args.dumps == [PathBuf::from(KCORE)];
+    let reserved = if live { reserved(opened) } else { Vec::new() };
     let mut classes = Classes::of_any(opened);
     let mut candidates = candidates();
     let page = opened.shift.bytes();
@@ -192,10 +186,13 @@ fn sampled(args: &Args, opened: &mut Opened, levels: &[Level]) -> Result<u8> {
     let (mut bytes, mut out) = (vec![0; page], vec![0; page + 2 * SLACK + page / 8]);
     let mut progress = Progress::new("Looking at pages");
     while let Some(window) = classes.next(opened) {
-        let map = stored(opened, window, &mut bits);
+        let mut map = stored(opened, window, &mut bits);
+        for span in &reserved {
+            map.clear_span(*span);
+        }
         for (pfn, class) in classes.pages() {
             let seen = &mut seen[class.index()];
-            if class == Class::Hole || !map.get(pfn) || reserved.iter().any(|s| s.contains(pfn)) {
+            if class == Class::Hole || !map.get(pfn) {
                 continue;
             }
             seen.pages += 1;
@@ -211,9 +208,7 @@ fn sampled(args: &Args, opened: &mut Opened, levels: &[Level]) -> Result<u8> {
         levels.iter().map(|l| Row::of(*l, &seen, classes.always(), page)).collect();
     let least: Vec<(&str, &str, u64)> = candidates
         .iter()
-        .map(|(name, option, _, state)| {
-            (*name, *option, least(opened, is_live(args), *state, page))
-        })
+        .map(|(name, option, _, state)| (*name, *option, least(opened, live, *state, page)))
         .collect();
     if args.json {
         print(format!("{}\n", Json::from(json(&rows, &least))))?;
