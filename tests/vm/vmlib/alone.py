@@ -444,9 +444,8 @@ def build_initramfs(one, kernel, tools, path):
         modules += MODULES[one.disk]
     modules += one.crash_modules
     path.unlink(missing_ok=True)
-    capture = tools.capture
-    if one.arch != "amd64" or one.panics:
-        capture = guest.capture_binary(one.arch, {"TAMIS_PANIC_AT": str(one.panics)} if one.panics else None)
+    told = {"TAMIS_PANIC_AT": str(one.panics)} if one.panics else None
+    capture = tools.capture if one.arch == "amd64" and not told else guest.capture_binary(one.arch, told)
     said = run([tools.tamis, "initramfs", "-o", path, "--capture", capture, "--conf", conf,
                 "--kernel", kernel.release, "--modules-dir", kernel.with_dependencies(),
                 *(word for name in modules for word in ("--module", name))],

@@ -21,7 +21,7 @@ def said(serial, what):
     return [line.split(f"VM: {what} ", 1)[1] for line in serial.splitlines() if f"VM: {what} " in line]
 
 
-def check(one, home, capture, tamis, report):
+def check(home, capture, tamis, report):
     """Hold the estimate against dumps of the vmcore."""
     serial = (home / "serial.log").read_text(errors="replace").replace("\r", "")
     refused = "\n".join(said(serial, "nobody"))
