@@ -13,6 +13,9 @@ use crate::dumpread::{Descriptor, Dump, STATUS_INCOMPLETE};
 use crate::elfread::{Elf, Phdr};
 use crate::synth::Image;
 
+/// Bytes of the main header, for 64-bit machines.
+const HEADER: usize = 464;
+
 /// The decoders of the engine.
 #[derive(Default)]
 pub struct Own(Decoders);
@@ -88,6 +91,17 @@ impl<'i> Whole<'i> {
         self.judge_as(cut, look, false)
     }
 
+    /// Whether the header is one of which only the first bytes were written: a size limit or a fault
+    /// may lie in it.
+    fn header_is_half(&self, cut: &[u8]) -> bool {
+        let zeros = std::iter::repeat(&0);
+        let pairs = self.bytes.iter().zip(cut.iter().chain(zeros)).take(HEADER);
+        // Whole ones may be marked.
+        let mut rest =
+            pairs.skip_while(|(a, b)| (*a ^ *b) & !(STATUS_INCOMPLETE as u8) == 0).peekable();
+        rest.peek().is_some() && rest.all(|(_, b)| *b == 0)
+    }
+
     /// Like [`Whole::judge`], of what repair made of it: data may lie elsewhere.
     pub fn judge_repaired(&self, repaired: &[u8]) -> Result<Has, String> {
         self.judge_as(repaired, Look::Decode, true)
@@ -102,6 +116,9 @@ impl<'i> Whole<'i> {
                 Ok(_) => Err("opens without a header".into()),
                 Err(_) => Ok(has),
             };
+        }
+        if self.header_is_half(cut) {
+            return Ok(has);
         }
         let facts = probed.map_err(|e| format!("the header stands, but: {e}"))?;
         let dump = Dump::new(cut.to_vec()).map_err(|e| format!("the independent reader: {e}"))?;
