@@ -15,7 +15,7 @@ use tamis_core::elf_vmcore::ElfVmcore;
 /// system puts all registers there.
 pub const STACK: u64 = 64 << 10;
 
-/// What the threads beside the first one need.
+/// What the threads beside the one that captures need.
 pub struct Crew {
     queue: Monitor<Queue<'static>>,
     stacks: &'static mut [u8],

@@ -250,7 +250,7 @@ fn explain_plan(opened: &Opened<'_>, max_pfn: Pfn, console: &Console) {
             plan.bitmap / 1024
         ));
     }
-    let threads = plan.workers + 1;
+    let threads = plan.workers.max(1);
     if args.num_threads > threads && args.compress != Compression::None {
         console.warn(format_args!(
             "--num-threads {}: taking {threads}, for {} CPUs and {limit} bytes of memory",

@@ -453,7 +453,7 @@ pub fn map_memory(len: usize) -> Result<*mut u8, IoError> {
 }
 
 /// Where the mapped windows of file are; looked at by the signal handler.
-static WINDOWS: [WindowPlace; MAX_THREADS] = [const { WindowPlace::new() }; MAX_THREADS];
+static WINDOWS: [WindowPlace; MAX_THREADS + 1] = [const { WindowPlace::new() }; MAX_THREADS + 1];
 
 struct WindowPlace {
     used: AtomicBool,
@@ -504,7 +504,7 @@ extern "C" fn on_sigbus(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
 }
 
 /// A window into a file, mapped for reading; used by one thread at a time. There are up to
-/// [`MAX_THREADS`] in the process.
+/// [`MAX_THREADS`] and one in the process.
 pub struct Window {
     place: &'static WindowPlace,
     at: *mut c_void,
@@ -621,7 +621,7 @@ impl Drop for Window {
 // place is made of atomics.
 unsafe impl Send for Window {}
 
-/// Most threads.
+/// Most threads beside the first.
 pub const MAX_THREADS: usize = 32;
 
 /// CPUs that this process may run on.
@@ -640,9 +640,23 @@ pub fn cpus() -> usize {
 /// Waiting threads sleep in the kernel (futex(2)); nobody spins.
 pub struct Monitor<T> {
     lock: AtomicU32,
-    /// Calls made to the threads that wait on each side: the capturing one, workers.
-    calls: [AtomicU32; 2],
+    /// The capturing thread's side, and that of the workers.
+    sides: [Waiting; 2],
     value: UnsafeCell<T>,
+}
+
+/// The threads of a side that wait.
+struct Waiting {
+    /// How many there are. It changes while the lock is held.
+    count: AtomicU32,
+    /// Calls made to them.
+    calls: AtomicU32,
+}
+
+impl Waiting {
+    const fn none() -> Waiting {
+        Waiting { count: AtomicU32::new(0), calls: AtomicU32::new(0) }
+    }
 }
 
 // SAFETY: the value is only reached with the lock held (`wait`), and may go from thread to thread.
@@ -671,8 +685,8 @@ fn futex_wake(word: &AtomicU32) {
 impl<T> Monitor<T> {
     /// Nobody holds it.
     pub const fn new(value: T) -> Monitor<T> {
-        let calls = [AtomicU32::new(0), AtomicU32::new(0)];
-        Monitor { lock: AtomicU32::new(FREE), calls, value: UnsafeCell::new(value) }
+        let sides = [Waiting::none(), Waiting::none()];
+        Monitor { lock: AtomicU32::new(FREE), sides, value: UnsafeCell::new(value) }
     }
 
     fn lock(&self) {
@@ -692,7 +706,7 @@ impl<T> Monitor<T> {
 
     /// See [`Crew::wait`].
     pub fn wait(&self, side: Side, look: &mut dyn FnMut(&mut T) -> Next) {
-        let [capture, worker] = &self.calls;
+        let [capture, worker] = &self.sides;
         let (own, other) = match side {
             Side::Capture => (capture, worker),
             Side::Worker => (worker, capture),
@@ -704,19 +718,23 @@ impl<T> Monitor<T> {
         while next == Next::Wait {
             // A call made after this load changes the word, and the kernel does not put the thread
             // to sleep.
-            let calls = own.load(Ordering::Relaxed);
+            let calls = own.calls.load(Ordering::Relaxed);
+            own.count.fetch_add(1, Ordering::Relaxed);
             self.unlock();
-            futex_wait(own, calls);
+            futex_wait(&own.calls, calls);
             self.lock();
+            own.count.fetch_sub(1, Ordering::Relaxed);
             // SAFETY: as above.
             next = look(unsafe { &mut *self.value.get() });
         }
-        if next == Next::GoAndWake {
-            other.fetch_add(1, Ordering::Relaxed);
+        // Nobody else begins to wait while the lock is held: who does not now will look first.
+        let wake = next == Next::GoAndWake && other.count.load(Ordering::Relaxed) > 0;
+        if wake {
+            other.calls.fetch_add(1, Ordering::Relaxed);
         }
         self.unlock();
-        if next == Next::GoAndWake {
-            futex_wake(other);
+        if wake {
+            futex_wake(&other.calls);
         }
     }
 }

@@ -45,9 +45,9 @@ pub struct Needs {
     pub bitmap: Option<u64>,
     /// Whether the whole bitmap must be in memory at once.
     pub whole: bool,
-    /// Threads that compress, the one that captures among them.
+    /// Threads that compress. From two on, the one that captures is not among them.
     pub threads: u64,
-    /// Bytes of stack for each thread but the first.
+    /// Bytes of stack for each thread but the one that captures.
     pub thread_stack: u64,
 }
 
@@ -191,8 +191,8 @@ impl Plan {
     /// The plan with the other threads' part, at `full >> step`.
     #[inline(never)] // once is enough: nothing here is in a hurry
     fn with_workers(&self, needs: &Needs, step: u32) -> Plan {
-        let workers = needs.threads.saturating_sub(1);
-        if workers == 0 {
+        let workers = needs.threads;
+        if workers <= 1 {
             return *self;
         }
         let page = needs.page_size.max(1);
@@ -202,7 +202,7 @@ impl Plan {
         let batch = batch_pages
             .saturating_mul(page + size_of::<PageMade>() as u64)
             .saturating_add(beyond + (size_of::<Slot<'_>>() + size_of::<Batch<'_>>()) as u64);
-        let batches = needs.threads.saturating_mul(BATCHES_PER_THREAD).saturating_mul(batch);
+        let count = workers.saturating_add(1).saturating_mul(BATCHES_PER_THREAD);
         Plan {
             workers,
             worker_stacks: workers.saturating_mul(needs.thread_stack),
@@ -210,7 +210,7 @@ impl Plan {
             worker_codecs: workers.saturating_mul(needs.codec),
             batch_pages,
             // What aligning the tables in front of the data may cost.
-            batches: batches.saturating_add(needs.threads.saturating_mul(BATCHES_PER_THREAD * 8)),
+            batches: count.saturating_mul(batch.saturating_add(8)),
             ..*self
         }
     }
@@ -384,7 +384,7 @@ mod tests {
             for threads in 2..=4 {
                 let plan = Plan::fit(DEFAULT_LIMIT, &needs(threads)).unwrap();
                 assert!(plan.total() <= DEFAULT_LIMIT, "{threads}: {plan:?}");
-                assert_eq!(plan.workers, threads - 1);
+                assert_eq!(plan.workers, threads);
                 assert!(plan.batch_pages >= 8, "{threads}: {plan:?}");
                 // The bytes of a stream depend on these two.
                 assert_eq!((plan.data, plan.descriptors), (alone.data, alone.descriptors));
@@ -401,7 +401,7 @@ mod tests {
             assert!(Plan::fit(limit, &needs(fit)).unwrap().total() <= limit, "{limit}: {over}");
             let more = Plan::fit(limit, &needs(fit + 1)).unwrap_err();
             assert_eq!(more.threads, fit);
-            assert_eq!(Plan::fit(more.least, &needs(fit + 1)).unwrap().workers, fit);
+            assert_eq!(Plan::fit(more.least, &needs(fit + 1)).unwrap().workers, fit + 1);
             assert!(Plan::fit(more.least - 1, &needs(fit + 1)).is_err());
         }
     }

@@ -47,8 +47,8 @@ pub fn parse(text: &str) -> std::result::Result<u64, String> {
 /// What a run may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Plan {
-    /// Threads, the first one included.
-    pub threads: usize,
+    /// Threads beside the first, which does their work where there are none.
+    pub workers: usize,
     /// Bytes of the bits of pages.
     pub bits: usize,
     /// All of it.
@@ -100,16 +100,18 @@ impl Needs {
         self.fixed + self.bits.min(BITS_LEAST)
     }
 
-    /// As many threads as are wanted and fit; what is left is for the bits of pages.
+    /// As many workers as threads are wanted and fit, but no single one; what is left is for the bits
+    /// of pages.
     pub fn fit(&self, limit: u64, threads: usize) -> Option<Plan> {
         let left = limit.checked_sub(self.least())?;
-        let workers = (left / self.thread).min(threads.saturating_sub(1) as u64);
+        let fit = (left / self.thread).min(threads as u64);
+        let workers = if fit > 1 { fit } else { 0 };
         let left = left - workers * self.thread + self.bits.min(BITS_LEAST);
         // A power of two, so that windows begin where blocks of memory do.
         let room = if left.is_power_of_two() { left } else { left.next_power_of_two() / 2 };
         let bits = room.min(self.bits);
         let total = self.fixed + workers * self.thread + bits;
-        Some(Plan { threads: workers as usize + 1, bits: bits as usize, total })
+        Some(Plan { workers: workers as usize, bits: bits as usize, total })
     }
 
     /// The same, or why not.
@@ -142,13 +144,14 @@ mod tests {
         let needs = Needs { fixed: 10 << 20, thread: 1 << 20, bits: 1 << 20 };
         assert_eq!(needs.least(), (10 << 20) + BITS_LEAST);
         assert_eq!(needs.fit(needs.least() - 1, 4), None);
-        assert_eq!(needs.fit(needs.least(), 4).unwrap().threads, 1);
+        assert_eq!(needs.fit(needs.least(), 4).unwrap().workers, 0);
+        assert_eq!(needs.fit(40 << 20, 1).unwrap().workers, 0);
         for limit in (needs.least()..40 << 20).step_by(123_456) {
             let plan = needs.fit(limit, 8).unwrap();
             assert!(plan.total <= limit, "{limit}: {plan:?}");
-            assert!(plan.threads == 8 || limit - plan.total < 2 << 20, "{limit}: {plan:?}");
+            assert!(plan.workers == 8 || limit - plan.total < 3 << 20, "{limit}: {plan:?}");
         }
         let plan = needs.fit(40 << 20, 8).unwrap();
-        assert_eq!(plan, Plan { threads: 8, bits: 1 << 20, total: 18 << 20 });
+        assert_eq!(plan, Plan { workers: 8, bits: 1 << 20, total: 19 << 20 });
     }
 }

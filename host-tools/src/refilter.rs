@@ -264,7 +264,7 @@ pub fn write(
 
     // Where pages only have to be copied, the kernel does the work, and threads gain nothing.
     let copies = compress == Compress::Raw && matches!(opened.dump, Dump::Elf(_));
-    let helpers = if copies { 0 } else { plan.threads - 1 };
+    let helpers = if copies { 0 } else { plan.workers };
     let mut workers: Vec<Worker<'_>> = Vec::new();
     for dump in opened.twins(helpers)? {
         workers.push(Worker { dump, encoder: Box::new(Checked::new(compress, page, &bad)?) });

@@ -1,10 +1,11 @@
-//! Several threads: whoever has time reads and compresses pages, and one thread makes them part of
-//! the dump in the order of their pfns. The bytes are the same for every number of threads.
+//! Several threads: workers read and compress pages, and one thread makes them part of the dump in
+//! the order of their pfns. The bytes are the same for every number of threads.
 //!
 //! The engine makes no threads. A program that has some lends them a lock in front of a [`Queue`],
 //! with two places to wait at ([`Crew`]); its threads run [`work`], and the one that captures gets
-//! the crew with [`super::Capture::kdump_with`]. That one compresses, too, whenever the next batch in
-//! order is not done: nobody waits while there is something to do, and nobody spins.
+//! the crew with [`super::Capture::kdump_with`]. That one has little to do but to wait for the disk,
+//! so there should be as many workers as processors. Where there is no worker, it does their work.
+//! Nobody spins.
 
 use super::pages::{Made, PageReader};
 use crate::bitmap::Bitmap;
@@ -16,10 +17,10 @@ use crate::units::{PageShift, Pfn, PfnSpan};
 const SPANS: usize = 32;
 
 /// Bytes of pages in a batch where there is memory enough.
-pub const BATCH: u64 = 128 << 10;
+pub const BATCH: u64 = 64 << 10;
 
-/// Batches for each thread: one that is worked on, and one done or to be done next.
-pub const BATCHES_PER_THREAD: u64 = 2;
+/// Batches for each thread: one that is worked on, one that is done, and one to be done next.
+pub const BATCHES_PER_THREAD: u64 = 3;
 
 /// What became of a page of a batch.
 #[derive(Clone, Copy)]
@@ -211,12 +212,16 @@ impl<'m> Queue<'m> {
         Some((place, batch))
     }
 
-    /// A batch is done. Gives whether it is the oldest.
+    /// A batch is done. Gives whether it is time to take in those that are done.
     fn done(&mut self, place: usize, batch: &'m mut Batch<'m>) -> bool {
         if let Some(slot) = self.slots.get_mut(place) {
             (slot.batch, slot.done) = (Some(batch), true);
         }
-        place == self.head
+        // Not for each of them: the switch from thread to thread would cost more than it gives while
+        // the next batch of every worker is there.
+        let next = self.out - self.taken;
+        next <= self.slots.len() / BATCHES_PER_THREAD as usize
+            && self.slots.get(self.head).is_some_and(|oldest| oldest.done)
     }
 
     /// The oldest batch, if it is done: it is free then, and to be put back at once.
@@ -349,8 +354,8 @@ impl<'m> Foreman<'_, 'm> {
         });
     }
 
-    /// The oldest batch, done, with a hand from this thread where nobody has taken up the next;
-    /// `None` if there is none on its way. It is to be put back with [`Foreman::put_back`].
+    /// The oldest batch, done, by this thread where nobody has taken it up; `None` if there is none
+    /// on its way. It is to be put back with [`Foreman::put_back`].
     pub(super) fn oldest<S: Source>(
         &self,
         source: &mut S,
@@ -364,7 +369,10 @@ impl<'m> Foreman<'_, 'm> {
                 if oldest.is_some() || queue.out == 0 {
                     return Next::Go;
                 }
-                taken = queue.take();
+                // A worker takes up the oldest before all others.
+                if queue.taken == 0 {
+                    taken = queue.take();
+                }
                 if taken.is_some() { Next::Go } else { Next::Wait }
             });
             let Some((place, batch)) = taken else { return oldest };
