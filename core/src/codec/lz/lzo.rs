@@ -142,25 +142,27 @@ impl<const SMALL: bool> Stream<'_, SMALL> {
 
 impl<const SMALL: bool> Emitter for Stream<'_, SMALL> {
     const FURTHEST: u32 = if SMALL { 65_535 } else { 49_151 };
-    // Speed is what the format is chosen for: shorter matches, or more patience, would each save a
-    // fortieth of the bytes for a twentieth of the time; what is before a match, less.
+    // Many short matches that are found quickly: what is behind a match is tried at once, and is
+    // worth more than what is before it.
+    const HASHED: u32 = 4;
     const PATIENCE: u32 = 4;
     const BACKWARD: bool = false;
+    const ENTERED: u32 = 0;
 
     #[inline(always)]
     fn sequence(&mut self, page: &[u8], s: Sequence) -> bool {
         let near = (s.len <= 8) & (s.distance <= 2048);
         let offset = s.distance - 1;
-        // The usual case: few literals, and a match of two or three bytes.
+        // The usual case: few literals, and a match of two to four bytes.
         if s.literals <= 16
-            && s.len <= 33
+            && s.len <= 33 + 255
             && (SMALL || s.distance <= NEAR as u32)
             && let Some(bytes) = try_load::<16>(page, s.start)
             // From the two bytes that end the match before; the first sequence has none.
             && let Some(to) = room::<42>(self.out.bytes, self.out.at.wrapping_sub(2))
         {
-            // No branch on how many literals there are or how far the match is: neither can be
-            // guessed.
+            // No branch on how many literals there are, or how far and how long the match is: none
+            // of it can be guessed.
             let tagged = s.literals > 3;
             to[0] |= select_unpredictable(tagged, 0, s.literals) as u8;
             to[2] = s.literals.wrapping_sub(3) as u8;
@@ -170,11 +172,14 @@ impl<const SMALL: bool> Emitter for Stream<'_, SMALL> {
             }
             at += (s.literals & 31) as usize;
             let short = ((s.len - 1) << 5) | ((offset & 7) << 2) | ((offset >> 3) << 8);
-            let long = 0b0010_0000 | (s.len - 2) | (offset << 10);
+            let middle = 0b0010_0000 | (s.len - 2) | (offset << 10);
+            let long = 0b0010_0000 | (s.len.wrapping_sub(33) << 8) | (offset << 18);
+            let more = s.len > 33;
+            let word = select_unpredictable(near, short, select_unpredictable(more, long, middle));
             if let Some(to) = room::<4>(to, at) {
-                *to = select_unpredictable(near, short, long).to_le_bytes();
+                *to = word.to_le_bytes();
             }
-            self.out.at += at + 1 - usize::from(near);
+            self.out.at += at + 1 + usize::from(more) - usize::from(near);
             return true;
         }
         // By value, so that the usual case keeps what it has in registers.
