@@ -242,7 +242,7 @@ fn code<const N: usize>(codes: &[Code; N], symbol: usize) -> Code {
 
 impl Coder for Stream<'_, '_> {
     const FURTHEST: u32 = 32_768;
-    const PATIENCE: u32 = 7;
+    const PATIENCE: u32 = 6;
     const LONGEST: u32 = LONGEST;
     const LAZY: bool = true;
     const REPEAT: bool = false;

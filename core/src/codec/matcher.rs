@@ -167,7 +167,7 @@ pub(super) fn parse<E: Emitter>(page: &[u8], table: &mut Table, emit: &mut E) ->
         };
         let mut size = 4 + common::<E>(page, here + 4, from + 4);
         if E::LAZY {
-            while size < 64 {
+            while size < 32 {
                 let next = here + 1;
                 let Some(bytes) = try_load(starts, next) else { break };
                 let bytes = u64::from_le_bytes(bytes);
