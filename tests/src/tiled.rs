@@ -81,7 +81,11 @@ impl Core {
     /// A value of VMCOREINFO.
     fn value(&self, key: &str, radix: u32) -> io::Result<u64> {
         let line = self.info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-        let number = line.and_then(|text| u64::from_str_radix(text, radix).ok());
+        // NUMBER(phys_base) may be below zero.
+        let number = line.and_then(|text| match text.strip_prefix('-') {
+            Some(text) => u64::from_str_radix(text, radix).ok().map(u64::wrapping_neg),
+            None => u64::from_str_radix(text, radix).ok(),
+        });
         number.ok_or_else(|| wrong(&format!("no {key}")))
     }
 
