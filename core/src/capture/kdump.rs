@@ -103,11 +103,14 @@ pub(super) fn write<S: Source>(
         }
     }
 
-    write_bitmap1(c, &layout, sinks)?;
+    // Nobody has a use for the room of page data before there are pages.
+    let held = core::mem::take(&mut c.buffers.data);
+    write_bitmap1(c, &layout, held, sinks)?;
     let reads_back = sinks.iter().all(|s| s.can_read_back());
     let one_window = c.window_len() >= c.max_pfn.0;
     let mut tally = c.report.tally;
-    let kept = pass_a(c, &layout, sinks, reads_back, &mut tally)?;
+    let kept = pass_a(c, &layout, held, sinks, reads_back, &mut tally)?;
+    c.buffers.data = held;
     tally.kept = kept;
     c.report.tally = tally;
 
@@ -231,35 +234,80 @@ fn write_notes<S: Source>(
     Ok(())
 }
 
-/// Writes the bits of a window, if there are any: the file reads as zeros where nothing is written.
-fn write_bits(
-    map: &Bitmap<'_>,
-    base: u64,
+fn write_all(
+    at: u64,
+    bytes: &[u8],
     step: &'static str,
     sinks: &mut [&mut dyn Sink],
-) -> Result<u64, CaptureError> {
-    let count = map.count();
-    if count > 0 {
-        let at = base + map.span().start.0 / 8;
-        for (part, sink) in sinks.iter_mut().enumerate() {
-            sink.write_at(at, map.bytes()).map_err(failed(step, part))?;
-        }
+) -> Result<(), CaptureError> {
+    for (part, sink) in sinks.iter_mut().enumerate() {
+        sink.write_at(at, bytes).map_err(failed(step, part))?;
     }
-    Ok(count)
+    Ok(())
 }
 
+/// Writes the bits of windows that lie side by side in one go: of small windows there are many.
+struct BitWriter<'b> {
+    held: &'b mut [u8],
+    len: usize,
+    /// File offset of what is held.
+    at: u64,
+    step: &'static str,
+}
+
+impl<'b> BitWriter<'b> {
+    fn new(held: &'b mut [u8], step: &'static str) -> BitWriter<'b> {
+        BitWriter { held, len: 0, at: 0, step }
+    }
+
+    /// Takes the bits of a window, if there are any, for the bitmap at `base`. Gives their number.
+    fn put(
+        &mut self,
+        map: &Bitmap<'_>,
+        base: u64,
+        sinks: &mut [&mut dyn Sink],
+    ) -> Result<u64, CaptureError> {
+        let (count, bytes) = (map.count(), map.bytes());
+        let at = base + map.span().start.0 / 8;
+        if count > 0 {
+            if at != self.at + self.len as u64 || self.held.len() - self.len < bytes.len() {
+                self.flush(sinks)?;
+                self.at = at;
+            }
+            match self.held.get_mut(self.len..self.len + bytes.len()) {
+                Some(to) => {
+                    to.copy_from_slice(bytes);
+                    self.len += bytes.len();
+                }
+                None => write_all(at, bytes, self.step, sinks)?,
+            }
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self, sinks: &mut [&mut dyn Sink]) -> Result<(), CaptureError> {
+        let held = self.held.get(..self.len).unwrap_or_default();
+        self.len = 0;
+        if held.is_empty() { Ok(()) } else { write_all(self.at, held, self.step, sinks) }
+    }
+}
+
+/// Writes the bits of every window that exist, to the place of bitmap 1. `held` is room to gather
+/// them in.
 fn write_bitmap1<S: Source>(
     c: &mut Capture<'_, S>,
     layout: &Layout,
+    held: &mut [u8],
     sinks: &mut [&mut dyn Sink],
 ) -> Result<(), CaptureError> {
     let mut exist = 0;
     let mut at = Pfn(0);
+    let mut writer = BitWriter::new(held, "bitmap 1");
     while let Some(window) = c.next_window(at, c.all()) {
-        let map = c.existing(window);
-        exist += write_bits(&map, layout.bitmap1, "bitmap 1", sinks)?;
+        exist += writer.put(&c.existing(window), layout.bitmap1, sinks)?;
         at = window.end;
     }
+    writer.flush(sinks)?;
     c.report.tally.exist = exist;
     c.report.holes = c.max_pfn.0.saturating_sub(exist);
     c.report.bytes += 2 * sinks.len() as u64 * c.max_pfn.0.div_ceil(8);
@@ -271,6 +319,7 @@ fn write_bitmap1<S: Source>(
 fn pass_a<S: Source>(
     c: &mut Capture<'_, S>,
     layout: &Layout,
+    held: &mut [u8],
     sinks: &mut [&mut dyn Sink],
     reads_back: bool,
     tally: &mut Tally,
@@ -279,6 +328,7 @@ fn pass_a<S: Source>(
     let total = all.end.0;
     let (mut kept, mut stored) = (0, 0);
     let mut at = Pfn(0);
+    let mut writer = BitWriter::new(held, "bitmap 2");
     c.rewind();
     c.observer.progress(Phase::Classify, 0, total);
     while let Some(window) = c.next_window(at, all) {
@@ -287,16 +337,13 @@ fn pass_a<S: Source>(
         }
         let before = tally.dropped();
         let map = c.wanted(window, all, tally);
-        let count = if reads_back {
-            write_bits(&map, layout.bitmap2, "bitmap 2", sinks)?
-        } else {
-            map.count()
-        };
+        let count = if reads_back { writer.put(&map, layout.bitmap2, sinks)? } else { map.count() };
         kept += count;
         stored += count + tally.dropped() - before;
         at = window.end;
         c.observer.progress(Phase::Classify, at.0, total);
     }
+    writer.flush(sinks)?;
     c.observer.progress(Phase::Classify, total, total);
     tally.no_data = tally.exist.saturating_sub(stored);
     Ok(kept)
@@ -522,7 +569,7 @@ fn copy<S: Source>(
         }
         let map = Bitmap::over(c.buffers.bitmap, window);
         if from != Bits::File {
-            write_bits(&map, layout.bitmap2, "bitmap 2", sinks)?;
+            BitWriter::new(&mut [], "bitmap 2").put(&map, layout.bitmap2, sinks)?;
         }
         match &foreman {
             Some(foreman) => give_out(c, foreman, window, &mut reader, &mut saving, sinks)?,
