@@ -491,6 +491,9 @@ class Checker:
         mapped = "The memory of the kernel is mapped." in said
         self.report.check(mapped, "in the crash kernel", "/proc/vmcore is mapped, not read")
         options = result["options"].split()
+        if "--num-threads" in options:
+            threads = "threads' stacks" in said
+            self.report.check(threads, "in the crash kernel", "the memory plan has threads in it")
         path, _ = self.make(self.tamis, options, "tamis-host")
         host, guest = Kdump(path), Kdump(self.home / "dump")
         name = f"in the crash kernel {' '.join(options)}"

@@ -20,7 +20,7 @@ MODULES = ["virtio_pci", "virtio_blk", "crc32c_generic", "ext4"]
 hand that kernel's little memory to the host."""
 
 FIRST_LINE = "console=ttyS0 panic=5 loglevel=4 rdinit=/init crashkernel={crashkernel} {more}"
-CRASH_LINE = "console=ttyS0 nr_cpus=1 irqpoll reset_devices panic=1 loglevel=4 rdinit=/init"
+CRASH_LINE = "console=ttyS0 nr_cpus={cpus} irqpoll reset_devices panic=1 loglevel=4 rdinit=/init"
 
 BOOT_SECONDS = 90
 """By then the first init has said something: 10 is usual, on a busy machine 30."""
@@ -35,6 +35,14 @@ vm_guest measure /tmp/measured /bin/tamis estimate --json > /tmp/estimate 2>&1 |
 sed 's/^/VM: json /' /tmp/estimate
 sed 's/^/VM: measured /' /tmp/measured
 """
+
+ONE_CPU_LEFT = """
+for cpu in /sys/devices/system/cpu/cpu[1-9]*/online; do
+    echo 0 > $cpu || fail "$cpu"
+done
+"""
+"""The CPU that the machine began with cannot be started by a crash kernel, so it has to be the one that
+panics."""
 
 KEXEC_FILE_LOAD = "vm_guest kexec-load /data/boot/vmlinuz /data/boot/crash.cpio '{line}'"
 KEXEC_LOAD = "{kexec} -p /data/boot/vmlinuz --initrd=/data/boot/crash.cpio --append='{line}'"
@@ -68,6 +76,7 @@ vm_guest load {load_mib} /data/files /tmp || fail "load"
 sync
 grep -E 'MemTotal|MemFree|Cached|AnonPages|AnonHuge|ShmemHuge|HugePages_(Total|Free)|Hugetlb|HardwareCorrupted|Slab' /proc/meminfo | sed 's/^/VM: /'
 {live}
+{before_panic}
 echo "VM: panic now"
 echo c > /proc/sysrq-trigger
 """
@@ -288,7 +297,7 @@ def boot(argv, serial, timeout, events=None, halts=0):
         raise VmError(f"QEMU ended with status {process.returncode}: {tail(said, 10)}")
 
 
-def crash(one, capture=None, options="-c -d 31"):
+def crash(one, capture=None):
     """Crash the guest of a run; afterwards its folder holds vmcore, result, serial.log.
 
     With a `capture` binary the crash kernel also runs it, and dump and capture.log are there.
@@ -296,7 +305,7 @@ def crash(one, capture=None, options="-c -d 31"):
     """
     for left in range(TRIES - 1, -1, -1):
         try:
-            return crash_once(one, capture, options)
+            return crash_once(one, capture)
         except Hung as error:
             if not left:
                 raise
@@ -304,7 +313,7 @@ def crash(one, capture=None, options="-c -d 31"):
     raise AssertionError("TRIES is not positive")
 
 
-def crash_once(one, capture, options):
+def crash_once(one, capture):
     """One try of `crash`."""
     home = state_dir() / one.name
     home.mkdir(parents=True, exist_ok=True)
@@ -319,11 +328,11 @@ def crash_once(one, capture, options):
     capture_part = ""
     if capture:
         programs["tamis-capture"] = capture
-        command = f"/bin/tamis-capture -D {options} /proc/vmcore /out/dump"
-        capture_part = CAPTURE_PART.format(command=command, options=options)
+        command = f"/bin/tamis-capture -D {one.options} /proc/vmcore /out/dump"
+        capture_part = CAPTURE_PART.format(command=command, options=one.options)
     crash_init = CRASH_INIT.format(about="PID 1 of the crash kernel.", capture=capture_part,
                                    raw=RAW_PART)
-    first_programs, line = {"vm_guest": helper}, machine.line(CRASH_LINE)
+    first_programs, line = {"vm_guest": helper}, machine.line(CRASH_LINE.format(cpus=one.crash_cpus))
     if one.live:
         first_programs["tamis"] = cargo_build("tamis", "tamis", one.arch)
     if machine.kexec_file_load:
@@ -334,7 +343,8 @@ def crash_once(one, capture, options):
         kexec_load = KEXEC_LOAD.format(kexec=" ".join(argv), line=line)
     first_init = FIRST_INIT.format(about="PID 1 of the kernel that is going to crash.",
                                    kexec_load=kexec_load, load_mib=one.load_mib,
-                                   live=LIVE if one.live else "")
+                                   live=LIVE if one.live else "",
+                                   before_panic=ONE_CPU_LEFT if one.crash_cpus > 1 else "")
     (home / "first.cpio").write_bytes(
         initramfs(kernel, first_init, first_programs, one.modules, one.arch))
     seed = home / "seed"

@@ -64,6 +64,10 @@ class Run:
     """More modules for the kernel that crashes (never for the crash kernel)."""
     arch: str = "amd64"
     """Key of MACHINES."""
+    options: str = "-c -d 31"
+    """What the capture in the crash kernel is told."""
+    crash_cpus: int = 1
+    """CPUs of the crash kernel."""
     live: bool = False
     """The workstation tool looks at the running kernel before it crashes."""
     qemu: tuple[str, ...] = ()
@@ -104,6 +108,8 @@ RUNS = {run.name: run for run in [
               "-device", "virtio-mem-pci,memdev=plugged,requested-size=72M")),
     Run("6.12-gigantic", "6.12", "6.12 with a hugetlb page of 1 GiB", memory_mib=2304,
         line="hugepagesz=1G hugepages=1 default_hugepagesz=2M", reference="sid"),
+    Run("6.1-threads", "6.1", "6.1 whose crash kernel has two CPUs: two threads compress",
+        options="-c -d 31 --num-threads 2", crash_cpus=2, reference="bookworm"),
     Run("6.1-ram", "6.1", "6.1 whose RAM is a file: what `ram.py` makes of it is /proc/vmcore",
         reference="bookworm", qemu=(
             "-M", "pc,memory-backend=ram", "-object",
