@@ -82,10 +82,8 @@ impl Core {
     fn value(&self, key: &str, radix: u32) -> io::Result<u64> {
         let line = self.info.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
         // NUMBER(phys_base) may be below zero.
-        let number = line.and_then(|text| match text.strip_prefix('-') {
-            Some(text) => u64::from_str_radix(text, radix).ok().map(u64::wrapping_neg),
-            None => u64::from_str_radix(text, radix).ok(),
-        });
+        let signed = |text| i64::from_str_radix(text, radix).map(|number| number as u64);
+        let number = line.and_then(|t| u64::from_str_radix(t, radix).or_else(|_| signed(t)).ok());
         number.ok_or_else(|| wrong(&format!("no {key}")))
     }
 
