@@ -115,8 +115,8 @@ pub fn probe(file: &mut impl RandomAccess) -> Result<Facts, OpenError> {
     if facts.segments == 0 {
         return Err(OpenError::NoLoad);
     }
-    facts.clip_notes(file);
-    facts.look_at_notes(file);
+    let in_memory = facts.clip_notes(file)?;
+    facts.look_at_notes(file, in_memory);
     Ok(facts)
 }
 
@@ -155,50 +155,42 @@ impl Facts {
             .map_err(OpenError::Wire)
     }
 
-    /// Takes notes that run over the end of the file as what is there of them: nobody shall copy
-    /// terabytes of nothing because of a header.
-    fn clip_notes(&mut self, file: &mut impl RandomAccess) {
-        let (start, len) = self.notes;
+    /// Takes notes that run over the end of the file, or into a memory range that lies behind them, as
+    /// what is there of them: nobody shall copy terabytes because of a header, nor pages that the dump
+    /// level leaves out. Gives whether they start inside a memory range.
+    fn clip_notes(&mut self, file: &mut impl RandomAccess) -> Result<bool, OpenError> {
+        let (start, claimed) = self.notes;
+        if claimed == 0 {
+            return Ok(false);
+        }
+        let (mut len, mut inside) = (claimed, false);
+        for index in 0..self.program_headers {
+            let ph = self.program_header(file, index)?;
+            if ph.kind != elf::PT_LOAD {
+                continue;
+            }
+            if ph.offset > start && ph.filesz > 0 {
+                len = len.min(ph.offset - start);
+            }
+            inside |= ph.offset <= start && start - ph.offset < ph.filesz;
+        }
         self.notes.1 = in_file(file, start, len);
-        self.notes_damaged = self.notes.1 < len;
+        self.notes_damaged = self.notes.1 < claimed;
+        Ok(inside)
     }
 
-    /// Walks the note headers. Notes are a convenience: what cannot be read ends the walk.
-    fn look_at_notes(&mut self, file: &mut impl RandomAccess) {
+    /// Walks the note headers. What comes behind something that is no note is kept for somebody to look
+    /// at, unless there is too much of it, or it is memory.
+    fn look_at_notes(&mut self, file: &mut impl RandomAccess, in_memory: bool) {
         let (start, len) = self.notes;
-        let mut at = 0;
-        for number in 0.. {
-            if len.saturating_sub(at) < note::HEADER as u64 {
-                return;
-            }
-            if number == note::MOST {
-                self.notes_damaged = true;
-                return;
-            }
-            let mut raw = [0; note::HEADER];
-            let parsed = file
-                .read_at(start.saturating_add(at), &mut raw)
-                .ok()
-                .and_then(|()| note::NoteHeader::parse(self.header.endian, &raw).ok())
-                // The last note's padding may be missing.
-                .filter(|n| n.desc_at() + u64::from(n.desc_len) <= len - at);
-            let Some(found) = parsed else {
-                self.notes_damaged = true;
-                return;
-            };
-            let mut name = [0; note::NAME_MAX];
-            let name = name.get_mut(..(found.name_len as usize).min(note::NAME_MAX));
-            let name = name.unwrap_or_default();
-            if file.read_at(start.saturating_add(at + note::HEADER as u64), name).is_err() {
-                self.notes_damaged = true;
-                return;
-            }
-            if name == note::VMCOREINFO && found.kind == 0 {
-                self.vmcoreinfo = Some((at + found.desc_at(), found.desc_len.into()));
-            } else if name == b"CORE\0" && found.kind == note::NT_PRSTATUS {
-                self.cpus += 1;
-            }
-            at += found.padded_len();
+        let walk = note::walk(self.header.endian, len, |at, buf| {
+            file.read_at(start.saturating_add(at), buf)
+        });
+        self.vmcoreinfo = walk.vmcoreinfo;
+        self.cpus = walk.cpus;
+        self.notes_damaged |= walk.end != note::End::Whole;
+        if in_memory || walk.end == note::End::Endless {
+            self.notes.1 = walk.sound;
         }
     }
 }
@@ -545,14 +537,15 @@ mod tests {
         }
         let notes = elf::ProgramHeader {
             kind: elf::PT_NOTE,
-            offset: 4096,
+            offset: 8192,
             filesz: 1 << 40,
             ..Default::default()
         };
-        let mut file = Endless(file(&[notes, load(0, 8192, 4096, 4096)], &[]), 0);
+        let mut file = Endless(file(&[notes, load(0, 4096, 4096, 4096)], &[]), 0);
         let facts = probe(&mut file).unwrap();
         assert!(facts.notes_damaged && facts.vmcoreinfo.is_none());
-        assert!(file.1 < 3 * note::MOST, "{}", file.1);
+        assert_eq!(facts.notes, (8192, 0), "zeros are no notes");
+        assert!(file.1 < 2 * note::EMPTY_MOST, "{} reads", file.1);
     }
 
     type Tables = (Vec<Segment>, Vec<Place>);
@@ -685,7 +678,7 @@ mod tests {
     fn notes_core(notes: &[u8], filesz: u64) -> Vec<u8> {
         let ph =
             elf::ProgramHeader { kind: elf::PT_NOTE, offset: 0x1000, filesz, ..Default::default() };
-        file(&[ph, load(0x1000, 0, 0x40, 0x40)], &[(0x1000, notes)])
+        file(&[ph, load(0, 0xc0, 0x40, 0x40)], &[(0x1000, notes)])
     }
 
     #[test]
@@ -721,6 +714,57 @@ mod tests {
             let facts = probe(&mut &bytes[..]).unwrap();
             assert_eq!(facts.notes.1, bytes.len() as u64 - 0x1000, "{claimed:x}");
             assert_eq!((facts.vmcoreinfo, facts.notes_damaged), (Some((24, 14)), true));
+        }
+    }
+
+    /// The kernel's own note, then memory of ones and twos from 0x2000 on, of which the last kibibyte is
+    /// no memory range.
+    fn notes_and_memory(offset: u64, filesz: u64) -> (Facts, u64) {
+        let sound = note(b"VMCOREINFO\0", 0, b"PAGESIZE=4096\n");
+        let ph = elf::ProgramHeader { kind: elf::PT_NOTE, offset, filesz, ..Default::default() };
+        let loads = [load(0, 0x2000, 0x1000, 0x1000), load(0x8000, 0x3000, 0x800, 0x800)];
+        let memory = [vec![1; 0x1000], vec![2; 0xc00]].concat();
+        // Where the second range holds what looks like a note.
+        let (at, within) = ((0x1000, &sound[..]), (0x3100, &sound[..]));
+        let bytes = file(&[loads[0], ph, loads[1]], &[at, (0x2000, &memory), within]);
+        (probe(&mut &bytes[..]).unwrap(), sound.len() as u64)
+    }
+
+    #[test]
+    fn notes_end_where_memory_begins() {
+        for claimed in [0x1001, 0x2100, 0x2400, 1 << 40] {
+            let (facts, _) = notes_and_memory(0x1000, claimed);
+            assert_eq!((facts.notes, facts.notes_damaged), ((0x1000, 0x1000), true));
+            assert_eq!(facts.vmcoreinfo, Some((24, 14)));
+        }
+        let (facts, len) = notes_and_memory(0x1000, 40);
+        assert_eq!((facts.notes, facts.notes_damaged), ((0x1000, len), false));
+    }
+
+    #[test]
+    fn of_memory_only_what_is_a_note_is_one() {
+        let (facts, len) = notes_and_memory(0x3100, 0x500);
+        assert_eq!((facts.notes, facts.notes_damaged), ((0x3100, len), true));
+        let (facts, _) = notes_and_memory(0x2800, 0x500);
+        assert_eq!((facts.notes, facts.notes_damaged), ((0x2800, 0), true));
+        // Behind all memory, where nobody says what it is.
+        let (facts, _) = notes_and_memory(0x3800, 1 << 30);
+        assert_eq!((facts.notes, facts.notes_damaged), ((0x3800, 0x400), true));
+    }
+
+    #[test]
+    fn a_few_empty_notes_are_passed_over() {
+        let sound = note(b"VMCOREINFO\0", 0, b"PAGESIZE=4096\n");
+        for (empty, found) in
+            [(1, true), (note::EMPTY_MOST - 1, true), (note::EMPTY_MOST, false), (5000, false)]
+        {
+            let first = note(b"CORE\0", 1, &[3; 8]);
+            let zeros = vec![0; empty * note::HEADER];
+            let bytes = [&first[..], &zeros, &sound].concat();
+            let facts = probe(&mut &notes_core(&bytes, bytes.len() as u64)[..]).unwrap();
+            assert_eq!((facts.vmcoreinfo.is_some(), !facts.notes_damaged), (found, found));
+            let len = if found { bytes.len() } else { first.len() };
+            assert_eq!((facts.cpus, facts.notes.1), (1, len as u64), "{empty} empty ones");
         }
     }
 

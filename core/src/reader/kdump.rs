@@ -320,9 +320,10 @@ pub fn probe(file: &mut impl RandomAccess, len: u64) -> Result<Facts, DumpError>
     // Notes and text lie between the sub-header and the bitmaps; QEMU of some versions has the
     // VMCOREINFO elsewhere, so that only the end of the file bounds it.
     let clip = |(at, size): (u64, u64), end: u64| (at, size.min(end.saturating_sub(at)));
-    facts.notes = clip(sub.notes, len);
+    let among_pages = sub.notes.0 >= bitmap1;
+    facts.notes = clip(sub.notes, if among_pages { len } else { bitmap1 });
     facts.notes_damaged = facts.notes != sub.notes;
-    let registers = walk_notes(file, &mut facts);
+    let registers = walk_notes(file, &mut facts, among_pages);
     let text = clip(sub.vmcoreinfo, len);
     let text = (text.0, text.1.min(u32::MAX.into()));
     if facts.vmcoreinfo.is_none() && text.1 > 0 {
@@ -344,44 +345,19 @@ pub fn probe(file: &mut impl RandomAccess, len: u64) -> Result<Facts, DumpError>
 /// Bytes of note header and padded name in front of a VMCOREINFO text.
 const BARE_HEAD: usize = 24;
 
-/// Walks the notes; gives the bytes of the first register note's descriptor.
-fn walk_notes(file: &mut impl RandomAccess, facts: &mut Facts) -> Option<u32> {
+/// Walks the notes; gives the bytes of the first register note's descriptor. What comes behind something
+/// that is no note is kept for somebody to look at, unless there is too much of it, or it is pages.
+fn walk_notes(file: &mut impl RandomAccess, facts: &mut Facts, among_pages: bool) -> Option<u32> {
     let (start, len) = facts.notes;
-    let (mut at, mut registers) = (0u64, None);
-    for number in 0.. {
-        if len.saturating_sub(at) < note::HEADER as u64 {
-            break;
-        }
-        if number == note::MOST {
-            facts.notes_damaged = true;
-            break;
-        }
-        let mut raw = [0; note::HEADER + note::NAME_MAX];
-        let have = (len - at).min(raw.len() as u64) as usize;
-        let head = raw.get_mut(..have).unwrap_or_default();
-        if file.read_at(start.saturating_add(at), head).is_err() {
-            facts.notes_damaged = true;
-            break;
-        }
-        let parsed = note::NoteHeader::parse(facts.main.endian, head)
-            .ok()
-            .filter(|n| n.desc_at() + u64::from(n.desc_len) <= len - at);
-        let Some(found) = parsed else {
-            // What follows the last note may be zeros up to the end of a page.
-            facts.notes_damaged |= head.iter().any(|b| *b != 0);
-            break;
-        };
-        let name_len = (found.name_len as usize).min(note::NAME_MAX);
-        let name = head.get(note::HEADER..note::HEADER + name_len).unwrap_or_default();
-        if name == note::VMCOREINFO && found.kind == 0 {
-            facts.vmcoreinfo = Some((at + found.desc_at(), found.desc_len.into()));
-        } else if name == b"CORE\0" && found.kind == note::NT_PRSTATUS {
-            facts.cpus += 1;
-            registers = registers.or(Some(found.desc_len));
-        }
-        at += found.padded_len();
+    let walk =
+        note::walk(facts.main.endian, len, |at, buf| file.read_at(start.saturating_add(at), buf));
+    facts.vmcoreinfo = walk.vmcoreinfo;
+    facts.cpus = walk.cpus;
+    facts.notes_damaged |= walk.end != note::End::Whole;
+    if among_pages || walk.end == note::End::Endless {
+        facts.notes.1 = walk.sound;
     }
-    registers
+    walk.registers
 }
 
 /// The ELF machine that `utsname` names; where it names none, the one whose register note has
@@ -1133,6 +1109,37 @@ mod tests {
         kdump.read_notes(0, &mut notes).unwrap();
         assert_eq!(notes[..], wanted[..]);
         assert!(kdump.read_notes(1, &mut notes).is_err());
+    }
+
+    #[test]
+    fn notes_that_claim_too_much_end_at_the_bitmaps() {
+        let good = dump(None);
+        let place = sub_header_place(&good, 28);
+        // Up to the end of the file, and beyond; what comes behind the note is zeros and the bitmaps.
+        for claimed in [20_000u64, 1 << 40, u64::MAX] {
+            let mut bytes = good.clone();
+            bytes[place..place + 8].copy_from_slice(&claimed.to_le_bytes());
+            let facts = probe(&mut &bytes[..], bytes.len() as u64).unwrap();
+            assert_eq!((facts.notes, facts.notes_damaged), ((4200, 3992), true), "{claimed:#x}");
+            assert_eq!(facts.vmcoreinfo, Some((24, 4)));
+        }
+        // With something that is no note behind it: kept, but not the bitmaps.
+        let mut bytes = good.clone();
+        bytes[4228..8192].fill(0xff);
+        bytes[place..place + 8].copy_from_slice(&20_000u64.to_le_bytes());
+        let facts = probe(&mut &bytes[..], bytes.len() as u64).unwrap();
+        assert_eq!((facts.notes, facts.notes_damaged), ((4200, 8192 - 4200), true));
+        // Among the pages: no note, so that the text gets one.
+        bytes[place - 8..place].copy_from_slice(&24_576u64.to_le_bytes());
+        let facts = probe(&mut &bytes[..], bytes.len() as u64).unwrap();
+        assert_eq!((facts.notes, facts.notes_damaged), ((4224, 28), true));
+    }
+
+    /// Where the sub-header says this, in 64 bits.
+    fn sub_header_place(bytes: &[u8], value: u64) -> usize {
+        let fields = bytes[4096..4200].chunks_exact(8);
+        let index = fields.clone().position(|f| f == value.to_le_bytes()).expect("it says so");
+        4096 + 8 * index
     }
 
     #[test]

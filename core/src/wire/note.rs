@@ -3,6 +3,7 @@
 
 use super::WireError;
 use crate::endian::Endian;
+use crate::source::IoError;
 
 /// Bytes of a note header.
 pub const HEADER: usize = 12;
@@ -16,6 +17,10 @@ pub const NAME_MAX: usize = 16;
 /// Notes that are looked at: ten for each of 100,000 CPUs. A length that promises more, over a gap that
 /// reads as zeros, is a lie that would take hours to go over.
 pub const MOST: usize = 1 << 20;
+/// Notes without name, descriptor and type, one after the other, behind which nothing is looked for:
+/// more than a page of zeros. The kernel ends its lists of notes with a single one
+/// (`include/linux/elfcore.h`, `kernel/crash_core.c`: `final_note`).
+pub const EMPTY_MOST: usize = 4096 / HEADER + 1;
 
 /// The header of one note and where its parts lie, relative to the header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,6 +48,11 @@ impl NoteHeader {
         })
     }
 
+    /// Whether nothing is said: what zeros look like.
+    pub fn is_empty(&self) -> bool {
+        (self.name_len, self.desc_len, self.kind) == (0, 0, 0)
+    }
+
     /// Offset of the descriptor from the start of the note.
     pub fn desc_at(&self) -> u64 {
         HEADER as u64 + u64::from(self.name_len).next_multiple_of(4)
@@ -52,6 +62,82 @@ impl NoteHeader {
     pub fn padded_len(&self) -> u64 {
         self.desc_at() + u64::from(self.desc_len).next_multiple_of(4)
     }
+}
+
+/// What a walk over notes found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Walk {
+    /// Offset and bytes of the VMCOREINFO text, of the last such note.
+    pub vmcoreinfo: Option<(u64, u64)>,
+    /// Notes with the registers of a CPU.
+    pub cpus: u32,
+    /// Bytes of the first such note's descriptor.
+    pub registers: Option<u32>,
+    /// Bytes up to the end of the last sound note that is not empty.
+    pub sound: u64,
+    /// What ended it.
+    pub end: End,
+}
+
+/// Why a walk over notes ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum End {
+    /// All of it was notes.
+    #[default]
+    Whole,
+    /// Something that is no note, or cannot be read.
+    Damaged,
+    /// Too many notes, or too many empty ones together.
+    Endless,
+}
+
+/// Walks the headers of `len` bytes of notes; `read` reads at an offset in them. Notes are a
+/// convenience: what cannot be read ends the walk, and is no error.
+pub fn walk(
+    endian: Endian,
+    len: u64,
+    mut read: impl FnMut(u64, &mut [u8]) -> Result<(), IoError>,
+) -> Walk {
+    let mut walk = Walk::default();
+    let (mut at, mut empty) = (0, 0);
+    for number in 0.. {
+        let left = len.saturating_sub(at);
+        if left < HEADER as u64 {
+            break;
+        }
+        if number == MOST || empty == EMPTY_MOST {
+            walk.end = End::Endless;
+            break;
+        }
+        // The header and as much of the name as is looked at.
+        let mut raw = [0; HEADER + NAME_MAX];
+        let there = usize::try_from(left).map_or(raw.len(), |left| left.min(raw.len()));
+        let (raw, _) = raw.split_at_mut(there);
+        let parsed = read(at, raw)
+            .ok()
+            .and_then(|()| NoteHeader::parse(endian, raw).ok())
+            // The last note's padding may be missing.
+            .filter(|n| n.desc_at() + u64::from(n.desc_len) <= left);
+        let Some(found) = parsed else {
+            walk.end = End::Damaged;
+            break;
+        };
+        let (_, name) = raw.split_at(HEADER);
+        let name = name.get(..found.name_len as usize).unwrap_or_default();
+        if name == VMCOREINFO && found.kind == 0 {
+            walk.vmcoreinfo = Some((at + found.desc_at(), found.desc_len.into()));
+        } else if name == b"CORE\0" && found.kind == NT_PRSTATUS {
+            walk.cpus += 1;
+            walk.registers = walk.registers.or(Some(found.desc_len));
+        }
+        at += found.padded_len();
+        if found.is_empty() {
+            empty += 1;
+        } else {
+            (empty, walk.sound) = (0, at.min(len));
+        }
+    }
+    walk
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ pub fn notes(opened: &mut Opened) -> Result<(Vec<Note>, bool)> {
     let (mut notes, mut at) = (Vec::new(), 0usize);
     while let Some(rest) = raw.get(at..).filter(|r| r.len() >= note::HEADER) {
         let Ok(found) = note::NoteHeader::parse(endian, rest) else { break };
-        if (found.name_len, found.desc_len, found.kind) == (0, 0, 0) {
+        if found.is_empty() {
             break;
         }
         let name = rest.get(note::HEADER..note::HEADER.saturating_add(found.name_len as usize));
