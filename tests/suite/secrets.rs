@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -270,6 +270,31 @@ fn nothing_of_an_excluded_page_is_in_a_dump() {
         assert_eq!(foreign_markers(&bytes, may_be), Vec::<u64>::new(), "-E -d {level}");
         assert!(Elf::parse(&bytes).unwrap().of_kind(1).count() > 0);
         fs::remove_file(&output).unwrap();
+    }
+}
+
+#[test]
+fn notes_that_run_over_memory_bring_none_of_it() {
+    let bench = marked();
+    let expected = expect(&bench.image, 31);
+    let may_be =
+        |pfn: u64| matches!(expected.fates.get(pfn as usize), Some(Fate::Keep | Fate::Either));
+    let output = bench.file("overrun");
+    let whole = fs::metadata(&bench.vmcore).unwrap().len();
+    let vmcore = fs::OpenOptions::new().write(true).open(&bench.vmcore).unwrap();
+    for claimed in [whole / 2, whole, 1 << 40, u64::MAX] {
+        // p_filesz of the first program header, which is the notes'.
+        vmcore.write_all_at(&claimed.to_le_bytes(), 64 + 32).unwrap();
+        for form in ["-c", "-E"] {
+            let run = bench.run(&[form, "-d", "31"], &output);
+            run.expect(0);
+            let said = String::from_utf8_lossy(&run.stderr);
+            assert!(said.contains("the notes of"), "{claimed:#x} {form}: {said}");
+            let bytes = fs::read(&output).unwrap();
+            assert_eq!(foreign_markers(&bytes, may_be), Vec::<u64>::new(), "{claimed:#x} {form}");
+            assert!(foreign_markers(&bytes, |_| false).len() > 50 || form == "-c");
+            fs::remove_file(&output).unwrap();
+        }
     }
 }
 
