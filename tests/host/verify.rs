@@ -76,6 +76,29 @@ fn pages_that_exist_in_one_bitmap_only_are_found() {
     bench.tamis("verify dump").expect(1).says("pfn 0x4: is stored, but bitmap 1");
 }
 
+#[test]
+fn notes_that_claim_to_go_on_are_damaged() {
+    let bench = Bench::of(&zoo(KernelStyle::V6_12).build());
+    bench.capture("-c -d 31", &["dump"]);
+    // p_filesz of the first program header, and size_note of the sub-header.
+    for (name, at) in [("vmcore", 64 + 32), ("dump", 4096 + 56)] {
+        let mut bytes = bench.get(name);
+        let field: &mut [u8; 8] = (&mut bytes[at..at + 8]).try_into().unwrap();
+        let sound = u64::from_le_bytes(*field);
+        *field = (sound + 0x10_0000).to_le_bytes();
+        bench.put("lie", &bytes);
+        let what = "something that is no note";
+        bench.tamis("info lie").expect(0).says(what);
+        bench.tamis("verify lie").expect(1).says(what);
+        bench.tamis("notes lie").expect(1).says(what).says("VMCOREINFO");
+        bench.tamis(&format!("refilter -f -l -d 31 {name} right")).expect(0);
+        bench.tamis("refilter -f -l -d 31 lie sound").expect(0);
+        bench.tamis("verify sound").expect(0);
+        let [right, sound] = ["right", "sound"].map(|file| bench.get(file).len());
+        assert!(sound < right + (64 << 10), "{name}: {sound} bytes, not {right}");
+    }
+}
+
 /// Faults are told in the order of their pfns, and a run of them once, whoever found it.
 #[test]
 fn threads_find_the_same() {

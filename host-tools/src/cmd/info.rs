@@ -237,7 +237,6 @@ impl Facts {
         if head.main.version < 4 {
             self.cpus = head.main.nr_cpus;
         }
-        self.notes_damaged |= head.notes_damaged;
         if kdump.incomplete() {
             self.missing.push("its header says that it ended early".into());
         }

@@ -65,7 +65,8 @@ pub fn notes(opened: &mut Opened) -> Result<(Vec<Note>, bool)> {
         notes.push(Note { at, name: plain(name), kind: found.kind, desc: desc.to_vec() });
         at = at.saturating_add(found.padded_len() as usize);
     }
-    let damaged = raw.get(at..).is_some_and(|rest| rest.iter().any(|b| *b != 0));
+    let rest = raw.get(at..).unwrap_or_default();
+    let damaged = opened.notes_damaged() || rest.iter().any(|b| *b != 0);
     Ok((notes, damaged))
 }
 

@@ -450,6 +450,14 @@ impl Opened {
         Ok(act(&mut memory, &info))
     }
 
+    /// Whether the notes end in something that is no note, as far as headers tell.
+    pub fn notes_damaged(&self) -> bool {
+        match &self.dump {
+            Dump::Elf(_) => self.elf.is_some_and(|(facts, _)| facts.notes_damaged),
+            Dump::Kdump(kdump) => kdump.facts().notes_damaged,
+        }
+    }
+
     /// All bytes of the notes.
     pub fn notes(&mut self) -> Result<Vec<u8>> {
         let len = self.dump.notes_len();
