@@ -5,9 +5,7 @@ use crate::files::Input;
 use crate::sys::{self, MAX_THREADS, Monitor, Work};
 use alloc::boxed::Box;
 use tamis_core::budget::Plan;
-use tamis_core::capture::crew::{
-    self, BATCHES_PER_THREAD, Batch, Next, PageMade, Queue, Side, Slot,
-};
+use tamis_core::capture::crew::{self, Batch, Next, PageMade, Queue, Side, Slot};
 use tamis_core::codec::Encoder;
 use tamis_core::elf_vmcore::ElfVmcore;
 
@@ -48,7 +46,7 @@ impl Crew {
         mut encoder: impl FnMut() -> Box<dyn Encoder + Send>,
     ) -> Crew {
         let pages = plan.batch_pages as usize;
-        let count = ((plan.workers + 1) * BATCHES_PER_THREAD) as usize;
+        let count = crew::batches(plan.workers) as usize;
         let mut encoders = heapless::Vec::new();
         for _ in 0..plan.workers {
             let _ = encoders.push(encoder());

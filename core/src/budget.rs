@@ -4,7 +4,7 @@
 //! those who need them. `core/docs/memory.md` has the table with its reasons.
 
 use crate::arch::TableCache;
-use crate::capture::crew::{BATCH, BATCHES_PER_THREAD, Batch, PageMade, Slot};
+use crate::capture::crew::{self, BATCH, Batch, PageMade, Slot};
 use crate::elf_vmcore::Place;
 use crate::sink::BLOCK;
 use crate::source::Segment;
@@ -202,7 +202,7 @@ impl Plan {
         let batch = batch_pages
             .saturating_mul(page + size_of::<PageMade>() as u64)
             .saturating_add(beyond + (size_of::<Slot<'_>>() + size_of::<Batch<'_>>()) as u64);
-        let count = workers.saturating_add(1).saturating_mul(BATCHES_PER_THREAD);
+        let count = crew::batches(workers);
         Plan {
             workers,
             worker_stacks: workers.saturating_mul(needs.thread_stack),

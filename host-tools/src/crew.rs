@@ -3,9 +3,7 @@
 use crate::fail::{Fail, Result};
 use crate::io::open::Dump;
 use std::sync::{Condvar, Mutex, PoisonError};
-use tamis_core::capture::crew::{
-    self, BATCH, BATCHES_PER_THREAD, Batch, Next, PageMade, Queue, Side, Slot,
-};
+use tamis_core::capture::crew::{self, BATCH, Batch, Next, PageMade, Queue, Side, Slot};
 use tamis_core::codec::Encoder;
 
 /// Bytes of pages that a thread reads ahead.
@@ -87,7 +85,7 @@ pub fn serve<T>(
         return Ok(main(None));
     }
     let pages = batch_pages(page);
-    let count = (workers.len() + 1) * BATCHES_PER_THREAD as usize;
+    let count = crew::batches(workers.len() as u64) as usize;
     let mut made = vec![PageMade::default(); pages * count];
     let room = pages * page + bound.saturating_sub(page);
     let mut data = vec![0u8; room * count];

@@ -22,6 +22,11 @@ pub const BATCH: u64 = 64 << 10;
 /// Batches for each thread: one that is worked on, one that is done, and one to be done next.
 pub const BATCHES_PER_THREAD: u64 = 3;
 
+/// Batches of so many workers, and of the thread that writes what they made.
+pub const fn batches(workers: u64) -> u64 {
+    workers.saturating_add(1).saturating_mul(BATCHES_PER_THREAD)
+}
+
 /// What became of a page of a batch.
 #[derive(Clone, Copy)]
 pub struct PageMade(Made);

@@ -5,7 +5,7 @@ use crate::overlay::{Overlay, Steps};
 use tamis_core::arch::{Arch, TableCache};
 use tamis_core::bitmap::Bitmap;
 use tamis_core::budget::{Needs, OverBudget, Plan};
-use tamis_core::capture::crew::{self, BATCHES_PER_THREAD, Batch, Crew, PageMade, Queue, Slot};
+use tamis_core::capture::crew::{self, Batch, Crew, PageMade, Queue, Slot};
 use tamis_core::capture::{
     About, Buffers, Capture, CaptureError, Notice, Observer, Phase, Report, Scanner,
 };
@@ -322,7 +322,7 @@ pub fn capture(file: &mut Overlay<'_>, setup: &Setup) -> Result<Done, Refused> {
         run_all(None)
     } else {
         let page = shift.bytes();
-        let count = BATCHES_PER_THREAD as usize * (sources.len() + 1);
+        let count = crew::batches(sources.len() as u64) as usize;
         let mut made = vec![PageMade::default(); count * BATCH];
         let mut rooms = vec![0; count * (BATCH * page + codec::SLACK)];
         let rooms = rooms.chunks_exact_mut(BATCH * page + codec::SLACK);
