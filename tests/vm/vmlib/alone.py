@@ -74,6 +74,11 @@ echo 1000 > /proc/sys/vm/percpu_pagelist_high_fraction || fail "percpu_pagelist_
 vm_guest mark 112 /data /tmp || fail "mark"
 """
 
+READY = """
+echo "VM: ready"
+sleep 10
+"""
+
 FETCH_INIT = """#!/bin/busybox sh
 # Made by tests/vm. Hands the files of a disk to the host as a tar archive.
 export PATH=/bin
@@ -160,6 +165,8 @@ class Alone:
     """An incomplete dump need not have any page yet: how far it came is the machine's luck."""
     marked: bool = False
     """The guest has pages that name themselves (`vm_guest mark`): none that was left out may be in a dump."""
+    unreadable: bool = False
+    """Some of the memory cannot be read in the crash kernel (`unreadable.py`); the guest has marked pages."""
     events: tuple[tuple[str, str], ...] = ()
     """(what the crash kernel says, a regular expression; what QEMU's monitor is told then)."""
     stage: str = ""
@@ -287,6 +294,11 @@ ALONE = {one.name: one for one in [
           conf="args = -c -d 0\nfinal = poweroff\n", ends="poweroff", expect="incomplete",
           says=(r"tamis-capture: internal error: panicked at capture-bin/src/console\.rs:\d+:\d+",
                 "TAMIS_PANIC_AT", "giving up; what was saved stays")),
+    Alone("init-unreadable", "memory that /proc/vmcore fails to read", kernel="7.2", smp=1, size_mib=420,
+          conf="args = -c -d 17 --non-mmap\nretry = 0\n", options="-c -d 17", more=MARK + READY, unreadable=True,
+          expect="incomplete", says=("struct pages unreadable, pages kept", r"pfn 0x\w+ lost: reading physical address",
+                                      r"the dump is incomplete: \d+ of \d+ pages could not be read",
+                                      "there is no complete dump")),
     Alone("init-flakey", "a disk that takes no more writes after some seconds", size_mib=420, target="/dev/dm-0",
           conf="args = -c -d 0\nretry = 0\n", expect="incomplete", stage=FLAKEY, stage_modules=("dm-flakey",), may_be_empty=True,
           says=("Input/output error|I/O error", "there is no complete dump")),
@@ -534,6 +546,15 @@ def crash_once(one, tools):
     started = time.monotonic()
     last_event, heard = [started], []
 
+    put_back = []
+
+    def spoil():
+        """Take memory from the crash kernel."""
+        from . import ram, unreadable
+        (_, path), = ram_files(one, home)
+        reserved = ram.reserved_of(serial.read_text(errors="replace"))
+        put_back.append(unreadable.spoil(path, reserved, home, lambda: serial.read_text(errors="replace")))
+
     def tell(command):
         """A function that tells QEMU's monitor something."""
         def told():
@@ -545,8 +566,11 @@ def crash_once(one, tools):
 
     try:
         events = {"VM: inflate": tell(f"balloon {one.memory_mib - 100}"),
+                  **({"VM: ready": spoil} if one.unreadable else {}),
                   **{text: tell(command) for text, command in one.events}}
         guest.boot(argv, serial, 240, events=events, halts=one.halts if one.ends == "halt" else 0)
+        for put in put_back:
+            put()
         said = serial.read_text(errors="replace")
         if CRASHED not in said:
             raise VmError("the first kernel did not come to its crash")
@@ -588,7 +612,7 @@ def check(one, home, offset, capture, report, keep):
 def inspect(one, home, offset, capture, report, keep):
     """The checks of `check`."""
     # numpy is in the virtual environment only.
-    from . import markers, ram
+    from . import markers, ram, unreadable
     from .checks import Checker
     from .dumpread import (FLAG_LZ4, FLAG_RAW, FLAG_ZLIB, FLAG_ZSTD, STATUS_INCOMPLETE, Kdump, Vmcore,
                            vmcoreinfo_of)
@@ -693,6 +717,8 @@ def inspect(one, home, offset, capture, report, keep):
                      and (good > 0 or one.may_be_empty),
                      "incomplete dump", f"status {dump.header['status']:#x}; {good} of "
                      f"{len(dump.pfns)} pages there and as in memory, {bad} other")
+        if one.unreadable:
+            unreadable.check(checker, home, saved, one.options.split())
     else:
         again, _ = checker.make(checker.tamis, one.options.split(), "again")
         if one.disk == "raw":

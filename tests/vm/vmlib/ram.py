@@ -38,7 +38,7 @@ class Ram:
 
 
 def core_header(ram, reserved, machine):
-    """The program headers that the dead kernel left inside the reservation."""
+    """Where inside the reservation the ELF header is that the dead kernel left there, and its program headers."""
     magic = b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHI", 4, machine, 1)
     found = []
     for first, last in reserved:
@@ -56,7 +56,7 @@ def core_header(ram, reserved, machine):
                 # a copy of the first 640 KiB elsewhere.
                 if all(s.type in (Segment.LOAD, Segment.NOTE)
                        and (s.offset == s.paddr or s.paddr < 640 << 10) for s in segments):
-                    found.append(segments)
+                    found.append((first + at, segments))
             at = region.find(magic, at + 1)
     if len(found) != 1:
         raise VmError(f"while looking for the dead kernel's ELF header in the memory reserved for "
@@ -86,7 +86,7 @@ def reserved_of(said):
 
 def write_vmcore(ram, reserved, path, machine=62):
     """Write what /proc/vmcore was, of a machine by its number in ELF; returns the number of memory segments."""
-    segments = core_header(ram, reserved, machine)
+    _, segments = core_header(ram, reserved, machine)
     notes = b"".join(trimmed_notes(ram.read(s.offset, s.filesz))
                      for s in segments if s.type == Segment.NOTE)
     loads = [s for s in segments if s.type == Segment.LOAD and s.filesz]
