@@ -734,14 +734,15 @@ impl Records {
         Place::Record(Header { len, text_len, stamp })
     }
 
-    /// Whether records follow each other from the place `done` bytes into a stretch on.
+    /// Whether records follow each other from the place `done` bytes into a stretch on, where a first
+    /// one ends.
     fn is_chain<S: Source>(
         &self,
         memory: &mut Memory<'_, '_, S>,
         stretch: Stretch,
         mut done: u64,
     ) -> bool {
-        for links in 0..CHAIN {
+        for _ in 1..CHAIN {
             if done >= stretch.len {
                 break;
             }
@@ -749,7 +750,7 @@ impl Records {
                 Place::Record(header) if header.len.is_multiple_of(RECORD_ALIGN) => {
                     done += header.len
                 }
-                Place::Wrap(room) if links > 0 => done += room,
+                Place::Wrap(room) => done += room,
                 _ => return false,
             }
         }
@@ -767,10 +768,14 @@ impl Records {
         while done < stretch.len {
             *tries = tries.checked_sub(1)?;
             let at = self.index(stretch, done);
-            if at.is_multiple_of(RECORD_ALIGN) && self.is_chain(memory, stretch, done) {
-                return Some(done);
-            }
             let step = match self.look(memory, stretch, done) {
+                Place::Record(Header { len, .. })
+                    if at.is_multiple_of(RECORD_ALIGN)
+                        && len.is_multiple_of(RECORD_ALIGN)
+                        && self.is_chain(memory, stretch, done + len) =>
+                {
+                    return Some(done);
+                }
                 Place::Unreadable => STEP - self.buffer.wrapping_add(at) % STEP,
                 _ => RECORD_ALIGN - at % RECORD_ALIGN,
             };
