@@ -165,7 +165,11 @@ fn depth(codec: usize, stored: &[u8], reach: &mut Reach) {
 fn stricter(codec: usize, stored: &[u8]) -> bool {
     match FLAGS[codec] {
         // The length in the mark of the end, or bits that say nothing there.
-        flag::LZO => !stored.ends_with(&[0x11, 0, 0]),
+        flag::LZO => stored.strip_suffix(&[0x11, 0, 0]).is_none_or(|rest| {
+            // These three bytes may also be the last of a length that is too long for its tag.
+            let zeros = rest.iter().rev().take_while(|b| **b == 0).count();
+            rest.get(..rest.len() - zeros).is_some_and(|rest| rest.ends_with(&[0x10]))
+        }),
         flag::LZ4 => lz4_copies_from_nowhere(stored),
         // The ends of four streams of literals are not looked at where there is a lot of them.
         flag::ZSTD => zstd_is_odd(stored),
