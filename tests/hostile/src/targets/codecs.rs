@@ -206,7 +206,8 @@ fn lz4_copies_from_nowhere(stored: &[u8]) -> bool {
     false
 }
 
-/// Whether there is more than a zstd frame, or a frame has literals in four streams.
+/// Whether there is more than a zstd frame, or a frame has literals in four streams, or a block without
+/// compression that is larger than its window.
 fn zstd_is_odd(stored: &[u8]) -> bool {
     let mut input = Input::new(stored);
     if input.u32() != 0xfd2f_b528 {
@@ -218,13 +219,21 @@ fn zstd_is_odd(stored: &[u8]) -> bool {
         (log, 0) => 1 + (1 << log),
         (log, _) => 1 << log,
     };
-    input.take(size + (1 << (head & 3) >> 1));
+    let rest = input.take(size + (1 << (head & 3) >> 1));
+    let window = match rest.first() {
+        Some(&log) if head & 0x20 == 0 => (8 + u64::from(log & 7)) << (7 + (log >> 3)),
+        _ => u64::MAX,
+    };
     loop {
         let header = u32::from(input.u16()) | u32::from(input.byte()) << 16;
-        let size = if header >> 1 & 3 == 1 { 1 } else { header as usize >> 3 };
+        let (kind, size) = (header >> 1 & 3, header as usize >> 3);
+        if kind < 2 && size as u64 > window {
+            return true;
+        }
+        let size = if kind == 1 { 1 } else { size };
         let block = input.take(size);
         let literals = block.first().copied().unwrap_or(0);
-        if header >> 1 & 3 == 2 && literals & 2 != 0 && literals & 12 != 0 {
+        if kind == 2 && literals & 2 != 0 && literals & 12 != 0 {
             return true;
         }
         if header & 1 != 0 {
