@@ -550,10 +550,9 @@ def crash_once(one, tools):
 
     def spoil():
         """Take memory from the crash kernel."""
-        from . import ram, unreadable
+        from . import unreadable
         (_, path), = ram_files(one, home)
-        reserved = ram.reserved_of(serial.read_text(errors="replace"))
-        put_back.append(unreadable.spoil(path, reserved, home, lambda: serial.read_text(errors="replace")))
+        put_back.append(unreadable.spoil(path, home, lambda: serial.read_text(errors="replace")))
 
     def tell(command):
         """A function that tells QEMU's monitor something."""

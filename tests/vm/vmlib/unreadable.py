@@ -21,7 +21,7 @@ from . import ram
 from .common import VmError, say
 from .dumpread import PAGE, Kdump, Segment, mapped
 from .guest import Hung
-from .markers import KINDS, MARK
+from .markers import MARK
 
 BEYOND = 1 << 46
 """No CPU that QEMU knows has so many bits of physical address."""
@@ -30,7 +30,7 @@ KEPT, FREE = (1, 2, 3, 4, 5), (6, 7)
 """Kinds of marked pages that level 17 keeps, and those it leaves out."""
 
 BUDDY = 0xf0
-"""Type of the first page of a free block, in the top byte of `page.page_type`, at 48 (Linux 6.12)."""
+"""Type of the first page of a free block, in the top byte of `page.page_type`, at 48 (Linux 6.12 to 7.2)."""
 
 
 def choose(memory):
@@ -82,10 +82,11 @@ def pieces(segment, bad):
         yield piece(at, end, at)
 
 
-def spoil(path, reserved, home, said):
-    """Make frames unreadable in a running guest. Returns a function that puts the header back."""
+def spoil(path, home, said):
+    """Make frames unreadable in a running guest; `said` gives what it has said until now. Returns a function
+    that puts the header back."""
     memory = mapped(path)
-    at, segments = ram.core_header(ram.Ram([(0, path)]), reserved, 62)
+    at, segments = ram.core_header(ram.Ram([(0, path)]), ram.reserved_of(said()), 62)
     chosen = choose(memory)
     bad = sorted(frame for frames in chosen.values() for frame in frames)
     table = []
