@@ -48,6 +48,7 @@ pub mod codec;
 pub mod dmesg;
 pub mod elf_vmcore;
 pub mod endian;
+pub mod error;
 pub mod kernel;
 pub mod reader;
 pub mod sink;
