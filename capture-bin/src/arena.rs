@@ -4,7 +4,7 @@ use crate::sys;
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use tamis_core::source::IoError;
+use tamis_core::io::IoError;
 
 /// A mapping that is given away from front to back.
 pub struct Arena {

@@ -599,7 +599,7 @@ impl<'a> Parser<'a> {
             cyclic_buffer_kib: None,
             non_cyclic: false,
             memory_limit: None,
-            usual_limit: tamis_core::budget::DEFAULT_LIMIT,
+            usual_limit: tamis_core::capture::plan::DEFAULT_LIMIT,
             split: false,
             splitblock_kib: None,
             message_level: DEFAULT_MESSAGE_LEVEL,

@@ -4,7 +4,7 @@ use crate::args::{MESSAGE_DEBUG, MESSAGE_REPORT};
 use crate::sys::{self, File};
 use core::fmt::{self, Write};
 use tamis_core::capture::{Notice, Observer, Phase, Report};
-use tamis_core::source::{IoError, IoKind};
+use tamis_core::io::{IoError, IoKind};
 use tamis_core::tally::Reason;
 
 /// Message bit of progress.

@@ -4,10 +4,10 @@ use crate::arena::Arena;
 use crate::files::Input;
 use crate::sys::{self, MAX_THREADS, Monitor, Work};
 use alloc::boxed::Box;
-use tamis_core::budget::Plan;
 use tamis_core::capture::crew::{self, Batch, Next, PageMade, Queue, Side, Slot};
+use tamis_core::capture::plan::Plan;
 use tamis_core::codec::Encoder;
-use tamis_core::elf_vmcore::ElfVmcore;
+use tamis_core::input::elf::ElfVmcore;
 
 /// Bytes of a thread's stack. An encoder needs a few KiB; the rest is for a signal, for which the
 /// system puts all registers there.

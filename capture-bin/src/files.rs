@@ -7,8 +7,8 @@
 
 use crate::args::Mapping;
 use crate::sys::{self, File, FileKind, Window};
-use tamis_core::sink::{Append, BLOCK, Sink, SinkError};
-use tamis_core::source::{IoError, IoKind, RandomAccess};
+use tamis_core::io::{Append, BLOCK, Sink, SinkError};
+use tamis_core::io::{IoError, IoKind, RandomAccess};
 
 /// An input file: mapped where that is asked for and can be done, read elsewhere.
 pub struct Input {

@@ -11,7 +11,7 @@ use crate::sys::{self, File};
 use core::ffi::c_int;
 use core::fmt::Write;
 use core::sync::atomic::{AtomicI32, Ordering};
-use tamis_core::source::{IoError, IoKind};
+use tamis_core::io::{IoError, IoKind};
 use tamis_core::volume;
 
 /// Where the orders are.

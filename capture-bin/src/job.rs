@@ -10,18 +10,19 @@ use crate::{DONE, FAILED, OTHER_KERNEL};
 use alloc::boxed::Box;
 use core::fmt::Write;
 use tamis_core::arch::{Arch, TableCache};
-use tamis_core::budget::{Needs, Plan};
+use tamis_core::capture::plan::{Needs, Plan};
 use tamis_core::capture::{
     self, About, Buffers, Capture, CaptureError, MAX_PARTS, Report, Scanner,
 };
 use tamis_core::codec::{self, Deflate, Encoder, Lz4, Lzo, NoCodec, Snappy, Zstd};
-use tamis_core::elf_vmcore::{ElfVmcore, Facts, OpenError, Place, probe};
+use tamis_core::input::elf::{ElfVmcore, Facts, OpenError, Place, probe};
+use tamis_core::io::{Discard, Flattened, Sink};
+use tamis_core::io::{IoError, IoKind, RandomAccess};
 use tamis_core::kernel::mem_map::{MemMap, RootCache};
 use tamis_core::kernel::page::{Classifier, Level};
 use tamis_core::kernel::utsname::Utsname;
 use tamis_core::kernel::{Info, Memory};
-use tamis_core::sink::{Discard, Flattened, Sink};
-use tamis_core::source::{IoError, IoKind, RandomAccess, Segment, Source};
+use tamis_core::memory::{Segment, Source};
 use tamis_core::units::{PageShift, Pfn};
 use tamis_core::wire::vmcoreinfo::Kind;
 

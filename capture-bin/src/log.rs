@@ -8,9 +8,10 @@ use crate::sys::{self, File};
 use crate::{DONE, FAILED};
 use tamis_core::arch::{Arch, TableCache};
 use tamis_core::dmesg::{self, DmesgError, Options};
+use tamis_core::io::Append;
+use tamis_core::io::IoError;
 use tamis_core::kernel::Memory;
-use tamis_core::sink::Append;
-use tamis_core::source::{IoError, Source};
+use tamis_core::memory::Source;
 
 /// Bytes of the log that are held before they are written.
 const HELD: usize = 4096;

@@ -5,7 +5,7 @@ use core::ffi::{CStr, c_char, c_int, c_void};
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use tamis_core::capture::crew::{Crew, Next, Queue, Side};
-use tamis_core::source::{IoError, IoKind};
+use tamis_core::io::{IoError, IoKind};
 
 // Without std nothing else links the C library.
 #[cfg(not(test))]

@@ -13,7 +13,7 @@
 
 use crate::endian::{Endian, Word};
 use crate::kernel::{Info, Memory, MissingKey, Version, VirtFault};
-use crate::source::Source;
+use crate::memory::Source;
 use crate::units::VirtAddr;
 use crate::wire::vmcoreinfo::Kind;
 use core::fmt;
@@ -914,8 +914,9 @@ fn characters<S: Source, E>(
 mod tests {
     use super::*;
     use crate::arch::{Arch, TableCache};
+    use crate::io::IoError;
     use crate::kernel::testing;
-    use crate::source::{IoError, Machine, ReadFault, Segment};
+    use crate::memory::{Machine, ReadFault, Segment};
     use crate::units::{PageShift, PhysAddr};
     use std::{format, string::String, string::ToString, vec, vec::Vec};
 

@@ -12,12 +12,12 @@
 //! - **reason**: why a page is dropped. **tally**: pages per reason.
 //!
 //! # Flow
-//! 1. [`elf_vmcore`] reads the ELF headers and finds the notes ([`source::Source`]).
+//! 1. [`input::elf`] reads the ELF headers and finds the notes ([`memory::Source`]).
 //! 2. [`wire::vmcoreinfo`] is the kernel's own description of itself; [`kernel::Info`] asks it.
 //! 3. [`arch`] walks the page tables; [`kernel::mem_map`] finds the `struct page` of a pfn.
-//! 4. [`budget::Plan`] gives every byte an owner before the first write.
+//! 4. [`capture::plan::Plan`] gives every byte an owner before the first write.
 //! 5. [`capture`] goes over the pfns in windows: classify (pass A), then save (pass B), into a
-//!    [`sink::Sink`].
+//!    [`io::Sink`].
 //!
 //! Nothing here allocates: storage comes in through constructors.
 //!
@@ -42,17 +42,15 @@ extern crate std;
 
 pub mod arch;
 pub mod bitmap;
-pub mod budget;
 pub mod capture;
 pub mod codec;
 pub mod dmesg;
-pub mod elf_vmcore;
 pub mod endian;
 pub mod error;
+pub mod input;
+pub mod io;
 pub mod kernel;
-pub mod reader;
-pub mod sink;
-pub mod source;
+pub mod memory;
 pub mod tally;
 pub mod units;
 pub mod volume;

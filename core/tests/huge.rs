@@ -2,15 +2,16 @@
 //! page tables, memory sections and `struct page`s as they are read.
 
 use tamis_core::arch::{Arch, TableCache};
-use tamis_core::budget::{DEFAULT_LIMIT, Needs, Plan};
+use tamis_core::capture::plan::{DEFAULT_LIMIT, Needs, Plan};
 use tamis_core::capture::{About, Buffers, Capture, Notice, Observer, Phase, Scanner};
 use tamis_core::codec::NoCodec;
 use tamis_core::endian::{Endian, Word};
+use tamis_core::io::IoError;
+use tamis_core::io::{Sink, SinkError};
 use tamis_core::kernel::mem_map::{MemMap, RootCache};
 use tamis_core::kernel::page::{Classifier, Level};
 use tamis_core::kernel::{Info, Memory};
-use tamis_core::sink::{Sink, SinkError};
-use tamis_core::source::{IoError, Machine, ReadFault, Segment, Source};
+use tamis_core::memory::{Machine, ReadFault, Segment, Source};
 use tamis_core::tally::Reason;
 use tamis_core::units::{PageShift, Pfn, PhysAddr};
 

@@ -9,7 +9,7 @@ use tamis_core::capture::{Notice, Observer, Phase, Scanner};
 use tamis_core::kernel::mem_map::{MemMap, NoMemMap, RootCache};
 use tamis_core::kernel::page::{Classifier, Level};
 use tamis_core::kernel::{Memory, MissingKey};
-use tamis_core::source::Source;
+use tamis_core::memory::Source;
 use tamis_core::tally::{Judged, Reason};
 use tamis_core::units::{Pfn, PfnSpan};
 use tamis_core::wire::vmcoreinfo::Kind;

@@ -13,12 +13,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tamis_core::arch::{Arch, TableCache};
 use tamis_core::capture::{About, Buffers, Capture, CaptureError, Notice, Observer, Phase, Report};
 use tamis_core::codec::{self, Encoder, NoCodec, Stored, flag};
+use tamis_core::input::kdump::{Codec, Unpack};
+use tamis_core::io::Sink;
 use tamis_core::kernel::Memory;
 use tamis_core::kernel::page::Level;
 use tamis_core::kernel::utsname::Utsname;
-use tamis_core::reader::kdump::{Codec, Unpack};
-use tamis_core::sink::Sink;
-use tamis_core::source::Source;
+use tamis_core::memory::Source;
 use tamis_core::wire::disk_header::Signature;
 use tamis_core::wire::vmcoreinfo::Kind;
 

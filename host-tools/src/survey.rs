@@ -6,7 +6,7 @@ use crate::io::unpack::Unpackers;
 use std::collections::BTreeMap;
 use tamis_core::bitmap::Bitmap;
 use tamis_core::codec::is_zero;
-use tamis_core::reader::kdump::{Codec, Kdump, PageFault};
+use tamis_core::input::kdump::{Codec, Kdump, PageFault};
 use tamis_core::units::{Pfn, PfnSpan};
 use tamis_core::wire::page_desc::PageDesc;
 

@@ -2,7 +2,7 @@
 
 use crate::io::open::Opened;
 use tamis_core::kernel::{Info, Memory};
-use tamis_core::source::Source;
+use tamis_core::memory::Source;
 use tamis_core::units::{Pfn, PfnSpan, VirtAddr};
 use tamis_core::wire::vmcoreinfo::Kind;
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use tamis_core::source::{IoError, IoKind, RandomAccess};
+use tamis_core::io::{IoError, IoKind, RandomAccess};
 
 /// How a read of a broken part ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use tamis_core::sink::{Append, Sink, SinkError};
-use tamis_core::source::{IoError, IoKind};
+use tamis_core::io::{Append, Sink, SinkError};
+use tamis_core::io::{IoError, IoKind};
 
 use crate::synth::Noise;
 

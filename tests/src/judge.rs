@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 
 use tamis_core::codec::Decoders;
-use tamis_core::elf_vmcore::{self, ElfVmcore, Place};
-use tamis_core::reader::kdump::{self, Codec, Kdump, PageFault, Part, Storage, Unpack};
-use tamis_core::source::Segment;
+use tamis_core::input::elf::{self, ElfVmcore, Place};
+use tamis_core::input::kdump::{self, Codec, Kdump, PageFault, Part, Storage, Unpack};
+use tamis_core::memory::Segment;
 use tamis_core::units::Pfn;
 
 use crate::dumpread::{Descriptor, Dump, STATUS_INCOMPLETE};
@@ -222,7 +222,7 @@ impl WholeElf {
     pub fn judge(&self, cut: &[u8]) -> Result<Has, String> {
         let mut has = Has::default();
         let mut file = cut;
-        let probed = elf_vmcore::probe(&mut file);
+        let probed = elf::probe(&mut file);
         if !cut.starts_with(b"\x7fELF") {
             return if probed.is_ok() { Err("opens without a header".into()) } else { Ok(has) };
         }

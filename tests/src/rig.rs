@@ -10,13 +10,14 @@ use tamis_core::capture::{
     About, Buffers, Capture, CaptureError, Notice, Observer, Phase, Report, Scanner,
 };
 use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, NoCodec, SLACK, Snappy, Zstd};
-use tamis_core::elf_vmcore::{ElfVmcore, Place, probe};
+use tamis_core::input::elf::{ElfVmcore, Place, probe};
+use tamis_core::io::RandomAccess;
+use tamis_core::io::Sink;
 use tamis_core::kernel::mem_map::{MemMap, RootCache};
 use tamis_core::kernel::page::{Classifier, Level};
 use tamis_core::kernel::utsname::Utsname;
 use tamis_core::kernel::{Info, Memory};
-use tamis_core::sink::Sink;
-use tamis_core::source::{RandomAccess, Segment, Source};
+use tamis_core::memory::{Segment, Source};
 use tamis_core::units::{PageShift, Pfn};
 use tamis_core::wire::vmcoreinfo::Kind;
 

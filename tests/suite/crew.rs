@@ -3,11 +3,11 @@
 use tamis_core::capture::crew::{self, Batch, Crew, PageMade, Queue, Slot};
 use tamis_core::capture::{About, Buffers, Capture, CaptureError, Notice, Observer, Phase, Report};
 use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, NoCodec, SLACK, Snappy, Zstd};
-use tamis_core::elf_vmcore::{ElfVmcore, probe};
 use tamis_core::endian::{Endian, Word};
+use tamis_core::input::elf::{ElfVmcore, probe};
+use tamis_core::io::{Append, Flattened};
+use tamis_core::io::{IoError, IoKind, RandomAccess};
 use tamis_core::kernel::page::Level;
-use tamis_core::sink::{Append, Flattened};
-use tamis_core::source::{IoError, IoKind, RandomAccess};
 use tamis_core::units::{PageShift, Pfn};
 use tamis_core::wire::elf;
 use tamis_tests::disk::MemoryFile;

@@ -9,9 +9,9 @@ use std::path::Path;
 use std::process::Command;
 
 use tamis_core::capture::CaptureError;
-use tamis_core::reader::flat::{Extent, Flat, Scan, Step};
-use tamis_core::sink::{Flattened, Sink};
-use tamis_core::source::RandomAccess;
+use tamis_core::input::flat::{Extent, Flat, Scan, Step};
+use tamis_core::io::RandomAccess;
+use tamis_core::io::{Flattened, Sink};
 use tamis_tests::disk::{Disk, Fault, Op, Pipe, power_cut};
 use tamis_tests::flat;
 use tamis_tests::judge::{Has, Look, Whole, WholeElf};

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::process::{Command, Stdio};
 
 use tamis_core::capture::{Notice, Report};
-use tamis_core::sink::Sink;
+use tamis_core::io::Sink;
 use tamis_tests::broken::{Broken, Way};
 use tamis_tests::disk::Disk;
 use tamis_tests::dumpread::{Dump, STATUS_INCOMPLETE};
@@ -20,7 +20,7 @@ use tamis_tests::run::{Run, capture_binary};
 use tamis_tests::synth::{Content, Image, KernelStyle, Machine, Noise};
 use tamis_tests::zoo::zoo;
 
-use tamis_core::reader::kdump::{Codec, Unpack};
+use tamis_core::input::kdump::{Codec, Unpack};
 
 use crate::common::Bench;
 

@@ -5,7 +5,7 @@
 use super::{Linear, LinearRange, Mapping, TableCache, WalkError};
 use crate::endian::Endian;
 use crate::kernel::{Info, MissingKey, Version};
-use crate::source::Source;
+use crate::memory::Source;
 use crate::units::{PageShift, PhysAddr, VirtAddr};
 use crate::wire::elf;
 use crate::wire::vmcoreinfo::Kind;

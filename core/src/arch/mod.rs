@@ -6,7 +6,7 @@ pub mod x86_64;
 
 use crate::endian::Endian;
 use crate::kernel::{Info, MissingKey};
-use crate::source::{Machine, ReadFault, Segment, Source};
+use crate::memory::{Machine, ReadFault, Segment, Source};
 use crate::units::{PhysAddr, VirtAddr};
 use core::cmp::Ordering;
 use core::fmt;

@@ -4,7 +4,7 @@
 use super::{Linear, LinearRange, Mapping, TableCache, WalkError};
 use crate::endian::Endian;
 use crate::kernel::{Info, MissingKey, Version};
-use crate::source::{Segment, Source};
+use crate::memory::{Segment, Source};
 use crate::units::{PhysAddr, VirtAddr};
 use crate::wire::elf;
 use crate::wire::vmcoreinfo::Kind;

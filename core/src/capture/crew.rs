@@ -10,7 +10,7 @@
 use super::pages::{Made, PageReader};
 use crate::bitmap::Bitmap;
 use crate::codec::Encoder;
-use crate::source::Source;
+use crate::memory::Source;
 use crate::units::{PageShift, Pfn, PfnSpan};
 
 /// Runs of pfns in a batch, at most.

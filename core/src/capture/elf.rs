@@ -13,8 +13,8 @@ use super::pages::{LOOK, Made, PageReader};
 use super::{Capture, CaptureError, Notice, Observer, Phase};
 use crate::bitmap::Bitmap;
 use crate::endian::{Endian, Word};
-use crate::sink::{BLOCK, Sink};
-use crate::source::{ReadFault, Segment, Source};
+use crate::io::{BLOCK, Sink};
+use crate::memory::{ReadFault, Segment, Source};
 use crate::tally::{Reason, Tally};
 use crate::units::{PageShift, Pfn, PfnSpan, PhysAddr};
 use crate::wire::elf;
@@ -22,7 +22,7 @@ use crate::wire::elf;
 /// A run of dropped pages as long as this ends a segment.
 const SPLIT_RUN: u64 = 256;
 
-fn failed(step: &'static str) -> impl Fn(crate::sink::SinkError) -> CaptureError {
+fn failed(step: &'static str) -> impl Fn(crate::io::SinkError) -> CaptureError {
     move |error| CaptureError::Sink { step, part: 0, error }
 }
 

@@ -9,8 +9,8 @@ use super::crew::{Crew, Foreman};
 use super::pages::{Made, PageReader, PageWriter, Places};
 use super::{About, Capture, CaptureError, Notice, Observer, Phase, Report};
 use crate::bitmap::Bitmap;
-use crate::sink::{BLOCK, Sink};
-use crate::source::Source;
+use crate::io::{BLOCK, Sink};
+use crate::memory::Source;
 use crate::tally::{Reason, Tally};
 use crate::units::{Pfn, PfnSpan};
 use crate::wire::disk_header::{self, MainHeader, Signature, SubHeader};
@@ -65,7 +65,7 @@ impl Layout {
     }
 }
 
-fn failed(step: &'static str, part: usize) -> impl Fn(crate::sink::SinkError) -> CaptureError {
+fn failed(step: &'static str, part: usize) -> impl Fn(crate::io::SinkError) -> CaptureError {
     move |error| CaptureError::Sink { step, part, error }
 }
 
@@ -161,7 +161,7 @@ struct Headers<'a> {
     about: &'a About<'a>,
     layout: &'a Layout,
     splits: bool,
-    machine: crate::source::Machine,
+    machine: crate::memory::Machine,
     max_pfn: u64,
 }
 

@@ -7,20 +7,22 @@
 //!
 //! Nothing about the result depends on the size of a window or of any buffer.
 
+mod classify;
 pub mod crew;
 mod elf;
 mod kdump;
 mod pages;
-mod scan;
+pub mod plan;
 
+pub use classify::Scanner;
 pub use kdump::MAX_PARTS;
-pub use scan::Scanner;
 
 use crate::bitmap::Bitmap;
 use crate::codec::Encoder;
+use crate::io::IoError;
+use crate::io::{Sink, SinkError};
 use crate::kernel::page::Level;
-use crate::sink::{Sink, SinkError};
-use crate::source::{IoError, ReadFault, Source};
+use crate::memory::{ReadFault, Source};
 use crate::tally::Tally;
 use crate::units::{PageShift, Pfn, PfnSpan, PhysAddr};
 use crate::wire::disk_header::UTS;
@@ -103,7 +105,7 @@ pub enum CaptureError {
 impl CaptureError {
     /// Whether the output ran out of space (or of the size it may have).
     pub fn is_no_space(&self) -> bool {
-        use crate::source::IoKind::NoSpace;
+        use crate::io::IoKind::NoSpace;
         matches!(self, CaptureError::Sink { error, .. } if error.io.kind == NoSpace)
     }
 }
@@ -144,7 +146,7 @@ pub struct About<'u> {
     pub vmcoreinfo: Option<(u64, u64)>,
 }
 
-/// Memory for a capture; the sizes are those of a [`crate::budget::Plan`].
+/// Memory for a capture; the sizes are those of a [`crate::capture::plan::Plan`].
 pub struct Buffers<'m> {
     /// Bits of a window.
     pub bitmap: &'m mut [u8],

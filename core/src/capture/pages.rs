@@ -3,8 +3,8 @@
 use super::CaptureError;
 use crate::codec::{Encoder, Stored, is_zero};
 use crate::endian::Endian;
-use crate::sink::{BLOCK, Sink, SinkError};
-use crate::source::{ReadFault, Source};
+use crate::io::{BLOCK, Sink, SinkError};
+use crate::memory::{ReadFault, Source};
 use crate::units::{PageShift, Pfn, PfnSpan};
 use crate::wire::page_desc::{self, PageDesc};
 

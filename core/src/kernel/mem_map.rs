@@ -5,7 +5,7 @@
 //! a time and never collected.
 
 use super::{Info, Memory, MissingKey, VirtFault};
-use crate::source::Source;
+use crate::memory::Source;
 use crate::units::{PageShift, Pfn, PfnSpan, VirtAddr};
 use crate::wire::vmcoreinfo::Kind;
 use core::fmt;

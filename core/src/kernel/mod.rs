@@ -6,7 +6,7 @@ pub mod utsname;
 
 use crate::arch::{Arch, Linear, Mapping, TableCache, WalkError};
 use crate::endian::{Endian, Word};
-use crate::source::{ReadFault, Segment, Source};
+use crate::memory::{ReadFault, Segment, Source};
 use crate::units::{PageShift, VirtAddr};
 use crate::wire::vmcoreinfo::{Kind, VmcoreInfo};
 use core::fmt;
@@ -265,7 +265,8 @@ impl<'a, 'b, S: Source> Memory<'a, 'b, S> {
 pub mod testing {
     use super::Info;
     use crate::endian::{Endian, Word};
-    use crate::source::{IoError, Machine, ReadFault, Segment, Source};
+    use crate::io::IoError;
+    use crate::memory::{Machine, ReadFault, Segment, Source};
     use crate::units::{PageShift, PhysAddr};
     use std::{vec, vec::Vec};
 

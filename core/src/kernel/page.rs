@@ -9,7 +9,7 @@ use super::{Info, MissingKey, Version};
 use crate::arch::Arch;
 use crate::bitmap::Bitmap;
 use crate::endian::{Endian, Word};
-use crate::source::Machine;
+use crate::memory::Machine;
 use crate::tally::{Judged, Reason};
 use crate::units::{Pfn, PfnSpan};
 use crate::wire::vmcoreinfo::Kind;

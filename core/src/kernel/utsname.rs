@@ -1,7 +1,7 @@
 //! `struct new_utsname` of the dead kernel: six strings of 65 bytes.
 
 use super::{Info, Memory};
-use crate::source::Source;
+use crate::memory::Source;
 use crate::units::VirtAddr;
 use crate::wire::disk_header::{UTS, UTS_FIELD};
 use crate::wire::vmcoreinfo::Kind;

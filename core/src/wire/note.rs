@@ -3,7 +3,7 @@
 
 use super::WireError;
 use crate::endian::Endian;
-use crate::source::IoError;
+use crate::io::IoError;
 
 /// Bytes of a note header.
 pub const HEADER: usize = 12;

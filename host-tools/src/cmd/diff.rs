@@ -7,7 +7,7 @@ use crate::render::progress::Progress;
 use crate::render::text::{Style, number};
 use std::path::PathBuf;
 use tamis_core::bitmap::Bitmap;
-use tamis_core::source::{Segment, Source};
+use tamis_core::memory::{Segment, Source};
 use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
 
 /// Compare two dumps page by page.

@@ -5,7 +5,7 @@ use crate::render::json::{Json, Object};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use tamis_core::dmesg::{DmesgError, DmesgReport, Options, dump};
-use tamis_core::source::Source;
+use tamis_core::memory::Source;
 
 /// Print the dead kernel's log, as dmesg would have.
 ///

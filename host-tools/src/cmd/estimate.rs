@@ -11,11 +11,11 @@ use crate::render::progress::Progress;
 use crate::render::text::{Style, columns, number, size};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
-use tamis_core::budget::{Needs, Plan};
+use tamis_core::capture::plan::{Needs, Plan};
 use tamis_core::codec::{self, Encoder, SLACK, Stored, is_zero};
+use tamis_core::io::Discard;
 use tamis_core::kernel::page::Level;
-use tamis_core::sink::Discard;
-use tamis_core::source::Source;
+use tamis_core::memory::Source;
 use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
 use tamis_core::wire::vmcoreinfo::Kind;
 

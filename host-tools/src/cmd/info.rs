@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use tamis_core::arch::Arch;
 use tamis_core::dmesg::Options;
 use tamis_core::endian::{Endian, Word};
-use tamis_core::reader::kdump::Codec;
-use tamis_core::source::Source;
+use tamis_core::input::kdump::Codec;
+use tamis_core::memory::Source;
 use tamis_core::wire::disk_header::Signature;
 use tamis_core::wire::elf;
 
@@ -104,7 +104,7 @@ struct Pages {
 }
 
 /// Name of an ELF machine, as `uname -m` has it.
-pub fn machine_name(machine: tamis_core::source::Machine) -> String {
+pub fn machine_name(machine: tamis_core::memory::Machine) -> String {
     if let Some(name) = Arch::machine_name(machine) {
         return name.into();
     }
@@ -185,7 +185,7 @@ impl Facts {
     fn elf(&mut self, opened: &Opened, qemu: bool) {
         self.format = "ELF core".into();
         let segments = opened.dump.segments();
-        let spans = |len: fn(&tamis_core::source::Segment) -> u64| {
+        let spans = |len: fn(&tamis_core::memory::Segment) -> u64| {
             union(
                 segments
                     .iter()

@@ -10,7 +10,7 @@ use crate::render::progress::Progress;
 use crate::render::text::{Style, number, percent, plain, size};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tamis_core::source::Source;
+use tamis_core::memory::Source;
 use tamis_core::tally::Reason;
 use tamis_core::units::{Pfn, PfnSpan};
 

@@ -6,7 +6,7 @@ use crate::render::text::plain;
 use std::fmt::Write;
 use std::path::PathBuf;
 use tamis_core::endian::{Endian, Word};
-use tamis_core::source::{Machine, Source};
+use tamis_core::memory::{Machine, Source};
 use tamis_core::wire::note;
 
 /// List the ELF notes of a dump.

@@ -9,7 +9,7 @@ use crate::render::text::number;
 use crate::survey::zero_pages;
 use std::io::Write;
 use std::path::PathBuf;
-use tamis_core::reader::kdump::PageFault;
+use tamis_core::input::kdump::PageFault;
 use tamis_core::units::{Pfn, PfnSpan};
 use tamis_core::wire::page_desc::PageDesc;
 

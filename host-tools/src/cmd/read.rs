@@ -7,9 +7,9 @@ use crate::render::text::Style;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
+use tamis_core::input::kdump::PageFault;
 use tamis_core::kernel::VirtFault;
-use tamis_core::reader::kdump::PageFault;
-use tamis_core::source::{ReadFault, Source};
+use tamis_core::memory::{ReadFault, Source};
 use tamis_core::units::{Pfn, PhysAddr, VirtAddr};
 
 /// Read memory out of a dump.

@@ -4,7 +4,7 @@ use crate::io::out::{OutFile, create};
 use crate::render::progress::Progress;
 use crate::survey::{KdumpFile, Runs};
 use std::path::PathBuf;
-use tamis_core::reader::kdump::PageFault;
+use tamis_core::input::kdump::PageFault;
 use tamis_core::units::Pfn;
 use tamis_core::wire::page_desc::{self, PageDesc};
 
@@ -210,7 +210,7 @@ fn data_start(kdump: &mut KdumpFile, zero_at: Option<u64>, behind: u64) -> Resul
 }
 
 /// Sets the status bit of a dump whose header is in the file already.
-pub fn mark_incomplete(out: &mut OutFile, facts: &tamis_core::reader::kdump::Facts) -> Result<()> {
+pub fn mark_incomplete(out: &mut OutFile, facts: &tamis_core::input::kdump::Facts) -> Result<()> {
     use tamis_core::endian::Word;
     use tamis_core::wire::disk_header::INCOMPLETE;
     let at = if facts.main.word == Word::Bits64 { 424 } else { 412 };

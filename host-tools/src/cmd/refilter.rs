@@ -13,10 +13,10 @@ use crate::survey::survey;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use tamis_core::capture::Report;
+use tamis_core::input::kdump;
+use tamis_core::io::Flattened;
 use tamis_core::kernel::page::Level;
-use tamis_core::reader::kdump;
-use tamis_core::sink::Flattened;
-use tamis_core::source::Source;
+use tamis_core::memory::Source;
 
 /// Leave more out of a dump, compress it another way, or change its format.
 ///
@@ -293,7 +293,7 @@ fn finish(file: &mut OutFile, incomplete: bool, erased: &[u8]) -> Result<()> {
         mark_incomplete(file, &facts)?;
     }
     if !erased.is_empty() {
-        use tamis_core::source::RandomAccess;
+        use tamis_core::io::RandomAccess;
         let block = facts.main.shift.bytes() as u64;
         let mut sub = vec![0; facts.sub.size];
         reader

@@ -5,7 +5,7 @@ use crate::io::out::{OutFile, create};
 use crate::refilter::{Format, level_of, write};
 use std::path::PathBuf;
 use tamis_core::capture::MAX_PARTS;
-use tamis_core::sink::Sink;
+use tamis_core::io::Sink;
 
 /// Split a dump into files of about the same number of pages.
 ///

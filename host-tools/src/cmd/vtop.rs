@@ -6,8 +6,8 @@ use crate::render::json::{Json, Object};
 use crate::render::text::{Style, Table, size};
 use std::path::PathBuf;
 use tamis_core::arch::{Step, TableCache};
-use tamis_core::reader::kdump::PageFault;
-use tamis_core::source::{ReadFault, Source};
+use tamis_core::input::kdump::PageFault;
+use tamis_core::memory::{ReadFault, Source};
 use tamis_core::units::{Pfn, PhysAddr, VirtAddr};
 
 /// Translate a virtual address of the kernel to a physical one.

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use tamis_core::source::{IoError, IoKind, RandomAccess};
+use tamis_core::io::{IoError, IoKind, RandomAccess};
 
 /// Bytes of a block.
 const BLOCK: u64 = 128 << 10;

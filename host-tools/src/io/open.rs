@@ -13,19 +13,20 @@ use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tamis_core::arch::{Arch, TableCache};
-use tamis_core::elf_vmcore::{self, ElfVmcore};
+use tamis_core::input::elf::{self, ElfVmcore};
+use tamis_core::input::flat::{Extent, Flat, FlatError, Record, Scan, Step};
+use tamis_core::input::kdump::{self, Kdump, Part, Storage};
+use tamis_core::input::{Form, Layer, form};
+use tamis_core::io::RandomAccess;
 use tamis_core::kernel::{Info, Memory};
-use tamis_core::reader::flat::{Extent, Flat, FlatError, Record, Scan, Step};
-use tamis_core::reader::kdump::{self, Kdump, Part, Storage};
-use tamis_core::reader::{Form, Layer, form};
-use tamis_core::source::{RandomAccess, Segment, Source};
+use tamis_core::memory::{Segment, Source};
 use tamis_core::units::{PageShift, Pfn};
-use tamis_core::wire::{elf, note};
+use tamis_core::wire::{elf as elf_wire, note};
 
 /// A file, or the one that a flattened stream stands for.
 pub type Input = Layer<'static, BlockFile>;
 /// An open dump.
-pub type Dump = tamis_core::reader::Dump<'static, Input, Unpackers>;
+pub type Dump = tamis_core::input::Dump<'static, Input, Unpackers>;
 
 /// VMCOREINFO is a page of text; more than this is none.
 const INFO_MOST: u64 = 1 << 20;
@@ -199,7 +200,7 @@ pub struct FileInfo {
 
 /// A file whose headers were read.
 enum Probed {
-    Elf(Box<elf_vmcore::Facts>, elf::Header, Input),
+    Elf(Box<elf::Facts>, elf_wire::Header, Input),
     Kdump(Box<Part<Input>>),
 }
 
@@ -238,11 +239,11 @@ fn probe(raw: Raw) -> Result<(FileInfo, Probed)> {
             found.map_err(|e| info.raw.fail(e).next("there is no page to be had from it"))?;
         return Ok((info, Probed::Kdump(Box::new(Part::new(input, facts)))));
     }
-    let mut head = vec![0; info.len.min(elf::HEADER_MAX as u64) as usize];
+    let mut head = vec![0; info.len.min(elf_wire::HEADER_MAX as u64) as usize];
     input.read_at(0, &mut head).map_err(|e| info.raw.fail(e))?;
-    let facts = elf::Header::parse(&head)
-        .map_err(elf_vmcore::OpenError::Wire)
-        .and_then(|header| Ok((elf_vmcore::probe(&mut input)?, header)));
+    let facts = elf_wire::Header::parse(&head)
+        .map_err(elf::OpenError::Wire)
+        .and_then(|header| Ok((elf::probe(&mut input)?, header)));
     match facts {
         Ok((facts, _)) if is_process(&facts, &mut input) => {
             Err(info.raw.fail("the core file of a process, not of a kernel").next("try gdb"))
@@ -275,7 +276,7 @@ impl Header {
 }
 
 /// Whether the notes are those of a process: one with `NT_PRPSINFO` and nothing of a kernel.
-fn is_process(facts: &elf_vmcore::Facts, input: &mut Input) -> bool {
+fn is_process(facts: &elf::Facts, input: &mut Input) -> bool {
     const NT_PRPSINFO: u32 = 3;
     let (start, len) = facts.notes;
     let mut process = false;
@@ -363,7 +364,7 @@ pub struct Opened {
     /// The files, in the order they were given.
     pub files: Vec<FileInfo>,
     /// Header facts of an ELF vmcore.
-    pub elf: Option<(elf_vmcore::Facts, elf::Header)>,
+    pub elf: Option<(elf::Facts, elf_wire::Header)>,
     /// Page size.
     pub shift: PageShift,
     /// One past the last pfn.
@@ -551,8 +552,8 @@ fn assemble(set: Vec<(FileInfo, Probed)>) -> Result<Opened> {
 
 fn elf(
     files: Vec<FileInfo>,
-    facts: elf_vmcore::Facts,
-    header: elf::Header,
+    facts: elf::Facts,
+    header: elf_wire::Header,
     input: Input,
 ) -> Result<Opened> {
     if facts.mem_end > MEMORY_MOST {
@@ -563,7 +564,7 @@ fn elf(
     }
     // As many program headers as the file has room for, at most.
     let table = vec![Segment::default(); facts.segments].leak();
-    let places = vec![elf_vmcore::Place::default(); facts.segments].leak();
+    let places = vec![elf::Place::default(); facts.segments].leak();
     let vmcore = ElfVmcore::load(input, facts, table, places).map_err(|e| files[0].raw.fail(e))?;
     let at = facts.vmcoreinfo;
     let dump = Dump::Elf(vmcore);
@@ -579,7 +580,7 @@ fn elf(
 fn finish(
     files: Vec<FileInfo>,
     mut dump: Dump,
-    elf: Option<(elf_vmcore::Facts, elf::Header)>,
+    elf: Option<(elf::Facts, elf_wire::Header)>,
     shift: PageShift,
     max_pfn: Pfn,
     text_at: Option<(u64, u64)>,

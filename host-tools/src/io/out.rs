@@ -7,8 +7,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tamis_core::sink::{Append, Sink, SinkError};
-use tamis_core::source::{IoError, IoKind};
+use tamis_core::io::{Append, Sink, SinkError};
+use tamis_core::io::{IoError, IoKind};
 
 /// A dump that is being written: a [`Sink`].
 pub struct OutFile {

@@ -1,7 +1,7 @@
 //! Decoders of the five page codecs: the engine's own, but for zstd the C library, which is faster.
 
 use tamis_core::codec::{DecodeError, Decoders};
-use tamis_core::reader::kdump::{Codec, Unpack};
+use tamis_core::input::kdump::{Codec, Unpack};
 
 /// All of them; the context of zstd is made when first needed and used again.
 #[derive(Default)]

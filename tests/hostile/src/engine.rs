@@ -4,21 +4,22 @@
 use crate::overlay::{Overlay, Steps};
 use tamis_core::arch::{Arch, TableCache};
 use tamis_core::bitmap::Bitmap;
-use tamis_core::budget::{Needs, OverBudget, Plan};
 use tamis_core::capture::crew::{self, Batch, Crew, PageMade, Queue, Slot};
+use tamis_core::capture::plan::{Needs, OverBudget, Plan};
 use tamis_core::capture::{
     About, Buffers, Capture, CaptureError, Notice, Observer, Phase, Report, Scanner,
 };
 use tamis_core::codec::{self, Decoders, Deflate, Encoder, Lz4, Lzo, NoCodec, Snappy, Zstd};
 use tamis_core::dmesg::{self, DmesgReport};
-use tamis_core::elf_vmcore::{ElfVmcore, Facts, Place, probe};
+use tamis_core::input::elf::{ElfVmcore, Facts, Place, probe};
+use tamis_core::input::kdump;
+use tamis_core::io::{Append, Flattened, Sink};
+use tamis_core::io::{IoError, RandomAccess};
 use tamis_core::kernel::mem_map::{MemMap, RootCache};
 use tamis_core::kernel::page::{Classifier, Level};
 use tamis_core::kernel::utsname::Utsname;
 use tamis_core::kernel::{Info, Memory};
-use tamis_core::reader::kdump;
-use tamis_core::sink::{Append, Flattened, Sink};
-use tamis_core::source::{IoError, RandomAccess, Segment, Source};
+use tamis_core::memory::{Segment, Source};
 use tamis_core::tally::{Reason, Tally};
 use tamis_core::units::{PageShift, Pfn, PfnSpan, PhysAddr};
 use tamis_core::wire::vmcoreinfo::Kind;

@@ -1,7 +1,7 @@
 //! A file with changes: nothing of the original is copied, however large it is.
 
 use std::collections::HashMap;
-use tamis_core::source::{IoError, IoKind, RandomAccess};
+use tamis_core::io::{IoError, IoKind, RandomAccess};
 
 /// Bytes that are changed together.
 const PIECE: u64 = 4096;

@@ -4,11 +4,12 @@ use crate::input::Input;
 use crate::{Reach, Target};
 use tamis_core::bitmap::Bitmap;
 use tamis_core::codec::{Decoders, Deflate, Encoder, Lz4, Lzo, SLACK, Snappy, Stored, Zstd, flag};
-use tamis_core::elf_vmcore::{self, ElfVmcore, Place};
-use tamis_core::reader::flat::{Extent, Flat, Scan, Step};
-use tamis_core::reader::kdump::{self, Codec, Kdump, PageFault, Part, Storage, Unpack};
-use tamis_core::reader::{Form as Begins, Layer, form};
-use tamis_core::source::{RandomAccess, Segment, Source};
+use tamis_core::input::elf::{self, ElfVmcore, Place};
+use tamis_core::input::flat::{Extent, Flat, Scan, Step};
+use tamis_core::input::kdump::{self, Codec, Kdump, PageFault, Part, Storage, Unpack};
+use tamis_core::input::{Form as Begins, Layer, form};
+use tamis_core::io::RandomAccess;
+use tamis_core::memory::{Segment, Source};
 use tamis_core::units::{PageShift, Pfn, PfnSpan, PhysAddr};
 
 #[path = "../../../host/make.rs"]
@@ -41,7 +42,7 @@ pub const ELF: Target = Target {
 
 fn elf(data: &[u8], reach: &mut Reach) {
     let mut file = data;
-    let Ok(facts) = elf_vmcore::probe(&mut file) else { return };
+    let Ok(facts) = elf::probe(&mut file) else { return };
     reach.at(if facts.machine.word.bytes() == 8 { "ELF64" } else { "ELF32" });
     if facts.machine.endian == tamis_core::endian::Endian::Big {
         reach.at("big-endian");
@@ -220,7 +221,7 @@ fn notes(data: &[u8], reach: &mut Reach) {
     let big = input.byte() & 1 != 0;
     let bytes = input.rest();
     let elf = core_file(true, big, &[(0, 1, 1)], bytes, false);
-    let first = elf_vmcore::probe(&mut &elf[..]).expect("headers of our own");
+    let first = elf::probe(&mut &elf[..]).expect("headers of our own");
     if first.cpus > 0 {
         reach.at("CPUs");
     }
@@ -659,7 +660,7 @@ fn flattened(data: &[u8], reach: &mut Reach) {
         }
         Some(Begins::Elf) => {
             let mut layer = Layer::Flat(flat);
-            if elf_vmcore::probe(&mut layer).is_ok() {
+            if elf::probe(&mut layer).is_ok() {
                 reach.at("elf");
             }
         }

@@ -10,7 +10,7 @@ use tamis_core::arch::Arch;
 use tamis_core::endian::{Endian, Word};
 use tamis_core::kernel::Info;
 use tamis_core::kernel::page::{Classifier, Level};
-use tamis_core::source::{Machine, Segment};
+use tamis_core::memory::{Machine, Segment};
 use tamis_core::units::{PageShift, Pfn, PhysAddr, VirtAddr};
 use tamis_core::volume;
 use tamis_core::wire::vmcoreinfo::{Kind, VmcoreInfo};

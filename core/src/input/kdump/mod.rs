@@ -4,16 +4,19 @@
 //! one file and says how much its tables need; [`Kdump::load`] takes the files of a set, in any
 //! order, and the storage.
 
-use super::rank::Rank;
+mod rank;
+
 use crate::arch::{aarch64, x86_64};
 use crate::bitmap::Bitmap;
 use crate::endian::{Endian, Word};
-use crate::source::{IoError, IoKind, Machine, RandomAccess, ReadFault, Segment, Source};
+use crate::io::{IoError, IoKind, RandomAccess};
+use crate::memory::{Machine, ReadFault, Segment, Source};
 use crate::units::{PageShift, Pfn, PfnSpan, PhysAddr, VirtAddr};
 use crate::wire::disk_header::{self, ReadMain, ReadSub, Signature};
 use crate::wire::page_desc::{self, PageDesc, flag};
 use crate::wire::{WireError, note};
 use core::fmt;
+use rank::Rank;
 
 /// Physical addresses have at most so many bits: more is a damaged header.
 const PHYS_BITS: u32 = 56;

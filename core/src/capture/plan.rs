@@ -5,9 +5,9 @@
 
 use crate::arch::TableCache;
 use crate::capture::crew::{self, BATCH, Batch, PageMade, Slot};
-use crate::elf_vmcore::Place;
-use crate::sink::BLOCK;
-use crate::source::Segment;
+use crate::input::elf::Place;
+use crate::io::BLOCK;
+use crate::memory::Segment;
 use core::fmt;
 
 /// Memory limit where none is given: 4 MiB.

@@ -4,7 +4,8 @@
 //! says how much there is; [`ElfVmcore::load`] takes the storage for it.
 
 use crate::endian::Word;
-use crate::source::{IoError, IoKind, Machine, RandomAccess, ReadFault, Segment, Source};
+use crate::io::{IoError, IoKind, RandomAccess};
+use crate::memory::{Machine, ReadFault, Segment, Source};
 use crate::units::{PageShift, PhysAddr, VirtAddr};
 use crate::wire::{WireError, elf, note};
 use core::fmt;
@@ -430,7 +431,7 @@ impl<F: RandomAccess> Source for ElfVmcore<'_, F> {
                     let part = buf.get_mut(..len).unwrap_or_default();
                     let offset = s.file_at.saturating_add(at - s.phys.0);
                     self.file.read_at(offset, part).map_err(|io| match io.kind {
-                        crate::source::IoKind::Poisoned => ReadFault::Poisoned(PhysAddr(at)),
+                        crate::io::IoKind::Poisoned => ReadFault::Poisoned(PhysAddr(at)),
                         _ => ReadFault::Io(PhysAddr(at), io),
                     })?;
                     len
@@ -477,7 +478,7 @@ impl<F: RandomAccess> Source for ElfVmcore<'_, F> {
 mod tests {
     use super::*;
     use crate::endian::Endian;
-    use crate::source::IoKind;
+    use crate::io::IoKind;
     use std::{vec, vec::Vec};
 
     /// A 64-bit little-endian core: header, program headers, then `tail` at its offset.

@@ -3,19 +3,20 @@
 //!
 //! From the file upwards: a flattened stream becomes the file it stands for ([`flat`]), a file or
 //! a set of them becomes memory ([`kdump`]), and an ELF vmcore is one already
-//! ([`crate::elf_vmcore`]). What comes out is a [`Source`], so that everything that works on a
+//! ([`crate::input::elf`]). What comes out is a [`Source`], so that everything that works on a
 //! vmcore works on a dump.
 //!
 //! Input may be hostile: nothing panics, loops without end, or asks for memory by a length that was
 //! not held against the file.
 
+pub mod elf;
 pub mod flat;
 pub mod kdump;
-mod rank;
 
 use crate::bitmap::Bitmap;
-use crate::elf_vmcore::ElfVmcore;
-use crate::source::{IoError, Machine, RandomAccess, ReadFault, Segment, Source};
+use crate::input::elf::ElfVmcore;
+use crate::io::{IoError, RandomAccess};
+use crate::memory::{Machine, ReadFault, Segment, Source};
 use crate::units::{PageShift, Pfn, PhysAddr};
 use crate::wire::disk_header::Signature;
 use crate::wire::flattened;

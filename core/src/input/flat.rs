@@ -5,7 +5,7 @@
 //! two steps, so that the caller provides the memory: [`Scan`] finds the records one by one,
 //! [`Flat::load`] takes them all.
 
-use crate::source::{IoError, IoKind, RandomAccess};
+use crate::io::{IoError, IoKind, RandomAccess};
 use crate::wire::flattened::{Head, RECORD, START, is_start, parse};
 use core::fmt;
 
@@ -298,7 +298,7 @@ impl<F: RandomAccess> RandomAccess for Flat<'_, F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::{Flattened, Sink};
+    use crate::io::{Flattened, Sink};
     use std::{vec, vec::Vec};
 
     fn stream(records: &[(u64, &[u8])]) -> Vec<u8> {

@@ -2,7 +2,7 @@
 //! pass, and at most a few hundred bytes to count for an answer.
 
 use crate::bitmap::count_ones;
-use crate::source::{IoError, RandomAccess};
+use crate::io::{IoError, RandomAccess};
 
 /// log2 of the pfns whose bits are read at a time.
 const PIECE_BITS: u32 = 12;

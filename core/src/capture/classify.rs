@@ -6,7 +6,7 @@ use crate::bitmap::Bitmap;
 use crate::kernel::Memory;
 use crate::kernel::mem_map::{MemMap, RootCache, State};
 use crate::kernel::page::{Carry, Classifier};
-use crate::source::Source;
+use crate::memory::Source;
 use crate::tally::Judged;
 use crate::units::{Pfn, PfnSpan, VirtAddr};
 

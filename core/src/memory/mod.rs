@@ -2,42 +2,9 @@
 
 use crate::bitmap::Bitmap;
 use crate::endian::{Endian, Word};
+use crate::io::IoError;
 use crate::units::{PageShift, Pfn, PhysAddr, VirtAddr};
 use core::fmt;
-
-/// What went wrong with an operation of the system below.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct IoError {
-    /// What kind, as far as it changes what is done next.
-    pub kind: IoKind,
-    /// The system's own error number; 0 where it gave none.
-    pub code: i32,
-}
-
-/// Kinds of I/O failure that are handled differently.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum IoKind {
-    /// The file ends before the bytes asked for.
-    Eof,
-    /// No space left, a quota, or a size limit reached.
-    NoSpace,
-    /// The hardware says that the memory is broken.
-    Poisoned,
-    /// Anything else.
-    Other,
-}
-
-impl fmt::Display for IoError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            IoKind::Eof => "unexpected end of file",
-            IoKind::NoSpace => "no space left",
-            IoKind::Poisoned => "hardware memory error",
-            IoKind::Other => "input/output error",
-        };
-        if self.code == 0 { f.write_str(kind) } else { write!(f, "{kind} (errno {})", self.code) }
-    }
-}
 
 /// Why bytes of physical memory could not be had.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -173,33 +140,4 @@ pub trait Source {
 
     /// Fills `buf` with the notes from byte `at` on.
     fn read_notes(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError>;
-}
-
-/// A file that can be read anywhere: what [`crate::elf_vmcore`] stands on.
-pub trait RandomAccess {
-    /// Fills `buf` from file offset `at`, whole or not at all.
-    fn read_at(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError>;
-
-    /// See [`Source::window`].
-    fn window(&mut self, at: u64, len: usize) -> Option<&[u8]>;
-
-    /// See [`Source::window_broke`].
-    fn window_broke(&mut self) -> bool;
-}
-
-/// Bytes in memory are a file.
-impl RandomAccess for &[u8] {
-    fn read_at(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError> {
-        let eof = IoError { kind: IoKind::Eof, code: 0 };
-        buf.copy_from_slice(self.window(at, buf.len()).ok_or(eof)?);
-        Ok(())
-    }
-
-    fn window(&mut self, at: u64, len: usize) -> Option<&[u8]> {
-        self.get(usize::try_from(at).ok()?..)?.get(..len)
-    }
-
-    fn window_broke(&mut self) -> bool {
-        false
-    }
 }
