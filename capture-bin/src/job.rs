@@ -9,7 +9,8 @@ use crate::sys::{self, File, FileKind};
 use crate::{DONE, FAILED, OTHER_KERNEL};
 use alloc::boxed::Box;
 use core::fmt::Write;
-use tamis_core::arch::{Arch, TableCache};
+use tamis_core::arch::Arch;
+use tamis_core::arch::paging::TableCache;
 use tamis_core::capture::plan::{Needs, Plan};
 use tamis_core::capture::{
     self, About, Buffers, Capture, CaptureError, MAX_PARTS, Report, Scanner,
@@ -19,11 +20,12 @@ use tamis_core::input::elf::{ElfVmcore, Facts, OpenError, Place, probe};
 use tamis_core::io::{Discard, Flattened, Sink};
 use tamis_core::io::{IoError, IoKind, RandomAccess};
 use tamis_core::kernel::mem_map::{MemMap, RootCache};
+use tamis_core::kernel::memory::Memory;
 use tamis_core::kernel::page::{Classifier, Level};
 use tamis_core::kernel::utsname::Utsname;
-use tamis_core::kernel::{Info, Memory};
 use tamis_core::memory::{Segment, Source};
 use tamis_core::units::{PageShift, Pfn};
+use tamis_core::vmcoreinfo::Info;
 use tamis_core::wire::vmcoreinfo::Kind;
 
 /// Bytes that the program has whatever it does: its stack and its static data. A test runs it with

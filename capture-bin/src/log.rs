@@ -6,11 +6,12 @@ use crate::files::Pipe;
 use crate::job::{Job, Opened, hint, map, open};
 use crate::sys::{self, File};
 use crate::{DONE, FAILED};
-use tamis_core::arch::{Arch, TableCache};
+use tamis_core::arch::Arch;
+use tamis_core::arch::paging::TableCache;
 use tamis_core::dmesg::{self, DmesgError, Options};
 use tamis_core::io::Append;
 use tamis_core::io::IoError;
-use tamis_core::kernel::Memory;
+use tamis_core::kernel::memory::Memory;
 use tamis_core::memory::Source;
 
 /// Bytes of the log that are held before they are written.

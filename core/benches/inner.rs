@@ -10,11 +10,11 @@ use tamis_core::codec::is_zero;
 use tamis_core::endian::{Endian, Word};
 use tamis_core::io::IoError;
 use tamis_core::io::{Append, Flattened, Sink};
-use tamis_core::kernel::Info;
 use tamis_core::kernel::page::{Classifier, Level};
 use tamis_core::memory::Machine;
 use tamis_core::tally::Tally;
 use tamis_core::units::{Pfn, PfnSpan};
+use tamis_core::vmcoreinfo::Info;
 
 fn main() {
     divan::main();

@@ -12,9 +12,10 @@
 //! rings can hold, whatever they claim.
 
 use crate::endian::{Endian, Word};
-use crate::kernel::{Info, Memory, MissingKey, Version, VirtFault};
+use crate::kernel::memory::{Memory, VirtFault};
 use crate::memory::Source;
 use crate::units::VirtAddr;
+use crate::vmcoreinfo::{Info, MissingKey, Version};
 use crate::wire::vmcoreinfo::Kind;
 use core::fmt;
 
@@ -913,10 +914,11 @@ fn characters<S: Source, E>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arch::{Arch, TableCache};
+    use crate::arch::Arch;
+    use crate::arch::paging::TableCache;
     use crate::io::IoError;
-    use crate::kernel::testing;
     use crate::memory::{Machine, ReadFault, Segment};
+    use crate::testing;
     use crate::units::{PageShift, PhysAddr};
     use std::{format, string::String, string::ToString, vec, vec::Vec};
 

@@ -13,7 +13,7 @@
 //!
 //! # Flow
 //! 1. [`input::elf`] reads the ELF headers and finds the notes ([`memory::Source`]).
-//! 2. [`wire::vmcoreinfo`] is the kernel's own description of itself; [`kernel::Info`] asks it.
+//! 2. [`wire::vmcoreinfo`] is the kernel's own description of itself; [`vmcoreinfo::Info`] asks it.
 //! 3. [`arch`] walks the page tables; [`kernel::mem_map`] finds the `struct page` of a pfn.
 //! 4. [`capture::plan::Plan`] gives every byte an owner before the first write.
 //! 5. [`capture`] goes over the pfns in windows: classify (pass A), then save (pass B), into a
@@ -52,6 +52,9 @@ pub mod io;
 pub mod kernel;
 pub mod memory;
 pub mod tally;
+#[cfg(test)]
+mod testing;
 pub mod units;
+pub mod vmcoreinfo;
 pub mod volume;
 pub mod wire;

@@ -1,7 +1,8 @@
 //! A machine of 64 TiB, captured inside the same few MiB as any other: a source that makes up its
 //! page tables, memory sections and `struct page`s as they are read.
 
-use tamis_core::arch::{Arch, TableCache};
+use tamis_core::arch::Arch;
+use tamis_core::arch::paging::TableCache;
 use tamis_core::capture::plan::{DEFAULT_LIMIT, Needs, Plan};
 use tamis_core::capture::{About, Buffers, Capture, Notice, Observer, Phase, Scanner};
 use tamis_core::codec::NoCodec;
@@ -9,11 +10,12 @@ use tamis_core::endian::{Endian, Word};
 use tamis_core::io::IoError;
 use tamis_core::io::{Sink, SinkError};
 use tamis_core::kernel::mem_map::{MemMap, RootCache};
+use tamis_core::kernel::memory::Memory;
 use tamis_core::kernel::page::{Classifier, Level};
-use tamis_core::kernel::{Info, Memory};
 use tamis_core::memory::{Machine, ReadFault, Segment, Source};
 use tamis_core::tally::Reason;
 use tamis_core::units::{PageShift, Pfn, PhysAddr};
+use tamis_core::vmcoreinfo::Info;
 
 const TIB: u64 = 1 << 40;
 const GIB: u64 = 1 << 30;

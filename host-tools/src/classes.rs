@@ -3,15 +3,17 @@
 use crate::cmd::remark;
 use crate::io::open::{Dump, Opened};
 use std::fmt;
-use tamis_core::arch::{Arch, TableCache};
+use tamis_core::arch::Arch;
+use tamis_core::arch::paging::TableCache;
 use tamis_core::bitmap::Bitmap;
 use tamis_core::capture::{Notice, Observer, Phase, Scanner};
 use tamis_core::kernel::mem_map::{MemMap, NoMemMap, RootCache};
+use tamis_core::kernel::memory::Memory;
 use tamis_core::kernel::page::{Classifier, Level};
-use tamis_core::kernel::{Memory, MissingKey};
 use tamis_core::memory::Source;
 use tamis_core::tally::{Judged, Reason};
 use tamis_core::units::{Pfn, PfnSpan};
+use tamis_core::vmcoreinfo::MissingKey;
 use tamis_core::wire::vmcoreinfo::Kind;
 
 /// Why nothing can be told about pages.

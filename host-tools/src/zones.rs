@@ -1,9 +1,10 @@
 //! Nodes and zones of the dead kernel, as far as VMCOREINFO leads to them.
 
 use crate::io::open::Opened;
-use tamis_core::kernel::{Info, Memory};
+use tamis_core::kernel::memory::Memory;
 use tamis_core::memory::Source;
 use tamis_core::units::{Pfn, PfnSpan, VirtAddr};
+use tamis_core::vmcoreinfo::Info;
 use tamis_core::wire::vmcoreinfo::Kind;
 
 /// A zone of a node.

@@ -3,7 +3,8 @@
 
 use std::sync::{Condvar, Mutex};
 
-use tamis_core::arch::{Arch, TableCache};
+use tamis_core::arch::Arch;
+use tamis_core::arch::paging::TableCache;
 
 use tamis_core::capture::crew::{self, Batch, Crew, Next, PageMade, Queue, Side, Slot};
 use tamis_core::capture::{
@@ -14,11 +15,12 @@ use tamis_core::input::elf::{ElfVmcore, Place, probe};
 use tamis_core::io::RandomAccess;
 use tamis_core::io::Sink;
 use tamis_core::kernel::mem_map::{MemMap, RootCache};
+use tamis_core::kernel::memory::Memory;
 use tamis_core::kernel::page::{Classifier, Level};
 use tamis_core::kernel::utsname::Utsname;
-use tamis_core::kernel::{Info, Memory};
 use tamis_core::memory::{Segment, Source};
 use tamis_core::units::{PageShift, Pfn};
+use tamis_core::vmcoreinfo::Info;
 use tamis_core::wire::vmcoreinfo::Kind;
 
 /// The page codecs, by the options of the command line.

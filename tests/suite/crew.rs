@@ -10,6 +10,7 @@ use tamis_core::io::{IoError, IoKind, RandomAccess};
 use tamis_core::kernel::page::Level;
 use tamis_core::units::{PageShift, Pfn};
 use tamis_core::wire::elf;
+use tamis_core::wire::machine::EM_X86_64;
 use tamis_tests::disk::MemoryFile;
 use tamis_tests::rig::Monitor;
 
@@ -31,7 +32,7 @@ fn vmcore() -> Vec<u8> {
     let header = elf::Header {
         word: Word::Bits64,
         endian: Endian::Little,
-        machine: elf::EM_X86_64,
+        machine: EM_X86_64,
         phoff: 64,
         shoff: 0,
         flags: 0,

@@ -2,18 +2,13 @@
 //! Manual, chapter D8 "The AArch64 Virtual Memory System Architecture"; Linux
 //! `Documentation/arch/arm64/memory.rst`, `arch/arm64/kernel/vmcore_info.c`).
 
-use super::{Linear, LinearRange, Mapping, TableCache, WalkError};
+use super::linear::{Linear, LinearRange};
+use super::paging::{Mapping, TableCache, WalkError};
 use crate::endian::Endian;
-use crate::kernel::{Info, MissingKey, Version};
 use crate::memory::Source;
 use crate::units::{PageShift, PhysAddr, VirtAddr};
-use crate::wire::elf;
+use crate::vmcoreinfo::{Info, MissingKey, Version};
 use crate::wire::vmcoreinfo::Kind;
-
-/// ELF machine number.
-pub const ELF_MACHINE: u16 = elf::EM_AARCH64;
-/// `uname -m`.
-pub const NAME: &str = "aarch64";
 
 /// Bits 1:0 of a descriptor: a table above the last level, a page on it.
 const TABLE_OR_PAGE: u64 = 3;
@@ -185,7 +180,7 @@ fn untagged(at: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::testing::{Memory, info};
+    use crate::testing::{Memory, info};
     use std::{format, string::String, vec};
 
     const BASE: u64 = 0x4000_0000;

@@ -1,18 +1,14 @@
 //! x86_64: 4- and 5-level paging, KASLR, SME (Intel SDM vol. 3A chapter 5 "Paging"; Linux
 //! `Documentation/arch/x86/x86_64/mm.rst`, `arch/x86/kernel/vmcore_info_64.c`).
 
-use super::{Linear, LinearRange, Mapping, TableCache, WalkError};
+use super::linear::{Linear, LinearRange};
+use super::paging::{Mapping, TableCache, WalkError};
 use crate::endian::Endian;
-use crate::kernel::{Info, MissingKey, Version};
 use crate::memory::{Segment, Source};
 use crate::units::{PhysAddr, VirtAddr};
-use crate::wire::elf;
+use crate::vmcoreinfo::{Info, MissingKey, Version};
 use crate::wire::vmcoreinfo::Kind;
 
-/// ELF machine number.
-pub const ELF_MACHINE: u16 = elf::EM_X86_64;
-/// `uname -m`.
-pub const NAME: &str = "x86_64";
 /// `SECTION_SIZE_BITS`: sections of 128 MiB.
 pub const SECTION_BITS: u32 = 27;
 /// 1 GiB pages.
@@ -193,8 +189,8 @@ impl X86_64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arch::Step;
-    use crate::kernel::testing::{Memory, info};
+    use crate::arch::paging::Step;
+    use crate::testing::{Memory, info};
     use std::vec;
 
     const TEXT: &str = "OSRELEASE=6.1.0\nPAGESIZE=4096\nSYMBOL(init_top_pgt)=ffffffff81001000\n\

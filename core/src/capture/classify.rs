@@ -1,10 +1,11 @@
 //! Pass A: the mem_map of a window, slice by slice.
 
 use super::{Notice, Observer};
-use crate::arch::{Arch, TableCache};
+use crate::arch::Arch;
+use crate::arch::paging::TableCache;
 use crate::bitmap::Bitmap;
-use crate::kernel::Memory;
 use crate::kernel::mem_map::{MemMap, RootCache, State};
+use crate::kernel::memory::Memory;
 use crate::kernel::page::{Carry, Classifier};
 use crate::memory::Source;
 use crate::tally::Judged;

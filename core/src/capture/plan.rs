@@ -3,7 +3,7 @@
 //! Pure arithmetic. The caller takes the storage that the plan names, once, and gives the pieces to
 //! those who need them. `core/docs/memory.md` has the table with its reasons.
 
-use crate::arch::TableCache;
+use crate::arch::paging::TableCache;
 use crate::capture::crew::{self, BATCH, Batch, PageMade, Slot};
 use crate::input::elf::Place;
 use crate::io::BLOCK;

@@ -479,6 +479,7 @@ mod tests {
     use super::*;
     use crate::endian::Endian;
     use crate::io::IoKind;
+    use crate::wire::machine::EM_X86_64;
     use std::{vec, vec::Vec};
 
     /// A 64-bit little-endian core: header, program headers, then `tail` at its offset.
@@ -486,7 +487,7 @@ mod tests {
         let header = elf::Header {
             word: Word::Bits64,
             endian: Endian::Little,
-            machine: elf::EM_X86_64,
+            machine: EM_X86_64,
             phoff: 64,
             shoff: 0,
             flags: 0,

@@ -4,9 +4,10 @@
 //! Sections grow with the machine (64 TiB has 524,288 of 128 MiB): they are read one root block at
 //! a time and never collected.
 
-use super::{Info, Memory, MissingKey, VirtFault};
+use super::memory::{Memory, VirtFault};
 use crate::memory::Source;
 use crate::units::{PageShift, Pfn, PfnSpan, VirtAddr};
+use crate::vmcoreinfo::{Info, MissingKey};
 use crate::wire::vmcoreinfo::Kind;
 use core::fmt;
 

@@ -5,13 +5,13 @@
 //! ([`Classifier::doubts`]). `core/docs/differences.md` lists where this is stricter than
 //! makedumpfile.
 
-use super::{Info, MissingKey, Version};
 use crate::arch::Arch;
 use crate::bitmap::Bitmap;
 use crate::endian::{Endian, Word};
 use crate::memory::Machine;
 use crate::tally::{Judged, Reason};
 use crate::units::{Pfn, PfnSpan};
+use crate::vmcoreinfo::{Info, MissingKey, Version};
 use crate::wire::vmcoreinfo::Kind;
 
 /// The dump level: which classes are dropped.

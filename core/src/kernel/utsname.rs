@@ -1,8 +1,9 @@
 //! `struct new_utsname` of the dead kernel: six strings of 65 bytes.
 
-use super::{Info, Memory};
+use super::memory::Memory;
 use crate::memory::Source;
 use crate::units::VirtAddr;
+use crate::vmcoreinfo::{Info, Version};
 use crate::wire::disk_header::{UTS, UTS_FIELD};
 use crate::wire::vmcoreinfo::Kind;
 
@@ -44,7 +45,7 @@ impl Utsname {
         };
         let mut uts = Utsname { raw, read };
         // A release that is not one means that something else was read.
-        if super::Version::parse(uts.release()).is_none() {
+        if Version::parse(uts.release()).is_none() {
             uts = Utsname { raw: [0; UTS], read: false };
             uts.set(RELEASE, info.release().unwrap_or_default());
             uts.set(MACHINE, machine.unwrap_or_default().as_bytes());
@@ -83,7 +84,7 @@ impl Utsname {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::testing;
+    use crate::testing;
 
     #[test]
     fn without_memory_the_known_strings_are_filled_in() {

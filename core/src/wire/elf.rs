@@ -18,10 +18,6 @@ pub const PT_NOTE: u32 = 4;
 pub const PN_XNUM: u16 = 0xffff;
 /// `e_flags` bit of an ELF dump that ended early (`DUMP_ELF_INCOMPLETE` of makedumpfile).
 pub const FLAG_INCOMPLETE: u32 = 1;
-/// `e_machine` of x86_64.
-pub const EM_X86_64: u16 = 62;
-/// `e_machine` of aarch64.
-pub const EM_AARCH64: u16 = 183;
 
 const ET_CORE: u16 = 4;
 
@@ -235,6 +231,7 @@ fn fields(word: Word) -> [usize; 7] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::machine::EM_X86_64;
     use std::vec;
 
     fn header(word: Word, endian: Endian) -> Header {

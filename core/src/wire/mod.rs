@@ -4,6 +4,7 @@
 pub mod disk_header;
 pub mod elf;
 pub mod flattened;
+pub mod machine;
 pub mod note;
 pub mod page_desc;
 pub mod vmcoreinfo;

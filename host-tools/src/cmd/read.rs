@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 use tamis_core::input::kdump::PageFault;
-use tamis_core::kernel::VirtFault;
+use tamis_core::kernel::memory::VirtFault;
 use tamis_core::memory::{ReadFault, Source};
 use tamis_core::units::{Pfn, PhysAddr, VirtAddr};
 

@@ -5,7 +5,7 @@ use crate::io::open::{Dump, Opened, open};
 use crate::render::json::{Json, Object};
 use crate::render::text::{Style, Table, size};
 use std::path::PathBuf;
-use tamis_core::arch::{Step, TableCache};
+use tamis_core::arch::paging::{Step, TableCache};
 use tamis_core::input::kdump::PageFault;
 use tamis_core::memory::{ReadFault, Source};
 use tamis_core::units::{Pfn, PhysAddr, VirtAddr};

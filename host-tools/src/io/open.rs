@@ -12,15 +12,17 @@ use std::io::{self, IsTerminal, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tamis_core::arch::{Arch, TableCache};
+use tamis_core::arch::Arch;
+use tamis_core::arch::paging::TableCache;
 use tamis_core::input::elf::{self, ElfVmcore};
 use tamis_core::input::flat::{Extent, Flat, FlatError, Record, Scan, Step};
 use tamis_core::input::kdump::{self, Kdump, Part, Storage};
 use tamis_core::input::{Form, Layer, form};
 use tamis_core::io::RandomAccess;
-use tamis_core::kernel::{Info, Memory};
+use tamis_core::kernel::memory::Memory;
 use tamis_core::memory::{Segment, Source};
 use tamis_core::units::{PageShift, Pfn};
+use tamis_core::vmcoreinfo::Info;
 use tamis_core::wire::{elf as elf_wire, note};
 
 /// A file, or the one that a flattened stream stands for.

@@ -2,7 +2,8 @@
 //! a file in memory into one.
 
 use crate::overlay::{Overlay, Steps};
-use tamis_core::arch::{Arch, TableCache};
+use tamis_core::arch::Arch;
+use tamis_core::arch::paging::TableCache;
 use tamis_core::bitmap::Bitmap;
 use tamis_core::capture::crew::{self, Batch, Crew, PageMade, Queue, Slot};
 use tamis_core::capture::plan::{Needs, OverBudget, Plan};
@@ -16,12 +17,13 @@ use tamis_core::input::kdump;
 use tamis_core::io::{Append, Flattened, Sink};
 use tamis_core::io::{IoError, RandomAccess};
 use tamis_core::kernel::mem_map::{MemMap, RootCache};
+use tamis_core::kernel::memory::Memory;
 use tamis_core::kernel::page::{Classifier, Level};
 use tamis_core::kernel::utsname::Utsname;
-use tamis_core::kernel::{Info, Memory};
 use tamis_core::memory::{Segment, Source};
 use tamis_core::tally::{Reason, Tally};
 use tamis_core::units::{PageShift, Pfn, PfnSpan, PhysAddr};
+use tamis_core::vmcoreinfo::Info;
 use tamis_core::wire::vmcoreinfo::Kind;
 use tamis_tests::disk::MemoryFile;
 use tamis_tests::rig::Monitor;

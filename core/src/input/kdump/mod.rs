@@ -6,13 +6,13 @@
 
 mod rank;
 
-use crate::arch::{aarch64, x86_64};
 use crate::bitmap::Bitmap;
 use crate::endian::{Endian, Word};
 use crate::io::{IoError, IoKind, RandomAccess};
 use crate::memory::{Machine, ReadFault, Segment, Source};
 use crate::units::{PageShift, Pfn, PfnSpan, PhysAddr, VirtAddr};
 use crate::wire::disk_header::{self, ReadMain, ReadSub, Signature};
+use crate::wire::machine::{EM_AARCH64, EM_X86_64};
 use crate::wire::page_desc::{self, PageDesc, flag};
 use crate::wire::{WireError, note};
 use core::fmt;
@@ -367,8 +367,8 @@ fn walk_notes(file: &mut impl RandomAccess, facts: &mut Facts, among_pages: bool
 /// this size (`struct elf_prstatus`). 0 where neither tells.
 fn elf_machine(main: &ReadMain, registers: Option<u32>) -> u16 {
     const NAMES: [(&[u8], u16); 16] = [
-        (b"x86_64", x86_64::ELF_MACHINE),
-        (b"aarch64", aarch64::ELF_MACHINE),
+        (b"x86_64", EM_X86_64),
+        (b"aarch64", EM_AARCH64),
         (b"ppc64", 21),
         (b"ppc", 20),
         (b"s390x", 22),
@@ -389,8 +389,8 @@ fn elf_machine(main: &ReadMain, registers: Option<u32>) -> u16 {
         return *machine;
     }
     match (main.word, main.endian, registers) {
-        (Word::Bits64, Endian::Little, Some(336)) => x86_64::ELF_MACHINE,
-        (Word::Bits64, Endian::Little, Some(392)) => aarch64::ELF_MACHINE,
+        (Word::Bits64, Endian::Little, Some(336)) => EM_X86_64,
+        (Word::Bits64, Endian::Little, Some(392)) => EM_AARCH64,
         (Word::Bits64, Endian::Little, Some(376)) => 243,
         (Word::Bits64, Endian::Little, Some(480)) => 258,
         (Word::Bits64, _, Some(504)) => 21,

@@ -6,14 +6,16 @@ use crate::input::Input;
 use crate::mutate::{self, Focus};
 use crate::overlay::Overlay;
 use crate::{Reach, Target};
-use tamis_core::arch::{Arch, TableCache};
+use tamis_core::arch::Arch;
+use tamis_core::arch::paging::TableCache;
 use tamis_core::input::elf::{ElfVmcore, Place, probe};
 use tamis_core::io::RandomAccess;
 use tamis_core::kernel::mem_map::{MemMap, RootCache, State};
+use tamis_core::kernel::memory::Memory;
 use tamis_core::kernel::utsname::Utsname;
-use tamis_core::kernel::{Info, Memory};
 use tamis_core::memory::{Segment, Source};
 use tamis_core::units::{PageShift, Pfn, VirtAddr};
+use tamis_core::vmcoreinfo::Info;
 use tamis_core::wire::vmcoreinfo::Kind;
 
 /// Programs of changes to start from: one for each kind of change, and none at all.

@@ -1,0 +1,143 @@
+//! The dead kernel's virtual memory.
+
+use crate::arch::Arch;
+use crate::arch::linear::Linear;
+use crate::arch::paging::{Mapping, TableCache, WalkError};
+use crate::endian::{Endian, Word};
+use crate::memory::{ReadFault, Segment, Source};
+use crate::units::VirtAddr;
+use crate::vmcoreinfo::Info;
+use core::fmt;
+
+/// Why a kernel structure could not be read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum VirtFault {
+    /// The address has no page.
+    Walk(WalkError),
+    /// The page could not be read.
+    Read(ReadFault),
+}
+
+impl fmt::Display for VirtFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            VirtFault::Walk(e) => e.fmt(f),
+            VirtFault::Read(e) => e.fmt(f),
+        }
+    }
+}
+
+/// The dead kernel's virtual memory.
+pub struct Memory<'a, 'b, S> {
+    /// Where physical memory comes from.
+    pub source: &'a mut S,
+    arch: Arch,
+    cache: &'a mut TableCache<'b>,
+    endian: Endian,
+    word: Word,
+    linear: Linear,
+    linear_first: bool,
+    by_arithmetic: bool,
+}
+
+impl<'a, 'b, S: Source> Memory<'a, 'b, S> {
+    /// Over a source, with the page tables that `arch` knows how to walk.
+    pub fn new(source: &'a mut S, arch: Arch, cache: &'a mut TableCache<'b>) -> Memory<'a, 'b, S> {
+        let machine = source.machine();
+        Memory {
+            source,
+            arch,
+            cache,
+            endian: machine.endian,
+            word: machine.word,
+            linear: Linear::default(),
+            linear_first: false,
+            by_arithmetic: false,
+        }
+    }
+
+    /// Finds out where the kernel image and the direct map are, for addresses that the page tables
+    /// have no answer to; with `first`, the page tables are only asked where arithmetic has none.
+    pub fn allow_arithmetic(&mut self, info: &Info<'_>, ram: &[Segment], first: bool) {
+        self.linear = self.arch.linear(info, ram, self.source, self.cache);
+        self.linear_first = first;
+    }
+
+    /// Whether any address was found by arithmetic.
+    pub fn is_by_arithmetic(&self) -> bool {
+        self.by_arithmetic
+    }
+
+    fn translate(&mut self, at: VirtAddr) -> Result<Mapping, WalkError> {
+        let linear = self.linear.find(at);
+        if let (Some(found), true) = (linear, self.linear_first) {
+            self.by_arithmetic = true;
+            return Ok(found);
+        }
+        self.arch.translate(at, self.source, self.cache).or_else(|error| {
+            self.by_arithmetic |= linear.is_some();
+            linear.ok_or(error)
+        })
+    }
+
+    /// The architecture.
+    pub fn arch(&self) -> &Arch {
+        &self.arch
+    }
+
+    /// Byte order of integers in this memory.
+    pub fn endian(&self) -> Endian {
+        self.endian
+    }
+
+    /// Size of an `unsigned long` and of a pointer in this memory.
+    pub fn word_size(&self) -> Word {
+        self.word
+    }
+
+    /// Fills `buf` from `at`, mapping by mapping.
+    pub fn read(&mut self, at: VirtAddr, buf: &mut [u8]) -> Result<(), VirtFault> {
+        let (mut at, mut rest) = (at, buf);
+        while !rest.is_empty() {
+            let map = self.translate(at).map_err(VirtFault::Walk)?;
+            let len = map.len.clamp(1, rest.len() as u64) as usize;
+            let (part, after) = rest.split_at_mut_checked(len).unwrap_or_default();
+            self.source.read(map.phys, part).map_err(VirtFault::Read)?;
+            rest = after;
+            at = VirtAddr(at.0.wrapping_add(len as u64));
+        }
+        Ok(())
+    }
+
+    /// The bytes at `at` without copying them, where they lie in one mapping and the source lends
+    /// them. See [`Source::window`].
+    pub fn window(&mut self, at: VirtAddr, len: usize) -> Option<&[u8]> {
+        let map = self.translate(at).ok()?;
+        if map.len < len as u64 {
+            return None;
+        }
+        self.source.window(map.phys, len)
+    }
+
+    /// The 32-bit integer at `at`.
+    pub fn u32(&mut self, at: VirtAddr) -> Result<u32, VirtFault> {
+        let mut raw = [0; 4];
+        self.read(at, &mut raw)?;
+        Ok(self.endian.u32(&raw, 0).unwrap_or(0))
+    }
+
+    /// The 64-bit integer at `at`.
+    pub fn u64(&mut self, at: VirtAddr) -> Result<u64, VirtFault> {
+        let mut raw = [0; 8];
+        self.read(at, &mut raw)?;
+        Ok(self.endian.u64(&raw, 0).unwrap_or(0))
+    }
+
+    /// The `unsigned long` (or pointer) at `at`.
+    pub fn word(&mut self, at: VirtAddr) -> Result<u64, VirtFault> {
+        match self.word {
+            Word::Bits32 => self.u32(at).map(u64::from),
+            Word::Bits64 => self.u64(at),
+        }
+    }
+}
