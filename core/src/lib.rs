@@ -50,6 +50,7 @@ pub mod error;
 pub mod input;
 pub mod io;
 pub mod kernel;
+pub mod level;
 pub mod memory;
 pub mod tally;
 #[cfg(test)]

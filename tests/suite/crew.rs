@@ -7,7 +7,7 @@ use tamis_core::endian::{Endian, Word};
 use tamis_core::input::elf::{ElfVmcore, probe};
 use tamis_core::io::{Append, Flattened};
 use tamis_core::io::{IoError, IoKind, RandomAccess};
-use tamis_core::kernel::page::Level;
+use tamis_core::level::Level;
 use tamis_core::units::{PageShift, Pfn};
 use tamis_core::wire::elf;
 use tamis_core::wire::machine::EM_X86_64;

@@ -21,7 +21,7 @@ use crate::bitmap::Bitmap;
 use crate::codec::Encoder;
 use crate::io::IoError;
 use crate::io::{Sink, SinkError};
-use crate::kernel::page::Level;
+use crate::level::Level;
 use crate::memory::{ReadFault, Source};
 use crate::tally::Tally;
 use crate::units::{PageShift, Pfn, PfnSpan, PhysAddr};

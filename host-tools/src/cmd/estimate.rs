@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tamis_core::capture::plan::{Needs, Plan};
 use tamis_core::codec::{self, Encoder, SLACK, Stored, is_zero};
 use tamis_core::io::Discard;
-use tamis_core::kernel::page::Level;
+use tamis_core::level::Level;
 use tamis_core::memory::Source;
 use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
 use tamis_core::wire::vmcoreinfo::Kind;

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use tamis_core::capture::Report;
 use tamis_core::input::kdump;
 use tamis_core::io::Flattened;
-use tamis_core::kernel::page::Level;
+use tamis_core::level::Level;
 use tamis_core::memory::Source;
 
 /// Leave more out of a dump, compress it another way, or change its format.

@@ -14,7 +14,7 @@ use crate::zones::{Zone, zones};
 use std::path::PathBuf;
 use tamis_core::bitmap::Bitmap;
 use tamis_core::codec::is_zero;
-use tamis_core::kernel::page::Level;
+use tamis_core::level::Level;
 use tamis_core::memory::Source;
 use tamis_core::units::{PageShift, Pfn, PhysAddr};
 use tamis_core::wire::page_desc::PageDesc;
