@@ -1,15 +1,11 @@
-//! Where the `struct page` of a pfn is: SPARSEMEM (with roots or plain, vmemmap or not) and
-//! FLATMEM (Linux `include/linux/mmzone.h`, `mm/sparse.c`).
-//!
-//! Sections grow with the machine (64 TiB has 524,288 of 128 MiB): they are read one root block at
-//! a time and never collected.
+//! SPARSEMEM: a table of sections, with roots or plain (Linux `mm/sparse.c`).
 
-use super::memory::{Memory, VirtFault};
+use super::{NoMemMap, Part, State};
+use crate::kernel::memory::Memory;
 use crate::memory::Source;
 use crate::units::{PageShift, Pfn, PfnSpan, VirtAddr};
 use crate::vmcoreinfo::{Info, MissingKey};
 use crate::wire::vmcoreinfo::Kind;
-use core::fmt;
 
 /// Low bits of `section_mem_map` that are flags: five up to 6.14, six since
 /// `SECTION_IS_VMEMMAP_PREINIT`. The pointer above them is aligned to more than that.
@@ -19,61 +15,9 @@ const HAS_MEM_MAP: u64 = 1 << 1;
 /// Since 4.13.
 const ONLINE: u64 = 1 << 2;
 
-/// What is known about the `struct page`s of some pfns.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum State {
-    /// They are there; the address of the first one.
-    At(VirtAddr),
-    /// The kernel has none for them.
-    Absent,
-    /// The kernel took the section offline: they may hold anything.
-    Offline,
-    /// The table that tells could not be read.
-    Unreadable,
-}
-
-/// Pfns that share a [`State`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Part {
-    /// Which pfns.
-    pub span: PfnSpan,
-    /// Their state.
-    pub state: State,
-}
-
-/// Why there is no mem_map to look at. All pages that are not zero are kept then.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NoMemMap {
-    /// A key is missing.
-    Missing(MissingKey),
-    /// A memory model that tamis does not do.
-    Model(&'static str),
-    /// The table could not be read.
-    Unreadable(VirtFault),
-    /// What is at the place named by VMCOREINFO is no such table.
-    Implausible(VirtAddr),
-}
-
-impl fmt::Display for NoMemMap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            NoMemMap::Missing(key) => key.fmt(f),
-            NoMemMap::Model(name) => write!(f, "the {name} memory model is not supported"),
-            NoMemMap::Unreadable(fault) => write!(f, "looking for the mem_map: {fault}"),
-            NoMemMap::Implausible(at) => write!(f, "no mem_section table at {at}"),
-        }
-    }
-}
-
-impl From<MissingKey> for NoMemMap {
-    fn from(key: MissingKey) -> NoMemMap {
-        NoMemMap::Missing(key)
-    }
-}
-
 /// The sections of a SPARSEMEM kernel.
 #[derive(Clone, Copy, Debug)]
-struct Sections {
+pub(super) struct Sections {
     /// Array of pointers to roots, or (plain) the sections themselves.
     table: VirtAddr,
     extreme: bool,
@@ -87,12 +31,6 @@ struct Sections {
     order: u32,
     /// Whether this kernel marks online sections at all.
     marks_online: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Model {
-    Flat(VirtAddr),
-    Sparse(Sections),
 }
 
 /// One block of sections, read last.
@@ -115,76 +53,8 @@ impl<'b> RootCache<'b> {
     }
 }
 
-/// The dead kernel's array of `struct page`.
-#[derive(Clone, Copy, Debug)]
-pub struct MemMap {
-    model: Model,
-    page_struct: u64,
-    max_pfn: Pfn,
-}
-
-impl MemMap {
-    /// Finds the mem_map of a machine whose pfns end at `max_pfn`. `page_struct` is `SIZE(page)`.
-    ///
-    /// Keys: `mem_section` (symbol, `SIZE`, `OFFSET(.section_mem_map)`, `LENGTH`),
-    /// `SECTION_SIZE_BITS`, `MAX_PHYSMEM_BITS`; or `SYMBOL(mem_map)`.
-    pub fn find<S: Source>(
-        info: &Info<'_>,
-        memory: &mut Memory<'_, '_, S>,
-        cache: &mut RootCache<'_>,
-        shift: PageShift,
-        page_struct: u64,
-        max_pfn: Pfn,
-    ) -> Result<MemMap, NoMemMap> {
-        let over = |model, max_pfn| MemMap { model, page_struct, max_pfn };
-        if let Some(symbol) = info.get(Kind::Symbol, "mem_section") {
-            let (sections, end) =
-                Sections::find(info, memory, cache, shift, VirtAddr(symbol), page_struct, max_pfn)?;
-            return Ok(over(Model::Sparse(sections), end));
-        }
-        let discontig = info.get(Kind::Offset, "pglist_data.node_mem_map").is_some()
-            && ["node_data", "pgdat_list"].iter().any(|s| info.get(Kind::Symbol, s).is_some());
-        match info.get(Kind::Symbol, "mem_map") {
-            Some(symbol) => {
-                let base = memory.word(VirtAddr(symbol)).map_err(NoMemMap::Unreadable)?;
-                if !memory.arch().is_kernel_address(VirtAddr(base)) {
-                    return Err(NoMemMap::Implausible(VirtAddr(symbol)));
-                }
-                Ok(over(Model::Flat(VirtAddr(base)), max_pfn))
-            }
-            None if discontig => Err(NoMemMap::Model("DISCONTIGMEM")),
-            None => Err(MissingKey(Kind::Symbol, "mem_section").into()),
-        }
-    }
-
-    /// One past the last pfn that the kernel manages: the end of the last section that is there,
-    /// if every root could be read; otherwise what [`MemMap::find`] was given.
-    pub fn max_pfn(&self) -> Pfn {
-        self.max_pfn
-    }
-
-    /// The state of `pfn` and of those after it, as far as it is the same.
-    pub fn part<S: Source>(
-        &self,
-        pfn: Pfn,
-        memory: &mut Memory<'_, '_, S>,
-        cache: &mut RootCache<'_>,
-    ) -> Part {
-        match &self.model {
-            Model::Flat(base) => {
-                let at = pfn.0.checked_mul(self.page_struct).and_then(|o| base.checked_add(o));
-                let state = at.map_or(State::Absent, State::At);
-                let end = if pfn < self.max_pfn { self.max_pfn } else { Pfn(u64::MAX) };
-                let state = if pfn < self.max_pfn { state } else { State::Absent };
-                Part { span: PfnSpan::new(pfn, end), state }
-            }
-            Model::Sparse(s) => s.part(pfn, self.page_struct, memory, cache),
-        }
-    }
-}
-
 impl Sections {
-    fn find<S: Source>(
+    pub(super) fn find<S: Source>(
         info: &Info<'_>,
         memory: &mut Memory<'_, '_, S>,
         cache: &mut RootCache<'_>,
@@ -345,7 +215,7 @@ impl Sections {
         Some(VirtAddr((word & !FLAGS).wrapping_add(offset)))
     }
 
-    fn part<S: Source>(
+    pub(super) fn part<S: Source>(
         &self,
         pfn: Pfn,
         page_struct: u64,
