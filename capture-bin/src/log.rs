@@ -8,9 +8,9 @@ use crate::sys::{self, File};
 use crate::{DONE, FAILED};
 use tamis_core::arch::Arch;
 use tamis_core::arch::paging::TableCache;
-use tamis_core::dmesg::{self, DmesgError, Options};
 use tamis_core::io::Append;
 use tamis_core::io::IoError;
+use tamis_core::kernel::log::{self, DmesgError, Options};
 use tamis_core::kernel::memory::Memory;
 use tamis_core::memory::Source;
 
@@ -98,7 +98,7 @@ fn write(
     })?;
     let mut out = Gather { out: Pipe::new(file, args.size_limit), held: [0; HELD], len: 0 };
     let options = Options { since_clear: args.partial_dmesg };
-    let written = dmesg::dump(&opened.info, &mut memory, options, scratch, &mut |b| out.add(b));
+    let written = log::dump(&opened.info, &mut memory, options, scratch, &mut |b| out.add(b));
     let flushed = out.flush();
     let failed_to_write = |io| {
         console.warn(format_args!("writing {}: {}", name.escape_ascii(), Why(io)));

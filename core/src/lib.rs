@@ -44,7 +44,6 @@ pub mod arch;
 pub mod bitmap;
 pub mod capture;
 pub mod codec;
-pub mod dmesg;
 pub mod endian;
 pub mod error;
 pub mod input;

@@ -1,5 +1,6 @@
 //! What the dead kernel's memory means.
 
+pub mod log;
 pub mod mem_map;
 pub mod memory;
 pub mod page;

@@ -4,7 +4,7 @@ use crate::io::open::{Opened, open};
 use crate::render::json::{Json, Object};
 use std::io::{self, Write};
 use std::path::PathBuf;
-use tamis_core::dmesg::{DmesgError, DmesgReport, Options, dump};
+use tamis_core::kernel::log::{DmesgError, DmesgReport, Options, dump};
 use tamis_core::memory::Source;
 
 /// Print the dead kernel's log, as dmesg would have.

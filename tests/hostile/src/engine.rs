@@ -11,11 +11,11 @@ use tamis_core::capture::{
     About, Buffers, Capture, CaptureError, Notice, Observer, Phase, Report, Scanner,
 };
 use tamis_core::codec::{self, Decoders, Deflate, Encoder, Lz4, Lzo, NoCodec, Snappy, Zstd};
-use tamis_core::dmesg::{self, DmesgReport};
 use tamis_core::input::elf::{ElfVmcore, Facts, Place, probe};
 use tamis_core::input::kdump;
 use tamis_core::io::{Append, Flattened, Sink};
 use tamis_core::io::{IoError, RandomAccess};
+use tamis_core::kernel::log::{self, DmesgReport};
 use tamis_core::kernel::mem_map::{MemMap, RootCache};
 use tamis_core::kernel::memory::Memory;
 use tamis_core::kernel::page::Classifier;
@@ -439,8 +439,8 @@ pub fn log(
     }
     let mut out = Vec::new();
     let mut scratch = room(plan.run);
-    let options = dmesg::Options { since_clear };
-    let report = dmesg::dump(&info, &mut memory, options, &mut scratch, &mut |text| {
+    let options = log::Options { since_clear };
+    let report = log::dump(&info, &mut memory, options, &mut scratch, &mut |text| {
         out.extend(text);
         Ok::<(), std::convert::Infallible>(())
     });

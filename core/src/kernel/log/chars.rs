@@ -1,0 +1,49 @@
+//! The ring of characters, before Linux 3.5.
+
+use super::text::Log;
+use super::{DmesgError, LOG_MAX_BITS, STEP, log_buf, reading};
+use crate::memory::Source;
+use crate::units::VirtAddr;
+use crate::vmcoreinfo::{Info, Version};
+use crate::wire::vmcoreinfo::Kind;
+
+/// Lines go out with the `<6>` that they begin with; there is no telling where the log was cleared.
+pub(super) fn characters<S: Source, E>(
+    log: &mut Log<'_, '_, '_, S, E>,
+    info: &Info<'_>,
+    work: &mut [u8],
+) -> Result<(), DmesgError<E>> {
+    let buffer = log_buf(info, log.memory)?;
+    let at = VirtAddr(info.need(Kind::Symbol, "log_buf_len")?);
+    let len = u64::from(log.memory.u32(at).map_err(reading("log_buf_len"))?);
+    if !len.is_power_of_two() || len > 1 << LOG_MAX_BITS {
+        return Err(DmesgError::Implausible { what: "log_buf_len", value: len });
+    }
+    let at = VirtAddr(info.need(Kind::Symbol, "log_end")?);
+    // The number of characters ever written: an unsigned long up to 2.6.24, an unsigned int since.
+    let end = match info.version() {
+        Some(v) if v < Version(2, 6, 25) => log.memory.word(at),
+        _ => log.memory.u32(at).map(u64::from),
+    };
+    let end = end.map_err(reading("log_end"))?;
+    let start = if end < len { 0 } else { end & (len - 1) };
+    let parts = if end < len { [(0, end), (0, 0)] } else { [(start, len), (0, start)] };
+    for (mut at, end) in parts {
+        while at < end {
+            let from = buffer.wrapping_add(at);
+            // Up to the end of the page, so that a page that is gone takes no other with it.
+            let page = (STEP - from % STEP).min(end - at);
+            let piece = work.len().min(page as usize);
+            let piece = work.get_mut(..piece).unwrap_or_default();
+            if log.memory.read(VirtAddr(from), piece).is_ok() {
+                log.write_escaped(piece, 0)?;
+                log.report.records += piece.iter().filter(|&&b| b == b'\n').count() as u64;
+                at += piece.len() as u64;
+            } else {
+                log.report.skipped += 1;
+                at += page;
+            }
+        }
+    }
+    Ok(())
+}

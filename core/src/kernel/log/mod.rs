@@ -1,0 +1,177 @@
+//! The dead kernel's log as text, as `dmesg` would have printed it.
+//!
+//! Three formats, told apart by the symbols that VMCOREINFO has:
+//! - `prb` (Linux 5.10): descriptors, infos and texts in three rings
+//!   (`kernel/printk/printk_ringbuffer.h`).
+//! - `log_buf` without `log_end` (Linux 3.5 to 5.9): records of variable length
+//!   (`struct printk_log`, before 3.11 `struct log`, in `kernel/printk.c`).
+//! - `log_buf` with `log_end` (before 3.5): a ring of characters.
+//!
+//! The log of a kernel that crashed matters most where memory is ruined: a record that makes no
+//! sense is left out and counted, and the next one is looked for. Every loop is bounded by what the
+//! rings can hold, whatever they claim.
+
+mod chars;
+mod prb;
+mod records;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+use crate::kernel::memory::{Memory, VirtFault};
+use crate::memory::Source;
+use crate::units::VirtAddr;
+use crate::vmcoreinfo::{Info, MissingKey, Version};
+use crate::wire::vmcoreinfo::Kind;
+use chars::characters;
+use core::fmt;
+use prb::ring;
+use records::records;
+use text::Log;
+
+/// Bytes of scratch memory that [`dump`] needs at least; with more it reads in larger pieces.
+pub const SCRATCH_MIN: usize = 4096;
+
+/// `LOG_BUF_LEN_MAX`: no kernel has a larger log.
+const LOG_MAX_BITS: u32 = 31;
+/// Unreadable memory is passed over in steps of this size: the smallest page there is.
+const STEP: u64 = 4096;
+
+/// Which records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Options {
+    /// Only records since the log was last cleared (`dmesg -c`). Where the kernel does not tell
+    /// when that was (without `SYMBOL(clear_seq)` or `SYMBOL(clear_idx)`), or that record is
+    /// overwritten: all of them.
+    pub since_clear: bool,
+}
+
+/// Why there is no log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DmesgError<E> {
+    /// A fact about the kernel is missing.
+    Missing(MissingKey),
+    /// A variable or structure that everything hangs on could not be read.
+    Memory {
+        /// Which one.
+        what: &'static str,
+        /// Where, and what happened.
+        fault: VirtFault,
+    },
+    /// A value that everything hangs on cannot be true.
+    Implausible {
+        /// Of what.
+        what: &'static str,
+        /// The value.
+        value: u64,
+    },
+    /// The text could not be written.
+    Write(E),
+}
+
+impl<E: fmt::Display> fmt::Display for DmesgError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DmesgError::Missing(key) => key.fmt(f),
+            DmesgError::Memory { what, fault } => write!(f, "reading {what}: {fault}"),
+            DmesgError::Implausible { what, value } => {
+                write!(f, "{what} cannot be 0x{value:x}")
+            }
+            DmesgError::Write(e) => e.fmt(f),
+        }
+    }
+}
+
+impl<E: fmt::Display + fmt::Debug> core::error::Error for DmesgError<E> {}
+
+impl<E> From<MissingKey> for DmesgError<E> {
+    fn from(key: MissingKey) -> DmesgError<E> {
+        DmesgError::Missing(key)
+    }
+}
+
+fn reading<E>(what: &'static str) -> impl Fn(VirtFault) -> DmesgError<E> {
+    move |fault| DmesgError::Memory { what, fault }
+}
+
+/// What was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DmesgReport {
+    /// Records; of a character ring, lines.
+    pub records: u64,
+    /// Records that were left out, wholly or in part: damaged, overwritten, or not finished when
+    /// the kernel died. Where it is unknown how many there were, a damaged place counts as one.
+    pub skipped: u64,
+}
+
+/// Writes the log to `out`, in pieces. `scratch` is [`SCRATCH_MIN`] bytes or more.
+pub fn dump<S: Source, E>(
+    info: &Info<'_>,
+    memory: &mut Memory<'_, '_, S>,
+    options: Options,
+    scratch: &mut [u8],
+    out: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+) -> Result<DmesgReport, DmesgError<E>> {
+    if scratch.len() < SCRATCH_MIN {
+        let value = scratch.len() as u64;
+        return Err(DmesgError::Implausible { what: "length of the scratch buffer", value });
+    }
+    let (buf, work) = scratch.split_at_mut(scratch.len() / 4);
+    let mut log = Log { memory, buf, used: 0, out, report: DmesgReport::default() };
+    let has = |name| info.get(Kind::Symbol, name).is_some();
+    if has("prb") || info.get(Kind::Size, "printk_ringbuffer").is_some() {
+        ring(&mut log, info, options, work)?;
+    } else if has("log_end") {
+        characters(&mut log, info, work)?;
+    } else if has("log_buf") {
+        records(&mut log, info, options, work)?;
+    } else {
+        let old = info.version().is_some_and(|v| v < Version(5, 10, 0));
+        return Err(MissingKey(Kind::Symbol, if old { "log_buf" } else { "prb" }).into());
+    }
+    log.flush()?;
+    Ok(log.report)
+}
+
+fn offset(info: &Info<'_>, name: &'static str) -> Result<usize, MissingKey> {
+    info.offset(name).ok_or(MissingKey(Kind::Offset, name))
+}
+
+/// A size that is `1..=most`.
+fn size<E>(info: &Info<'_>, name: &'static str, most: usize) -> Result<usize, DmesgError<E>> {
+    let value = info.need(Kind::Size, name)?;
+    match usize::try_from(value) {
+        Ok(size) if (1..=most).contains(&size) => Ok(size),
+        _ => Err(DmesgError::Implausible { what: name, value }),
+    }
+}
+
+/// A member's offset in a structure of `size` bytes, of which the member takes `len`.
+fn member<E>(
+    at: usize,
+    len: usize,
+    size: usize,
+    what: &'static str,
+) -> Result<usize, DmesgError<E>> {
+    match at.checked_add(len) {
+        Some(end) if end <= size => Ok(at),
+        _ => Err(DmesgError::Implausible { what, value: at as u64 }),
+    }
+}
+
+fn at_most<E>(bits: u32, most: u32, what: &'static str) -> Result<u32, DmesgError<E>> {
+    if bits > most {
+        return Err(DmesgError::Implausible { what, value: bits.into() });
+    }
+    Ok(bits)
+}
+
+/// Where the log buffer is.
+fn log_buf<S: Source, E>(
+    info: &Info<'_>,
+    memory: &mut Memory<'_, '_, S>,
+) -> Result<u64, DmesgError<E>> {
+    let at = VirtAddr(info.need(Kind::Symbol, "log_buf")?);
+    memory.word(at).map_err(reading("log_buf"))
+}

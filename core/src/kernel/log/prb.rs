@@ -1,0 +1,291 @@
+//! The ring of descriptors, Linux 5.10 and later.
+
+use super::text::{Log, Stamp};
+use super::{DmesgError, LOG_MAX_BITS, Options, at_most, member, offset, reading, size};
+use crate::endian::{Endian, Word};
+use crate::kernel::memory::Memory;
+use crate::memory::Source;
+use crate::units::VirtAddr;
+use crate::vmcoreinfo::Info;
+use crate::wire::vmcoreinfo::Kind;
+
+/// No kernel has more descriptors: one for every 32 bytes of text (`PRB_AVGBITS`).
+const COUNT_MAX_BITS: u32 = LOG_MAX_BITS - 5;
+/// So many unreadable descriptors, and the rest is given up.
+const FAULTS_MAX: u32 = 1 << 16;
+
+/// `begin` and `next` of a record whose text is empty (`EMPTY_LINE_LPOS`).
+const EMPTY_LINE: u64 = 3;
+
+/// States of a descriptor: the top two bits of its `state_var`.
+const COMMITTED: u64 = 1;
+const FINALIZED: u64 = 2;
+const REUSABLE: u64 = 3;
+
+/// The three rings.
+struct Ring {
+    endian: Endian,
+    word: Word,
+    /// Number of descriptors and of infos, a power of two.
+    count: u64,
+    descs: u64,
+    desc_size: usize,
+    state_var: usize,
+    begin: usize,
+    next: usize,
+    infos: u64,
+    info_size: usize,
+    seq: Option<usize>,
+    ts_nsec: usize,
+    text_len: usize,
+    caller_id: Option<usize>,
+    /// log2 of the bytes of text.
+    size_bits: u32,
+    data: u64,
+    head: u64,
+    tail: u64,
+}
+
+impl Ring {
+    /// Bits of an `unsigned long`.
+    fn word_mask(&self) -> u64 {
+        u64::MAX >> (64 - 8 * self.word.bytes() as u32)
+    }
+
+    /// Bits of a descriptor's id.
+    fn id_mask(&self) -> u64 {
+        self.word_mask() >> 2
+    }
+
+    /// Reads `prb` and what it points to.
+    fn read<S: Source, E>(
+        info: &Info<'_>,
+        memory: &mut Memory<'_, '_, S>,
+        work: &mut [u8],
+    ) -> Result<Ring, DmesgError<E>> {
+        let (endian, word) = (memory.endian(), memory.word_size());
+        let prb = VirtAddr(info.need(Kind::Symbol, "prb")?);
+        // Two thirds of the scratch memory take descriptors and infos, and some of each.
+        let root_size = size(info, "printk_ringbuffer", work.len())?;
+        let desc_size = size(info, "prb_desc", work.len() / 3)?;
+        let info_size = size(info, "printk_info", work.len() / 3)?;
+        let desc_ring = offset(info, "printk_ringbuffer.desc_ring")?;
+        let text_ring = offset(info, "printk_ringbuffer.text_data_ring")?;
+        // The counter is all that an atomic_long_t has, so it is at 0 unless said otherwise.
+        let counter = info.offset("atomic_long_t.counter").unwrap_or(0);
+
+        let root = work.get_mut(..root_size).unwrap_or_default();
+        let at = memory.word(prb).map_err(reading("prb"))?;
+        memory.read(VirtAddr(at), root).map_err(reading("the printk ring buffer"))?;
+        let root = &*root;
+        let at = |base: usize, name: &'static str, plus: usize, len: usize| {
+            let at = base.saturating_add(offset(info, name)?).saturating_add(plus);
+            member(at, len, root_size, name)
+        };
+        let int = |base, name| {
+            Ok::<u32, DmesgError<E>>(endian.u32(root, at(base, name, 0, 4)?).unwrap_or(0))
+        };
+        let long = |base, name, plus| {
+            let at = at(base, name, plus, word.bytes())?;
+            Ok::<u64, DmesgError<E>>(endian.word(word, root, at).unwrap_or(0))
+        };
+        let field = |name, plus: usize, len, size| {
+            member(offset(info, name)?.saturating_add(plus), len, size, name)
+        };
+        let blk = offset(info, "prb_desc.text_blk_lpos")?;
+        let optional = |name, len| match info.offset(name) {
+            Some(at) => member(at, len, info_size, name).map(Some),
+            None => Ok(None),
+        };
+        let bits = int(desc_ring, "prb_desc_ring.count_bits")?;
+        let count = 1u64 << at_most(bits, COUNT_MAX_BITS, "prb_desc_ring.count_bits")?;
+        let bits = int(text_ring, "prb_data_ring.size_bits")?;
+        let mut ring = Ring {
+            endian,
+            word,
+            count,
+            descs: long(desc_ring, "prb_desc_ring.descs", 0)?,
+            desc_size,
+            state_var: field("prb_desc.state_var", counter, word.bytes(), desc_size)?,
+            begin: field("prb_data_blk_lpos.begin", blk, word.bytes(), desc_size)?,
+            next: field("prb_data_blk_lpos.next", blk, word.bytes(), desc_size)?,
+            infos: long(desc_ring, "prb_desc_ring.infos", 0)?,
+            info_size,
+            seq: optional("printk_info.seq", 8)?,
+            ts_nsec: field("printk_info.ts_nsec", 0, 8, info_size)?,
+            text_len: field("printk_info.text_len", 0, 2, info_size)?,
+            caller_id: optional("printk_info.caller_id", 4)?,
+            size_bits: at_most(bits, LOG_MAX_BITS, "prb_data_ring.size_bits")?,
+            data: long(text_ring, "prb_data_ring.data", 0)?,
+            head: long(desc_ring, "prb_desc_ring.head_id", counter)?,
+            tail: long(desc_ring, "prb_desc_ring.tail_id", counter)?,
+        };
+        ring.head &= ring.id_mask();
+        ring.tail &= ring.id_mask();
+        Ok(ring)
+    }
+
+    /// Offset in the text ring, and bytes, of the block between two positions; `None` if they are
+    /// none of a block.
+    ///
+    /// Positions grow without end and are taken modulo the ring. A block that does not fit before
+    /// the ring's end lies at its start. One that ends where the ring ends lies before the end:
+    /// newer kernels have such blocks, older ones never make them.
+    fn block(&self, begin: u64, next: u64) -> Option<(u64, u64)> {
+        if (begin | next) & (self.word.bytes() as u64 - 1) != 0 {
+            return None;
+        }
+        let inside = (1u64 << self.size_bits) - 1;
+        let last = next.wrapping_sub(1) & self.word_mask();
+        let (round, last_round) = (begin >> self.size_bits, last >> self.size_bits);
+        if round == last_round && begin <= last {
+            Some((begin & inside, last - begin + 1))
+        } else if last_round == round.wrapping_add(1) & (self.word_mask() >> self.size_bits) {
+            Some((0, (last & inside) + 1))
+        } else {
+            None
+        }
+    }
+
+    /// First id and number of ids from the tail to the head. Where these cannot both be true, the
+    /// head is believed, and all descriptors are looked at.
+    fn span(&self) -> (u64, u64) {
+        let len = (self.head.wrapping_sub(self.tail) & self.id_mask()) + 1;
+        if len <= self.count {
+            (self.tail, len)
+        } else {
+            (self.head.wrapping_sub(self.count - 1) & self.id_mask(), self.count)
+        }
+    }
+
+    /// How many of the `len` ids from `first` on are older than the record number `clear`, by the
+    /// ids alone: record 0 has the id `-count` (`DESC0_ID` + 1), and both count up by one.
+    fn older(&self, first: u64, len: u64, clear: u64) -> u64 {
+        let older = clear.wrapping_sub(self.count).wrapping_sub(first) & self.id_mask();
+        if older <= len { older } else { 0 }
+    }
+}
+
+/// `clear_seq`: the number of the first record after the log was cleared. From 5.13 on a pair of
+/// numbers (`struct latched_seq`), of which a counter in front tells the one that holds.
+fn clear_seq<S: Source, E>(
+    info: &Info<'_>,
+    memory: &mut Memory<'_, '_, S>,
+) -> Result<Option<u64>, DmesgError<E>> {
+    let Some(at) = info.get(Kind::Symbol, "clear_seq") else {
+        return Ok(None);
+    };
+    let mut value = 0;
+    if info.get(Kind::Size, "latched_seq").is_some() {
+        let counter = memory.u32(VirtAddr(at)).map_err(reading("clear_seq"))?;
+        value =
+            info.need(Kind::Offset, "latched_seq.val")?.wrapping_add(8 * u64::from(counter & 1));
+    }
+    memory.u64(VirtAddr(at.wrapping_add(value))).map(Some).map_err(reading("clear_seq"))
+}
+
+pub(super) fn ring<S: Source, E>(
+    log: &mut Log<'_, '_, '_, S, E>,
+    info: &Info<'_>,
+    options: Options,
+    work: &mut [u8],
+) -> Result<(), DmesgError<E>> {
+    let ring = Ring::read(info, log.memory, work)?;
+    let clear = if options.since_clear { clear_seq(info, log.memory)? } else { None };
+    let third = work.len() / 3;
+    let (descs, work) = work.split_at_mut(third);
+    let (infos, text) = work.split_at_mut(third);
+    let most = (third / ring.desc_size).min(third / ring.info_size).max(1) as u64;
+
+    let (first, len) = ring.span();
+    let mut done = match clear {
+        Some(clear) if ring.seq.is_none() => ring.older(first, len, clear),
+        _ => 0,
+    };
+    // Texts do not overlap; what is written for damaged ones is bounded too.
+    let mut budget = 4u64 << ring.size_bits;
+    let mut one_by_one = 0;
+    let mut faults = 0;
+    while done < len {
+        let id = first.wrapping_add(done) & ring.id_mask();
+        let slot = id & (ring.count - 1);
+        let most = if done < one_by_one { 1 } else { most };
+        let batch = most.min(len - done).min(ring.count - slot);
+        let descs = descs.get_mut(..batch as usize * ring.desc_size).unwrap_or_default();
+        let infos = infos.get_mut(..batch as usize * ring.info_size).unwrap_or_default();
+        let table = |start: u64, size: usize| VirtAddr(start.wrapping_add(slot * size as u64));
+        let read = log.memory.read(table(ring.descs, ring.desc_size), descs).is_ok()
+            && log.memory.read(table(ring.infos, ring.info_size), infos).is_ok();
+        if !read {
+            faults += 1;
+            if faults > FAULTS_MAX {
+                log.report.skipped += len - done;
+                break;
+            }
+            if batch > 1 {
+                one_by_one = done + batch;
+            } else {
+                log.report.skipped += 1;
+                done += 1;
+            }
+            continue;
+        }
+        let each = descs.chunks_exact(ring.desc_size).zip(infos.chunks_exact(ring.info_size));
+        for (i, (desc, info)) in (0..).zip(each) {
+            let id = id.wrapping_add(i) & ring.id_mask();
+            ring_record(log, &ring, id, desc, info, clear, &mut budget, text)?;
+        }
+        done += batch;
+    }
+    Ok(())
+}
+
+#[expect(clippy::too_many_arguments, reason = "the inside of a loop")]
+fn ring_record<S: Source, E>(
+    log: &mut Log<'_, '_, '_, S, E>,
+    ring: &Ring,
+    id: u64,
+    desc: &[u8],
+    info: &[u8],
+    clear: Option<u64>,
+    budget: &mut u64,
+    work: &mut [u8],
+) -> Result<(), DmesgError<E>> {
+    let long = |at| ring.endian.word(ring.word, desc, at).unwrap_or(0);
+    let var = long(ring.state_var);
+    match (var & ring.id_mask() == id, var >> (8 * ring.word.bytes() as u32 - 2)) {
+        (true, COMMITTED | FINALIZED) => {}
+        // Given back, or never used: no record any more.
+        (true, REUSABLE) => return Ok(()),
+        _ => {
+            log.report.skipped += 1;
+            return Ok(());
+        }
+    }
+    if let (Some(clear), Some(seq)) = (clear, ring.seq)
+        && ring.endian.u64(info, seq).is_some_and(|seq| seq < clear)
+    {
+        return Ok(());
+    }
+    let stamp = Stamp {
+        nanoseconds: ring.endian.u64(info, ring.ts_nsec).unwrap_or(0),
+        caller: ring.caller_id.and_then(|at| ring.endian.u32(info, at)),
+    };
+    let (begin, next) = (long(ring.begin), long(ring.next));
+    if begin == next && next == EMPTY_LINE {
+        return log.record(work, 0, 0, 0, stamp, |_| true);
+    }
+    let lead = ring.word.bytes();
+    let block = if begin == next { None } else { ring.block(begin, next) };
+    let Some((at, room)) = block.filter(|(_, len)| *len >= lead as u64 && *budget > 0) else {
+        log.report.skipped += 1;
+        return Ok(());
+    };
+    let len = u64::from(ring.endian.u16(info, ring.text_len).unwrap_or(0));
+    let len = len.min(room - lead as u64);
+    *budget = budget.saturating_sub(len + lead as u64);
+    // The text is this record's only if its id stands in front of it.
+    log.record(work, ring.data.wrapping_add(at), lead, len, stamp, |head| {
+        ring.endian.word(ring.word, head, 0) == Some(id)
+    })
+}

@@ -1,0 +1,267 @@
+//! Records of variable length, Linux 3.5 to 5.9.
+
+use super::text::{Log, Stamp};
+use super::{DmesgError, LOG_MAX_BITS, Options, STEP, log_buf, member, offset, reading, size};
+use crate::endian::Endian;
+use crate::kernel::memory::Memory;
+use crate::memory::Source;
+use crate::units::VirtAddr;
+use crate::vmcoreinfo::Info;
+use crate::wire::vmcoreinfo::Kind;
+
+/// So many places are tried, in the whole log, to find the record after a damaged one.
+const TRIES_MAX: u32 = 1 << 18;
+/// Records have at least this alignment.
+const RECORD_ALIGN: u64 = 4;
+/// So many records in a row (or the end of the log) make a place the start of a record.
+const CHAIN: u32 = 4;
+/// Most bytes of a record's header; there are 16 to 24.
+const HEADER_MAX: usize = 64;
+
+/// The buffer of records.
+struct Records {
+    endian: Endian,
+    buffer: u64,
+    buffer_len: u64,
+    header_size: usize,
+    ts_nsec: usize,
+    len: usize,
+    text_len: usize,
+    caller_id: Option<usize>,
+    first: u64,
+    next: u64,
+}
+
+/// A record's header, as far as it is used.
+struct Header {
+    /// Bytes of the whole record.
+    len: u64,
+    text_len: u64,
+    stamp: Stamp,
+}
+
+/// What a place in the buffer holds.
+enum Place {
+    Record(Header),
+    /// The log goes on at the start of the buffer, so many bytes further on.
+    Wrap(u64),
+    Nonsense,
+    Unreadable,
+}
+
+/// The log between two indexes.
+#[derive(Clone, Copy)]
+struct Stretch {
+    from: u64,
+    /// Bytes to the end of the log.
+    len: u64,
+}
+
+impl Records {
+    fn read<S: Source, E>(
+        info: &Info<'_>,
+        memory: &mut Memory<'_, '_, S>,
+    ) -> Result<Records, DmesgError<E>> {
+        let mut names =
+            ["printk_log", "printk_log.ts_nsec", "printk_log.len", "printk_log.text_len"];
+        if info.get(Kind::Size, "printk_log").is_none() && info.get(Kind::Size, "log").is_some() {
+            names = ["log", "log.ts_nsec", "log.len", "log.text_len"];
+        }
+        let [struct_name, ts_nsec, len, text_len] = names;
+        let header_size = size(info, struct_name, HEADER_MAX)?;
+        let field = |name, len| member(offset(info, name)?, len, header_size, name);
+        let int = |memory: &mut Memory<'_, '_, S>, name| {
+            let at = VirtAddr(info.need(Kind::Symbol, name)?);
+            memory.u32(at).map(u64::from).map_err(reading(name))
+        };
+        let records = Records {
+            endian: memory.endian(),
+            buffer: log_buf(info, memory)?,
+            buffer_len: int(memory, "log_buf_len")?,
+            header_size,
+            ts_nsec: field(ts_nsec, 8)?,
+            len: field(len, 2)?,
+            text_len: field(text_len, 2)?,
+            caller_id: match info.offset("printk_log.caller_id") {
+                Some(_) => Some(field("printk_log.caller_id", 4)?),
+                None => None,
+            },
+            first: int(memory, "log_first_idx")?,
+            next: int(memory, "log_next_idx")?,
+        };
+        let plausible = |what, value, yes| match yes {
+            true => Ok(()),
+            false => Err(DmesgError::Implausible { what, value }),
+        };
+        let len = records.buffer_len;
+        plausible("log_buf_len", len, len >= header_size as u64 && len <= 1 << LOG_MAX_BITS)?;
+        let last = len - header_size as u64;
+        plausible("log_first_idx", records.first, records.first <= last)?;
+        plausible("log_next_idx", records.next, records.next <= last)?;
+        Ok(records)
+    }
+
+    fn stretch(&self, from: u64) -> Stretch {
+        let len = (self.next + self.buffer_len - from) % self.buffer_len;
+        Stretch { from, len }
+    }
+
+    /// Index of the byte `done` bytes into a stretch.
+    fn index(&self, stretch: Stretch, done: u64) -> u64 {
+        (stretch.from + done) % self.buffer_len
+    }
+
+    /// Looks at the place `done` bytes into a stretch.
+    fn look<S: Source>(
+        &self,
+        memory: &mut Memory<'_, '_, S>,
+        stretch: Stretch,
+        done: u64,
+    ) -> Place {
+        let at = self.index(stretch, done);
+        let (room, left) = (self.buffer_len - at, stretch.len - done);
+        let mut raw = [0; HEADER_MAX];
+        let raw = raw.get_mut(..self.header_size).unwrap_or_default();
+        let header = raw.len() as u64;
+        if room < header {
+            return Place::Nonsense;
+        }
+        if memory.read(VirtAddr(self.buffer.wrapping_add(at)), raw).is_err() {
+            return Place::Unreadable;
+        }
+        let short = |at| u64::from(self.endian.u16(raw, at).unwrap_or(0));
+        let (len, text_len) = (short(self.len), short(self.text_len));
+        // All of the header that says "go on at the start" is zeros.
+        if at > 0 && room <= left && raw.iter().all(|&b| b == 0) {
+            return Place::Wrap(room);
+        }
+        if len > room.min(left) || len < header || text_len > len - header {
+            return Place::Nonsense;
+        }
+        let stamp = Stamp {
+            nanoseconds: self.endian.u64(raw, self.ts_nsec).unwrap_or(0),
+            caller: self.caller_id.and_then(|at| self.endian.u32(raw, at)),
+        };
+        Place::Record(Header { len, text_len, stamp })
+    }
+
+    /// Whether records follow each other from the place `done` bytes into a stretch on, where a first
+    /// one ends.
+    fn is_chain<S: Source>(
+        &self,
+        memory: &mut Memory<'_, '_, S>,
+        stretch: Stretch,
+        mut done: u64,
+    ) -> bool {
+        for _ in 1..CHAIN {
+            if done >= stretch.len {
+                break;
+            }
+            match self.look(memory, stretch, done) {
+                Place::Record(header) if header.len.is_multiple_of(RECORD_ALIGN) => {
+                    done += header.len
+                }
+                Place::Wrap(room) => done += room,
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Finds a record from the place `done` bytes into a stretch on.
+    fn resume<S: Source>(
+        &self,
+        memory: &mut Memory<'_, '_, S>,
+        stretch: Stretch,
+        mut done: u64,
+        tries: &mut u32,
+    ) -> Option<u64> {
+        while done < stretch.len {
+            *tries = tries.checked_sub(1)?;
+            let at = self.index(stretch, done);
+            let step = match self.look(memory, stretch, done) {
+                Place::Record(Header { len, .. })
+                    if at.is_multiple_of(RECORD_ALIGN)
+                        && len.is_multiple_of(RECORD_ALIGN)
+                        && self.is_chain(memory, stretch, done + len) =>
+                {
+                    return Some(done);
+                }
+                Place::Unreadable => STEP - self.buffer.wrapping_add(at) % STEP,
+                _ => RECORD_ALIGN - at % RECORD_ALIGN,
+            };
+            // The start of the buffer is a record's start whatever is before it.
+            done += step.min(self.buffer_len - at);
+        }
+        None
+    }
+
+    /// Goes over the records from index `from` on; `visit` is told each one's index, and says
+    /// whether to go on. Returns the number of damaged places.
+    fn walk<S: Source, E>(
+        &self,
+        log: &mut Log<'_, '_, '_, S, E>,
+        from: u64,
+        mut visit: impl FnMut(&mut Log<'_, '_, '_, S, E>, u64, &Header) -> Result<bool, DmesgError<E>>,
+    ) -> Result<u64, DmesgError<E>> {
+        let stretch = self.stretch(from);
+        let (mut done, mut damaged, mut tries) = (0, 0, TRIES_MAX);
+        // Where the text of the record before ends: it may be that one's length that lies. Each
+        // record starts behind the text of the one before, so this comes to an end.
+        let mut text_end = 0;
+        while done < stretch.len {
+            match self.look(log.memory, stretch, done) {
+                Place::Record(header) => {
+                    if !visit(log, self.index(stretch, done), &header)? {
+                        break;
+                    }
+                    text_end = done + (self.header_size as u64 + header.text_len);
+                    done += header.len;
+                }
+                Place::Wrap(room) => done += room,
+                Place::Nonsense | Place::Unreadable => {
+                    damaged += 1;
+                    match self.resume(log.memory, stretch, text_end, &mut tries) {
+                        Some(next) => done = next,
+                        None => break,
+                    }
+                }
+            }
+        }
+        Ok(damaged)
+    }
+}
+
+pub(super) fn records<S: Source, E>(
+    log: &mut Log<'_, '_, '_, S, E>,
+    info: &Info<'_>,
+    options: Options,
+    work: &mut [u8],
+) -> Result<(), DmesgError<E>> {
+    let records = Records::read(info, log.memory)?;
+    let mut from = records.first;
+    if options.since_clear
+        && let Some(at) = info.get(Kind::Symbol, "clear_idx")
+    {
+        let clear = u64::from(log.memory.u32(VirtAddr(at)).map_err(reading("clear_idx"))?);
+        // Once its record is overwritten, the index points anywhere: only one that a record has, or
+        // the next one will have, counts.
+        let mut found = clear == records.next;
+        if !found {
+            records.walk(log, from, |_, at, _| {
+                found = at == clear;
+                Ok(!found)
+            })?;
+        }
+        if found {
+            from = clear;
+        }
+    }
+    let damaged = records.walk(log, from, |log, at, header| {
+        let text = records.buffer.wrapping_add(at).wrapping_add(records.header_size as u64);
+        log.record(work, text, 0, header.text_len, header.stamp, |_| true)?;
+        Ok(true)
+    })?;
+    log.report.skipped += damaged;
+    Ok(())
+}
