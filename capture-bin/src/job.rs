@@ -23,7 +23,7 @@ use tamis_core::kernel::mem_map::{MemMap, RootCache};
 use tamis_core::kernel::memory::Memory;
 use tamis_core::kernel::page::Classifier;
 use tamis_core::kernel::utsname::Utsname;
-use tamis_core::level::Level;
+use tamis_core::level::DumpLevel;
 use tamis_core::memory::{Segment, Source};
 use tamis_core::units::{PageShift, Pfn};
 use tamis_core::vmcoreinfo::Info;
@@ -513,7 +513,7 @@ impl<'a> Job<'a> {
         let args = self.opened.args;
         let levels = args.levels();
         for (try_nr, number) in levels.iter().enumerate() {
-            let level = Level::new(*number).unwrap_or_default();
+            let level = DumpLevel::from_bits(*number).unwrap_or_default();
             let (result, report) = self.write_level(level, outputs, console);
             let next = levels.get(try_nr + 1);
             let ended = finish(result, &report, args, outputs, next.is_none(), console);
@@ -528,7 +528,7 @@ impl<'a> Job<'a> {
 
     fn write_level(
         &mut self,
-        level: Level,
+        level: DumpLevel,
         outputs: &Outputs<'_>,
         console: &mut Console,
     ) -> (Result<Report, Failure>, Report) {
@@ -546,7 +546,7 @@ impl<'a> Job<'a> {
             match Classifier::new(&opened.info, &arch, machine, page.bits(), level) {
                 Ok(classifier) => Some((arch, map, classifier)),
                 Err(key) => {
-                    if level.number() & !1 != 0 {
+                    if level.needs_mem_map() {
                         console.warn(format_args!("only pages of zeros are dropped: {key}"));
                     }
                     None

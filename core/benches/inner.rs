@@ -11,7 +11,7 @@ use tamis_core::endian::{Endian, Word};
 use tamis_core::io::IoError;
 use tamis_core::io::{Append, Flattened, Sink};
 use tamis_core::kernel::page::Classifier;
-use tamis_core::level::Level;
+use tamis_core::level::DumpLevel;
 use tamis_core::memory::Machine;
 use tamis_core::tally::Tally;
 use tamis_core::units::{Pfn, PfnSpan};
@@ -70,7 +70,7 @@ fn mem_map(memory: Memory) -> Vec<u8> {
 fn classify(bencher: Bencher<'_, '_>, memory: Memory) {
     let info = Info::new(Some(INFO.as_bytes()), None);
     let arch = Arch::new(MACHINE, &info, &[]).expect("an architecture");
-    let level = Level::new(31).expect("a level");
+    let level = DumpLevel::all();
     let classifier = Classifier::new(&info, &arch, MACHINE, 12, level).expect("a classifier");
     let slice = mem_map(memory);
     let (mut bits, span) = (vec![0; PAGES as usize / 8], PfnSpan::new(Pfn(0), Pfn(PAGES)));

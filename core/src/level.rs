@@ -1,42 +1,47 @@
 //! The dump level.
 
-/// The dump level: which classes are dropped.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Level(u8);
+use core::fmt;
 
-impl Level {
-    /// Levels are 0 to 31.
-    pub fn new(level: u8) -> Option<Level> {
-        (level <= 31).then_some(Level(level))
+bitflags::bitflags! {
+    /// Which classes of pages are left out of a dump: the number of `-d`, 0 to 31.
+    ///
+    /// Broken memory (hwpoison) and offline memory are left out at every level.
+    ///
+    /// ```
+    /// use tamis_core::level::DumpLevel;
+    ///
+    /// let level = DumpLevel::from_bits(17).expect("17 is a level");
+    /// assert_eq!(level, DumpLevel::ZERO | DumpLevel::FREE);
+    /// assert_eq!(DumpLevel::from_bits(32), None);
+    /// assert_eq!(DumpLevel::all().to_string(), "31");
+    /// ```
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct DumpLevel: u8 {
+        /// Pages of zeros.
+        const ZERO = 1;
+        /// Page cache without private data.
+        const CACHE = 2;
+        /// All page cache.
+        const CACHE_PRIVATE = 4;
+        /// User pages: anonymous memory and hugetlbfs.
+        const USER = 8;
+        /// Free pages.
+        const FREE = 16;
     }
+}
 
-    /// The number of it.
-    pub fn number(self) -> u8 {
-        self.0
+impl DumpLevel {
+    /// Whether it names a class that only `struct page`s tell from others: any but
+    /// [`DumpLevel::ZERO`].
+    #[must_use]
+    pub fn needs_mem_map(self) -> bool {
+        self.intersects(DumpLevel::ZERO.complement())
     }
+}
 
-    /// Bit 1: pages of zeros.
-    pub fn zero(self) -> bool {
-        self.0 & 1 != 0
-    }
-
-    /// Bit 2: page cache without private data.
-    pub fn cache(self) -> bool {
-        self.0 & 2 != 0
-    }
-
-    /// Bit 4: all page cache.
-    pub fn cache_private(self) -> bool {
-        self.0 & 4 != 0
-    }
-
-    /// Bit 8: memory of processes.
-    pub fn user(self) -> bool {
-        self.0 & 8 != 0
-    }
-
-    /// Bit 16: free memory.
-    pub fn free(self) -> bool {
-        self.0 & 16 != 0
+/// The number.
+impl fmt::Display for DumpLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.bits().fmt(f)
     }
 }

@@ -12,7 +12,7 @@ use tamis_core::io::{Sink, SinkError};
 use tamis_core::kernel::mem_map::{MemMap, RootCache};
 use tamis_core::kernel::memory::Memory;
 use tamis_core::kernel::page::Classifier;
-use tamis_core::level::Level;
+use tamis_core::level::DumpLevel;
 use tamis_core::memory::{Machine, ReadFault, Segment, Source};
 use tamis_core::tally::Reason;
 use tamis_core::units::{PageShift, Pfn, PhysAddr};
@@ -235,7 +235,7 @@ fn sixty_four_tebibytes_fit_the_default_budget() {
         MemMap::find(&info, &mut memory, &mut roots, page, 64, Pfn(max_pfn)).unwrap()
     };
     assert_eq!(map.max_pfn(), Pfn(max_pfn));
-    let level = Level::new(31).unwrap();
+    let level = DumpLevel::all();
     let classifier = Classifier::new(&info, &arch, MACHINE, 12, level).unwrap();
     assert_eq!(classifier.doubts().count(), 0);
     let scanner = Scanner::new(arch, cache, roots, map, classifier, &mut slice);

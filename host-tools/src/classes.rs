@@ -10,7 +10,7 @@ use tamis_core::capture::{Notice, Observer, Phase, Scanner};
 use tamis_core::kernel::mem_map::{MemMap, NoMemMap, RootCache};
 use tamis_core::kernel::memory::Memory;
 use tamis_core::kernel::page::Classifier;
-use tamis_core::level::Level;
+use tamis_core::level::DumpLevel;
 use tamis_core::memory::Source;
 use tamis_core::tally::{Judged, Reason};
 use tamis_core::units::{Pfn, PfnSpan};
@@ -59,7 +59,7 @@ pub fn page_struct(opened: &Opened) -> u64 {
 
 impl Kernel {
     /// Looks for the mem_map.
-    pub fn find(opened: &mut Opened, level: Level) -> std::result::Result<Kernel, NoKernel> {
+    pub fn find(opened: &mut Opened, level: DumpLevel) -> std::result::Result<Kernel, NoKernel> {
         let info = opened.info();
         if info.is_empty() {
             return Err(NoKernel::NoInfo);
@@ -156,17 +156,17 @@ impl Class {
 
     /// Whether a dump level leaves it out. Broken and offline pages are left out at every level
     /// for which the mem_map is looked at: at 0 and 1 only if that is so `always`.
-    pub fn left_out(self, level: Level, always: bool) -> bool {
+    pub fn left_out(self, level: DumpLevel, always: bool) -> bool {
         match self {
             Class::Hole => true,
             Class::Kernel | Class::Unknown => false,
             Class::Spare(reason) => match reason {
-                Reason::Zero => level.zero(),
-                Reason::Cache => level.cache() || level.cache_private(),
-                Reason::CachePrivate => level.cache_private(),
-                Reason::User => level.user(),
-                Reason::Free => level.free(),
-                Reason::HwPoison | Reason::Offline => always || level.number() & !1 != 0,
+                Reason::Zero => level.contains(DumpLevel::ZERO),
+                Reason::Cache => level.intersects(DumpLevel::CACHE | DumpLevel::CACHE_PRIVATE),
+                Reason::CachePrivate => level.contains(DumpLevel::CACHE_PRIVATE),
+                Reason::User => level.contains(DumpLevel::USER),
+                Reason::Free => level.contains(DumpLevel::FREE),
+                Reason::HwPoison | Reason::Offline => always || level.needs_mem_map(),
             },
         }
     }
@@ -238,11 +238,11 @@ impl Observer for Unreadable {
 impl Classes {
     /// Begins at the first page; says why if nothing can be told about any.
     pub fn new(opened: &mut Opened) -> std::result::Result<Classes, NoKernel> {
-        let kernel = Kernel::find(opened, Level::new(31).unwrap_or_default())?;
+        let kernel = Kernel::find(opened, DumpLevel::all())?;
         let mut classes = Classes::over(None);
         classes.doubts = kernel.doubts();
         classes.scanner = Some(kernel.scanner(opened)?);
-        let low = Kernel::find(opened, Level::default())?;
+        let low = Kernel::find(opened, DumpLevel::empty())?;
         if low.classifier.as_ref().is_ok_and(Classifier::is_needed) {
             classes.broken = Some(low.scanner(opened)?);
         }

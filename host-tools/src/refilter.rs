@@ -18,7 +18,7 @@ use tamis_core::input::kdump::{Codec, Unpack};
 use tamis_core::io::Sink;
 use tamis_core::kernel::memory::Memory;
 use tamis_core::kernel::utsname::Utsname;
-use tamis_core::level::Level;
+use tamis_core::level::DumpLevel;
 use tamis_core::memory::Source;
 use tamis_core::wire::disk_header::Signature;
 use tamis_core::wire::vmcoreinfo::Kind;
@@ -140,12 +140,12 @@ pub struct Work {
 }
 
 /// The level of a dump; vmcores and the oldest dumps have none left out.
-pub fn level_of(opened: &Opened) -> Level {
+pub fn level_of(opened: &Opened) -> DumpLevel {
     let level = match &opened.dump {
         Dump::Kdump(kdump) => kdump.facts().sub.dump_level,
         Dump::Elf(_) => 0,
     };
-    u8::try_from(level).ok().and_then(Level::new).unwrap_or_default()
+    u8::try_from(level).ok().and_then(DumpLevel::from_bits).unwrap_or_default()
 }
 
 /// Progress and notices of a capture.
@@ -189,7 +189,7 @@ pub enum Format {
 /// threads and memory.
 pub fn write(
     opened: &mut Opened,
-    level: Level,
+    level: DumpLevel,
     work: &Work,
     format: Format,
     sinks: &mut [&mut dyn Sink],
@@ -211,7 +211,7 @@ pub fn write(
     let mut max_pfn = opened.max_pfn;
     let mut tables = vec![0; TableCache::STORAGE];
     let arch = Arch::new(machine, &info, opened.dump.segments());
-    let wants_more = level.number() & !1 != 0;
+    let wants_more = level.needs_mem_map();
     let kernel = Kernel::find(opened, level).and_then(|kernel| {
         max_pfn = max_pfn.min(kernel.map.max_pfn());
         for doubt in kernel.doubts() {

@@ -18,7 +18,7 @@ use tamis_core::kernel::mem_map::{MemMap, RootCache};
 use tamis_core::kernel::memory::Memory;
 use tamis_core::kernel::page::Classifier;
 use tamis_core::kernel::utsname::Utsname;
-use tamis_core::level::Level;
+use tamis_core::level::DumpLevel;
 use tamis_core::memory::{Segment, Source};
 use tamis_core::units::{PageShift, Pfn};
 use tamis_core::vmcoreinfo::Info;
@@ -168,7 +168,7 @@ pub fn capture_with<F: RandomAccess + Send>(
     source.set_page_shift(shift);
     let arch = Arch::new(source.machine(), &info, source.segments()).expect("an architecture");
     let mut max_pfn = Pfn(facts.mem_end.div_ceil(4096));
-    let level = Level::new(wish.level).expect("a level");
+    let level = DumpLevel::from_bits(wish.level).expect("a level");
     let name = Arch::machine_name(source.machine());
     let (mut tables, mut sections) = (vec![0; TableCache::STORAGE], vec![0; 4096]);
     let mut cache = TableCache::new(&mut tables);

@@ -7,7 +7,7 @@ use tamis_core::endian::{Endian, Word};
 use tamis_core::input::elf::{ElfVmcore, probe};
 use tamis_core::io::{Append, Flattened};
 use tamis_core::io::{IoError, IoKind, RandomAccess};
-use tamis_core::level::Level;
+use tamis_core::level::DumpLevel;
 use tamis_core::units::{PageShift, Pfn};
 use tamis_core::wire::elf;
 use tamis_core::wire::machine::EM_X86_64;
@@ -167,7 +167,7 @@ impl Run<'_> {
         let [bitmap, run, data, descriptors] = &mut buffers;
         let (mut heard, mut encoder) = (Heard::default(), (self.make)());
         let about = About {
-            level: Level::new(self.level).unwrap(),
+            level: DumpLevel::from_bits(self.level).unwrap(),
             utsname: &[0; 390],
             crash_time: 0,
             phys_base: 0,

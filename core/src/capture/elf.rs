@@ -14,6 +14,7 @@ use super::{Capture, CaptureError, Notice, Observer, Phase};
 use crate::bitmap::Bitmap;
 use crate::endian::{Endian, Word};
 use crate::io::{BLOCK, Sink};
+use crate::level::DumpLevel;
 use crate::memory::{ReadFault, Segment, Source};
 use crate::tally::{Reason, Tally};
 use crate::units::{PageShift, Pfn, PfnSpan, PhysAddr};
@@ -741,7 +742,7 @@ fn pieces<S: Source, P: Pieces>(
         let work = PfnSpan::new(at, end);
         match foreman {
             // Nobody needs to read pages only to count them.
-            Some(foreman) if P::COPY || c.level.zero() => {
+            Some(foreman) if P::COPY || c.level.contains(DumpLevel::ZERO) => {
                 helped(c, foreman, window, work, &mut joining, &mut tally)?;
             }
             _ => alone(c, window, work, &mut joining, &mut tally)?,
@@ -765,7 +766,7 @@ fn alone<S: Source, P: Pieces>(
 ) -> Result<(), CaptureError> {
     let mut map = Bitmap::over(&mut *c.buffers.bitmap, window);
     let mut reader = PageReader::new(&mut *c.buffers.run, c.shift);
-    if c.level.zero() {
+    if c.level.contains(DumpLevel::ZERO) {
         drop_zero_pages(c.source, &mut reader, &mut map, tally);
     }
     tally.kept += map.count();
@@ -824,7 +825,7 @@ fn helped<S: Source, P: Pieces>(
     loop {
         let batch = if more { foreman.free() } else { None };
         if let Some(batch) = batch {
-            batch.clear(c.shift, page_size, c.level.zero());
+            batch.clear(c.shift, page_size, c.level.contains(DumpLevel::ZERO));
             more = batch.fill(&map, &mut out);
             foreman.put(batch);
             continue;

@@ -10,6 +10,7 @@ use super::pages::{Made, PageReader, PageWriter, Places};
 use super::{About, Capture, CaptureError, Notice, Observer, Phase, Report};
 use crate::bitmap::Bitmap;
 use crate::io::{BLOCK, Sink};
+use crate::level::DumpLevel;
 use crate::memory::Source;
 use crate::tally::{Reason, Tally};
 use crate::units::{Pfn, PfnSpan};
@@ -114,7 +115,9 @@ pub(super) fn write<S: Source>(
     tally.kept = kept;
     c.report.tally = tally;
 
-    let places = layout.places(kept, c.level.zero()).ok_or(CaptureError::TooLarge(c.max_pfn.0))?;
+    let places = layout
+        .places(kept, c.level.contains(DumpLevel::ZERO))
+        .ok_or(CaptureError::TooLarge(c.max_pfn.0))?;
     for (part, sink) in sinks.iter_mut().enumerate() {
         sink.extend(places.data).map_err(failed("page descriptors", part))?;
         sink.reserve(places.descriptors, places.data);
@@ -197,7 +200,7 @@ impl Headers<'_> {
         let none = (0, 0);
         let header = SubHeader {
             phys_base: self.about.phys_base,
-            dump_level: self.about.level.number().into(),
+            dump_level: self.about.level.bits().into(),
             split: self.splits.then_some(range),
             vmcoreinfo: self.about.vmcoreinfo.map_or(none, |(at, len)| (l.notes + at, len)),
             notes: if l.notes_len > 0 { (l.notes, l.notes_len) } else { none },
@@ -543,7 +546,7 @@ fn copy<S: Source>(
         writer,
         ranges,
         places,
-        zero_page: c.level.zero().then_some(size),
+        zero_page: c.level.contains(DumpLevel::ZERO).then_some(size),
         bound: c.encoder.bound(size).max(size),
         part: 0,
         done: 0,

@@ -21,7 +21,7 @@ use crate::bitmap::Bitmap;
 use crate::codec::Encoder;
 use crate::io::IoError;
 use crate::io::{Sink, SinkError};
-use crate::level::Level;
+use crate::level::DumpLevel;
 use crate::memory::{ReadFault, Source};
 use crate::tally::Tally;
 use crate::units::{PageShift, Pfn, PfnSpan, PhysAddr};
@@ -133,7 +133,7 @@ impl core::error::Error for CaptureError {}
 #[derive(Clone, Copy, Debug)]
 pub struct About<'u> {
     /// Dump level.
-    pub level: Level,
+    pub level: DumpLevel,
     /// The kernel's six utsname strings.
     pub utsname: &'u [u8; UTS],
     /// Seconds since 1970; 0 where unknown.
@@ -184,7 +184,7 @@ pub struct Capture<'m, S> {
     encoder: &'m mut dyn Encoder,
     shift: PageShift,
     max_pfn: Pfn,
-    level: Level,
+    level: DumpLevel,
     sync_every: u64,
     report: Report,
 }
@@ -201,7 +201,7 @@ impl<'m, S: Source> Capture<'m, S> {
         encoder: &'m mut dyn Encoder,
         shift: PageShift,
         max_pfn: Pfn,
-        level: Level,
+        level: DumpLevel,
     ) -> Capture<'m, S> {
         source.set_page_shift(shift);
         let report = Report { max_pfn, incomplete: source.is_cut(), ..Report::default() };

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tamis_core::capture::plan::{Needs, Plan};
 use tamis_core::codec::{self, Encoder, SLACK, Stored, is_zero};
 use tamis_core::io::Discard;
-use tamis_core::level::Level;
+use tamis_core::level::DumpLevel;
 use tamis_core::memory::Source;
 use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
 use tamis_core::wire::vmcoreinfo::Kind;
@@ -76,20 +76,20 @@ pub fn run(args: &Args) -> Result<u8> {
     if args.exact { exact(args, &mut opened, &levels) } else { sampled(args, &mut opened, &levels) }
 }
 
-fn exact(args: &Args, opened: &mut Opened, levels: &[Level]) -> Result<u8> {
+fn exact(args: &Args, opened: &mut Opened, levels: &[DumpLevel]) -> Result<u8> {
     let (mut text, mut list) = (String::new(), Vec::new());
     for level in levels.iter().copied() {
         let work = args.effort.work(&args.codec, true);
         let report = write(opened, level, &work, Format::Kdump, &mut [&mut Discard], 0)?;
         text += &format!(
             "level {:>2}: {:>12} in {} pages\n",
-            level.number(),
+            level,
             size(report.bytes),
             number(report.tally.kept)
         );
         list.push(
             Object::new()
-                .with("level", level.number())
+                .with("level", level.bits())
                 .with("bytes", report.bytes)
                 .with("pages", report.tally.kept)
                 .into(),
@@ -172,7 +172,7 @@ fn crash_kernel(iomem: &str) -> impl Iterator<Item = (PhysAddr, u64)> {
     })
 }
 
-fn sampled(args: &Args, opened: &mut Opened, levels: &[Level]) -> Result<u8> {
+fn sampled(args: &Args, opened: &mut Opened, levels: &[DumpLevel]) -> Result<u8> {
     let mut seen = [Seen::default(); Class::COUNT];
     let live = args.dumps == [PathBuf::from(KCORE)];
     let reserved = if live { reserved(opened) } else { Vec::new() };
@@ -275,8 +275,8 @@ struct Row {
 }
 
 impl Row {
-    fn of(level: Level, seen: &[Seen; Class::COUNT], always: bool, page: usize) -> Row {
-        let mut row = Row { level: level.number(), pages: 0, bytes: [0; 6], seconds: [0.0; 6] };
+    fn of(level: DumpLevel, seen: &[Seen; Class::COUNT], always: bool, page: usize) -> Row {
+        let mut row = Row { level: level.bits(), pages: 0, bytes: [0; 6], seconds: [0.0; 6] };
         let mut sums = [0.0; 6];
         for class in Class::ALL.into_iter().filter(|c| !c.left_out(level, always)) {
             let seen = &seen[class.index()];
@@ -285,7 +285,7 @@ impl Row {
             for (n, sum) in sums.iter_mut().enumerate() {
                 *sum += pages * seen.each(seen.bytes[n] as f64);
                 row.seconds[n] += pages * seen.each(seen.time[n].as_secs_f64());
-                if !level.zero() {
+                if !level.contains(DumpLevel::ZERO) {
                     // Each codec makes some tens of bytes of a page of zeros.
                     let bytes = if n == 0 { page as f64 } else { 32.0 };
                     *sum += pages * seen.each(seen.zero as f64) * bytes;

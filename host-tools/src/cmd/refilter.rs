@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use tamis_core::capture::Report;
 use tamis_core::input::kdump;
 use tamis_core::io::Flattened;
-use tamis_core::level::Level;
+use tamis_core::level::DumpLevel;
 use tamis_core::memory::Source;
 
 /// Leave more out of a dump, compress it another way, or change its format.
@@ -156,8 +156,8 @@ enum To {
 }
 
 /// The level of the output: what was left out of the input stays out.
-pub fn both_levels(old: Level, asked: Option<u8>) -> Level {
-    Level::new(old.number() | asked.unwrap_or(0)).unwrap_or(old)
+pub fn both_levels(old: DumpLevel, asked: Option<u8>) -> DumpLevel {
+    DumpLevel::from_bits(old.bits() | asked.unwrap_or(0)).unwrap_or(old)
 }
 
 /// Refuses a set that lacks files: its pages would count as lost.
@@ -187,12 +187,12 @@ pub fn run(args: &Args) -> Result<u8> {
     whole(&mut opened)?;
     let old = level_of(&opened);
     let level = both_levels(old, args.level);
-    if args.level.is_some_and(|asked| asked != level.number()) {
+    if args.level.is_some_and(|asked| asked != level.bits()) {
         remark(format_args!(
             "{}: its level is {} already: the level in effect is {}",
             opened.name(),
-            old.number(),
-            level.number()
+            old,
+            level
         ));
     }
     if args.to == To::Elf && args.codec.asked() {
@@ -340,10 +340,10 @@ fn look_at(out: &Path, report: &Report) -> Result<()> {
     }
 }
 
-fn json(level: Level, report: &Report, incomplete: bool) -> Json {
+fn json(level: DumpLevel, report: &Report, incomplete: bool) -> Json {
     let tally = &report.tally;
     Object::document("tamis.refilter/1")
-        .with("level", level.number())
+        .with("level", level.bits())
         .with(
             "pages",
             Object::new()

@@ -14,7 +14,7 @@ use crate::zones::{Zone, zones};
 use std::path::PathBuf;
 use tamis_core::bitmap::Bitmap;
 use tamis_core::codec::is_zero;
-use tamis_core::level::Level;
+use tamis_core::level::DumpLevel;
 use tamis_core::memory::Source;
 use tamis_core::units::{PageShift, Pfn, PhysAddr};
 use tamis_core::wire::page_desc::PageDesc;
@@ -74,7 +74,7 @@ pub struct Stats {
 
 impl Stats {
     /// Pages that a level leaves of this dump, and how many of them are zeros.
-    pub fn left(&self, level: Level) -> (u64, u64) {
+    pub fn left(&self, level: DumpLevel) -> (u64, u64) {
         let stay = Class::ALL.into_iter().filter(|c| !c.left_out(level, self.always));
         let counts = stay.map(|class| self.classes[class.index()]);
         counts.fold((0, 0), |(pages, zero), c| (pages + c.stored, zero + c.zero))
@@ -170,10 +170,10 @@ fn count_piece(worker: &mut Worker, pages: &[Class], piece: u64, map: &Bitmap<'_
 }
 
 /// Levels that the table has, as far as they differ for this dump.
-pub fn levels(old: Level, wanted: &[u8]) -> Vec<Level> {
-    let mut levels: Vec<Level> =
+pub fn levels(old: DumpLevel, wanted: &[u8]) -> Vec<DumpLevel> {
+    let mut levels: Vec<DumpLevel> =
         wanted.iter().map(|level| both_levels(old, Some(*level))).collect();
-    levels.sort_unstable_by_key(|level| level.number());
+    levels.sort_unstable_by_key(|level| level.bits());
     levels.dedup();
     levels
 }
@@ -185,9 +185,9 @@ pub fn run(args: &Args) -> Result<u8> {
     let stats = count(&mut opened, args.threads.count())?;
     let page = opened.shift.bytes() as u64;
     let levels = levels(level_of(&opened), &[0, 1, 2, 4, 8, 16, 31]);
-    let left = |level: Level| {
+    let left = |level: DumpLevel| {
         let (pages, zero) = stats.left(level);
-        (pages, page * (pages - if level.zero() { zero } else { 0 }))
+        (pages, page * (pages - if level.contains(DumpLevel::ZERO) { zero } else { 0 }))
     };
     if args.json {
         print(format!("{}\n", Json::from(json(&stats, page, &levels, left))))?;
@@ -242,7 +242,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let mut rows = vec![["", "pages", "bytes before compression"].map(str::to_owned)];
     for level in levels {
         let (pages, bytes) = left(level);
-        rows.push([format!("level {}", level.number()), number(pages), size(bytes)]);
+        rows.push([format!("level {level}"), number(pages), size(bytes)]);
     }
     text.push('\n');
     text += &columns(&rows, style);
@@ -257,7 +257,12 @@ fn zone_name(zone: &Zone) -> String {
     }
 }
 
-fn json(stats: &Stats, page: u64, levels: &[Level], left: impl Fn(Level) -> (u64, u64)) -> Object {
+fn json(
+    stats: &Stats,
+    page: u64,
+    levels: &[DumpLevel],
+    left: impl Fn(DumpLevel) -> (u64, u64),
+) -> Object {
     let mut classes = Object::new();
     for class in Class::ALL {
         let c = stats.classes[class.index()];
@@ -282,7 +287,7 @@ fn json(stats: &Stats, page: u64, levels: &[Level], left: impl Fn(Level) -> (u64
     });
     let levels = levels.iter().map(|level| {
         let (pages, bytes) = left(*level);
-        Object::new().with("level", level.number()).with("pages", pages).with("bytes", bytes)
+        Object::new().with("level", level.bits()).with("pages", pages).with("bytes", bytes)
     });
     Object::document("tamis.stats/2")
         .with("page_size", page)
@@ -298,8 +303,8 @@ mod tests {
     #[test]
     fn levels_that_do_not_differ_are_one() {
         let numbers = |old: u8| {
-            let levels = levels(Level::new(old).unwrap(), &[0, 1, 17, 31]);
-            levels.into_iter().map(Level::number).collect::<Vec<_>>()
+            let levels = levels(DumpLevel::from_bits(old).unwrap(), &[0, 1, 17, 31]);
+            levels.into_iter().map(|level| level.bits()).collect::<Vec<_>>()
         };
         assert_eq!(numbers(0), [0, 1, 17, 31]);
         assert_eq!(numbers(1), [1, 17, 31]);

@@ -20,7 +20,7 @@ use tamis_core::kernel::mem_map::{MemMap, RootCache};
 use tamis_core::kernel::memory::Memory;
 use tamis_core::kernel::page::Classifier;
 use tamis_core::kernel::utsname::Utsname;
-use tamis_core::level::Level;
+use tamis_core::level::DumpLevel;
 use tamis_core::memory::{Segment, Source};
 use tamis_core::tally::{Reason, Tally};
 use tamis_core::units::{PageShift, Pfn, PfnSpan, PhysAddr};
@@ -251,7 +251,7 @@ fn look(
         }
         uts
     };
-    let level = Level::new(setup.level & 31).unwrap_or_default();
+    let level = DumpLevel::from_bits(setup.level & 31).unwrap_or_default();
     let classifier = arch
         .filter(|_| mem_map.is_some())
         .and_then(|a| Classifier::new(info, &a, machine, shift.bits(), level).ok());
@@ -266,7 +266,7 @@ pub fn capture(file: &mut Overlay<'_>, setup: &Setup) -> Result<Done, Refused> {
     let info = Info::new(text.as_deref(), None);
     let (mut walk, mut sections) = (room(plan.tables), room(plan.sections));
     let kernel = look(&mut vmcore, &info, setup, shift, facts.mem_end, &mut walk, &mut sections);
-    let level = Level::new(setup.level & 31).unwrap_or_default();
+    let level = DumpLevel::from_bits(setup.level & 31).unwrap_or_default();
     // Each thread reads the file for itself.
     let mut copies: Vec<Overlay<'_>> =
         (0..setup.others).map(|_| Overlay::clone(vmcore.file())).collect();

@@ -2,7 +2,7 @@
 
 use super::{Classifier, Doubt, HugetlbBy, OrderAt, SlabBy};
 use crate::arch::Arch;
-use crate::level::Level;
+use crate::level::DumpLevel;
 use crate::memory::Machine;
 use crate::vmcoreinfo::{Info, MissingKey, Version};
 use crate::wire::vmcoreinfo::Kind;
@@ -15,7 +15,7 @@ impl Classifier {
         arch: &Arch,
         machine: Machine,
         page_shift: u32,
-        level: Level,
+        level: DumpLevel,
     ) -> Result<Classifier, MissingKey> {
         let Machine { endian, word, .. } = machine;
         let long = word.bytes();
@@ -96,12 +96,14 @@ impl Classifier {
             let key = MissingKey(Kind::Number, "PG_head_mask");
             c.doubt("large pages, but for their first page", key);
         }
-        if level.cache() || level.cache_private() {
+        if level.intersects(DumpLevel::CACHE | DumpLevel::CACHE_PRIVATE) {
             let class = "page cache";
             match flag("PG_lru").or(fixed(5)) {
                 None => c.doubt(class, MissingKey(Kind::Number, "PG_lru")),
                 Some(_) if !c.tails_known => c.doubt(class, head_key),
-                Some(_) if c.private_flag.is_none() && !level.cache_private() => {
+                Some(_)
+                    if c.private_flag.is_none() && !level.contains(DumpLevel::CACHE_PRIVATE) =>
+                {
                     c.doubt(class, MissingKey(Kind::Number, "PG_private"));
                 }
                 Some(mask) => {
@@ -113,7 +115,7 @@ impl Classifier {
                 }
             }
         }
-        if level.user() {
+        if level.contains(DumpLevel::USER) {
             if !c.tails_known {
                 c.doubt("memory of processes", head_key);
             } else if !slab_known {
@@ -125,7 +127,7 @@ impl Classifier {
             }
         }
         let orders = info.get(Kind::Length, "zone.free_area").filter(|&n| (1..=64).contains(&n));
-        if level.free() {
+        if level.contains(DumpLevel::FREE) {
             let value = kind("PAGE_BUDDY_MAPCOUNT_VALUE");
             let missing = [
                 (value.is_none(), MissingKey(Kind::Number, "PAGE_BUDDY_MAPCOUNT_VALUE")),

@@ -13,7 +13,7 @@ pub use rules::Verdict;
 pub use scan::Carry;
 
 use crate::endian::{Endian, Word};
-use crate::level::Level;
+use crate::level::DumpLevel;
 use crate::vmcoreinfo::MissingKey;
 
 /// A class that cannot be told from others, so that its pages are kept.
@@ -71,7 +71,7 @@ enum SlabBy {
 /// Offsets in a `struct page` and values in it, resolved once.
 #[derive(Clone, Copy, Debug)]
 pub struct Classifier {
-    level: Level,
+    level: DumpLevel,
     endian: Endian,
     word: Word,
     size: usize,
@@ -115,6 +115,6 @@ impl Classifier {
     /// At levels 0 and 1 it is looked at only where broken memory can be recognised, as
     /// makedumpfile does.
     pub fn is_needed(&self) -> bool {
-        self.level.number() & !1 != 0 || self.hwpoison != 0
+        self.level.needs_mem_map() || self.hwpoison != 0
     }
 }

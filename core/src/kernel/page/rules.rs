@@ -2,6 +2,7 @@
 
 use super::scan::{Any, Fields};
 use super::{Classifier, HugetlbBy, OrderAt, SlabBy};
+use crate::level::DumpLevel;
 use crate::tally::Reason;
 use crate::units::Pfn;
 
@@ -74,15 +75,15 @@ impl Classifier {
         // Where slab pages cannot be recognised, a page that might be anonymous is no cache.
         if cache && self.lru != 0 && (!odd_mapping || slab) {
             let private = self.private_flag.is_none_or(|mask| flags & mask != 0);
-            if self.level.cache() && !private {
+            if self.level.contains(DumpLevel::CACHE) && !private {
                 return Verdict::Drop(Reason::Cache, self.compound(read, page, flags, next, pfn).0);
             }
-            if self.level.cache_private() {
+            if self.level.contains(DumpLevel::CACHE_PRIVATE) {
                 let reason = if private { Reason::CachePrivate } else { Reason::Cache };
                 return Verdict::Drop(reason, self.compound(read, page, flags, next, pfn).0);
             }
         }
-        if self.level.user() && self.tails_known {
+        if self.level.contains(DumpLevel::USER) && self.tails_known {
             let anon = odd_mapping && !slab && self.slab != SlabBy::Unknown;
             if anon || flags & self.head_mask != 0 {
                 let (pages, hugetlb) = self.compound(read, page, flags, next, pfn);

@@ -9,7 +9,7 @@ use tamis_capture::orders::{Orders, words};
 use tamis_core::arch::Arch;
 use tamis_core::endian::{Endian, Word};
 use tamis_core::kernel::page::Classifier;
-use tamis_core::level::Level;
+use tamis_core::level::DumpLevel;
 use tamis_core::memory::{Machine, Segment};
 use tamis_core::units::{PageShift, Pfn, PhysAddr, VirtAddr};
 use tamis_core::vmcoreinfo::Info;
@@ -107,7 +107,7 @@ fn vmcoreinfo(data: &[u8], reach: &mut Reach) {
     let Ok(arch) = Arch::new(machine, &info, &ram) else { return };
     reach.at("arch");
     for level in [0, 1, 2, 4, 8, 16, 31] {
-        let level = Level::new(level).unwrap_or_default();
+        let level = DumpLevel::from_bits(level).unwrap_or_default();
         let shift = info.page_shift().unwrap_or(PageShift::FOUR_KIB);
         let Ok(classifier) = Classifier::new(&info, &arch, machine, shift.bits(), level) else {
             continue;
