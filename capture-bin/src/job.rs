@@ -554,7 +554,7 @@ impl<'a> Job<'a> {
             }
         });
         if let Some((.., classifier)) = &classifier {
-            for doubt in classifier.doubts() {
+            for doubt in classifier.unclassified() {
                 console.warn(format_args!("{}: kept, as {}", doubt.kept, doubt.key));
             }
         }

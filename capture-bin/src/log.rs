@@ -10,7 +10,7 @@ use tamis_core::arch::Arch;
 use tamis_core::arch::paging::TableCache;
 use tamis_core::io::Append;
 use tamis_core::io::IoError;
-use tamis_core::kernel::log::{self, DmesgError, Options};
+use tamis_core::kernel::log::{self, LogError, Options};
 use tamis_core::kernel::memory::Memory;
 use tamis_core::memory::Source;
 
@@ -117,7 +117,7 @@ fn write(
             console.say(format_args!("\nThe dmesg log is saved to {}.\n", name.escape_ascii()));
             Ok(())
         }
-        Err(DmesgError::Write(io)) => Err(failed_to_write(io)),
+        Err(LogError::Write(io)) => Err(failed_to_write(io)),
         Err(error) => {
             console.warn(format_args!("the log cannot be read: {error}"));
             // Nothing is left behind of a log that was not found.

@@ -77,7 +77,7 @@ pub struct Tally {
 }
 
 /// Hears which pages are dropped while `struct page`s are looked at.
-pub trait Judged {
+pub trait DropObserver {
     /// `pages` of `span` go, for this reason; the others were not there.
     fn dropped(&mut self, reason: Reason, span: PfnSpan, pages: u64);
 
@@ -85,7 +85,7 @@ pub trait Judged {
     fn undecided(&mut self, span: PfnSpan, pages: u64);
 }
 
-impl Judged for Tally {
+impl DropObserver for Tally {
     fn dropped(&mut self, reason: Reason, _: PfnSpan, pages: u64) {
         self.add(reason, pages);
     }

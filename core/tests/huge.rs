@@ -237,7 +237,7 @@ fn sixty_four_tebibytes_fit_the_default_budget() {
     assert_eq!(map.max_pfn(), Pfn(max_pfn));
     let level = DumpLevel::all();
     let classifier = Classifier::new(&info, &arch, MACHINE, 12, level).unwrap();
-    assert_eq!(classifier.doubts().count(), 0);
+    assert_eq!(classifier.unclassified().count(), 0);
     let scanner = Scanner::new(arch, cache, roots, map, classifier, &mut slice);
     let buffers = Buffers {
         bitmap: &mut bitmap,

@@ -7,12 +7,12 @@ use tamis_core::arch::Arch;
 use tamis_core::arch::paging::TableCache;
 use tamis_core::bitmap::Bitmap;
 use tamis_core::capture::{Notice, Observer, Phase, Scanner};
-use tamis_core::kernel::mem_map::{MemMap, NoMemMap, RootCache};
+use tamis_core::kernel::mem_map::{MemMap, MemMapError, RootCache};
 use tamis_core::kernel::memory::Memory;
 use tamis_core::kernel::page::Classifier;
 use tamis_core::level::DumpLevel;
 use tamis_core::memory::Source;
-use tamis_core::tally::{Judged, Reason};
+use tamis_core::tally::{DropObserver, Reason};
 use tamis_core::units::{Pfn, PfnSpan};
 use tamis_core::vmcoreinfo::MissingKey;
 use tamis_core::wire::vmcoreinfo::Kind;
@@ -25,7 +25,7 @@ pub enum NoKernel {
     /// Virtual addresses cannot be translated.
     Arch(String),
     /// There is no mem_map.
-    NoMemMap(NoMemMap),
+    NoMemMap(MemMapError),
     /// A key without which no `struct page` means anything is missing.
     Key(MissingKey),
 }
@@ -81,7 +81,7 @@ impl Kernel {
 
     /// Classes that cannot be told from others, and why.
     pub fn doubts(&self) -> Vec<String> {
-        let doubts = self.classifier.iter().flat_map(Classifier::doubts);
+        let doubts = self.classifier.iter().flat_map(Classifier::unclassified);
         doubts.map(|d| format!("{} is kept: {}", d.kept, d.key)).collect()
     }
 
@@ -208,7 +208,7 @@ impl Marks<'_> {
     }
 }
 
-impl Judged for Marks<'_> {
+impl DropObserver for Marks<'_> {
     fn dropped(&mut self, reason: Reason, span: PfnSpan, _: u64) {
         self.mark(span, Class::Spare(reason));
     }

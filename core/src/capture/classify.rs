@@ -8,7 +8,7 @@ use crate::kernel::mem_map::{MemMap, RootCache, State};
 use crate::kernel::memory::Memory;
 use crate::kernel::page::{Carry, Classifier};
 use crate::memory::Source;
-use crate::tally::Judged;
+use crate::tally::DropObserver;
 use crate::units::{Pfn, PfnSpan, VirtAddr};
 
 /// Clears the bits of pages that their `struct page` says are not needed.
@@ -48,7 +48,7 @@ impl<'m> Scanner<'m> {
         &mut self,
         source: &mut S,
         map: &mut Bitmap<'_>,
-        tally: &mut impl Judged,
+        tally: &mut impl DropObserver,
         observer: &mut dyn Observer,
     ) {
         if !self.classifier.is_needed() {
@@ -71,7 +71,7 @@ impl<'m> Scanner<'m> {
         let mut memory = Memory::new(source, self.arch, &mut self.tables);
         // From one page that is there to the next.
         while let Some(run) = map.next_run(pfn, 1) {
-            let part = self.mem_map.part(run.start, &mut memory, &mut self.roots);
+            let part = self.mem_map.run_at(run.start, &mut memory, &mut self.roots);
             let span = part.span.clip(window);
             let left = match part.state {
                 State::At(at) => {
@@ -111,7 +111,7 @@ impl<'m> Scanner<'m> {
 fn keep(
     span: PfnSpan,
     map: &mut Bitmap<'_>,
-    tally: &mut impl Judged,
+    tally: &mut impl DropObserver,
     observer: &mut dyn Observer,
     notice: fn(PfnSpan) -> Notice,
 ) -> Pfn {
@@ -138,7 +138,7 @@ impl<S: Source> Slices<'_, '_, '_, S> {
         &mut self,
         span: PfnSpan,
         map: &mut Bitmap<'_>,
-        tally: &mut impl Judged,
+        tally: &mut impl DropObserver,
         observer: &mut dyn Observer,
     ) -> (Pfn, Option<Carry>) {
         let size = self.classifier.page_struct();
@@ -169,7 +169,7 @@ impl<S: Source> Slices<'_, '_, '_, S> {
         stop: Pfn,
         until: Pfn,
         map: &mut Bitmap<'_>,
-        tally: &mut impl Judged,
+        tally: &mut impl DropObserver,
         observer: &mut dyn Observer,
     ) -> (Pfn, Option<Carry>) {
         let size = self.classifier.page_struct();

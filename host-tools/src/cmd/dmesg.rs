@@ -4,7 +4,7 @@ use crate::io::open::{Opened, open};
 use crate::render::json::{Json, Object};
 use std::io::{self, Write};
 use std::path::PathBuf;
-use tamis_core::kernel::log::{DmesgError, DmesgReport, Options, dump};
+use tamis_core::kernel::log::{LogError, LogReport, Options, dump};
 use tamis_core::memory::Source;
 
 /// Print the dead kernel's log, as dmesg would have.
@@ -83,7 +83,7 @@ pub fn run(args: &Args) -> Result<u8> {
 #[derive(Clone, Copy)]
 pub struct Read {
     /// What was written.
-    pub report: DmesgReport,
+    pub report: LogReport,
     /// Whether page tables that are missing had to be done without.
     pub by_arithmetic: bool,
 }
@@ -104,11 +104,11 @@ pub fn log(
         })
     };
     let found = match read(false)? {
-        Err(DmesgError::Write(e)) => return Err(e.into()),
+        Err(LogError::Write(e)) => return Err(e.into()),
         Ok(found) if found.report.records > 0 => Ok(found),
         // Nothing came out. Page tables may be there that are wrong.
         none => match read(true)? {
-            Err(DmesgError::Write(e)) => return Err(e.into()),
+            Err(LogError::Write(e)) => return Err(e.into()),
             Ok(found) if found.report.records > 0 => Ok(found),
             _ => none,
         },

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use tamis_core::bitmap::Bitmap;
 use tamis_core::codec::is_zero;
 use tamis_core::input::kdump::PageFault;
-use tamis_core::kernel::mem_map::NoMemMap;
+use tamis_core::kernel::mem_map::MemMapError;
 use tamis_core::memory::Source;
 use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
 use tamis_core::wire::disk_header::VERSION;
@@ -284,7 +284,9 @@ fn text(opened: &Opened, found: &mut Findings) {
 fn mem_map(opened: &mut Opened, found: &mut Findings) {
     let mut classes = match Classes::new(opened) {
         Ok(classes) => classes,
-        Err(NoKernel::NoMemMap(why @ (NoMemMap::Unreadable(_) | NoMemMap::Implausible(_)))) => {
+        Err(NoKernel::NoMemMap(
+            why @ (MemMapError::Unreadable(_) | MemMapError::Implausible(_)),
+        )) => {
             return found.whole(Weight::Missing, format!("no mem_map: {why}"));
         }
         // Nothing says that there is one.

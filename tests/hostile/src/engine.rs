@@ -15,7 +15,7 @@ use tamis_core::input::elf::{ElfVmcore, Facts, Place, probe};
 use tamis_core::input::kdump;
 use tamis_core::io::{Append, Flattened, Sink};
 use tamis_core::io::{IoError, RandomAccess};
-use tamis_core::kernel::log::{self, DmesgReport};
+use tamis_core::kernel::log::{self, LogReport};
 use tamis_core::kernel::mem_map::{MemMap, RootCache};
 use tamis_core::kernel::memory::Memory;
 use tamis_core::kernel::page::Classifier;
@@ -282,7 +282,7 @@ pub fn capture(file: &mut Overlay<'_>, setup: &Setup) -> Result<Done, Refused> {
     let mut slice = room(plan.mem_map);
     let scanner = match (kernel.arch, kernel.mem_map, kernel.classifier) {
         (Some(arch), Some(map), Some(classifier)) => {
-            for doubt in classifier.doubts() {
+            for doubt in classifier.unclassified() {
                 let _ = std::hint::black_box(doubt.key.to_string());
             }
             let (walk, roots) = (TableCache::new(&mut walk), RootCache::new(&mut sections));
@@ -416,7 +416,7 @@ pub fn scan(file: &mut Overlay<'_>, setup: &Setup, most: u64) -> Result<Scanned,
 
 /// A log that was read: what became of its records, its text, and whether page tables had to be
 /// done without.
-pub type Log = (DmesgReport, Vec<u8>, bool);
+pub type Log = (LogReport, Vec<u8>, bool);
 
 /// Reads the log; with `arithmetic`, also where page tables have no answer, or (`true`) before they
 /// are asked.

@@ -1,7 +1,7 @@
 //! The ring of characters, before Linux 3.5.
 
 use super::text::Log;
-use super::{DmesgError, LOG_MAX_BITS, STEP, log_buf, reading};
+use super::{LOG_MAX_BITS, LogError, STEP, log_buf, reading};
 use crate::memory::Source;
 use crate::units::VirtAddr;
 use crate::vmcoreinfo::{Info, Version};
@@ -12,12 +12,12 @@ pub(super) fn characters<S: Source, E>(
     log: &mut Log<'_, '_, '_, S, E>,
     info: &Info<'_>,
     work: &mut [u8],
-) -> Result<(), DmesgError<E>> {
+) -> Result<(), LogError<E>> {
     let buffer = log_buf(info, log.memory)?;
     let at = VirtAddr(info.need(Kind::Symbol, "log_buf_len")?);
     let len = u64::from(log.memory.u32(at).map_err(reading("log_buf_len"))?);
     if !len.is_power_of_two() || len > 1 << LOG_MAX_BITS {
-        return Err(DmesgError::Implausible { what: "log_buf_len", value: len });
+        return Err(LogError::Implausible { what: "log_buf_len", value: len });
     }
     let at = VirtAddr(info.need(Kind::Symbol, "log_end")?);
     // The number of characters ever written: an unsigned long up to 2.6.24, an unsigned int since.

@@ -49,7 +49,7 @@ pub struct Options {
 
 /// Why there is no log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DmesgError<E> {
+pub enum LogError<E> {
     /// A fact about the kernel is missing.
     Missing(MissingKey),
     /// A variable or structure that everything hangs on could not be read.
@@ -70,34 +70,34 @@ pub enum DmesgError<E> {
     Write(E),
 }
 
-impl<E: fmt::Display> fmt::Display for DmesgError<E> {
+impl<E: fmt::Display> fmt::Display for LogError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            DmesgError::Missing(key) => key.fmt(f),
-            DmesgError::Memory { what, fault } => write!(f, "reading {what}: {fault}"),
-            DmesgError::Implausible { what, value } => {
+            LogError::Missing(key) => key.fmt(f),
+            LogError::Memory { what, fault } => write!(f, "reading {what}: {fault}"),
+            LogError::Implausible { what, value } => {
                 write!(f, "{what} cannot be 0x{value:x}")
             }
-            DmesgError::Write(e) => e.fmt(f),
+            LogError::Write(e) => e.fmt(f),
         }
     }
 }
 
-impl<E: fmt::Display + fmt::Debug> core::error::Error for DmesgError<E> {}
+impl<E: fmt::Display + fmt::Debug> core::error::Error for LogError<E> {}
 
-impl<E> From<MissingKey> for DmesgError<E> {
-    fn from(key: MissingKey) -> DmesgError<E> {
-        DmesgError::Missing(key)
+impl<E> From<MissingKey> for LogError<E> {
+    fn from(key: MissingKey) -> LogError<E> {
+        LogError::Missing(key)
     }
 }
 
-fn reading<E>(what: &'static str) -> impl Fn(VirtFault) -> DmesgError<E> {
-    move |fault| DmesgError::Memory { what, fault }
+fn reading<E>(what: &'static str) -> impl Fn(VirtFault) -> LogError<E> {
+    move |fault| LogError::Memory { what, fault }
 }
 
 /// What was written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct DmesgReport {
+pub struct LogReport {
     /// Records; of a character ring, lines.
     pub records: u64,
     /// Records that were left out, wholly or in part: damaged, overwritten, or not finished when
@@ -112,13 +112,13 @@ pub fn dump<S: Source, E>(
     options: Options,
     scratch: &mut [u8],
     out: &mut dyn FnMut(&[u8]) -> Result<(), E>,
-) -> Result<DmesgReport, DmesgError<E>> {
+) -> Result<LogReport, LogError<E>> {
     if scratch.len() < SCRATCH_MIN {
         let value = scratch.len() as u64;
-        return Err(DmesgError::Implausible { what: "length of the scratch buffer", value });
+        return Err(LogError::Implausible { what: "length of the scratch buffer", value });
     }
     let (buf, work) = scratch.split_at_mut(scratch.len() / 4);
-    let mut log = Log { memory, buf, used: 0, out, report: DmesgReport::default() };
+    let mut log = Log { memory, buf, used: 0, out, report: LogReport::default() };
     let has = |name| info.get(Kind::Symbol, name).is_some();
     if has("prb") || info.get(Kind::Size, "printk_ringbuffer").is_some() {
         ring(&mut log, info, options, work)?;
@@ -139,30 +139,25 @@ fn offset(info: &Info<'_>, name: &'static str) -> Result<usize, MissingKey> {
 }
 
 /// A size that is `1..=most`.
-fn size<E>(info: &Info<'_>, name: &'static str, most: usize) -> Result<usize, DmesgError<E>> {
+fn size<E>(info: &Info<'_>, name: &'static str, most: usize) -> Result<usize, LogError<E>> {
     let value = info.need(Kind::Size, name)?;
     match usize::try_from(value) {
         Ok(size) if (1..=most).contains(&size) => Ok(size),
-        _ => Err(DmesgError::Implausible { what: name, value }),
+        _ => Err(LogError::Implausible { what: name, value }),
     }
 }
 
 /// A member's offset in a structure of `size` bytes, of which the member takes `len`.
-fn member<E>(
-    at: usize,
-    len: usize,
-    size: usize,
-    what: &'static str,
-) -> Result<usize, DmesgError<E>> {
+fn member<E>(at: usize, len: usize, size: usize, what: &'static str) -> Result<usize, LogError<E>> {
     match at.checked_add(len) {
         Some(end) if end <= size => Ok(at),
-        _ => Err(DmesgError::Implausible { what, value: at as u64 }),
+        _ => Err(LogError::Implausible { what, value: at as u64 }),
     }
 }
 
-fn at_most<E>(bits: u32, most: u32, what: &'static str) -> Result<u32, DmesgError<E>> {
+fn at_most<E>(bits: u32, most: u32, what: &'static str) -> Result<u32, LogError<E>> {
     if bits > most {
-        return Err(DmesgError::Implausible { what, value: bits.into() });
+        return Err(LogError::Implausible { what, value: bits.into() });
     }
     Ok(bits)
 }
@@ -171,7 +166,7 @@ fn at_most<E>(bits: u32, most: u32, what: &'static str) -> Result<u32, DmesgErro
 fn log_buf<S: Source, E>(
     info: &Info<'_>,
     memory: &mut Memory<'_, '_, S>,
-) -> Result<u64, DmesgError<E>> {
+) -> Result<u64, LogError<E>> {
     let at = VirtAddr(info.need(Kind::Symbol, "log_buf")?);
     memory.word(at).map_err(reading("log_buf"))
 }

@@ -1,7 +1,7 @@
 //! The ring of descriptors, Linux 5.10 and later.
 
 use super::text::{Log, Stamp};
-use super::{DmesgError, LOG_MAX_BITS, Options, at_most, member, offset, reading, size};
+use super::{LOG_MAX_BITS, LogError, Options, at_most, member, offset, reading, size};
 use crate::endian::{Endian, Word};
 use crate::kernel::memory::Memory;
 use crate::memory::Source;
@@ -62,7 +62,7 @@ impl Ring {
         info: &Info<'_>,
         memory: &mut Memory<'_, '_, S>,
         work: &mut [u8],
-    ) -> Result<Ring, DmesgError<E>> {
+    ) -> Result<Ring, LogError<E>> {
         let (endian, word) = (memory.endian(), memory.word_size());
         let prb = VirtAddr(info.need(Kind::Symbol, "prb")?);
         // Two thirds of the scratch memory take descriptors and infos, and some of each.
@@ -83,11 +83,11 @@ impl Ring {
             member(at, len, root_size, name)
         };
         let int = |base, name| {
-            Ok::<u32, DmesgError<E>>(endian.u32(root, at(base, name, 0, 4)?).unwrap_or(0))
+            Ok::<u32, LogError<E>>(endian.u32(root, at(base, name, 0, 4)?).unwrap_or(0))
         };
         let long = |base, name, plus| {
             let at = at(base, name, plus, word.bytes())?;
-            Ok::<u64, DmesgError<E>>(endian.word(word, root, at).unwrap_or(0))
+            Ok::<u64, LogError<E>>(endian.word(word, root, at).unwrap_or(0))
         };
         let field = |name, plus: usize, len, size| {
             member(offset(info, name)?.saturating_add(plus), len, size, name)
@@ -171,7 +171,7 @@ impl Ring {
 fn clear_seq<S: Source, E>(
     info: &Info<'_>,
     memory: &mut Memory<'_, '_, S>,
-) -> Result<Option<u64>, DmesgError<E>> {
+) -> Result<Option<u64>, LogError<E>> {
     let Some(at) = info.get(Kind::Symbol, "clear_seq") else {
         return Ok(None);
     };
@@ -189,7 +189,7 @@ pub(super) fn ring<S: Source, E>(
     info: &Info<'_>,
     options: Options,
     work: &mut [u8],
-) -> Result<(), DmesgError<E>> {
+) -> Result<(), LogError<E>> {
     let ring = Ring::read(info, log.memory, work)?;
     let clear = if options.since_clear { clear_seq(info, log.memory)? } else { None };
     let third = work.len() / 3;
@@ -250,7 +250,7 @@ fn ring_record<S: Source, E>(
     clear: Option<u64>,
     budget: &mut u64,
     work: &mut [u8],
-) -> Result<(), DmesgError<E>> {
+) -> Result<(), LogError<E>> {
     let long = |at| ring.endian.word(ring.word, desc, at).unwrap_or(0);
     let var = long(ring.state_var);
     match (var & ring.id_mask() == id, var >> (8 * ring.word.bytes() as u32 - 2)) {

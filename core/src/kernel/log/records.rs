@@ -1,7 +1,7 @@
 //! Records of variable length, Linux 3.5 to 5.9.
 
 use super::text::{Log, Stamp};
-use super::{DmesgError, LOG_MAX_BITS, Options, STEP, log_buf, member, offset, reading, size};
+use super::{LOG_MAX_BITS, LogError, Options, STEP, log_buf, member, offset, reading, size};
 use crate::endian::Endian;
 use crate::kernel::memory::Memory;
 use crate::memory::Source;
@@ -61,7 +61,7 @@ impl Records {
     fn read<S: Source, E>(
         info: &Info<'_>,
         memory: &mut Memory<'_, '_, S>,
-    ) -> Result<Records, DmesgError<E>> {
+    ) -> Result<Records, LogError<E>> {
         let mut names =
             ["printk_log", "printk_log.ts_nsec", "printk_log.len", "printk_log.text_len"];
         if info.get(Kind::Size, "printk_log").is_none() && info.get(Kind::Size, "log").is_some() {
@@ -91,7 +91,7 @@ impl Records {
         };
         let plausible = |what, value, yes| match yes {
             true => Ok(()),
-            false => Err(DmesgError::Implausible { what, value }),
+            false => Err(LogError::Implausible { what, value }),
         };
         let len = records.buffer_len;
         plausible("log_buf_len", len, len >= header_size as u64 && len <= 1 << LOG_MAX_BITS)?;
@@ -202,8 +202,8 @@ impl Records {
         &self,
         log: &mut Log<'_, '_, '_, S, E>,
         from: u64,
-        mut visit: impl FnMut(&mut Log<'_, '_, '_, S, E>, u64, &Header) -> Result<bool, DmesgError<E>>,
-    ) -> Result<u64, DmesgError<E>> {
+        mut visit: impl FnMut(&mut Log<'_, '_, '_, S, E>, u64, &Header) -> Result<bool, LogError<E>>,
+    ) -> Result<u64, LogError<E>> {
         let stretch = self.stretch(from);
         let (mut done, mut damaged, mut tries) = (0, 0, TRIES_MAX);
         // Where the text of the record before ends: it may be that one's length that lies. Each
@@ -237,7 +237,7 @@ pub(super) fn records<S: Source, E>(
     info: &Info<'_>,
     options: Options,
     work: &mut [u8],
-) -> Result<(), DmesgError<E>> {
+) -> Result<(), LogError<E>> {
     let records = Records::read(info, log.memory)?;
     let mut from = records.first;
     if options.since_clear

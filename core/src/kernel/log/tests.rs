@@ -133,7 +133,7 @@ impl Lab {
     fn run_bytes(
         &mut self,
         since_clear: bool,
-    ) -> Result<(Vec<u8>, DmesgReport), DmesgError<fmt::Error>> {
+    ) -> Result<(Vec<u8>, LogReport), LogError<fmt::Error>> {
         let text = self.text.clone();
         let info = testing::info(&text);
         let arch = Arch::new(self.machine(), &info, &[]).unwrap();
@@ -149,7 +149,7 @@ impl Lab {
         .map(|report| (out, report))
     }
 
-    fn run(&mut self, since_clear: bool) -> Result<(String, DmesgReport), DmesgError<fmt::Error>> {
+    fn run(&mut self, since_clear: bool) -> Result<(String, LogReport), LogError<fmt::Error>> {
         let (text, report) = self.run_bytes(since_clear)?;
         Ok((String::from_utf8(text).unwrap(), report))
     }
@@ -513,7 +513,7 @@ fn what_the_ring_hangs_on_has_to_be_there() {
     ring.lab.put32(ring.prb, 27);
     assert_eq!(
         ring.lab.run(false).unwrap_err(),
-        DmesgError::Implausible { what: "prb_desc_ring.count_bits", value: 27 }
+        LogError::Implausible { what: "prb_desc_ring.count_bits", value: 27 }
     );
     let mut ring = RingLab::new(KINDS[0]);
     ring.lab.without("SIZE(printk_info)");
@@ -525,7 +525,7 @@ fn what_the_ring_hangs_on_has_to_be_there() {
     let mut ring = RingLab::new(KINDS[0]);
     ring.lab.without("SYMBOL(prb)");
     ring.lab.variable_word("prb", 0x5000_0000);
-    assert!(matches!(ring.lab.run(false), Err(DmesgError::Memory { .. })));
+    assert!(matches!(ring.lab.run(false), Err(LogError::Memory { .. })));
 }
 
 #[test]
@@ -541,9 +541,9 @@ fn a_writer_that_fails_ends_it() {
     let mut scratch = vec![0; SCRATCH_MIN];
     let options = Options::default();
     let failed = dump(&info, &mut memory, options, &mut scratch, &mut |_| Err("full"));
-    assert_eq!(failed, Err(DmesgError::Write("full")));
+    assert_eq!(failed, Err(LogError::Write("full")));
     let small = dump(&info, &mut memory, options, &mut [0; 100], &mut |_| Err("full"));
-    assert!(matches!(small, Err(DmesgError::Implausible { value: 100, .. })));
+    assert!(matches!(small, Err(LogError::Implausible { value: 100, .. })));
 }
 
 // ---- Records of variable length
@@ -708,7 +708,7 @@ fn indexes_out_of_the_buffer_are_refused() {
     log.lab.put32(log.first, u32::MAX);
     assert_eq!(
         log.lab.run(false).unwrap_err(),
-        DmesgError::Implausible { what: "log_first_idx", value: u32::MAX.into() }
+        LogError::Implausible { what: "log_first_idx", value: u32::MAX.into() }
     );
     log.lab.without("SYMBOL(log_buf_len)");
     log.lab.variable32("log_buf_len", 0);
@@ -745,7 +745,7 @@ fn characters_go_out_with_what_lines_begin_with() {
             let mut lab = char_lab(kind, release, &ring, 64 + 14);
             let (text, report) = lab.run(true).unwrap();
             assert_eq!(text, "<6>end\n<4>one\n....<6>two\n<7>th\\xc3\\xa9");
-            assert_eq!(report, DmesgReport { records: 3, skipped: 0 });
+            assert_eq!(report, LogReport { records: 3, skipped: 0 });
             let mut lab = char_lab(kind, release, &ring, 32);
             assert_eq!(lab.run(false).unwrap().0.len(), ring.len() + 6);
             let mut lab = char_lab(kind, release, &ring, 0);

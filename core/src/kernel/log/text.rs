@@ -1,6 +1,6 @@
 //! Records as text: stamps, escapes, and the memory that they are read from.
 
-use super::{DmesgError, DmesgReport};
+use super::{LogError, LogReport};
 use crate::kernel::memory::Memory;
 use crate::memory::Source;
 use crate::units::VirtAddr;
@@ -74,20 +74,20 @@ pub(super) struct Log<'x, 'a, 'b, S, E> {
     pub buf: &'x mut [u8],
     pub used: usize,
     pub out: &'x mut dyn FnMut(&[u8]) -> Result<(), E>,
-    pub report: DmesgReport,
+    pub report: LogReport,
 }
 
 impl<S: Source, E> Log<'_, '_, '_, S, E> {
-    pub(super) fn flush(&mut self) -> Result<(), DmesgError<E>> {
+    pub(super) fn flush(&mut self) -> Result<(), LogError<E>> {
         let text = self.buf.get(..self.used).unwrap_or_default();
         if !text.is_empty() {
-            (self.out)(text).map_err(DmesgError::Write)?;
+            (self.out)(text).map_err(LogError::Write)?;
         }
         self.used = 0;
         Ok(())
     }
 
-    fn write(&mut self, text: &[u8]) -> Result<(), DmesgError<E>> {
+    fn write(&mut self, text: &[u8]) -> Result<(), LogError<E>> {
         let mut rest = text;
         while !rest.is_empty() {
             let room = self.buf.get_mut(self.used..).unwrap_or_default();
@@ -104,7 +104,7 @@ impl<S: Source, E> Log<'_, '_, '_, S, E> {
     }
 
     /// Writes a part of a record's text. Lines after the first are indented by `width`.
-    pub(super) fn write_escaped(&mut self, text: &[u8], width: usize) -> Result<(), DmesgError<E>> {
+    pub(super) fn write_escaped(&mut self, text: &[u8], width: usize) -> Result<(), LogError<E>> {
         for run in text.chunk_by(|&a, &b| is_plain(a) && is_plain(b)) {
             match *run {
                 [b'\n'] => {
@@ -132,7 +132,7 @@ impl<S: Source, E> Log<'_, '_, '_, S, E> {
         len: u64,
         stamp: Stamp,
         is_good: impl FnOnce(&[u8]) -> bool,
-    ) -> Result<(), DmesgError<E>> {
+    ) -> Result<(), LogError<E>> {
         let piece = |left: u64, room: usize| left.min(room as u64) as usize;
         let mut left = len.saturating_add(lead as u64);
         let first = work.get_mut(..piece(left, work.len())).unwrap_or_default();

@@ -31,7 +31,7 @@ pub enum State {
 
 /// Pfns that share a [`State`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Part {
+pub struct Run {
     /// Which pfns.
     pub span: PfnSpan,
     /// Their state.
@@ -40,7 +40,7 @@ pub struct Part {
 
 /// Why there is no mem_map to look at. All pages that are not zero are kept then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NoMemMap {
+pub enum MemMapError {
     /// A key is missing.
     Missing(MissingKey),
     /// A memory model that tamis does not do.
@@ -51,20 +51,20 @@ pub enum NoMemMap {
     Implausible(VirtAddr),
 }
 
-impl fmt::Display for NoMemMap {
+impl fmt::Display for MemMapError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            NoMemMap::Missing(key) => key.fmt(f),
-            NoMemMap::Model(name) => write!(f, "the {name} memory model is not supported"),
-            NoMemMap::Unreadable(fault) => write!(f, "looking for the mem_map: {fault}"),
-            NoMemMap::Implausible(at) => write!(f, "no mem_section table at {at}"),
+            MemMapError::Missing(key) => key.fmt(f),
+            MemMapError::Model(name) => write!(f, "the {name} memory model is not supported"),
+            MemMapError::Unreadable(fault) => write!(f, "looking for the mem_map: {fault}"),
+            MemMapError::Implausible(at) => write!(f, "no mem_section table at {at}"),
         }
     }
 }
 
-impl From<MissingKey> for NoMemMap {
-    fn from(key: MissingKey) -> NoMemMap {
-        NoMemMap::Missing(key)
+impl From<MissingKey> for MemMapError {
+    fn from(key: MissingKey) -> MemMapError {
+        MemMapError::Missing(key)
     }
 }
 
@@ -94,7 +94,7 @@ impl MemMap {
         shift: PageShift,
         page_struct: u64,
         max_pfn: Pfn,
-    ) -> Result<MemMap, NoMemMap> {
+    ) -> Result<MemMap, MemMapError> {
         let over = |model, max_pfn| MemMap { model, page_struct, max_pfn };
         if let Some(symbol) = info.get(Kind::Symbol, "mem_section") {
             let (sections, end) =
@@ -105,13 +105,13 @@ impl MemMap {
             && ["node_data", "pgdat_list"].iter().any(|s| info.get(Kind::Symbol, s).is_some());
         match info.get(Kind::Symbol, "mem_map") {
             Some(symbol) => {
-                let base = memory.word(VirtAddr(symbol)).map_err(NoMemMap::Unreadable)?;
+                let base = memory.word(VirtAddr(symbol)).map_err(MemMapError::Unreadable)?;
                 if !memory.arch().is_kernel_address(VirtAddr(base)) {
-                    return Err(NoMemMap::Implausible(VirtAddr(symbol)));
+                    return Err(MemMapError::Implausible(VirtAddr(symbol)));
                 }
                 Ok(over(Model::Flat(VirtAddr(base)), max_pfn))
             }
-            None if discontig => Err(NoMemMap::Model("DISCONTIGMEM")),
+            None if discontig => Err(MemMapError::Model("DISCONTIGMEM")),
             None => Err(MissingKey(Kind::Symbol, "mem_section").into()),
         }
     }
@@ -123,21 +123,21 @@ impl MemMap {
     }
 
     /// The state of `pfn` and of those after it, as far as it is the same.
-    pub fn part<S: Source>(
+    pub fn run_at<S: Source>(
         &self,
         pfn: Pfn,
         memory: &mut Memory<'_, '_, S>,
         cache: &mut RootCache<'_>,
-    ) -> Part {
+    ) -> Run {
         match &self.model {
             Model::Flat(base) => {
                 let at = pfn.0.checked_mul(self.page_struct).and_then(|o| base.checked_add(o));
                 let state = at.map_or(State::Absent, State::At);
                 let end = if pfn < self.max_pfn { self.max_pfn } else { Pfn(u64::MAX) };
                 let state = if pfn < self.max_pfn { state } else { State::Absent };
-                Part { span: PfnSpan::new(pfn, end), state }
+                Run { span: PfnSpan::new(pfn, end), state }
             }
-            Model::Sparse(s) => s.part(pfn, self.page_struct, memory, cache),
+            Model::Sparse(s) => s.run_at(pfn, self.page_struct, memory, cache),
         }
     }
 }

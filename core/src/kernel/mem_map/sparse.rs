@@ -1,6 +1,6 @@
 //! SPARSEMEM: a table of sections, with roots or plain (Linux `mm/sparse.c`).
 
-use super::{NoMemMap, Part, State};
+use super::{MemMapError, Run, State};
 use crate::kernel::memory::Memory;
 use crate::memory::Source;
 use crate::units::{PageShift, Pfn, PfnSpan, VirtAddr};
@@ -36,11 +36,11 @@ pub(super) struct Sections {
 /// One block of sections, read last.
 pub struct RootCache<'b> {
     block: &'b mut [u8],
-    held: Option<(u64, Root)>,
+    held: Option<(u64, SectionRoot)>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Root {
+enum SectionRoot {
     Absent,
     Unreadable,
     Held,
@@ -62,7 +62,7 @@ impl Sections {
         symbol: VirtAddr,
         page_struct: u64,
         max_pfn: Pfn,
-    ) -> Result<(Sections, Pfn), NoMemMap> {
+    ) -> Result<(Sections, Pfn), MemMapError> {
         let arch = *memory.arch();
         let bits = |name, default| {
             info.get(Kind::Number, name)
@@ -108,7 +108,7 @@ impl Sections {
             return Ok(found);
         }
         if extreme {
-            let table = VirtAddr(memory.word(symbol).map_err(NoMemMap::Unreadable)?);
+            let table = VirtAddr(memory.word(symbol).map_err(MemMapError::Unreadable)?);
             if arch.is_kernel_address(table) {
                 let sections = Sections { table, ..sections };
                 if let Some(found) = sections.checked(page_struct, max_pfn, memory, cache) {
@@ -116,7 +116,7 @@ impl Sections {
                 }
             }
         }
-        Err(NoMemMap::Implausible(symbol))
+        Err(MemMapError::Implausible(symbol))
     }
 
     /// Reads all sections once. `None` if this is not the table: nothing is present, or something
@@ -136,12 +136,12 @@ impl Sections {
             let next_root = (nr / self.per_root + 1) * self.per_root;
             match self.root(nr / self.per_root, memory, cache) {
                 Err(()) => return None,
-                Ok(Root::Absent) => nr = next_root,
-                Ok(Root::Unreadable) => {
+                Ok(SectionRoot::Absent) => nr = next_root,
+                Ok(SectionRoot::Unreadable) => {
                     all_read = false;
                     nr = next_root;
                 }
-                Ok(Root::Held) => {
+                Ok(SectionRoot::Held) => {
                     while nr < next_root.min(self.count) {
                         let word = self.word(nr, memory, cache);
                         if word & PRESENT != 0 && word & HAS_MEM_MAP != 0 {
@@ -169,7 +169,7 @@ impl Sections {
         index: u64,
         memory: &mut Memory<'_, '_, S>,
         cache: &mut RootCache<'_>,
-    ) -> Result<Root, ()> {
+    ) -> Result<SectionRoot, ()> {
         if let Some((held, state)) = cache.held
             && held == index
         {
@@ -190,12 +190,16 @@ impl Sections {
             (left * self.entry, Ok(self.table.checked_add(offset).ok_or(())?))
         };
         let state = match at {
-            Err(_) => Root::Unreadable,
-            Ok(VirtAddr(0)) => Root::Absent,
+            Err(_) => SectionRoot::Unreadable,
+            Ok(VirtAddr(0)) => SectionRoot::Absent,
             Ok(at) if !memory.arch().is_kernel_address(at) => return Err(()),
             Ok(at) => {
                 let block = cache.block.get_mut(..len as usize).ok_or(())?;
-                if memory.read(at, block).is_ok() { Root::Held } else { Root::Unreadable }
+                if memory.read(at, block).is_ok() {
+                    SectionRoot::Held
+                } else {
+                    SectionRoot::Unreadable
+                }
             }
         };
         cache.held = Some((index, state));
@@ -215,27 +219,29 @@ impl Sections {
         Some(VirtAddr((word & !FLAGS).wrapping_add(offset)))
     }
 
-    pub(super) fn part<S: Source>(
+    pub(super) fn run_at<S: Source>(
         &self,
         pfn: Pfn,
         page_struct: u64,
         memory: &mut Memory<'_, '_, S>,
         cache: &mut RootCache<'_>,
-    ) -> Part {
+    ) -> Run {
         let nr = pfn.0 >> self.order;
         let until = |section: u64| {
             let end = section.saturating_mul(1 << self.order);
             PfnSpan::new(pfn, Pfn(end))
         };
         if nr >= self.count {
-            return Part { span: until(u64::MAX), state: State::Absent };
+            return Run { span: until(u64::MAX), state: State::Absent };
         }
         let root = nr / self.per_root;
         let root_end = until(((root + 1) * self.per_root).min(self.count));
         match self.root(root, memory, cache) {
-            Ok(Root::Absent) => Part { span: root_end, state: State::Absent },
-            Err(()) | Ok(Root::Unreadable) => Part { span: root_end, state: State::Unreadable },
-            Ok(Root::Held) => {
+            Ok(SectionRoot::Absent) => Run { span: root_end, state: State::Absent },
+            Err(()) | Ok(SectionRoot::Unreadable) => {
+                Run { span: root_end, state: State::Unreadable }
+            }
+            Ok(SectionRoot::Held) => {
                 let word = self.word(nr, memory, cache);
                 let span = until(nr + 1);
                 let inside = (pfn.0 - (nr << self.order)).saturating_mul(page_struct);
@@ -249,7 +255,7 @@ impl Sections {
                         _ => State::Unreadable,
                     }
                 };
-                Part { span, state }
+                Run { span, state }
             }
         }
     }

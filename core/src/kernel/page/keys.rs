@@ -1,6 +1,6 @@
 //! Which keys of VMCOREINFO each rule needs.
 
-use super::{Classifier, Doubt, HugetlbBy, OrderAt, SlabBy};
+use super::{Classifier, HugetlbBy, OrderAt, SlabBy, Unclassified};
 use crate::arch::Arch;
 use crate::level::DumpLevel;
 use crate::memory::Machine;
@@ -66,7 +66,7 @@ impl Classifier {
             order: OrderAt::Unknown,
             hugetlb: HugetlbBy::Unknown,
             max_order: arch.max_compound_order(page_shift).into(),
-            doubts: [None; 12],
+            unclassified: [None; 12],
         };
         let has_mapcount = c.mapcount.is_some();
         c.slab = match kind("PAGE_SLAB_MAPCOUNT_VALUE").filter(|_| has_mapcount) {
@@ -94,36 +94,36 @@ impl Classifier {
 
         if c.head_mask == 0 {
             let key = MissingKey(Kind::Number, "PG_head_mask");
-            c.doubt("large pages, but for their first page", key);
+            c.cannot_tell("large pages, but for their first page", key);
         }
         if level.intersects(DumpLevel::CACHE | DumpLevel::CACHE_PRIVATE) {
             let class = "page cache";
             match flag("PG_lru").or(fixed(5)) {
-                None => c.doubt(class, MissingKey(Kind::Number, "PG_lru")),
-                Some(_) if !c.tails_known => c.doubt(class, head_key),
+                None => c.cannot_tell(class, MissingKey(Kind::Number, "PG_lru")),
+                Some(_) if !c.tails_known => c.cannot_tell(class, head_key),
                 Some(_)
                     if c.private_flag.is_none() && !level.contains(DumpLevel::CACHE_PRIVATE) =>
                 {
-                    c.doubt(class, MissingKey(Kind::Number, "PG_private"));
+                    c.cannot_tell(class, MissingKey(Kind::Number, "PG_private"));
                 }
                 Some(mask) => {
                     c.lru = mask;
                     c.resolve_swapcache(&flag, &fixed, &number);
                     if !slab_known {
-                        c.doubt("page cache that may be anonymous", slab_key);
+                        c.cannot_tell("page cache that may be anonymous", slab_key);
                     }
                 }
             }
         }
         if level.contains(DumpLevel::USER) {
             if !c.tails_known {
-                c.doubt("memory of processes", head_key);
+                c.cannot_tell("memory of processes", head_key);
             } else if !slab_known {
-                c.doubt("anonymous memory", slab_key);
+                c.cannot_tell("anonymous memory", slab_key);
             }
             if c.head_mask != 0 && c.hugetlb == HugetlbBy::Unknown {
                 let key = MissingKey(Kind::Number, "PAGE_HUGETLB_MAPCOUNT_VALUE");
-                c.doubt("huge pages of hugetlbfs", key);
+                c.cannot_tell("huge pages of hugetlbfs", key);
             }
         }
         let orders = info.get(Kind::Length, "zone.free_area").filter(|&n| (1..=64).contains(&n));
@@ -138,24 +138,25 @@ impl Classifier {
             ];
             match (missing.iter().find(|m| m.0), value, orders) {
                 (None, Some(value), Some(orders)) => c.buddy = Some((value, orders)),
-                (Some((_, key)), ..) => c.doubt("free memory", *key),
+                (Some((_, key)), ..) => c.cannot_tell("free memory", *key),
                 _ => {}
             }
             if let (Some(value), true) = (kind("PAGE_UNACCEPTED_MAPCOUNT_VALUE"), has_mapcount) {
                 match orders {
                     Some(orders) => c.unaccepted = Some((value, orders)),
-                    None => {
-                        c.doubt("unaccepted memory", MissingKey(Kind::Length, "zone.free_area"))
-                    }
+                    None => c.cannot_tell(
+                        "unaccepted memory",
+                        MissingKey(Kind::Length, "zone.free_area"),
+                    ),
                 }
             }
         }
         if let Some(value) = kind("PAGE_OFFLINE_MAPCOUNT_VALUE") {
             let class = "offline memory";
             if !has_mapcount {
-                c.doubt(class, MissingKey(Kind::Offset, "page._mapcount"));
+                c.cannot_tell(class, MissingKey(Kind::Offset, "page._mapcount"));
             } else if !slab_known {
-                c.doubt(class, slab_key);
+                c.cannot_tell(class, slab_key);
             } else {
                 c.offline = Some(value);
             }
@@ -258,7 +259,7 @@ impl Classifier {
     ) {
         let class = "swap cache off the LRU lists";
         let Some(swapcache) = flag("PG_swapcache").or(fixed(15)) else {
-            return self.doubt(class, MissingKey(Kind::Number, "PG_swapcache"));
+            return self.cannot_tell(class, MissingKey(Kind::Number, "PG_swapcache"));
         };
         // Without the other number nothing says that the bit is not shared.
         let own_bit = fixed(15).is_some()
@@ -276,14 +277,14 @@ impl Classifier {
                 // Kernels without a shared bit do not export the other name.
                 let private = number("PG_private").is_none();
                 let name = if private { "PG_private" } else { "PG_swapbacked" };
-                self.doubt(class, MissingKey(Kind::Number, name));
+                self.cannot_tell(class, MissingKey(Kind::Number, name));
             }
         }
     }
 
-    fn doubt(&mut self, kept: &'static str, key: MissingKey) {
-        if let Some(slot) = self.doubts.iter_mut().find(|slot| slot.is_none()) {
-            *slot = Some(Doubt { kept, key });
+    fn cannot_tell(&mut self, kept: &'static str, key: MissingKey) {
+        if let Some(slot) = self.unclassified.iter_mut().find(|slot| slot.is_none()) {
+            *slot = Some(Unclassified { kept, key });
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Which rule holds is decided by which keys VMCOREINFO has; a kernel version only where no key
 //! tells. Where a key is missing, the class that needs it is kept, and the key is named
-//! ([`Classifier::doubts`]). `core/docs/differences.md` lists where this is stricter than
+//! ([`Classifier::unclassified`]). `core/docs/differences.md` lists where this is stricter than
 //! makedumpfile.
 
 mod keys;
@@ -18,7 +18,7 @@ use crate::vmcoreinfo::MissingKey;
 
 /// A class that cannot be told from others, so that its pages are kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Doubt {
+pub struct Unclassified {
     /// The class.
     pub kept: &'static str,
     /// What would have to be known.
@@ -96,13 +96,13 @@ pub struct Classifier {
     order: OrderAt,
     hugetlb: HugetlbBy,
     max_order: u64,
-    doubts: [Option<Doubt>; 12],
+    unclassified: [Option<Unclassified>; 12],
 }
 
 impl Classifier {
     /// Classes that this level would drop but that cannot be told apart.
-    pub fn doubts(&self) -> impl Iterator<Item = Doubt> + '_ {
-        self.doubts.iter().flatten().copied()
+    pub fn unclassified(&self) -> impl Iterator<Item = Unclassified> + '_ {
+        self.unclassified.iter().flatten().copied()
     }
 
     /// Bytes of a `struct page`.

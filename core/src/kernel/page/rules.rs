@@ -18,12 +18,12 @@ pub enum Verdict {
 impl Classifier {
     /// Judges `page`, the `struct page` of `pfn`; `next` is the one after it, where there is one.
     pub fn classify(&self, page: &[u8], next: Option<&[u8]>, pfn: Pfn) -> Verdict {
-        self.judge(&Any { endian: self.endian, word: self.word }, page, next, pfn)
+        self.classify_with(&Any { endian: self.endian, word: self.word }, page, next, pfn)
     }
 
     /// The rules, in order; the first that matches decides.
     #[inline]
-    pub(super) fn judge<R: Fields>(
+    pub(super) fn classify_with<R: Fields>(
         &self,
         read: &R,
         page: &[u8],

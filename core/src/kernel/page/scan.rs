@@ -3,7 +3,7 @@
 use super::{Classifier, Verdict};
 use crate::bitmap::Bitmap;
 use crate::endian::{Endian, Word};
-use crate::tally::{Judged, Reason};
+use crate::tally::{DropObserver, Reason};
 use crate::units::{Pfn, PfnSpan};
 
 /// A range that is dropped and goes on past what was looked at.
@@ -29,7 +29,7 @@ impl Classifier {
         first: Pfn,
         until: Pfn,
         map: &mut Bitmap<'_>,
-        tally: &mut dyn Judged,
+        tally: &mut dyn DropObserver,
     ) -> (Pfn, Option<Carry>) {
         match (self.endian, self.word, self.size) {
             // The usual layout with its constants inlined.
@@ -52,7 +52,7 @@ impl Classifier {
         first: Pfn,
         until: Pfn,
         map: &mut Bitmap<'_>,
-        tally: &mut dyn Judged,
+        tally: &mut dyn DropObserver,
     ) -> (Pfn, Option<Carry>) {
         let mut pfn = first;
         while pfn < until {
@@ -67,7 +67,7 @@ impl Classifier {
                 let at = (pfn.0 - first.0) as usize * size;
                 let Some(page) = slice.get(at..at + size) else { return (until, None) };
                 let next = slice.get(at + size..at + 2 * size);
-                match self.judge(read, page, next, pfn) {
+                match self.classify_with(read, page, next, pfn) {
                     Verdict::Keep => pfn.0 += 1,
                     Verdict::Drop(reason, pages) => {
                         let stop = Pfn(pfn.0.saturating_add(pages));

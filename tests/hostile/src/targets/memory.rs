@@ -130,7 +130,7 @@ fn walk(data: &[u8], reach: &mut Reach) {
     assert!(map.max_pfn() <= max);
     let (mut pfn, mut parts) = (Pfn(0), 0);
     while pfn < max && parts < 3000 {
-        let part = map.part(pfn, &mut memory, &mut roots);
+        let part = map.run_at(pfn, &mut memory, &mut roots);
         assert!(part.span.start == pfn && part.span.end > pfn, "{part:?} from {pfn}");
         match part.state {
             State::At(at) => {

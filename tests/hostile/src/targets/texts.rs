@@ -113,7 +113,7 @@ fn vmcoreinfo(data: &[u8], reach: &mut Reach) {
             continue;
         };
         reach.at("classifier");
-        for doubt in classifier.doubts() {
+        for doubt in classifier.unclassified() {
             assert!(!doubt.kept.is_empty() && !doubt.key.to_string().is_empty());
         }
         let size = classifier.page_struct();
