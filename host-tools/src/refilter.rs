@@ -245,7 +245,7 @@ pub fn write(
             let mut cache = TableCache::new(&mut tables);
             let mut memory =
                 arch.as_ref().ok().map(|a| Memory::new(&mut opened.dump, *a, &mut cache));
-            Utsname::read(memory.as_mut(), &info, Arch::machine_name(machine)).raw
+            Utsname::read(memory.as_mut(), &info, machine.name()).raw
         }
     };
     // QEMU writes a wrong one into the sub-header.

@@ -169,7 +169,7 @@ pub fn capture_with<F: RandomAccess + Send>(
     let arch = Arch::new(source.machine(), &info, source.segments()).expect("an architecture");
     let mut max_pfn = Pfn(facts.mem_end.div_ceil(4096));
     let level = DumpLevel::from_bits(wish.level).expect("a level");
-    let name = Arch::machine_name(source.machine());
+    let name = source.machine().name();
     let (mut tables, mut sections) = (vec![0; TableCache::STORAGE], vec![0; 4096]);
     let mut cache = TableCache::new(&mut tables);
     let mut memory = Memory::new(&mut source, arch, &mut cache);

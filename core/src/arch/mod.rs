@@ -9,7 +9,7 @@ pub mod x86_64;
 use crate::memory::{Machine, Segment, Source};
 use crate::units::{PhysAddr, VirtAddr};
 use crate::vmcoreinfo::{Info, MissingKey};
-use crate::wire::machine::{AARCH64, EM_AARCH64, EM_X86_64, X86_64};
+use crate::wire::machine::{EM_AARCH64, EM_X86_64};
 use core::fmt;
 use linear::Linear;
 use paging::{Mapping, TableCache, WalkError};
@@ -54,15 +54,6 @@ impl Arch {
             EM_X86_64 => Ok(Arch::X86_64(x86_64::X86_64::new(info, ram)?)),
             EM_AARCH64 => Ok(Arch::Aarch64(aarch64::Aarch64::new(info)?)),
             other => Err(ArchError::Unknown(other)),
-        }
-    }
-
-    /// Name as `uname -m` gives it; `None` for machines that tamis does not know.
-    pub fn machine_name(machine: Machine) -> Option<&'static str> {
-        match machine.elf_machine {
-            EM_X86_64 => Some(X86_64),
-            EM_AARCH64 => Some(AARCH64),
-            _ => None,
         }
     }
 

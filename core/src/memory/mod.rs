@@ -4,6 +4,7 @@ use crate::bitmap::Bitmap;
 use crate::endian::{Endian, Word};
 use crate::io::IoError;
 use crate::units::{PageShift, Pfn, PhysAddr, VirtAddr};
+use crate::wire::machine::{self, KnownMachine};
 use core::fmt;
 
 /// Why bytes of physical memory could not be had.
@@ -67,6 +68,18 @@ pub struct Machine {
     pub endian: Endian,
     /// Word size.
     pub word: Word,
+}
+
+impl Machine {
+    /// What is known about such machines; `None` if tamis has not heard of them.
+    pub fn known(self) -> Option<&'static KnownMachine> {
+        machine::find(self.elf_machine, self.word, self.endian)
+    }
+
+    /// Name as `uname -m` prints it.
+    pub fn name(self) -> Option<&'static str> {
+        self.known().map(|known| known.name)
+    }
 }
 
 /// The dead kernel's memory. Wrappers that inject faults, count or trace are Sources too.

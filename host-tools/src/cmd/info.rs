@@ -8,11 +8,10 @@ use crate::render::text::{Style, Table, number, percent, plain, size, time};
 use crate::survey::{Survey, survey};
 use std::io;
 use std::path::PathBuf;
-use tamis_core::arch::Arch;
 use tamis_core::endian::{Endian, Word};
 use tamis_core::input::kdump::Codec;
 use tamis_core::kernel::log::Options;
-use tamis_core::memory::Source;
+use tamis_core::memory::{Machine, Source};
 use tamis_core::wire::disk_header::Signature;
 use tamis_core::wire::elf;
 
@@ -103,27 +102,12 @@ struct Pages {
     kept: u64,
 }
 
-/// Name of an ELF machine, as `uname -m` has it.
-pub fn machine_name(machine: tamis_core::memory::Machine) -> String {
-    if let Some(name) = Arch::machine_name(machine) {
-        return name.into();
-    }
-    let little = machine.endian == Endian::Little;
-    match (machine.elf_machine, machine.word) {
-        (0, _) => "unknown".into(),
-        (3, _) => "i686".into(),
-        (8, _) => "mips".into(),
-        (20, _) => "ppc".into(),
-        (21, _) => if little { "ppc64le" } else { "ppc64" }.into(),
-        (22, _) => "s390x".into(),
-        (40, _) => "arm".into(),
-        (43, _) => "sparc64".into(),
-        (50, _) => "ia64".into(),
-        (183, _) => "aarch64".into(),
-        (243, Word::Bits64) => "riscv64".into(),
-        (243, Word::Bits32) => "riscv32".into(),
-        (258, _) => "loongarch64".into(),
-        (other, _) => format!("ELF machine {other}"),
+/// Name of a machine, as `uname -m` prints it.
+fn machine_name(machine: Machine) -> String {
+    match (machine.name(), machine.elf_machine) {
+        (Some(name), _) => name.into(),
+        (None, 0) => "unknown".into(),
+        (None, other) => format!("ELF machine {other}"),
     }
 }
 

@@ -5,7 +5,6 @@ use crate::render::json::{Json, Object};
 use crate::render::text::plain;
 use std::fmt::Write;
 use std::path::PathBuf;
-use tamis_core::endian::{Endian, Word};
 use tamis_core::memory::{Machine, Source};
 use tamis_core::wire::note;
 
@@ -93,17 +92,11 @@ impl Note {
 
     /// Process, program counter and stack pointer of a register note.
     pub fn registers(&self, machine: Machine) -> Option<(u32, u64, u64)> {
-        if self.name != "CORE" || self.kind != note::NT_PRSTATUS || machine.word != Word::Bits64 {
+        if self.name != "CORE" || self.kind != note::NT_PRSTATUS {
             return None;
         }
-        // `struct elf_prstatus`: pr_pid at 32, pr_reg at 112.
-        let reg = |n: usize| machine.endian.u64(&self.desc, 112 + 8 * n);
-        let pid = machine.endian.u32(&self.desc, 32)?;
-        match (machine.elf_machine, machine.endian) {
-            (62, Endian::Little) => Some((pid, reg(16)?, reg(19)?)),
-            (183, _) => Some((pid, reg(32)?, reg(31)?)),
-            _ => None,
-        }
+        let state = machine.known()?.cpu_state(machine.endian, &self.desc)?;
+        Some((state.pid, state.pc, state.sp))
     }
 }
 

@@ -7,14 +7,13 @@
 mod rank;
 
 use crate::bitmap::Bitmap;
-use crate::endian::{Endian, Word};
+use crate::endian::Endian;
 use crate::io::{IoError, IoKind, RandomAccess};
 use crate::memory::{Machine, ReadFault, Segment, Source};
 use crate::units::{PageShift, Pfn, PfnSpan, PhysAddr, VirtAddr};
 use crate::wire::disk_header::{self, ReadMain, ReadSub, Signature};
-use crate::wire::machine::{EM_AARCH64, EM_X86_64};
 use crate::wire::page_desc::{self, PageDesc, flag};
-use crate::wire::{WireError, note};
+use crate::wire::{WireError, machine, note};
 use core::fmt;
 use rank::Rank;
 
@@ -363,42 +362,11 @@ fn walk_notes(file: &mut impl RandomAccess, facts: &mut Facts, among_pages: bool
     walk.registers
 }
 
-/// The ELF machine that `utsname` names; where it names none, the one whose register note has
-/// this size (`struct elf_prstatus`). 0 where neither tells.
+/// The ELF machine that `utsname` names; where it names none, the one whose register notes have
+/// descriptors of this many bytes. 0 where neither is known.
 fn elf_machine(main: &ReadMain, registers: Option<u32>) -> u16 {
-    const NAMES: [(&[u8], u16); 16] = [
-        (b"x86_64", EM_X86_64),
-        (b"aarch64", EM_AARCH64),
-        (b"ppc64", 21),
-        (b"ppc", 20),
-        (b"s390x", 22),
-        (b"riscv", 243),
-        (b"loongarch", 258),
-        (b"i386", 3),
-        (b"i486", 3),
-        (b"i586", 3),
-        (b"i686", 3),
-        (b"ia64", 50),
-        (b"arm", 40),
-        (b"mips", 8),
-        (b"sparc64", 43),
-        (b"s390", 22),
-    ];
-    let name = main.uts(4);
-    if let Some((_, machine)) = NAMES.iter().find(|(start, _)| name.starts_with(start)) {
-        return *machine;
-    }
-    match (main.word, main.endian, registers) {
-        (Word::Bits64, Endian::Little, Some(336)) => EM_X86_64,
-        (Word::Bits64, Endian::Little, Some(392)) => EM_AARCH64,
-        (Word::Bits64, Endian::Little, Some(376)) => 243,
-        (Word::Bits64, Endian::Little, Some(480)) => 258,
-        (Word::Bits64, _, Some(504)) => 21,
-        (Word::Bits64, Endian::Big, Some(336)) => 22,
-        (Word::Bits32, Endian::Little, Some(144)) => 3,
-        (Word::Bits32, Endian::Little, Some(148)) => 40,
-        _ => 0,
-    }
+    let by_notes = || machine::by_registers(main.word, main.endian, registers?);
+    machine::by_name(main.uts(4)).or_else(by_notes).map_or(0, |m| m.elf_machine)
 }
 
 /// One file of a dump.
@@ -928,6 +896,7 @@ fn source_fault(at: PhysAddr, fault: PageFault) -> ReadFault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::endian::Word;
     use crate::wire::disk_header::{MainHeader, SubHeader, UTS};
     use std::{vec, vec::Vec};
 
