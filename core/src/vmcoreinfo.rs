@@ -14,6 +14,8 @@ impl fmt::Display for MissingKey {
     }
 }
 
+impl core::error::Error for MissingKey {}
+
 /// A kernel release as far as it is compared: 6.1.0-37-cloud is 6, 1, 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Version(pub u32, pub u32, pub u32);

@@ -7,7 +7,7 @@ pub mod paging;
 pub mod x86_64;
 
 use crate::memory::{Machine, Segment, Source};
-use crate::units::{PhysAddr, VirtAddr};
+use crate::units::{Pfn, PhysAddr, VirtAddr};
 use crate::vmcoreinfo::{Info, MissingKey};
 use crate::wire::machine::{EM_AARCH64, EM_X86_64};
 use core::fmt;
@@ -63,6 +63,13 @@ impl Arch {
         match self {
             Arch::X86_64(a) => a.phys_base,
             Arch::Aarch64(a) => a.phys_base,
+        }
+    }
+
+    /// The pfn of `mem_map[0]` where the memory model is FLATMEM (`ARCH_PFN_OFFSET`).
+    pub fn first_pfn(&self) -> Pfn {
+        match self {
+            Arch::X86_64(_) | Arch::Aarch64(_) => Pfn(0),
         }
     }
 

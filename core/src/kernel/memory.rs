@@ -27,6 +27,8 @@ impl fmt::Display for VirtFault {
     }
 }
 
+impl core::error::Error for VirtFault {}
+
 /// The dead kernel's virtual memory.
 pub struct Memory<'a, 'b, S> {
     /// Where physical memory comes from.

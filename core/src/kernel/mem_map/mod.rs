@@ -1,9 +1,7 @@
 //! Where the `struct page` of a pfn is: SPARSEMEM (with roots or plain, vmemmap or not) and
-//! FLATMEM (Linux `include/linux/mmzone.h`, `mm/sparse.c`).
-//!
-//! Sections grow with the machine (64 TiB has 524,288 of 128 MiB): they are read one root block at
-//! a time and never collected.
+//! FLATMEM, one file each.
 
+mod flat;
 mod sparse;
 
 pub use sparse::RootCache;
@@ -14,6 +12,7 @@ use crate::units::{PageShift, Pfn, PfnSpan, VirtAddr};
 use crate::vmcoreinfo::{Info, MissingKey};
 use crate::wire::vmcoreinfo::Kind;
 use core::fmt;
+use flat::Flat;
 use sparse::Sections;
 
 /// What is known about the `struct page`s of some pfns.
@@ -25,11 +24,11 @@ pub enum State {
     Absent,
     /// The kernel took the section offline: they may hold anything.
     Offline,
-    /// The table that tells could not be read.
+    /// The table with their section could not be read.
     Unreadable,
 }
 
-/// Pfns that share a [`State`].
+/// Pfns in a row that share a [`State`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Run {
     /// Which pfns.
@@ -38,16 +37,17 @@ pub struct Run {
     pub state: State,
 }
 
-/// Why there is no mem_map to look at. All pages that are not zero are kept then.
+/// Why no mem_map was found. All pages that are not zero are kept then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum MemMapError {
     /// A key is missing.
     Missing(MissingKey),
-    /// A memory model that tamis does not do.
+    /// A memory model that tamis does not support.
     Model(&'static str),
     /// The table could not be read.
     Unreadable(VirtFault),
-    /// What is at the place named by VMCOREINFO is no such table.
+    /// What lies at the address named by VMCOREINFO is not such a table.
     Implausible(VirtAddr),
 }
 
@@ -62,15 +62,26 @@ impl fmt::Display for MemMapError {
     }
 }
 
+impl core::error::Error for MemMapError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            MemMapError::Missing(key) => Some(key),
+            MemMapError::Unreadable(fault) => Some(fault),
+            MemMapError::Model(_) | MemMapError::Implausible(_) => None,
+        }
+    }
+}
+
 impl From<MissingKey> for MemMapError {
     fn from(key: MissingKey) -> MemMapError {
         MemMapError::Missing(key)
     }
 }
 
+/// How the kernel finds the `struct page` of a pfn.
 #[derive(Clone, Copy, Debug)]
 enum Model {
-    Flat(VirtAddr),
+    Flat(Flat),
     Sparse(Sections),
 }
 
@@ -104,13 +115,7 @@ impl MemMap {
         let discontig = info.get(Kind::Offset, "pglist_data.node_mem_map").is_some()
             && ["node_data", "pgdat_list"].iter().any(|s| info.get(Kind::Symbol, s).is_some());
         match info.get(Kind::Symbol, "mem_map") {
-            Some(symbol) => {
-                let base = memory.word(VirtAddr(symbol)).map_err(MemMapError::Unreadable)?;
-                if !memory.arch().is_kernel_address(VirtAddr(base)) {
-                    return Err(MemMapError::Implausible(VirtAddr(symbol)));
-                }
-                Ok(over(Model::Flat(VirtAddr(base)), max_pfn))
-            }
+            Some(symbol) => Ok(over(Model::Flat(Flat::find(memory, VirtAddr(symbol))?), max_pfn)),
             None if discontig => Err(MemMapError::Model("DISCONTIGMEM")),
             None => Err(MissingKey(Kind::Symbol, "mem_section").into()),
         }
@@ -130,13 +135,7 @@ impl MemMap {
         cache: &mut RootCache<'_>,
     ) -> Run {
         match &self.model {
-            Model::Flat(base) => {
-                let at = pfn.0.checked_mul(self.page_struct).and_then(|o| base.checked_add(o));
-                let state = at.map_or(State::Absent, State::At);
-                let end = if pfn < self.max_pfn { self.max_pfn } else { Pfn(u64::MAX) };
-                let state = if pfn < self.max_pfn { state } else { State::Absent };
-                Run { span: PfnSpan::new(pfn, end), state }
-            }
+            Model::Flat(flat) => flat.run_at(pfn, self.page_struct, self.max_pfn),
             Model::Sparse(s) => s.run_at(pfn, self.page_struct, memory, cache),
         }
     }

@@ -1,4 +1,8 @@
-//! SPARSEMEM: a table of sections, with roots or plain (Linux `mm/sparse.c`).
+//! SPARSEMEM: a table of sections, with roots or plain (Linux `include/linux/mmzone.h`,
+//! `mm/sparse.c`).
+//!
+//! Sections grow with the machine (64 TiB has 524,288 of 128 MiB): they are read one root block at
+//! a time and never collected.
 
 use super::{MemMapError, Run, State};
 use crate::kernel::memory::Memory;
@@ -7,13 +11,27 @@ use crate::units::{PageShift, Pfn, PfnSpan, VirtAddr};
 use crate::vmcoreinfo::{Info, MissingKey};
 use crate::wire::vmcoreinfo::Kind;
 
-/// Low bits of `section_mem_map` that are flags: five up to 6.14, six since
-/// `SECTION_IS_VMEMMAP_PREINIT`. The pointer above them is aligned to more than that.
-const FLAGS: u64 = 0x3f;
-const PRESENT: u64 = 1 << 0;
-const HAS_MEM_MAP: u64 = 1 << 1;
-/// Since 4.13.
-const ONLINE: u64 = 1 << 2;
+bitflags::bitflags! {
+    /// Low bits of `section_mem_map`. The pointer above them is aligned to more than these.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    struct SectionFlags: u64 {
+        /// Memory is there.
+        const PRESENT = 1 << 0;
+        /// It has `struct page`s.
+        const HAS_MEM_MAP = 1 << 1;
+        /// It is in use; since 4.13.
+        const ONLINE = 1 << 2;
+        /// Early, ZONE_DEVICE and (since 6.15) VMEMMAP_PREINIT; the configuration numbers them.
+        const OTHER = 0b111 << 3;
+    }
+}
+
+impl SectionFlags {
+    /// Whether there are `struct page`s to look at.
+    fn has_pages(self) -> bool {
+        self.contains(SectionFlags::PRESENT | SectionFlags::HAS_MEM_MAP)
+    }
+}
 
 /// The sections of a SPARSEMEM kernel.
 #[derive(Clone, Copy, Debug)]
@@ -21,11 +39,11 @@ pub(super) struct Sections {
     /// Array of pointers to roots, or (plain) the sections themselves.
     table: VirtAddr,
     extreme: bool,
-    /// Sections in a root; of a plain table, sections read at a time.
+    /// Number of sections in a root; of a plain table, number read at a time.
     per_root: u64,
     entry: u64,
     word_at: usize,
-    /// Sections of the whole machine.
+    /// Number of sections of the whole machine.
     count: u64,
     /// log2 of the pages of a section.
     order: u32,
@@ -33,18 +51,24 @@ pub(super) struct Sections {
     marks_online: bool,
 }
 
-/// One block of sections, read last.
+/// The block of sections that was read last.
 pub struct RootCache<'b> {
     block: &'b mut [u8],
     held: Option<(u64, SectionRoot)>,
 }
 
+/// A block of sections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum SectionRoot {
+    /// The kernel has none: its pointer is null.
     Absent,
     Unreadable,
+    /// It is in the cache.
     Held,
 }
+
+/// A pointer to a root that cannot be one: this is not a table of sections.
+struct BadRoot;
 
 impl<'b> RootCache<'b> {
     /// An empty cache over `block`, one page of the dead kernel long.
@@ -119,9 +143,9 @@ impl Sections {
         Err(MemMapError::Implausible(symbol))
     }
 
-    /// Reads all sections once. `None` if this is not the table: nothing is present, or something
-    /// is that cannot be. Gives the sections with `marks_online` known, and the end of the last
-    /// present one.
+    /// Reads all sections once. Returns the sections with `marks_online` known, and the end of the
+    /// last present one; `None` if this is not the table: no section is present, or one has a
+    /// mem_map outside of the kernel's addresses.
     fn checked<S: Source>(
         &self,
         page_struct: u64,
@@ -135,7 +159,7 @@ impl Sections {
         while nr < self.count {
             let next_root = (nr / self.per_root + 1) * self.per_root;
             match self.root(nr / self.per_root, memory, cache) {
-                Err(()) => return None,
+                Err(BadRoot) => return None,
                 Ok(SectionRoot::Absent) => nr = next_root,
                 Ok(SectionRoot::Unreadable) => {
                     all_read = false;
@@ -144,13 +168,14 @@ impl Sections {
                 Ok(SectionRoot::Held) => {
                     while nr < next_root.min(self.count) {
                         let word = self.word(nr, memory, cache);
-                        if word & PRESENT != 0 && word & HAS_MEM_MAP != 0 {
+                        let flags = SectionFlags::from_bits_truncate(word);
+                        if flags.has_pages() {
                             let map = self.map_of(word, nr, page_struct)?;
                             if !memory.arch().is_kernel_address(map) {
                                 return None;
                             }
                             present = Some(nr);
-                            online |= word & ONLINE != 0;
+                            online |= flags.contains(SectionFlags::ONLINE);
                         }
                         nr += 1;
                     }
@@ -163,13 +188,13 @@ impl Sections {
         Some((sections, if all_read { max_pfn.min(end) } else { max_pfn }))
     }
 
-    /// Puts root `index` into the cache. An error is a root pointer that is none.
+    /// Puts root `index` into the cache.
     fn root<S: Source>(
         &self,
         index: u64,
         memory: &mut Memory<'_, '_, S>,
         cache: &mut RootCache<'_>,
-    ) -> Result<SectionRoot, ()> {
+    ) -> Result<SectionRoot, BadRoot> {
         if let Some((held, state)) = cache.held
             && held == index
         {
@@ -181,20 +206,20 @@ impl Sections {
             let pointer = index
                 .checked_mul(word)
                 .and_then(|offset| self.table.checked_add(offset))
-                .ok_or(())?;
+                .ok_or(BadRoot)?;
             (self.per_root * self.entry, memory.word(pointer).map(VirtAddr))
         } else {
             // The last block of a plain table ends with the table.
             let left = self.count.saturating_sub(index * self.per_root).min(self.per_root);
             let offset = index * self.per_root * self.entry;
-            (left * self.entry, Ok(self.table.checked_add(offset).ok_or(())?))
+            (left * self.entry, Ok(self.table.checked_add(offset).ok_or(BadRoot)?))
         };
         let state = match at {
             Err(_) => SectionRoot::Unreadable,
             Ok(VirtAddr(0)) => SectionRoot::Absent,
-            Ok(at) if !memory.arch().is_kernel_address(at) => return Err(()),
+            Ok(at) if !memory.arch().is_kernel_address(at) => return Err(BadRoot),
             Ok(at) => {
-                let block = cache.block.get_mut(..len as usize).ok_or(())?;
+                let block = cache.block.get_mut(..len as usize).ok_or(BadRoot)?;
                 if memory.read(at, block).is_ok() {
                     SectionRoot::Held
                 } else {
@@ -216,7 +241,7 @@ impl Sections {
     /// times the size of a `struct page`.
     fn map_of(&self, word: u64, nr: u64, page_struct: u64) -> Option<VirtAddr> {
         let offset = (nr << self.order).checked_mul(page_struct)?;
-        Some(VirtAddr((word & !FLAGS).wrapping_add(offset)))
+        Some(VirtAddr((word & !SectionFlags::all().bits()).wrapping_add(offset)))
     }
 
     pub(super) fn run_at<S: Source>(
@@ -238,16 +263,17 @@ impl Sections {
         let root_end = until(((root + 1) * self.per_root).min(self.count));
         match self.root(root, memory, cache) {
             Ok(SectionRoot::Absent) => Run { span: root_end, state: State::Absent },
-            Err(()) | Ok(SectionRoot::Unreadable) => {
+            Err(BadRoot) | Ok(SectionRoot::Unreadable) => {
                 Run { span: root_end, state: State::Unreadable }
             }
             Ok(SectionRoot::Held) => {
                 let word = self.word(nr, memory, cache);
                 let span = until(nr + 1);
                 let inside = (pfn.0 - (nr << self.order)).saturating_mul(page_struct);
-                let state = if word & PRESENT == 0 || word & HAS_MEM_MAP == 0 {
+                let flags = SectionFlags::from_bits_truncate(word);
+                let state = if !flags.has_pages() {
                     State::Absent
-                } else if self.marks_online && word & ONLINE == 0 {
+                } else if self.marks_online && !flags.contains(SectionFlags::ONLINE) {
                     State::Offline
                 } else {
                     match self.map_of(word, nr, page_struct).and_then(|m| m.checked_add(inside)) {
