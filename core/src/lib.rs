@@ -43,7 +43,6 @@ extern crate std;
 pub mod arch;
 pub mod bitmap;
 pub mod capture;
-pub mod codec;
 pub mod endian;
 pub mod error;
 pub mod input;
@@ -58,3 +57,5 @@ pub mod units;
 pub mod vmcoreinfo;
 pub mod volume;
 pub mod wire;
+
+pub use page_codec as codec;

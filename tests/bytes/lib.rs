@@ -7,8 +7,8 @@
 //! ```
 #![cfg(test)]
 
+use page_codec::{Decoders, Deflate, Encoder, Lz4, Lzo, Snappy, Stored, Zstd};
 use std::fmt::Write;
-use tamis_core::codec::{Decoders, Deflate, Encoder, Lz4, Lzo, Snappy, Stored, Zstd};
 
 const GOLDEN: &str = include_str!("../golden/codecs.txt");
 

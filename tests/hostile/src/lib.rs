@@ -16,7 +16,7 @@ pub mod engine;
 pub mod input;
 pub mod mutate;
 pub mod overlay;
-#[path = "../../../core/benches/reference/mod.rs"]
+#[path = "../../../core/page-codec/benches/reference/mod.rs"]
 mod reference;
 mod targets;
 pub mod view;

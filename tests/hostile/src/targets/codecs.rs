@@ -3,10 +3,10 @@
 use crate::input::{Input, Random};
 use crate::reference::Reference;
 use crate::{Reach, Target};
-use std::cell::RefCell;
-use tamis_core::codec::{
+use page_codec::{
     DecodeError, Decoders, Deflate, Encoder, Lz4, Lzo, SLACK, Snappy, Stored, Zstd, flag, is_zero,
 };
+use std::cell::RefCell;
 
 const FLAGS: [u32; 5] = [flag::ZLIB, flag::LZO, flag::SNAPPY, flag::ZSTD, flag::LZ4];
 const NAMES: [&str; 5] = ["zlib", "lzo", "snappy", "zstd", "lz4"];

@@ -8,8 +8,8 @@
 mod reference;
 
 use miniz_oxide::deflate::core as miniz;
+use page_codec::{Decoders, Deflate, Encoder, Lz4, Lzo, Snappy, Stored, Zstd, flag};
 use reference::{Reference, files, generated, pages_of, seconds};
-use tamis_core::codec::{Decoders, Deflate, Encoder, Lz4, Lzo, Snappy, Stored, Zstd, flag};
 
 const ROUNDS: usize = 7;
 

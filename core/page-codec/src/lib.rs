@@ -1,4 +1,20 @@
 //! Page codecs: every page of a dump is compressed on its own.
+#![no_std]
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::unreachable,
+        clippy::todo
+    )
+)]
+
+#[cfg(test)]
+extern crate std;
 
 mod bits;
 mod block;
@@ -20,7 +36,19 @@ pub use lz::lzo::{DecodeLzo, Lzo};
 pub use lz::snappy::{DecodeSnappy, Snappy};
 pub use zstd::{DecodeZstd, Zstd};
 
-pub use crate::wire::page_desc::flag;
+/// Page flags, which are also status bits of the main header.
+pub mod flag {
+    /// A zlib stream (RFC 1950).
+    pub const ZLIB: u32 = 0x1;
+    /// An LZO1X stream.
+    pub const LZO: u32 = 0x2;
+    /// A snappy block.
+    pub const SNAPPY: u32 = 0x4;
+    /// A zstd frame (RFC 8878).
+    pub const ZSTD: u32 = 0x20;
+    /// An LZ4 block; only in files signed `TAMIS   `, as other tools do not know it.
+    pub const LZ4: u32 = 0x40;
+}
 
 /// What became of a page.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

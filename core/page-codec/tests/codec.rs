@@ -6,11 +6,9 @@
 #[path = "../benches/reference/mod.rs"]
 mod reference;
 
+use page_codec::{DecodeError, Decoders, Deflate, Encoder, Lz4, Lzo, Snappy, Stored, Zstd, flag};
 use proptest::prelude::*;
 use reference::{Random, Reference, files, generated, pages_of};
-use tamis_core::codec::{
-    DecodeError, Decoders, Deflate, Encoder, Lz4, Lzo, Snappy, Stored, Zstd, flag,
-};
 
 /// Encodes into a buffer of the bound, with bytes behind it that must stay.
 fn encode(encoder: &mut dyn Encoder, page: &[u8]) -> Option<Vec<u8>> {
