@@ -1,7 +1,7 @@
 //! Threads for the engine: they decompress pages of the input and compress them anew.
 
+use crate::dump::open::Dump;
 use crate::fail::{Fail, Result};
-use crate::io::open::Dump;
 use std::sync::{Condvar, Mutex, PoisonError};
 use tamis_core::capture::crew::{self, BATCH, Batch, Next, PageMade, Queue, Side, Slot};
 use tamis_core::codec::Encoder;

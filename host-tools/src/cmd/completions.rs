@@ -1,5 +1,7 @@
-use super::print;
+//! `tamis completions`.
+
 use crate::fail::{DONE, Result};
+use crate::render::console::print;
 use clap::CommandFactory;
 
 /// Print completions for a shell.

@@ -1,7 +1,9 @@
-use super::print;
+//! `tamis diff`.
+
+use crate::dump::open::{Dump, Opened, open};
 use crate::fail::{DONE, Fail, NO, Result};
-use crate::io::open::{Dump, Opened, open};
-use crate::parallel::{Threads, in_order};
+use crate::pool::{Threads, in_order};
+use crate::render::console::print;
 use crate::render::json::{Json, Object};
 use crate::render::progress::Progress;
 use crate::render::text::{Style, number};

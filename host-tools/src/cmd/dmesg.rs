@@ -1,6 +1,8 @@
-use super::{print, remark, stdout};
+//! `tamis dmesg`.
+
+use crate::dump::open::{Opened, open};
 use crate::fail::{DONE, NO, Result};
-use crate::io::open::{Opened, open};
+use crate::render::console::{print, remark, stdout};
 use crate::render::json::{Json, Object};
 use std::io::{self, Write};
 use std::path::PathBuf;

@@ -1,14 +1,16 @@
+//! `tamis estimate`.
+
 use super::diff::stored;
-use super::print;
 use super::refilter::{Codec, Effort, whole};
 use super::stats::levels;
 use crate::classes::{Class, Classes};
+use crate::dump::open::{Opened, open};
 use crate::fail::{DONE, Fail, Result};
-use crate::io::open::{Opened, open};
-use crate::refilter::{Format, level_of, write};
+use crate::render::console::print;
 use crate::render::json::{Json, Object};
 use crate::render::progress::Progress;
 use crate::render::text::{Style, columns, number, size};
+use crate::rewrite::refilter::{Format, level_of, write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tamis_core::capture::plan::{Needs, Plan};

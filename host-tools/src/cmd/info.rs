@@ -1,11 +1,14 @@
+//! `tamis info`.
+
 use super::dmesg::log;
-use super::{notes, print};
+use super::notes;
+use crate::classes::survey::{Survey, survey};
+use crate::dump::open::{Dump, Opened, open_all};
 use crate::fail::{DONE, Result};
-use crate::io::open::{Dump, Opened, open_all};
+use crate::render::console::print;
 use crate::render::json::{Json, Object};
 use crate::render::progress::Progress;
 use crate::render::text::{Style, Table, number, percent, plain, size, time};
-use crate::survey::{Survey, survey};
 use std::io;
 use std::path::PathBuf;
 use tamis_core::endian::{Endian, Word};

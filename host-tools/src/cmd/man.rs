@@ -1,5 +1,7 @@
-use super::print;
+//! `tamis man`.
+
 use crate::fail::{DONE, Fail, Result};
+use crate::render::console::print;
 use clap::CommandFactory;
 use std::path::PathBuf;
 

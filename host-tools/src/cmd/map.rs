@@ -1,9 +1,11 @@
+//! `tamis map`.
+
 use super::diff::{next_stored, stored};
-use super::{print, remark};
 use crate::classes::{Class, Classes};
+use crate::dump::open::{Opened, open};
+use crate::dump::out::create;
 use crate::fail::{DONE, Fail, Result};
-use crate::io::open::{Opened, open};
-use crate::io::out::create;
+use crate::render::console::{print, remark};
 use crate::render::json::{Json, Object};
 use crate::render::picture::{Colour, LETTER, Picture};
 use crate::render::progress::Progress;

@@ -1,6 +1,8 @@
-use super::print;
+//! `tamis notes`.
+
+use crate::dump::open::{Opened, open};
 use crate::fail::{DONE, NO, Result};
-use crate::io::open::{Opened, open};
+use crate::render::console::print;
 use crate::render::json::{Json, Object};
 use crate::render::text::plain;
 use std::fmt::Write;
@@ -150,7 +152,7 @@ pub fn run(args: &Args) -> Result<u8> {
         }
         print(text)?;
         if damaged {
-            super::remark(format_args!(
+            crate::render::console::remark(format_args!(
                 "{}: the notes end in something that is no note",
                 opened.name()
             ));

@@ -1,12 +1,14 @@
+//! `tamis pages`.
+
 use super::diff::stored;
 use super::read::number as parse;
-use super::stdout;
+use crate::classes::survey::zero_pages;
 use crate::classes::{Class, Classes};
+use crate::dump::open::{Dump, Opened, open};
 use crate::fail::{DONE, Result};
-use crate::io::open::{Dump, Opened, open};
+use crate::render::console::stdout;
 use crate::render::json::{Json, Object};
 use crate::render::text::number;
-use crate::survey::zero_pages;
 use std::io::Write;
 use std::path::PathBuf;
 use tamis_core::input::kdump::PageFault;

@@ -1,7 +1,9 @@
-use super::{print, stdout};
+//! `tamis read`.
+
 use crate::classes::{Class, Classes};
+use crate::dump::open::{Opened, open};
 use crate::fail::{DONE, Fail, Result};
-use crate::io::open::{Opened, open};
+use crate::render::console::{print, stdout};
 use crate::render::json::{Json, Object};
 use crate::render::text::Style;
 use std::fmt::Write as _;

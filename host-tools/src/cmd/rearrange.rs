@@ -1,6 +1,8 @@
-use super::remark;
+//! `tamis rearrange`.
+
+use crate::dump::out::{OutFile, create};
 use crate::fail::{DONE, Fail, Result};
-use crate::io::out::{OutFile, create};
+use crate::render::console::remark;
 use crate::render::progress::Progress;
 use std::fs::File;
 use std::io::Read;

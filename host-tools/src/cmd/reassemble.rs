@@ -1,8 +1,10 @@
+//! `tamis reassemble`.
+
+use crate::classes::survey::{KdumpFile, Runs};
+use crate::dump::open::open;
+use crate::dump::out::{OutFile, create};
 use crate::fail::{DONE, Fail, INCOMPLETE, Result};
-use crate::io::open::open;
-use crate::io::out::{OutFile, create};
 use crate::render::progress::Progress;
-use crate::survey::{KdumpFile, Runs};
 use std::path::PathBuf;
 use tamis_core::input::kdump::PageFault;
 use tamis_core::units::Pfn;

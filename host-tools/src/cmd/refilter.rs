@@ -1,15 +1,17 @@
+//! `tamis refilter`.
+
 use super::reassemble::mark_incomplete;
-use super::{print, remark};
+use crate::classes::survey::survey;
+use crate::dump::open::{Dump, Opened, open};
+use crate::dump::out::{OutFile, Stream, create};
 use crate::fail::{DONE, Fail, INCOMPLETE, Result};
-use crate::io::open::{Dump, Opened, open};
-use crate::io::out::{OutFile, Stream, create};
-use crate::memory::{DEFAULT, parse};
-use crate::parallel::Threads;
-use crate::refilter::{Compress, Format, Work, level_of, write};
+use crate::pool::Threads;
+use crate::render::console::{print, remark};
 use crate::render::json::{Json, Object};
 use crate::render::progress::Progress;
 use crate::render::text::{number, size};
-use crate::survey::survey;
+use crate::rewrite::plan::{DEFAULT, parse};
+use crate::rewrite::refilter::{Compress, Format, Work, level_of, write};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use tamis_core::capture::Report;

@@ -1,12 +1,14 @@
+//! `tamis repair`.
+
 use super::reassemble::mark_incomplete;
-use super::{print, remark};
+use crate::classes::survey::Runs;
+use crate::dump::open::{Input, Raw, flat, open_raw, scan_leniently};
+use crate::dump::out::{OutFile, create};
 use crate::fail::{DONE, Fail, INCOMPLETE, Result};
-use crate::io::open::{Input, Raw, flat, open_raw, scan_leniently};
-use crate::io::out::{OutFile, create};
+use crate::render::console::{print, remark};
 use crate::render::json::{Json, Object};
 use crate::render::progress::Progress;
 use crate::render::text::number;
-use crate::survey::Runs;
 use std::path::PathBuf;
 use tamis_core::endian::Endian;
 use tamis_core::input::kdump::PageFault;

@@ -1,8 +1,10 @@
+//! `tamis split`.
+
 use super::refilter::{Codec, Effort, is_incomplete, whole};
+use crate::dump::open::open;
+use crate::dump::out::{OutFile, create};
 use crate::fail::{DONE, Fail, INCOMPLETE, Result};
-use crate::io::open::open;
-use crate::io::out::{OutFile, create};
-use crate::refilter::{Format, level_of, write};
+use crate::rewrite::refilter::{Format, level_of, write};
 use std::path::PathBuf;
 use tamis_core::capture::MAX_PARTS;
 use tamis_core::io::Sink;

@@ -1,16 +1,18 @@
+//! `tamis stats`.
+
 use super::diff::stored;
-use super::print;
 use super::refilter::{both_levels, whole};
+use crate::classes::survey::zero_pages;
+use crate::classes::zones::{Zone, zones};
 use crate::classes::{Class, Classes};
+use crate::dump::open::{Dump, Opened, open};
 use crate::fail::{DONE, Result};
-use crate::io::open::{Dump, Opened, open};
-use crate::parallel::{Threads, in_order};
-use crate::refilter::level_of;
+use crate::pool::{Threads, in_order};
+use crate::render::console::print;
 use crate::render::json::{Json, Object};
 use crate::render::progress::Progress;
 use crate::render::text::{Style, columns, number, percent, size};
-use crate::survey::zero_pages;
-use crate::zones::{Zone, zones};
+use crate::rewrite::refilter::level_of;
 use std::path::PathBuf;
 use tamis_core::bitmap::Bitmap;
 use tamis_core::codec::is_zero;

@@ -1,12 +1,14 @@
-use super::print;
+//! `tamis verify`.
+
+use crate::classes::survey::KdumpFile;
 use crate::classes::{Classes, NoKernel};
+use crate::dump::open::{Dump, Opened, open_all};
 use crate::fail::{DONE, INCOMPLETE, NO, Result};
-use crate::io::open::{Dump, Opened, open_all};
-use crate::parallel::{Threads, in_order};
+use crate::pool::{Threads, in_order};
+use crate::render::console::print;
 use crate::render::json::{Json, Object};
 use crate::render::progress::Progress;
 use crate::render::text::{Style, number};
-use crate::survey::KdumpFile;
 use std::path::PathBuf;
 use tamis_core::bitmap::Bitmap;
 use tamis_core::codec::is_zero;

@@ -1,6 +1,8 @@
-use super::{print, remark};
+//! `tamis vmcoreinfo`.
+
+use crate::dump::open::{Opened, open};
 use crate::fail::{DONE, NO, Result};
-use crate::io::open::{Opened, open};
+use crate::render::console::{print, remark};
 use crate::render::json::{Json, Object};
 use std::collections::HashSet;
 use std::path::PathBuf;

@@ -1,7 +1,9 @@
-use super::print;
+//! `tamis vtop`.
+
 use super::read::{address, left_out};
+use crate::dump::open::{Dump, Opened, open};
 use crate::fail::{DONE, NO, Result};
-use crate::io::open::{Dump, Opened, open};
+use crate::render::console::print;
 use crate::render::json::{Json, Object};
 use crate::render::text::{Style, Table, size};
 use std::path::PathBuf;
@@ -84,7 +86,7 @@ pub fn run(args: &Args) -> Result<u8> {
     }
     print(table.text(Style::stdout()))?;
     if let Err(error) = found {
-        super::remark(format_args!("{}: {error}", opened.name()));
+        crate::render::console::remark(format_args!("{}: {error}", opened.name()));
     }
     Ok(status)
 }

@@ -1,5 +1,6 @@
-//! Text and JSON.
+//! Text, JSON and pictures.
 
+pub mod console;
 pub mod json;
 pub mod picture;
 pub mod progress;

@@ -1,11 +1,13 @@
+//! `tamis initramfs`.
+
 mod cpio;
 pub mod gzip;
 mod machine;
 mod modules;
 
-use super::{print, remark};
+use crate::dump::out;
 use crate::fail::{DONE, Fail, Result};
-use crate::io::out;
+use crate::render::console::{print, remark};
 use crate::render::text::{number, plain, size};
 use cpio::Archive;
 use machine::Machine;

@@ -1,13 +1,13 @@
 //! Writing a dump out of a dump: the engine's capture, with a dump as its source.
 
 use crate::classes::Kernel;
-use crate::cmd::remark;
 use crate::crew::{self, RUN, Worker};
+use crate::dump::decode::Unpackers;
+use crate::dump::open::{Dump, Opened};
 use crate::fail::{Fail, Result};
-use crate::io::open::{Dump, Opened};
-use crate::io::unpack::Unpackers;
-use crate::memory::{DATA, DESCRIPTORS, Needs};
+use crate::render::console::remark;
 use crate::render::progress::Progress;
+use crate::rewrite::plan::{DATA, DESCRIPTORS, Needs};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tamis_core::arch::Arch;

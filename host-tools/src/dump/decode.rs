@@ -38,7 +38,7 @@ impl Unpack for Unpackers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::refilter::Compress;
+    use crate::rewrite::refilter::Compress;
     use tamis_core::codec::{Encoder, Lz4, Stored};
 
     #[test]

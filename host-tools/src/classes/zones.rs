@@ -1,6 +1,6 @@
 //! Nodes and zones of the dead kernel, as far as VMCOREINFO leads to them.
 
-use crate::io::open::Opened;
+use crate::dump::open::Opened;
 use tamis_core::kernel::memory::Memory;
 use tamis_core::memory::Source;
 use tamis_core::units::{Pfn, PfnSpan, VirtAddr};

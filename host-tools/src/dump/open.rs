@@ -4,8 +4,8 @@
 //! The tables of an open dump live until the program ends: a run opens a handful of dumps, each
 //! once.
 
+use super::decode::Unpackers;
 use super::file::BlockFile;
-use super::unpack::Unpackers;
 use crate::fail::{Fail, Result};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Seek, SeekFrom};

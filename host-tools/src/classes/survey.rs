@@ -1,8 +1,8 @@
 //! Going over the pages of a dump, and counting them.
 
+use crate::dump::decode::Unpackers;
+use crate::dump::open::Input;
 use crate::fail::{Fail, Result};
-use crate::io::open::Input;
-use crate::io::unpack::Unpackers;
 use std::collections::BTreeMap;
 use tamis_core::bitmap::Bitmap;
 use tamis_core::codec::is_zero;

@@ -1,7 +1,10 @@
 //! What the dead kernel used each page for, as its mem_map says.
 
-use crate::cmd::remark;
-use crate::io::open::{Dump, Opened};
+use crate::render::console::remark;
+pub mod survey;
+pub mod zones;
+
+use crate::dump::open::{Dump, Opened};
 use std::fmt;
 use tamis_core::arch::Arch;
 use tamis_core::arch::paging::TableCache;

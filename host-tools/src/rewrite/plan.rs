@@ -1,11 +1,11 @@
 //! `--memory-limit`: how much memory a run takes, worked out before it begins.
 
 use crate::crew::{RUN, batch_pages};
+use crate::dump::file::BlockFile;
+use crate::dump::open::{self, Dump, Opened};
 use crate::fail::{Fail, Result};
-use crate::io::file::BlockFile;
-use crate::io::open::{self, Dump, Opened};
-use crate::refilter::Compress;
 use crate::render::text::size;
+use crate::rewrite::refilter::Compress;
 use tamis_core::capture::crew::BATCHES_PER_THREAD;
 
 /// The program itself, its libraries and stack, and what is small.

@@ -1,0 +1,4 @@
+//! Writing dumps anew.
+
+pub mod plan;
+pub mod refilter;
