@@ -1,13 +1,14 @@
-//! Chores: `cargo xtask bench`.
+//! `cargo xtask bench`: tamis against makedumpfile.
 
+use super::{output, root};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use tamis_tests::bench::{Case, HEAD, Job, Row, json, line, measure};
 use tamis_tests::run::{capture_binary, host_release};
 use tamis_tests::tiled::tile;
 
-const USAGE: &str = "\
+pub const USAGE: &str = "\
 cargo xtask bench [OPTIONS] [VMCORE]
 
 Times tamis against makedumpfile on one vmcore, in alternating runs, and prints a table: CPU (user
@@ -23,21 +24,6 @@ guest, made by `tests/vm/vm raw 6.1-3g`.
   --folder FOLDER        where dumps go, and are deleted again (default: target/bench)
   --json FILE            the table as JSON (default: target/bench.json)";
 
-fn main() -> ExitCode {
-    let mut words = std::env::args_os().skip(1);
-    let done = match words.next().as_deref().and_then(|word| word.to_str()) {
-        Some("bench") => bench(words),
-        _ => Err(USAGE.into()),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("{why}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
 struct Bench {
     other: Vec<OsString>,
     rounds: usize,
@@ -46,22 +32,8 @@ struct Bench {
     rows: Vec<Row>,
 }
 
-/// The repository's root.
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's root")
-}
-
-/// What a command prints, or what it complains about.
-fn output(command: &mut Command) -> Result<String, String> {
-    let done = command.output().map_err(|e| format!("{:?}: {e}", command.get_program()))?;
-    if done.status.success() {
-        Ok(String::from_utf8_lossy(&done.stdout).into_owned())
-    } else {
-        Err(format!("{command:?}: {}\n{}", done.status, String::from_utf8_lossy(&done.stderr)))
-    }
-}
-
-fn bench(mut words: impl Iterator<Item = OsString>) -> Result<(), String> {
+/// Runs it.
+pub fn run(mut words: impl Iterator<Item = OsString>) -> Result<(), String> {
     let (mut vmcore, mut sparse) = (None, Vec::new());
     let (mut other, mut json_at) = (Vec::new(), root().join("target/bench.json"));
     let mut bench = Bench {
