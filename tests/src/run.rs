@@ -37,6 +37,13 @@ pub fn host_binary() -> &'static Path {
     })
 }
 
+/// Path of the program that runs one inner loop of the engine, built as the capture binary is.
+pub fn counted_loops() -> PathBuf {
+    ensure_target();
+    let words = ["build", "--release", "--package", "tamis-count", "--target", TARGET];
+    executable(&words, "tamis-count")
+}
+
 /// Path of the workstation tool as users have it.
 pub fn host_release() -> PathBuf {
     executable(&["build", "--release", "--package", "tamis"], "tamis")

@@ -1,6 +1,7 @@
-//! Chores of the workspace: `cargo xtask bench`.
+//! Chores of the workspace: `cargo xtask bench`, `cargo xtask count`.
 
 mod bench;
+mod count;
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -9,7 +10,8 @@ fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
     let done = match words.next().as_deref().and_then(|word| word.to_str()) {
         Some("bench") => bench::run(words),
-        _ => Err(bench::USAGE.into()),
+        Some("count") => count::run(words),
+        _ => Err([bench::USAGE, count::USAGE].join("\n\n")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
