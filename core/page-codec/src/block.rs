@@ -1,23 +1,23 @@
 //! The sequences of a page, collected for formats that count before they write.
 
-use super::bytes::{room, try_load};
-use super::matcher::{Emitter, Sequence};
+use crate::bytes::{room, try_load};
+use crate::matcher::{Emitter, Sequence};
 
 /// Literals of a block, of which there may be 16 more.
-pub(super) const LITERALS: usize = 4096;
+pub(crate) const LITERALS: usize = 4096;
 /// Sequences of a block. A match has 4 bytes at least, so those of a 4 KiB page always fit.
-pub(super) const STEPS: usize = 1024;
+pub(crate) const STEPS: usize = 1024;
 
 /// A literal run and the match behind it.
 #[derive(Clone, Copy)]
-pub(super) struct Step {
-    pub(super) literals: u16,
-    pub(super) len: u16,
-    pub(super) distance: u16,
+pub(crate) struct Step {
+    pub(crate) literals: u16,
+    pub(crate) len: u16,
+    pub(crate) distance: u16,
 }
 
 /// Literals and steps. A page of 4 KiB is one block; larger ones get more where they need them.
-pub(super) struct Block {
+pub(crate) struct Block {
     /// 16 more, so that short runs are copied as 16 bytes.
     literals: [u8; LITERALS + 16],
     steps: [Step; STEPS],
@@ -26,7 +26,7 @@ pub(super) struct Block {
 }
 
 impl Block {
-    pub(super) const fn new() -> Block {
+    pub(crate) const fn new() -> Block {
         Block {
             literals: [0; _],
             steps: [Step { literals: 0, len: 0, distance: 0 }; _],
@@ -36,36 +36,36 @@ impl Block {
     }
 
     /// All literals: of the steps, and those behind the last of them.
-    pub(super) fn literals(&self) -> &[u8] {
+    pub(crate) fn literals(&self) -> &[u8] {
         self.literals.get(..self.literals_used).unwrap_or_default()
     }
 
     /// The literals with what lies behind them, so that a few more may be read.
     #[inline(always)]
-    pub(super) fn padded(&self) -> &[u8; LITERALS + 16] {
+    pub(crate) fn padded(&self) -> &[u8; LITERALS + 16] {
         &self.literals
     }
 
-    pub(super) fn steps(&self) -> &[Step] {
+    pub(crate) fn steps(&self) -> &[Step] {
         self.steps.get(..self.steps_used).unwrap_or_default()
     }
 
     /// All literals and the steps, to be changed.
-    pub(super) fn parts(&mut self) -> (&[u8], &mut [Step]) {
+    pub(crate) fn parts(&mut self) -> (&[u8], &mut [Step]) {
         (
             self.literals.get(..self.literals_used).unwrap_or_default(),
             self.steps.get_mut(..self.steps_used).unwrap_or_default(),
         )
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.literals_used = 0;
         self.steps_used = 0;
     }
 }
 
 /// What a format makes of a block.
-pub(super) trait Coder {
+pub(crate) trait Coder {
     /// Furthest match source.
     const FURTHEST: u32;
     /// Longest match of a step; longer ones become more steps.
@@ -84,9 +84,9 @@ pub(super) trait Coder {
 }
 
 /// Collects blocks for a coder.
-pub(super) struct Collector<'b, C> {
-    pub(super) block: &'b mut Block,
-    pub(super) coder: C,
+pub(crate) struct Collector<'b, C> {
+    pub(crate) block: &'b mut Block,
+    pub(crate) coder: C,
 }
 
 impl<C: Coder> Collector<'_, C> {
@@ -117,7 +117,7 @@ impl<C: Coder> Collector<'_, C> {
     }
 
     /// The literals behind the last match, and the last block.
-    pub(super) fn finish(&mut self, rest: &[u8]) -> bool {
+    pub(crate) fn finish(&mut self, rest: &[u8]) -> bool {
         self.run(rest) && self.close(true)
     }
 
@@ -189,7 +189,7 @@ impl<C: Coder> Emitter for Collector<'_, C> {
 
 /// How often each byte occurs. Four tables, so that equal bytes in a row do not wait for each
 /// other.
-pub(super) fn histogram(bytes: &[u8], counts: &mut [u16; 256]) {
+pub(crate) fn histogram(bytes: &[u8], counts: &mut [u16; 256]) {
     let mut more = [[0u16; 256]; 3];
     let [b, c, d] = &mut more;
     let up = |table: &mut [u16; 256], byte: u8| {

@@ -8,14 +8,14 @@ pub const SLACK: usize = 64;
 
 /// The `N` bytes at `at`, if there are as many.
 #[inline(always)]
-pub(super) fn try_load<const N: usize>(bytes: &[u8], at: u32) -> Option<[u8; N]> {
+pub(crate) fn try_load<const N: usize>(bytes: &[u8], at: u32) -> Option<[u8; N]> {
     let at = at as usize;
     bytes.get(at..at + N).and_then(<[u8]>::first_chunk).copied()
 }
 
 /// The `N` bytes at `at`; zeros where there are fewer.
 #[inline(always)]
-pub(super) fn load<const N: usize>(bytes: &[u8], at: u32) -> [u8; N] {
+pub(crate) fn load<const N: usize>(bytes: &[u8], at: u32) -> [u8; N] {
     let at = at as usize;
     match bytes.get(at..at + N).and_then(<[u8]>::first_chunk) {
         Some(chunk) => *chunk,
@@ -25,28 +25,28 @@ pub(super) fn load<const N: usize>(bytes: &[u8], at: u32) -> [u8; N] {
 
 /// Room of `N` bytes at `at`.
 #[inline(always)]
-pub(super) fn room<const N: usize>(out: &mut [u8], at: usize) -> Option<&mut [u8; N]> {
+pub(crate) fn room<const N: usize>(out: &mut [u8], at: usize) -> Option<&mut [u8; N]> {
     out.get_mut(at..at.wrapping_add(N)).and_then(<[u8]>::first_chunk_mut)
 }
 
 /// Output that notes when something did not fit, instead of failing at each byte.
-pub(super) struct Out<'o> {
-    pub(super) bytes: &'o mut [u8],
-    pub(super) at: usize,
+pub(crate) struct Out<'o> {
+    pub(crate) bytes: &'o mut [u8],
+    pub(crate) at: usize,
 }
 
 impl<'o> Out<'o> {
     /// At most the room that a page of `page` bytes may take: what comes out must not depend on
     /// how much more there is.
     #[inline]
-    pub(super) fn new(out: &'o mut [u8], page: usize) -> Out<'o> {
+    pub(crate) fn new(out: &'o mut [u8], page: usize) -> Out<'o> {
         let room = out.len().min(page + SLACK);
         Out { bytes: out.get_mut(..room).unwrap_or_default(), at: 0 }
     }
 
     /// Appends bytes. Where they do not fit, [`Out::fits`] is false from then on.
     #[inline(always)]
-    pub(super) fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+    pub(crate) fn put<const N: usize>(&mut self, bytes: [u8; N]) {
         if let Some(to) = room::<N>(self.bytes, self.at) {
             *to = bytes;
         }
@@ -55,7 +55,7 @@ impl<'o> Out<'o> {
 
     /// Appends a run of bytes.
     #[inline]
-    pub(super) fn copy(&mut self, from: &[u8]) {
+    pub(crate) fn copy(&mut self, from: &[u8]) {
         if let Some(to) = self.bytes.get_mut(self.at..self.at + from.len()) {
             to.copy_from_slice(from);
         }
@@ -64,7 +64,7 @@ impl<'o> Out<'o> {
 
     /// Whether everything so far fitted.
     #[inline(always)]
-    pub(super) fn fits(&self) -> bool {
+    pub(crate) fn fits(&self) -> bool {
         self.at <= self.bytes.len()
     }
 }

@@ -4,12 +4,12 @@
 //! and the block is written. A page of 4 KiB is one block; larger pages get more where they need
 //! them.
 
-use super::bits::Bits;
-use super::block::{Block, Coder, Collector, histogram};
-use super::bytes::{Out, SLACK, load};
-use super::huffman;
-use super::matcher::{MOST, Table, parse};
-use super::{Encoder, Stored, flag};
+use crate::bits::Bits;
+use crate::block::{Block, Coder, Collector, histogram};
+use crate::bytes::{Out, SLACK, load};
+use crate::huffman;
+use crate::matcher::{MOST, Table, parse};
+use crate::{Encoder, Stored, flag};
 use core::hint::select_unpredictable;
 
 /// Literals, end of block, and lengths.
@@ -484,7 +484,7 @@ fn codes_of(lens: &huffman::Lengths, codes: &mut [Code]) {
 }
 
 /// The checksum of RFC 1950.
-pub(super) fn adler32(bytes: &[u8]) -> u32 {
+pub(crate) fn adler32(bytes: &[u8]) -> u32 {
     const WIDTH: usize = 32;
     let (mut low, mut high) = (1u32, 0u32);
     // Sums of 4096 bytes fit.

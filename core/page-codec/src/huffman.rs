@@ -10,21 +10,21 @@ const ROOM: usize = 512;
 const COUNTED: usize = 64;
 
 /// Most symbols: literals, end of block, and lengths of deflate.
-pub(super) const SYMBOLS: usize = 288;
+pub(crate) const SYMBOLS: usize = 288;
 
 /// The code lengths of an alphabet.
-pub(super) struct Lengths {
+pub(crate) struct Lengths {
     /// Of every symbol; 0 for those that do not occur.
-    pub(super) of: [u8; SYMBOLS],
+    pub(crate) of: [u8; SYMBOLS],
     /// How many symbols have each length.
-    pub(super) by_len: [u16; LONGEST + 1],
+    pub(crate) by_len: [u16; LONGEST + 1],
     symbols: [u16; SYMBOLS],
     used: usize,
 }
 
 impl Lengths {
     /// The symbols that occur, in their order.
-    pub(super) fn symbols(&self) -> &[u16] {
+    pub(crate) fn symbols(&self) -> &[u16] {
         self.symbols.get(..self.used).unwrap_or_default()
     }
 }
@@ -46,7 +46,7 @@ fn set<T>(list: &mut [T; ROOM], at: usize, value: T) {
 /// Which symbols occur and how the tree grows cannot be guessed, so none of the loops branches on
 /// it.
 #[inline(never)]
-pub(super) fn lengths(counts: &[u16], limit: usize) -> Lengths {
+pub(crate) fn lengths(counts: &[u16], limit: usize) -> Lengths {
     let mut lengths = Lengths { of: [0; _], by_len: [0; _], symbols: [0; _], used: 0 };
     let mut n = 0usize;
     for (symbol, count) in counts.iter().enumerate() {
@@ -196,7 +196,7 @@ fn shorten(of_len: &mut [u16; LONGEST + 1], limit: usize) {
 }
 
 /// The first code of each length, for canonical codes that grow with the length.
-pub(super) fn first_codes(by_len: &[u16; LONGEST + 1]) -> [u16; LONGEST + 1] {
+pub(crate) fn first_codes(by_len: &[u16; LONGEST + 1]) -> [u16; LONGEST + 1] {
     let mut first = *by_len;
     let mut code = 0u16;
     for count in &mut first {

@@ -4,10 +4,10 @@
 //! A page has few symbols, so small tables that are quickly made are worth more than large ones that
 //! know every code: codes that are longer are told apart bit by bit.
 
-use super::bytes::{room, try_load};
-use super::decode::Output;
-use super::deflate::adler32;
-use super::{DecodeError, Decoder};
+use crate::bytes::{room, try_load};
+use crate::deflate::adler32;
+use crate::stream::Output;
+use crate::{DecodeError, Decoder};
 use DecodeError::{Corrupt, TooLong};
 use core::mem::replace;
 

@@ -19,21 +19,25 @@ extern crate std;
 mod bits;
 mod block;
 mod bytes;
-mod decode;
+mod decoders;
 mod deflate;
 mod huffman;
 mod inflate;
-mod lz;
+mod lz4;
+mod lzo;
 mod matcher;
+mod snappy;
+mod stream;
 mod zstd;
 
 pub use bytes::SLACK;
-pub use decode::{DecodeError, Decoder, Decoders};
+pub use decoders::Decoders;
 pub use deflate::Deflate;
 pub use inflate::Inflate;
-pub use lz::lz4::{DecodeLz4, Lz4};
-pub use lz::lzo::{DecodeLzo, Lzo};
-pub use lz::snappy::{DecodeSnappy, Snappy};
+pub use lz4::{DecodeLz4, Lz4};
+pub use lzo::{DecodeLzo, Lzo};
+pub use snappy::{DecodeSnappy, Snappy};
+pub use stream::{DecodeError, Decoder};
 pub use zstd::{DecodeZstd, Zstd};
 
 /// Page flags, which are also status bits of the main header.

@@ -4,29 +4,29 @@
 //! a hash of the next bytes, cleared for each page. Positions up to 65,535 fit, so pages of up to
 //! 64 KiB do.
 
-use super::bytes::{load, try_load};
+use crate::bytes::{load, try_load};
 
 /// Entries of the table.
 const ENTRIES: usize = 4096;
 /// The last position of every string of 4 to 6 bytes seen, by its hash.
-pub(super) type Table = [u16; ENTRIES];
+pub(crate) type Table = [u16; ENTRIES];
 /// Bytes of the largest page.
-pub(super) const MOST: usize = 1 << 16;
+pub(crate) const MOST: usize = 1 << 16;
 
 /// Literals, then a match.
-pub(super) struct Sequence {
+pub(crate) struct Sequence {
     /// Where in the page the literals begin.
-    pub(super) start: u32,
+    pub(crate) start: u32,
     /// How many literals; the match begins behind them.
-    pub(super) literals: u32,
+    pub(crate) literals: u32,
     /// Bytes of the match, at least 4.
-    pub(super) len: u32,
+    pub(crate) len: u32,
     /// How far back its source is, at least 1.
-    pub(super) distance: u32,
+    pub(crate) distance: u32,
 }
 
 /// What a format makes of the sequences of a page.
-pub(super) trait Emitter {
+pub(crate) trait Emitter {
     /// Furthest match source.
     const FURTHEST: u32;
     /// Bytes at the end of the page that no match covers.
@@ -136,7 +136,7 @@ fn again(page: &[u8], from: u32, bytes: u64) -> bool {
 /// Hands the sequences of a page to `emit`. Returns where the literals behind the last of them
 /// begin, or `None` where it gave the page up.
 #[inline(always)]
-pub(super) fn parse<E: Emitter>(page: &[u8], table: &mut Table, emit: &mut E) -> Option<u32> {
+pub(crate) fn parse<E: Emitter>(page: &[u8], table: &mut Table, emit: &mut E) -> Option<u32> {
     table.fill(0);
     // Eight bytes can be read of this wherever a match may begin. LZ4 asks for twelve more behind
     // that place.

@@ -3,9 +3,9 @@
 //! The literals of a block are decoded into the end of the page, where there is room as long as the
 //! frame is no longer than the page; sequences fill the page from its start.
 
-use super::super::decode::{Input, Output};
-use super::super::{DecodeError, Decoder};
 use super::tables;
+use crate::stream::{Input, Output};
+use crate::{DecodeError, Decoder};
 use DecodeError::{Corrupt, TooLong};
 
 /// Largest FSE tables of literal lengths, offsets, and match lengths.

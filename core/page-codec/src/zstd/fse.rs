@@ -1,7 +1,7 @@
 //! Finite state entropy coding (RFC 8878, section 4.1), the writing side.
 
-use super::super::bits::Bits;
-use super::super::bytes::room;
+use crate::bits::Bits;
+use crate::bytes::room;
 
 /// Largest table.
 pub(super) const MOST_LOG: u32 = 7;

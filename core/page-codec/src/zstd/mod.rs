@@ -10,12 +10,12 @@ mod tables;
 
 pub use decode::DecodeZstd;
 
-use super::bits::Bits;
-use super::block::{Block, Coder, Collector, STEPS, Step, histogram};
-use super::bytes::{Out, SLACK};
-use super::huffman;
-use super::matcher::{MOST, Table, parse};
-use super::{Encoder, Stored, flag};
+use crate::bits::Bits;
+use crate::block::{Block, Coder, Collector, STEPS, Step, histogram};
+use crate::bytes::{Out, SLACK};
+use crate::huffman;
+use crate::matcher::{MOST, Table, parse};
+use crate::{Encoder, Stored, flag};
 use core::hint::select_unpredictable;
 
 /// Longest Huffman code.
@@ -162,7 +162,7 @@ impl Frame<'_, '_> {
         }
         let size = self.out.at - begin - 3;
         let [a, b, c, _] = (u32::from(last) | 2 << 1 | (size as u32) << 3).to_le_bytes();
-        if let Some(to) = super::bytes::room(self.out.bytes, begin) {
+        if let Some(to) = crate::bytes::room(self.out.bytes, begin) {
             *to = [a, b, c];
         }
         true
@@ -256,7 +256,7 @@ impl Frame<'_, '_> {
                 self.stream(part, &codes);
                 let size = (self.out.at - from) as u16;
                 if i < 3
-                    && let Some(to) = super::bytes::room(self.out.bytes, sizes + 2 * i)
+                    && let Some(to) = crate::bytes::room(self.out.bytes, sizes + 2 * i)
                 {
                     *to = size.to_le_bytes();
                 }
@@ -272,10 +272,10 @@ impl Frame<'_, '_> {
         let (n, size) = (n as u32, size as u32);
         if header_len == 3 {
             let [a, b, c, _] = (2 | u32::from(four) << 2 | n << 4 | size << 14).to_le_bytes();
-            if let Some(to) = super::bytes::room(self.out.bytes, header) {
+            if let Some(to) = crate::bytes::room(self.out.bytes, header) {
                 *to = [a, b, c];
             }
-        } else if let Some(to) = super::bytes::room(self.out.bytes, header) {
+        } else if let Some(to) = crate::bytes::room(self.out.bytes, header) {
             *to = (2 | 2 << 2 | n << 4 | size << 18).to_le_bytes();
         }
         true

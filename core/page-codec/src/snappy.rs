@@ -5,10 +5,10 @@
 //! > bytes back, 10 a copy of 1 to 64 bytes from less than 65536 bytes back, 11 one with a 32-bit
 //! > offset.
 
-use super::super::bytes::{Out, SLACK, room, try_load};
-use super::super::decode::{Input, Output};
-use super::super::matcher::{Emitter, MOST, Sequence, Table, parse};
-use super::super::{DecodeError, Decoder, Encoder, Stored, flag};
+use crate::bytes::{Out, SLACK, room, try_load};
+use crate::matcher::{Emitter, MOST, Sequence, Table, parse};
+use crate::stream::{Input, Output};
+use crate::{DecodeError, Decoder, Encoder, Stored, flag};
 use core::cmp::Ordering;
 
 /// Compresses each page into a snappy block.

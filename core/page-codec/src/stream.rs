@@ -1,13 +1,7 @@
 //! Reading pages back. No input makes a decoder panic, loop for ever, or leave its slices: every
 //! step takes input or gives output, and the page bounds the output.
 
-use super::bytes::{load, room};
-use super::flag;
-use super::inflate::Inflate;
-use super::lz::lz4::DecodeLz4;
-use super::lz::lzo::DecodeLzo;
-use super::lz::snappy::DecodeSnappy;
-use super::zstd::DecodeZstd;
+use crate::bytes::{load, room};
 
 /// Why a page could not be read back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,72 +37,28 @@ pub trait Decoder {
     fn decode(&mut self, stored: &[u8], page: &mut [u8]) -> Result<(), DecodeError>;
 }
 
-/// All decoders, about 17 KiB; picks by page flag.
-#[derive(Default)]
-pub struct Decoders {
-    zlib: Inflate,
-    zstd: DecodeZstd,
-}
-
-impl Decoders {
-    /// Bytes of the state.
-    pub const STATE: usize = size_of::<Decoders>();
-
-    /// New ones.
-    pub fn new() -> Decoders {
-        Decoders::default()
-    }
-
-    /// Decodes `stored`, whose page descriptor has `flags`; 0 is a page as it is.
-    pub fn decode(
-        &mut self,
-        flags: u32,
-        stored: &[u8],
-        page: &mut [u8],
-    ) -> Result<(), DecodeError> {
-        match flags {
-            0 => {
-                if stored.len() > page.len() {
-                    return Err(DecodeError::TooLong);
-                }
-                if stored.len() < page.len() {
-                    return Err(DecodeError::TooShort);
-                }
-                page.copy_from_slice(stored);
-                Ok(())
-            }
-            flag::ZLIB => self.zlib.decode(stored, page),
-            flag::LZO => DecodeLzo.decode(stored, page),
-            flag::SNAPPY => DecodeSnappy.decode(stored, page),
-            flag::ZSTD => self.zstd.decode(stored, page),
-            flag::LZ4 => DecodeLz4.decode(stored, page),
-            other => Err(DecodeError::UnknownFlag(other)),
-        }
-    }
-}
-
 /// What is left of the stored bytes.
-pub(super) struct Input<'i> {
-    pub(super) rest: &'i [u8],
+pub(crate) struct Input<'i> {
+    pub(crate) rest: &'i [u8],
 }
 
 impl<'i> Input<'i> {
     #[inline(always)]
-    pub(super) fn byte(&mut self) -> Result<u8, DecodeError> {
+    pub(crate) fn byte(&mut self) -> Result<u8, DecodeError> {
         let (byte, rest) = self.rest.split_first().ok_or(DecodeError::Corrupt)?;
         self.rest = rest;
         Ok(*byte)
     }
 
     #[inline(always)]
-    pub(super) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let (bytes, rest) = self.rest.split_first_chunk().ok_or(DecodeError::Corrupt)?;
         self.rest = rest;
         Ok(*bytes)
     }
 
     #[inline(always)]
-    pub(super) fn take(&mut self, len: usize) -> Result<&'i [u8], DecodeError> {
+    pub(crate) fn take(&mut self, len: usize) -> Result<&'i [u8], DecodeError> {
         let (bytes, rest) = self.rest.split_at_checked(len).ok_or(DecodeError::Corrupt)?;
         self.rest = rest;
         Ok(bytes)
@@ -116,19 +66,19 @@ impl<'i> Input<'i> {
 }
 
 /// The page as far as it is written.
-pub(super) struct Output<'p> {
-    pub(super) page: &'p mut [u8],
-    pub(super) at: usize,
+pub(crate) struct Output<'p> {
+    pub(crate) page: &'p mut [u8],
+    pub(crate) at: usize,
 }
 
 impl<'p> Output<'p> {
-    pub(super) fn new(page: &'p mut [u8]) -> Output<'p> {
+    pub(crate) fn new(page: &'p mut [u8]) -> Output<'p> {
         Output { page, at: 0 }
     }
 
     /// Appends `len` bytes of the input.
     #[inline(always)]
-    pub(super) fn literals(
+    pub(crate) fn literals(
         &mut self,
         input: &mut Input<'_>,
         len: usize,
@@ -152,13 +102,13 @@ impl<'p> Output<'p> {
 
     /// Appends `len` bytes from `distance` back; they may overlap what they make.
     #[inline(always)]
-    pub(super) fn copy(&mut self, distance: usize, len: usize) -> Result<(), DecodeError> {
+    pub(crate) fn copy(&mut self, distance: usize, len: usize) -> Result<(), DecodeError> {
         self.copy_before(distance, len, self.page.len())
     }
 
     /// The same, leaving what is from `end` on alone.
     #[inline(always)]
-    pub(super) fn copy_before(
+    pub(crate) fn copy_before(
         &mut self,
         distance: usize,
         len: usize,
@@ -226,7 +176,7 @@ impl<'p> Output<'p> {
         }
     }
 
-    pub(super) fn end(&self) -> Result<(), DecodeError> {
+    pub(crate) fn end(&self) -> Result<(), DecodeError> {
         if self.at == self.page.len() { Ok(()) } else { Err(DecodeError::TooShort) }
     }
 }

@@ -4,10 +4,10 @@
 //! > less 4 in its low ones; 15 means that bytes to add follow. The last 5 bytes are literals, and
 //! > the last match starts at least 12 bytes before the end.
 
-use super::super::bytes::{Out, SLACK, room, try_load};
-use super::super::decode::{Input, Output};
-use super::super::matcher::{Emitter, MOST, Sequence, Table, parse};
-use super::super::{DecodeError, Decoder, Encoder, Stored, flag};
+use crate::bytes::{Out, SLACK, room, try_load};
+use crate::matcher::{Emitter, MOST, Sequence, Table, parse};
+use crate::stream::{Input, Output};
+use crate::{DecodeError, Decoder, Encoder, Stored, flag};
 
 /// Compresses each page into an LZ4 block.
 pub struct Lz4 {

@@ -5,10 +5,10 @@
 //! > it; more of them take an instruction of their own. A distance of 16384 in the last form ends
 //! > the stream.
 
-use super::super::bytes::{Out, SLACK, room, try_load};
-use super::super::decode::{Input, Output};
-use super::super::matcher::{Emitter, MOST, Sequence, Table, parse};
-use super::super::{DecodeError, Decoder, Encoder, Stored, flag};
+use crate::bytes::{Out, SLACK, room, try_load};
+use crate::matcher::{Emitter, MOST, Sequence, Table, parse};
+use crate::stream::{Input, Output};
+use crate::{DecodeError, Decoder, Encoder, Stored, flag};
 use core::hint::select_unpredictable;
 
 /// Compresses each page into an LZO1X stream.
