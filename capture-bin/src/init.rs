@@ -6,13 +6,13 @@ use crate::args::{self, Args, Mode};
 use crate::console::{Console, Line, Why};
 use crate::job::{Ended, Job, Outputs};
 use crate::log;
-use crate::orders::{Doubt, Final, Orders, RAW, words};
 use crate::sys::{self, File};
 use core::ffi::c_int;
 use core::fmt::Write;
 use core::sync::atomic::{AtomicI32, Ordering};
+use tamis_boot::orders::{Doubt, Final, Orders, RAW, words};
+use tamis_boot::volume;
 use tamis_core::io::{IoError, IoKind};
-use tamis_core::volume;
 
 /// Where the orders are.
 const CONFIG: &[u8] = b"/etc/tamis.conf";

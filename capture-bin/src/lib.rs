@@ -26,7 +26,6 @@ mod files;
 pub mod init;
 mod job;
 mod log;
-pub mod orders;
 #[expect(unsafe_code, reason = "the one place that calls the system")]
 pub mod sys;
 

@@ -55,7 +55,6 @@ pub mod tally;
 mod testing;
 pub mod units;
 pub mod vmcoreinfo;
-pub mod volume;
 pub mod wire;
 
 pub use page_codec as codec;

@@ -3,7 +3,7 @@
 use crate::fail::{Fail, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
-use tamis_core::volume;
+use tamis_boot::volume;
 
 /// The running machine, or a picture of one.
 pub struct Machine {

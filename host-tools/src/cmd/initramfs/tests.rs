@@ -253,7 +253,7 @@ fn orders_that_there_are_not_are_refused() {
 
 #[test]
 fn the_orders_are_those_that_the_program_obeys() {
-    let source = include_str!("../../../../capture-bin/src/orders.rs");
+    let source = include_str!("../../../../core/boot/src/orders.rs");
     let arms =
         source.split("fn obey(").nth(1).and_then(|rest| rest.split("\n    }\n").next()).unwrap();
     let obeyed: std::collections::BTreeSet<&str> = arms

@@ -4,8 +4,9 @@
 use crate::input::Input;
 use crate::{Reach, Target};
 use std::collections::BTreeMap;
+use tamis_boot::orders::{Orders, words};
+use tamis_boot::volume;
 use tamis_capture::args::{self, Mode};
-use tamis_capture::orders::{Orders, words};
 use tamis_core::arch::Arch;
 use tamis_core::endian::{Endian, Word};
 use tamis_core::kernel::page::Classifier;
@@ -13,7 +14,6 @@ use tamis_core::level::DumpLevel;
 use tamis_core::memory::{Machine, Segment};
 use tamis_core::units::{PageShift, Pfn, PhysAddr, VirtAddr};
 use tamis_core::vmcoreinfo::Info;
-use tamis_core::volume;
 use tamis_core::wire::vmcoreinfo::{Kind, VmcoreInfo};
 use tamis_tests::synth::{KernelStyle, Machine as Synth};
 

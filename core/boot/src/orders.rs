@@ -187,6 +187,7 @@ pub fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::vec::Vec;
 
     fn read<'t>(file: &'t str, line: &'t str) -> (Orders<'t>, Vec<Doubt<'t>>) {
         let (mut orders, mut doubts) = (Orders::default(), Vec::new());

@@ -3,7 +3,7 @@
 //! `fs/xfs/libxfs/xfs_format.h`; btrfs: `include/uapi/linux/btrfs_tree.h`; vfat: Microsoft's FAT
 //! specification; GPT: UEFI specification chapter 5; MBR).
 
-use crate::endian::Endian;
+use tamis_core::endian::Endian;
 
 /// Bytes from the start of a device that [`identify`] looks at.
 pub const HEAD: usize = 4096;
