@@ -428,7 +428,7 @@ impl<'a> Job<'a> {
             let mut cache = TableCache::new(&mut *memory.tables);
             let mut kernel =
                 arch.as_ref().ok().map(|a| Memory::new(&mut opened.vmcore, *a, &mut cache));
-            Utsname::read(kernel.as_mut(), &opened.info, machine.name())
+            Utsname::read(kernel.as_mut(), &opened.info, machine)
         };
         if let Some(file) = opened.info.file_release()
             && uts.read

@@ -267,6 +267,43 @@ fn dumps_of_other_machines() {
     }
 }
 
+/// The six strings of a dump's first header.
+fn utsname(header: &[u8]) -> Vec<&str> {
+    let strings = header[12..12 + 390].chunks(65).map(|field| field.split(|b| *b == 0).next());
+    strings.map(|s| std::str::from_utf8(s.unwrap()).unwrap()).collect()
+}
+
+/// Other readers refuse a dump that does not name its machine: `drgn`, libkdumpfile.
+#[test]
+fn every_machine_has_its_name_in_the_dump() {
+    let bench = Bench::new();
+    for (wide, big, name) in [
+        (true, false, "aarch64"),
+        (true, true, "s390x"),
+        (false, false, "armv7l"),
+        (false, true, "ppc"),
+    ] {
+        bench.put("vmcore", &elf(wide, big));
+        bench.tamis("refilter -f --raw vmcore new").expect(0);
+        assert_eq!(utsname(&bench.get("new")), ["", "", "6.1.0-made", "", name, ""]);
+        bench.capture("-f -d 1", &["captured"]);
+        assert_eq!(utsname(&bench.get("captured")), ["", "", "6.1.0-made", "", name, ""]);
+    }
+}
+
+/// A dump without a name of its machine, or without a release, as QEMU writes it, keeps the rest.
+#[test]
+fn a_header_with_gaps_is_completed() {
+    let bench = Bench::new();
+    for (release, machine) in [("6.1.0-made", ""), ("", "x86_64"), ("", "")] {
+        let mut make = Make::new(USUAL).with_info(INFO);
+        (make.release, make.machine) = (release, machine);
+        bench.put("dump", &make.bytes());
+        bench.tamis("refilter -f --raw dump new").expect(0);
+        assert_eq!(utsname(&bench.get("new")), ["Linux", "host", "6.1.0-made", "#1", "x86_64", ""]);
+    }
+}
+
 /// An ELF vmcore of 24 pages in two ranges.
 fn elf(wide: bool, big: bool) -> Vec<u8> {
     let int = |value: u64, bytes: usize| {

@@ -51,6 +51,8 @@ pub struct Make {
     pub pages: BTreeMap<u64, Page>,
     /// Pfns that exist without being in the dump.
     pub left_out: Vec<u64>,
+    /// `utsname.release`.
+    pub release: &'static str,
     /// `utsname.machine`.
     pub machine: &'static str,
     /// Notes.
@@ -75,6 +77,7 @@ impl Make {
             max: 300,
             pages: BTreeMap::new(),
             left_out: vec![9, 200, 201],
+            release: "6.1.0-made",
             machine: if form.wide { "x86_64" } else { "armv7l" },
             notes: Vec::new(),
             vmcoreinfo: None,
@@ -155,8 +158,8 @@ impl Make {
 
         put(&mut out, 0, self.signature);
         put(&mut out, 8, &self.int(version.into(), 4));
-        for (index, text) in ["Linux", "host", "6.1.0-made", "#1", self.machine].iter().enumerate()
-        {
+        let texts = ["Linux", "host", self.release, "#1", self.machine];
+        for (index, text) in texts.iter().enumerate() {
             put(&mut out, 12 + 65 * index, text.as_bytes());
         }
         let (time, rest) = if wide { (408, 424) } else { (404, 412) };

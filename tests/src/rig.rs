@@ -169,11 +169,11 @@ pub fn capture_with<F: RandomAccess + Send>(
     let arch = Arch::new(source.machine(), &info, source.segments()).expect("an architecture");
     let mut max_pfn = Pfn(facts.mem_end.div_ceil(4096));
     let level = DumpLevel::from_bits(wish.level).expect("a level");
-    let name = source.machine().name();
+    let machine = source.machine();
     let (mut tables, mut sections) = (vec![0; TableCache::STORAGE], vec![0; 4096]);
     let mut cache = TableCache::new(&mut tables);
     let mut memory = Memory::new(&mut source, arch, &mut cache);
-    let uts = Utsname::read(Some(&mut memory), &info, name);
+    let uts = Utsname::read(Some(&mut memory), &info, machine);
     let mut roots = RootCache::new(&mut sections);
     let size = info.get(Kind::Size, "page").unwrap_or(0);
     let found = MemMap::find(&info, &mut memory, &mut roots, shift, size, max_pfn).ok();

@@ -1,11 +1,13 @@
 //! `struct new_utsname` of the dead kernel: six strings of 65 bytes.
 
 use super::memory::Memory;
-use crate::memory::Source;
+use crate::error::{part, part_mut};
+use crate::memory::{Machine, Source};
 use crate::units::VirtAddr;
 use crate::vmcoreinfo::{Info, Version};
 use crate::wire::disk_header::{UTS, UTS_FIELD};
 use crate::wire::vmcoreinfo::Kind;
+use core::ops::Range;
 
 /// Where the `name` member of `struct uts_namespace` is where VMCOREINFO does not say: behind one
 /// `int` (Linux before 5.11).
@@ -18,7 +20,8 @@ const RELEASE: usize = 2;
 /// Index of the machine string.
 const MACHINE: usize = 4;
 
-/// The six strings, as they stand in memory or, where they cannot be read, with what else is known.
+/// The six strings: as they are in memory, or in the header of a dump; what is missing there is filled in
+/// from elsewhere.
 pub struct Utsname {
     /// 6 x 65 bytes.
     pub raw: [u8; UTS],
@@ -28,11 +31,12 @@ pub struct Utsname {
 
 impl Utsname {
     /// Reads `system_utsname`, or `init_uts_ns` and the member in it. Strings without an end are
-    /// ended. Without them, release and machine are what `OSRELEASE` and the ELF header say.
+    /// ended. Without them, the release is `OSRELEASE`. A machine name that is missing is that of `machine`:
+    /// readers of the dump refuse one that has none.
     pub fn read<S: Source>(
         memory: Option<&mut Memory<'_, '_, S>>,
         info: &Info<'_>,
-        machine: Option<&str>,
+        machine: Machine,
     ) -> Utsname {
         let at = info.get(Kind::Symbol, "system_utsname").or_else(|| {
             let offset = info.get(Kind::Offset, "uts_namespace.name").unwrap_or(OLD_NAME_OFFSET);
@@ -47,8 +51,12 @@ impl Utsname {
         // A release that is not one means that something else was read.
         if Version::parse(uts.release()).is_none() {
             uts = Utsname { raw: [0; UTS], read: false };
-            uts.set(RELEASE, info.release().unwrap_or_default());
-            uts.set(MACHINE, machine.unwrap_or_default().as_bytes());
+            if let Some(release) = info.release() {
+                uts.set(RELEASE, release);
+            }
+        }
+        if let (true, Some(name)) = (uts.string(MACHINE).is_empty(), machine.name()) {
+            uts.set(MACHINE, name.as_bytes());
         }
         for field in uts.raw.chunks_exact_mut(UTS_FIELD) {
             if let Some(last) = field.last_mut() {
@@ -58,8 +66,28 @@ impl Utsname {
         uts
     }
 
+    /// The strings of a dump's header.
+    pub fn of_header(raw: &[u8; UTS]) -> Utsname {
+        Utsname { raw: *raw, read: false }
+    }
+
+    /// Whether release and machine are there, which readers of the dump ask for.
+    pub fn is_complete(&self) -> bool {
+        !self.release().is_empty() && !self.string(MACHINE).is_empty()
+    }
+
+    /// Takes the strings that are empty here from `other`.
+    pub fn fill_from(&mut self, other: &Utsname) {
+        let fields = self.raw.chunks_exact_mut(UTS_FIELD).zip(other.raw.chunks_exact(UTS_FIELD));
+        for (mine, theirs) in fields {
+            if mine.starts_with(&[0]) {
+                mine.copy_from_slice(theirs);
+            }
+        }
+    }
+
     fn set(&mut self, index: usize, text: &[u8]) {
-        let field = self.raw.chunks_exact_mut(UTS_FIELD).nth(index).unwrap_or_default();
+        let field = part_mut(&mut self.raw, field(index));
         for (to, from) in field.iter_mut().zip(text) {
             *to = *from;
         }
@@ -76,22 +104,90 @@ impl Utsname {
     }
 
     fn string(&self, index: usize) -> &[u8] {
-        let field = self.raw.chunks_exact(UTS_FIELD).nth(index).unwrap_or_default();
-        field.split(|&b| b == 0).next().unwrap_or_default()
+        let field = part(&self.raw, field(index));
+        let end = field.iter().position(|&b| b == 0).unwrap_or(field.len());
+        part(field, 0..end)
     }
+}
+
+fn field(index: usize) -> Range<usize> {
+    index * UTS_FIELD..(index + 1) * UTS_FIELD
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arch::Arch;
+    use crate::arch::paging::TableCache;
+    use crate::endian::{Endian, Word};
     use crate::testing;
+    use crate::wire::machine::MACHINES;
+    use std::vec;
 
     #[test]
-    fn without_memory_the_known_strings_are_filled_in() {
+    fn without_memory_release_and_machine_are_what_is_known() {
         let info = testing::info("OSRELEASE=6.1.0-x\n");
-        let uts = Utsname::read::<testing::Memory>(None, &info, Some("x86_64"));
-        assert!(!uts.read);
-        assert_eq!(uts.release(), b"6.1.0-x");
-        assert_eq!(&uts.raw[260..267], b"x86_64\0");
+        for known in &MACHINES {
+            let machine = Machine {
+                elf_machine: known.elf_machine,
+                endian: known.endian.unwrap_or(Endian::Big),
+                word: known.word,
+            };
+            let uts = Utsname::read::<testing::Memory>(None, &info, machine);
+            assert!(!uts.read && uts.is_complete());
+            assert_eq!(uts.release(), b"6.1.0-x");
+            assert_eq!(uts.string(MACHINE), known.name.as_bytes());
+            assert_eq!(uts.raw[65 * 4 + known.name.len()..65 * 5].iter().max(), Some(&0));
+        }
+        let other = Machine { elf_machine: 4, endian: Endian::Big, word: Word::Bits32 };
+        let uts = Utsname::read::<testing::Memory>(None, &info, other);
+        assert_eq!(uts.string(MACHINE), b"");
+        assert!(!uts.is_complete());
+    }
+
+    #[test]
+    fn a_machine_name_that_memory_lacks_is_filled_in() {
+        // The image at physical 16 MiB, a table of 2 MiB pages in it.
+        let text = "SYMBOL(init_top_pgt)=ffffffff81001000\nNUMBER(phys_base)=0\n\
+            SYMBOL(init_uts_ns)=ffffffff81004000\nOFFSET(uts_namespace.name)=0\n";
+        let mut source = testing::Memory::new(0x100_0000, 0x5000);
+        source.put64(0x100_1000 + 8 * 0x1ff, 0x100_2003);
+        source.put64(0x100_2000 + 8 * 0x1fe, 0x100_3003);
+        source.put64(0x100_3000 + 8 * 8, 0x100_00e3);
+        source.put(0x100_4000, b"Linux");
+        source.put(0x100_4000 + 65 * 2, b"6.1.0");
+        let info = testing::info(text);
+        let machine = source.machine();
+        let read = |source: &mut testing::Memory| {
+            let arch = Arch::new(machine, &info, &[]).unwrap();
+            let mut storage = vec![0; TableCache::STORAGE];
+            let mut cache = TableCache::new(&mut storage);
+            Utsname::read(Some(&mut Memory::new(source, arch, &mut cache)), &info, machine)
+        };
+        let uts = read(&mut source);
+        assert!(uts.read);
+        assert_eq!((uts.string(0), uts.release()), (&b"Linux"[..], &b"6.1.0"[..]));
+        assert_eq!(uts.string(MACHINE), b"x86_64");
+        // What memory says is left as it is.
+        source.put(0x100_4000 + 65 * 4, b"i686");
+        assert_eq!(read(&mut source).string(MACHINE), b"i686");
+    }
+
+    #[test]
+    fn a_header_keeps_its_strings_and_takes_the_missing_ones() {
+        let mut raw = [0; UTS];
+        raw[65..69].copy_from_slice(b"host");
+        raw[65 * 4..65 * 4 + 5].copy_from_slice(b"s390x");
+        let mut header = Utsname::of_header(&raw);
+        assert!(!header.is_complete());
+        raw = [0; UTS];
+        raw[..5].copy_from_slice(b"Linux");
+        raw[65..70].copy_from_slice(b"other");
+        raw[65 * 2..65 * 2 + 5].copy_from_slice(b"6.1.0");
+        raw[65 * 4..65 * 4 + 6].copy_from_slice(b"x86_64");
+        header.fill_from(&Utsname::of_header(&raw));
+        assert!(header.is_complete());
+        let strings: vec::Vec<_> = (0..6).map(|n| header.string(n)).collect();
+        assert_eq!(strings, [&b"Linux"[..], b"host", b"6.1.0", b"", b"s390x", b""]);
     }
 }

@@ -20,7 +20,7 @@ use tamis_core::kernel::memory::Memory;
 use tamis_core::kernel::utsname::Utsname;
 use tamis_core::level::DumpLevel;
 use tamis_core::memory::Source;
-use tamis_core::wire::disk_header::Signature;
+use tamis_core::wire::disk_header::{Signature, UTS};
 use tamis_core::wire::vmcoreinfo::Kind;
 
 /// Remarks of one kind before the rest are only counted.
@@ -227,27 +227,24 @@ pub fn write(
     let scanner = kernel.ok();
 
     // Who it was: what the dump says, or else what the kernel's memory does.
-    let (mut uts, mut crash_time, mut phys_base) = (None, info.crash_time(), 0);
+    let mut uts = Utsname::of_header(&[0; UTS]);
+    let (mut crash_time, mut phys_base) = (info.crash_time(), 0);
     let cpus;
     match &opened.dump {
         Dump::Kdump(kdump) => {
             let main = &kdump.facts().main;
-            uts = (!main.uts(2).is_empty()).then_some(main.utsname);
+            uts = Utsname::of_header(&main.utsname);
             crash_time = Some(main.crash_time).filter(|t| *t != 0).or(crash_time);
             cpus = if kdump.facts().cpus == 0 { main.nr_cpus } else { kdump.facts().cpus };
             phys_base = kdump.facts().sub.phys_base;
         }
         Dump::Elf(elf) => cpus = elf.facts().cpus,
     }
-    let uts = match uts {
-        Some(uts) => uts,
-        None => {
-            let mut cache = TableCache::new(&mut tables);
-            let mut memory =
-                arch.as_ref().ok().map(|a| Memory::new(&mut opened.dump, *a, &mut cache));
-            Utsname::read(memory.as_mut(), &info, machine.name()).raw
-        }
-    };
+    if !uts.is_complete() {
+        let mut cache = TableCache::new(&mut tables);
+        let mut memory = arch.as_ref().ok().map(|a| Memory::new(&mut opened.dump, *a, &mut cache));
+        uts.fill_from(&Utsname::read(memory.as_mut(), &info, machine));
+    }
     // QEMU writes a wrong one into the sub-header.
     let phys_base = match (info.get(Kind::Number, "phys_base"), &arch) {
         (Some(told), _) => told,
@@ -256,7 +253,7 @@ pub fn write(
     };
     let about = About {
         level,
-        utsname: &uts,
+        utsname: &uts.raw,
         crash_time: crash_time.unwrap_or(0),
         phys_base,
         cpus,

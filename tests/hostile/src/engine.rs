@@ -238,7 +238,7 @@ fn look(
     let mut mem_map = None;
     let uts = {
         let mut memory = arch.map(|a| Memory::new(vmcore, a, &mut cache));
-        let uts = Utsname::read(memory.as_mut(), info, machine.name());
+        let uts = Utsname::read(memory.as_mut(), info, machine);
         if let Some(memory) = &mut memory {
             let mut roots = RootCache::new(sections);
             let size = info.get(Kind::Size, "page").unwrap_or(0);

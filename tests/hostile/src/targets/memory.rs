@@ -113,7 +113,8 @@ fn walk(data: &[u8], reach: &mut Reach) {
         }
     }
     let mut memory = Memory::new(&mut vmcore, arch, &mut cache);
-    let uts = Utsname::read(Some(&mut memory), &info, Some("x86_64"));
+    let machine = memory.source.machine();
+    let uts = Utsname::read(Some(&mut memory), &info, machine);
     assert!(uts.raw.chunks(65).all(|field| field.last() == Some(&0)), "a string without an end");
     assert!(uts.release().len() < 65 && uts.nodename().len() < 65);
     if uts.read {
