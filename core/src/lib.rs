@@ -45,6 +45,7 @@ pub mod bitmap;
 pub mod capture;
 pub mod endian;
 pub mod error;
+pub mod facts;
 pub mod input;
 pub mod io;
 pub mod kernel;

@@ -1,45 +1,10 @@
-//! What VMCOREINFO says about the dead kernel, as facts: keys, versions, and which key is missing.
+//! What VMCOREINFO says about the dead kernel: the first provider of facts.
 
+use crate::facts::{Fact, FactSource, Facts, Member, Version};
 use crate::units::PageShift;
 use crate::wire::vmcoreinfo::{Kind, VmcoreInfo};
-use core::fmt;
 
-/// A fact about the kernel that VMCOREINFO does not have (or has in a form that is none).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct MissingKey(pub Kind, pub &'static str);
-
-impl fmt::Display for MissingKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}({}) is missing in VMCOREINFO", self.0.word(), self.1)
-    }
-}
-
-impl core::error::Error for MissingKey {}
-
-/// A kernel release as far as it is compared: 6.1.0-37-cloud is 6, 1, 0.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Version(pub u32, pub u32, pub u32);
-
-impl Version {
-    /// Reads the start of a release string; a part that is not there is 0.
-    pub fn parse(release: &[u8]) -> Option<Version> {
-        let mut parts = release.split(|b| !b.is_ascii_digit()).map(|digits| {
-            digits.iter().try_fold(0u32, |n, d| {
-                n.checked_mul(10)?.checked_add(u32::from(d.wrapping_sub(b'0')))
-            })
-        });
-        let major =
-            parts.next().flatten().filter(|_| release.first().is_some_and(u8::is_ascii_digit))?;
-        Some(Version(
-            major,
-            parts.next().flatten().unwrap_or(0),
-            parts.next().flatten().unwrap_or(0),
-        ))
-    }
-}
-
-/// What the kernel tells about itself: the note in the vmcore and, where one is given, a file in
-/// the same form.
+/// VMCOREINFO: the note in the vmcore and, where one is given, a file in the same form.
 ///
 /// The note wins: it was written by the very kernel whose memory this is. The file fills the gaps;
 /// its symbols are link-time addresses, to which the note's `KERNELOFFSET` is added.
@@ -60,41 +25,34 @@ impl<'t> Info<'t> {
         self.note.is_none() && self.file.is_none()
     }
 
-    /// Value of a key with a name; see [`VmcoreInfo::get`].
+    /// The value of a key with a name; see [`VmcoreInfo::get`].
     pub fn get(&self, kind: Kind, name: &str) -> Option<u64> {
-        if let Some(value) = self.note.and_then(|n| n.get(kind, name)) {
-            return Some(value);
-        }
-        let value = self.file?.get(kind, name)?;
-        Some(match kind {
-            Kind::Symbol => value.wrapping_add(self.kaslr_offset()),
-            _ => value,
-        })
+        (self as &dyn Facts).get(kind, name)
     }
 
-    /// Value of a key that cannot be done without.
-    pub fn need(&self, kind: Kind, name: &'static str) -> Result<u64, MissingKey> {
-        self.get(kind, name).ok_or(MissingKey(kind, name))
+    /// What `look` finds in the note, else in the file.
+    fn find<T>(&self, look: impl Fn(VmcoreInfo<'t>) -> Option<T>) -> Option<Fact<T>> {
+        let of =
+            |text: Option<VmcoreInfo<'t>>, source| look(text?).map(|value| Fact { value, source });
+        of(self.note, FactSource::Vmcoreinfo).or_else(|| of(self.file, FactSource::VmcoreinfoFile))
     }
 
-    /// A member's offset or an array's length as an index.
-    pub fn offset(&self, name: &str) -> Option<usize> {
-        usize::try_from(self.get(Kind::Offset, name)?).ok()
+    /// The value of a key whose name is `parts`, one behind the other. Not inlined: the facts of every
+    /// kind share it.
+    #[inline(never)]
+    fn named(&self, kind: Kind, parts: &[&str]) -> Option<Fact<u64>> {
+        self.find(|text| text.get_parts(kind, parts))
     }
 
-    /// How far the kernel runs from where it was linked to.
-    pub fn kaslr_offset(&self) -> u64 {
-        self.note.and_then(|n| n.hexadecimal("KERNELOFFSET")).unwrap_or(0)
-    }
-
-    fn plain(&self, key: &str) -> Option<&'t [u8]> {
-        let of = |info: Option<VmcoreInfo<'t>>| info.and_then(|i| i.value(key));
-        of(self.note).or_else(|| of(self.file))
-    }
-
-    /// `OSRELEASE`.
+    /// `OSRELEASE`, at most 64 bytes of it.
     pub fn release(&self) -> Option<&'t [u8]> {
-        self.plain("OSRELEASE").map(|r| r.get(..64).unwrap_or(r)).filter(|r| !r.is_empty())
+        self.found_release().map(|fact| fact.value)
+    }
+
+    fn found_release(&self) -> Option<Fact<&'t [u8]>> {
+        let mut found = self.find(|text| text.value("OSRELEASE"))?;
+        found.value = found.value.get(..64).unwrap_or(found.value);
+        Some(found).filter(|release| !release.value.is_empty())
     }
 
     /// `OSRELEASE` of the file given beside the vmcore.
@@ -109,10 +67,7 @@ impl<'t> Info<'t> {
 
     /// `PAGESIZE`.
     pub fn page_shift(&self) -> Option<PageShift> {
-        let of = |info: Option<VmcoreInfo<'t>>| {
-            info.and_then(|i| i.decimal("PAGESIZE")).and_then(PageShift::of_size)
-        };
-        of(self.note).or_else(|| of(self.file))
+        Facts::page_shift(self).map(|fact| fact.value)
     }
 
     /// `CRASHTIME`: seconds since 1970 at which the kernel died. Dumps of live machines have none.
@@ -121,20 +76,51 @@ impl<'t> Info<'t> {
     }
 }
 
+impl Facts for Info<'_> {
+    fn symbol(&self, name: &str) -> Option<Fact<u64>> {
+        let mut found = self.named(Kind::Symbol, &[name])?;
+        if found.source == FactSource::VmcoreinfoFile {
+            let moved = self.kaslr_offset().map_or(0, |offset| offset.value);
+            found.value = found.value.wrapping_add(moved);
+        }
+        Some(found)
+    }
+
+    fn size(&self, structure: &str) -> Option<Fact<u64>> {
+        self.named(Kind::Size, &[structure])
+    }
+
+    fn member(&self, structure: &str, field: &str) -> Option<Fact<Member>> {
+        let found = self.named(Kind::Offset, &[structure, ".", field])?;
+        let Fact { value: offset, source } = found;
+        Some(Fact { value: Member { offset, size: None }, source })
+    }
+
+    fn length(&self, array: &str) -> Option<Fact<u64>> {
+        self.named(Kind::Length, &[array])
+    }
+
+    fn number(&self, name: &str) -> Option<Fact<u64>> {
+        self.named(Kind::Number, &[name])
+    }
+
+    fn release(&self) -> Option<Fact<&[u8]>> {
+        self.found_release()
+    }
+
+    fn page_shift(&self) -> Option<Fact<PageShift>> {
+        self.find(|text| text.decimal("PAGESIZE").and_then(PageShift::of_size))
+    }
+
+    fn kaslr_offset(&self) -> Option<Fact<u64>> {
+        let value = self.note?.hexadecimal("KERNELOFFSET")?;
+        Some(Fact { value, source: FactSource::Vmcoreinfo })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn releases_compare_by_their_numbers() {
-        assert_eq!(Version::parse(b"6.1.0-37-cloud-amd64"), Some(Version(6, 1, 0)));
-        assert_eq!(Version::parse(b"7.1-rc3"), Some(Version(7, 1, 0)));
-        assert_eq!(Version::parse(b"2.6.32-431.el6"), Some(Version(2, 6, 32)));
-        assert_eq!(Version::parse(b""), None);
-        assert_eq!(Version::parse(b"x.1"), None);
-        assert_eq!(Version::parse(b"99999999999.1"), None);
-        assert!(Version(2, 6, 39) < Version(3, 0, 0) && Version(6, 9, 0) < Version(6, 10, 0));
-    }
 
     #[test]
     fn a_file_fills_gaps_and_its_symbols_are_moved() {
@@ -143,9 +129,12 @@ mod tests {
             SYMBOL(mem_section)=ffffffff82000000\nOSRELEASE=6.1.0\n";
         let info = Info::new(Some(note), Some(file));
         assert_eq!(info.page_shift(), Some(PageShift::FOUR_KIB));
-        assert_eq!(info.offset("page.lru"), Some(8));
-        assert_eq!(info.offset("page.private"), Some(40));
+        assert_eq!(info.get(Kind::Offset, "page.lru"), Some(8));
+        assert_eq!(info.get(Kind::Offset, "page.private"), Some(40));
         assert_eq!(info.get(Kind::Symbol, "mem_section"), Some(0xffff_ffff_8300_0000));
         assert_eq!(info.release(), Some(&b"6.1.0"[..]));
+        let source = |member: Option<Fact<Member>>| member.map(|member| member.source);
+        assert_eq!(source(info.member("page", "lru")), Some(FactSource::Vmcoreinfo));
+        assert_eq!(source(info.member("page", "private")), Some(FactSource::VmcoreinfoFile));
     }
 }

@@ -5,9 +5,9 @@
 use super::linear::{Linear, LinearRange};
 use super::paging::{Mapping, TableCache, WalkError};
 use crate::endian::Endian;
+use crate::facts::{Facts, MissingKey, Version};
 use crate::memory::Source;
 use crate::units::{PageShift, PhysAddr, VirtAddr};
-use crate::vmcoreinfo::{Info, MissingKey, Version};
 use crate::wire::vmcoreinfo::Kind;
 
 /// Bits 1:0 of a descriptor: a table above the last level, a page on it.
@@ -43,15 +43,15 @@ impl Aarch64 {
     /// Keys: `NUMBER(VA_BITS)`, `NUMBER(kimage_voffset)` and `NUMBER(PHYS_OFFSET)` (4.12 and later,
     /// the first with kdump), `SYMBOL(swapper_pg_dir)`, `PAGESIZE` (4 KiB where it is missing);
     /// `NUMBER(TCR_EL1_T1SZ)` (5.9 and later): how many bits the CPU really translates.
-    pub fn new(info: &Info<'_>) -> Result<Aarch64, MissingKey> {
+    pub fn new(facts: &dyn Facts) -> Result<Aarch64, MissingKey> {
         let key = |name| MissingKey(Kind::Number, name);
-        let page = info.page_shift().unwrap_or(PageShift::FOUR_KIB);
-        let built_bits = info
+        let page = facts.page_shift().map_or(PageShift::FOUR_KIB, |shift| shift.value);
+        let built_bits = facts
             .get(Kind::Number, "VA_BITS")
             .and_then(|bits| u32::try_from(bits).ok())
             .filter(|bits| (36..=52).contains(bits))
             .ok_or(key("VA_BITS"))?;
-        let used_bits = match info.get(Kind::Number, "TCR_EL1_T1SZ") {
+        let used_bits = match facts.get(Kind::Number, "TCR_EL1_T1SZ") {
             Some(size) => u32::try_from(size)
                 .ok()
                 .and_then(|size| 64u32.checked_sub(size))
@@ -62,16 +62,16 @@ impl Aarch64 {
         // Kernels of 64 KiB pages that could have 52 bits keep the table of 52 bits when they run
         // with 48, and use the upper end of it; others drop its top level.
         let bits = if page.bits() == 16 { built_bits } else { used_bits };
-        let symbol = info.need(Kind::Symbol, "swapper_pg_dir")?;
-        let image = info.need(Kind::Number, "kimage_voffset")?;
-        let phys_base = info.need(Kind::Number, "PHYS_OFFSET")?;
+        let symbol = facts.need(Kind::Symbol, "swapper_pg_dir")?;
+        let image = facts.need(Kind::Number, "kimage_voffset")?;
+        let phys_base = facts.need(Kind::Number, "PHYS_OFFSET")?;
         let root = PhysAddr(symbol.wrapping_sub(image));
         Ok(Aarch64 { phys_base, root, image, page, bits, used_bits, built_bits })
     }
 
     /// `SECTION_SIZE_BITS` of kernels that do not export it (before 5.13).
-    pub fn section_bits(&self, info: &Info<'_>) -> u32 {
-        match info.version() {
+    pub fn section_bits(&self, facts: &dyn Facts) -> u32 {
+        match facts.version() {
             // Made smaller in 5.12 ("arm64/sparsemem: reduce SECTION_SIZE_BITS").
             Some(v) if v < Version(5, 12, 0) => 30,
             _ if self.page.bits() == 16 => 29,
@@ -111,14 +111,14 @@ impl Aarch64 {
     /// The kernel image, where `SYMBOL(_stext)` tells where it is, and the linear map: the lower
     /// half of the kernel's addresses since 5.4 ("arm64: mm: Flip kernel VA space"), the upper one
     /// before.
-    pub fn linear(&self, info: &Info<'_>) -> Linear {
-        let image = info.get(Kind::Symbol, "_stext").map_or(LinearRange::default(), |text| {
+    pub fn linear(&self, facts: &dyn Facts) -> Linear {
+        let image = facts.get(Kind::Symbol, "_stext").map_or(LinearRange::default(), |text| {
             let virt = text & !(IMAGE_BEFORE - 1);
             LinearRange { virt, len: IMAGE_SIZE, phys: virt.wrapping_sub(self.image) }
         });
         // A kernel built for 52 bits has its linear map there also where it runs with 48.
         let (start, half) = (1u64 << self.built_bits, 1u64 << (self.used_bits - 1));
-        let flipped = info.version().is_none_or(|v| v >= Version(5, 4, 0));
+        let flipped = facts.version().is_none_or(|v| v >= Version(5, 4, 0));
         let virt = if flipped { start } else { half }.wrapping_neg();
         let len = if flipped { start - half } else { half };
         Linear { ranges: [image, LinearRange { virt, len, phys: self.phys_base }] }

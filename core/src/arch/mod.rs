@@ -6,9 +6,9 @@ pub mod linear;
 pub mod paging;
 pub mod x86_64;
 
+use crate::facts::{Facts, MissingKey};
 use crate::memory::{Machine, Segment, Source};
 use crate::units::{Pfn, PhysAddr, VirtAddr};
-use crate::vmcoreinfo::{Info, MissingKey};
 use crate::wire::machine::{EM_AARCH64, EM_X86_64};
 use core::fmt;
 use linear::Linear;
@@ -49,10 +49,10 @@ impl From<MissingKey> for ArchError {
 
 impl Arch {
     /// The architecture of `machine`, from what VMCOREINFO and the memory ranges tell.
-    pub fn new(machine: Machine, info: &Info<'_>, ram: &[Segment]) -> Result<Arch, ArchError> {
+    pub fn new(machine: Machine, facts: &dyn Facts, ram: &[Segment]) -> Result<Arch, ArchError> {
         match machine.elf_machine {
-            EM_X86_64 => Ok(Arch::X86_64(x86_64::X86_64::new(info, ram)?)),
-            EM_AARCH64 => Ok(Arch::Aarch64(aarch64::Aarch64::new(info)?)),
+            EM_X86_64 => Ok(Arch::X86_64(x86_64::X86_64::new(facts, ram)?)),
+            EM_AARCH64 => Ok(Arch::Aarch64(aarch64::Aarch64::new(facts)?)),
             other => Err(ArchError::Unknown(other)),
         }
     }
@@ -74,17 +74,17 @@ impl Arch {
     }
 
     /// log2 of the bytes of a memory section, where VMCOREINFO does not say.
-    pub fn default_section_bits(&self, info: &Info<'_>) -> u32 {
+    pub fn default_section_bits(&self, facts: &dyn Facts) -> u32 {
         match self {
             Arch::X86_64(_) => x86_64::SECTION_BITS,
-            Arch::Aarch64(a) => a.section_bits(info),
+            Arch::Aarch64(a) => a.section_bits(facts),
         }
     }
 
     /// log2 of the largest physical address, where VMCOREINFO does not say.
-    pub fn default_physmem_bits(&self, info: &Info<'_>) -> u32 {
+    pub fn default_physmem_bits(&self, facts: &dyn Facts) -> u32 {
         match self {
-            Arch::X86_64(a) => a.physmem_bits(info),
+            Arch::X86_64(a) => a.physmem_bits(facts),
             Arch::Aarch64(a) => a.physmem_bits(),
         }
     }
@@ -110,14 +110,14 @@ impl Arch {
     /// ranges, which in a vmcore tell where the direct map is.
     pub fn linear(
         &self,
-        info: &Info<'_>,
+        facts: &dyn Facts,
         ram: &[Segment],
         source: &mut impl Source,
         cache: &mut TableCache<'_>,
     ) -> Linear {
         match self {
-            Arch::X86_64(a) => a.linear(info, ram, source, cache),
-            Arch::Aarch64(a) => a.linear(info),
+            Arch::X86_64(a) => a.linear(facts, ram, source, cache),
+            Arch::Aarch64(a) => a.linear(facts),
         }
     }
 

@@ -4,9 +4,9 @@
 use super::linear::{Linear, LinearRange};
 use super::paging::{Mapping, TableCache, WalkError};
 use crate::endian::Endian;
+use crate::facts::{Facts, MissingKey, Version};
 use crate::memory::{Segment, Source};
 use crate::units::{PhysAddr, VirtAddr};
-use crate::vmcoreinfo::{Info, MissingKey, Version};
 use crate::wire::vmcoreinfo::Kind;
 
 /// `SECTION_SIZE_BITS`: sections of 128 MiB.
@@ -45,12 +45,12 @@ impl X86_64 {
     /// `SYMBOL(swapper_pg_dir)`, an alias of both; `NUMBER(phys_base)` (4.10 and later; before
     /// that the PT_LOAD of the kernel image tells), `NUMBER(pgtable_l5_enabled)`,
     /// `NUMBER(sme_mask)`.
-    pub fn new(info: &Info<'_>, ram: &[Segment]) -> Result<X86_64, MissingKey> {
+    pub fn new(facts: &dyn Facts, ram: &[Segment]) -> Result<X86_64, MissingKey> {
         let root = ["init_level4_pgt", "init_top_pgt", "swapper_pg_dir"]
             .iter()
-            .find_map(|name| info.get(Kind::Symbol, name))
+            .find_map(|name| facts.get(Kind::Symbol, name))
             .ok_or(MissingKey(Kind::Symbol, "init_top_pgt"))?;
-        let phys_base = info.get(Kind::Number, "phys_base").unwrap_or_else(|| {
+        let phys_base = facts.get(Kind::Number, "phys_base").unwrap_or_else(|| {
             ram.iter()
                 .find(|s| s.virt.0 >= KERNEL_MAP)
                 .map_or(0, |s| s.phys.0.wrapping_sub(s.virt.0 - KERNEL_MAP))
@@ -58,14 +58,14 @@ impl X86_64 {
         Ok(X86_64 {
             phys_base,
             root: PhysAddr(root.wrapping_sub(KERNEL_MAP).wrapping_add(phys_base)),
-            five_levels: info.get(Kind::Number, "pgtable_l5_enabled").unwrap_or(0) != 0,
-            sme_mask: info.get(Kind::Number, "sme_mask").unwrap_or(0),
+            five_levels: facts.get(Kind::Number, "pgtable_l5_enabled").unwrap_or(0) != 0,
+            sme_mask: facts.get(Kind::Number, "sme_mask").unwrap_or(0),
         })
     }
 
     /// `MAX_PHYSMEM_BITS` of kernels that do not export it (before 5.9).
-    pub fn physmem_bits(&self, info: &Info<'_>) -> u32 {
-        match info.version() {
+    pub fn physmem_bits(&self, facts: &dyn Facts) -> u32 {
+        match facts.version() {
             _ if self.five_levels => 52,
             Some(v) if v < Version(2, 6, 26) => 40,
             Some(v) if v < Version(2, 6, 31) => 44,
@@ -84,12 +84,12 @@ impl X86_64 {
     /// all such kernels have it.
     pub fn linear(
         &self,
-        info: &Info<'_>,
+        facts: &dyn Facts,
         ram: &[Segment],
         source: &mut impl Source,
         cache: &mut TableCache<'_>,
     ) -> Linear {
-        let size = info.get(Kind::Number, "KERNEL_IMAGE_SIZE").unwrap_or(IMAGE_SIZE);
+        let size = facts.get(Kind::Number, "KERNEL_IMAGE_SIZE").unwrap_or(IMAGE_SIZE);
         let image = LinearRange {
             virt: KERNEL_MAP,
             len: size.min(KERNEL_MAP.wrapping_neg()),
@@ -97,9 +97,10 @@ impl X86_64 {
         };
         let direct = |s: &&Segment| self.is_kernel_address(s.virt) && s.virt.0 < KERNEL_MAP;
         let told = ram.iter().find(direct).map(|s| s.virt.0.wrapping_sub(s.phys.0));
-        let base = told
-            .or_else(|| self.lowest_mapped(source, cache))
-            .or_else(|| self.usual_base(info).filter(|_| info.kaslr_offset() == 0));
+        let base = told.or_else(|| self.lowest_mapped(source, cache)).or_else(|| {
+            self.usual_base(facts)
+                .filter(|_| facts.kaslr_offset().is_none_or(|offset| offset.value == 0))
+        });
         let direct = base.map_or(LinearRange::default(), |virt| LinearRange {
             virt,
             len: (KERNEL_MAP - virt.min(KERNEL_MAP)).min(1 << PHYSICAL_BITS),
@@ -110,8 +111,8 @@ impl X86_64 {
 
     /// `__PAGE_OFFSET` of kernels that are not moved. It changed in 4.20 ("x86/mm: Move LDT remap out
     /// of KASLR region on 5-level paging"), and in updates of 4.14 and 4.19.
-    fn usual_base(&self, info: &Info<'_>) -> Option<u64> {
-        match (info.version()?, self.five_levels) {
+    fn usual_base(&self, facts: &dyn Facts) -> Option<u64> {
+        match (facts.version()?, self.five_levels) {
             (v, false) if v < Version(2, 6, 27) => Some(0xffff_8100_0000_0000),
             (v, false) if v < Version(4, 14, 0) => Some(0xffff_8800_0000_0000),
             (v, _) if v < Version(4, 20, 0) => None,

@@ -4,9 +4,9 @@ use crate::arch::Arch;
 use crate::arch::linear::Linear;
 use crate::arch::paging::{Mapping, TableCache, WalkError};
 use crate::endian::{Endian, Word};
+use crate::facts::Facts;
 use crate::memory::{ReadFault, Segment, Source};
 use crate::units::VirtAddr;
-use crate::vmcoreinfo::Info;
 use core::fmt;
 
 /// Why a kernel structure could not be read.
@@ -60,8 +60,8 @@ impl<'a, 'b, S: Source> Memory<'a, 'b, S> {
 
     /// Finds out where the kernel image and the direct map are, for addresses that the page tables
     /// have no answer to; with `first`, the page tables are only asked where arithmetic has none.
-    pub fn allow_arithmetic(&mut self, info: &Info<'_>, ram: &[Segment], first: bool) {
-        self.linear = self.arch.linear(info, ram, self.source, self.cache);
+    pub fn allow_arithmetic(&mut self, facts: &dyn Facts, ram: &[Segment], first: bool) {
+        self.linear = self.arch.linear(facts, ram, self.source, self.cache);
         self.linear_first = first;
     }
 

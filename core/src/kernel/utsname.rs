@@ -2,9 +2,9 @@
 
 use super::memory::Memory;
 use crate::error::{part, part_mut};
+use crate::facts::{Facts, Version};
 use crate::memory::{Machine, Source};
 use crate::units::VirtAddr;
-use crate::vmcoreinfo::{Info, Version};
 use crate::wire::disk_header::{UTS, UTS_FIELD};
 use crate::wire::vmcoreinfo::Kind;
 use core::ops::Range;
@@ -35,12 +35,12 @@ impl Utsname {
     /// readers of the dump refuse one that has none.
     pub fn read<S: Source>(
         memory: Option<&mut Memory<'_, '_, S>>,
-        info: &Info<'_>,
+        facts: &dyn Facts,
         machine: Machine,
     ) -> Utsname {
-        let at = info.get(Kind::Symbol, "system_utsname").or_else(|| {
-            let offset = info.get(Kind::Offset, "uts_namespace.name").unwrap_or(OLD_NAME_OFFSET);
-            info.get(Kind::Symbol, "init_uts_ns")?.checked_add(offset)
+        let at = facts.get(Kind::Symbol, "system_utsname").or_else(|| {
+            let offset = facts.get(Kind::Offset, "uts_namespace.name").unwrap_or(OLD_NAME_OFFSET);
+            facts.get(Kind::Symbol, "init_uts_ns")?.checked_add(offset)
         });
         let mut raw = [0; UTS];
         let read = match (memory, at) {
@@ -51,8 +51,8 @@ impl Utsname {
         // A release that is not one means that something else was read.
         if Version::parse(uts.release()).is_none() {
             uts = Utsname { raw: [0; UTS], read: false };
-            if let Some(release) = info.release() {
-                uts.set(RELEASE, release);
+            if let Some(release) = facts.release() {
+                uts.set(RELEASE, release.value);
             }
         }
         if let (true, Some(name)) = (uts.string(MACHINE).is_empty(), machine.name()) {

@@ -10,6 +10,7 @@ use tamis_core::arch::Arch;
 use tamis_core::arch::paging::TableCache;
 use tamis_core::bitmap::Bitmap;
 use tamis_core::capture::{Notice, Observer, Phase, Scanner};
+use tamis_core::facts::MissingKey;
 use tamis_core::kernel::mem_map::{MemMap, MemMapError, RootCache};
 use tamis_core::kernel::memory::Memory;
 use tamis_core::kernel::page::Classifier;
@@ -17,7 +18,6 @@ use tamis_core::level::DumpLevel;
 use tamis_core::memory::Source;
 use tamis_core::tally::{DropObserver, Reason};
 use tamis_core::units::{Pfn, PfnSpan};
-use tamis_core::vmcoreinfo::MissingKey;
 use tamis_core::wire::vmcoreinfo::Kind;
 
 /// Why nothing can be told about pages.

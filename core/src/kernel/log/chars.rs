@@ -2,26 +2,26 @@
 
 use super::text::Log;
 use super::{LOG_MAX_BITS, LogError, STEP, log_buf, reading};
+use crate::facts::{Facts, Version};
 use crate::memory::Source;
 use crate::units::VirtAddr;
-use crate::vmcoreinfo::{Info, Version};
 use crate::wire::vmcoreinfo::Kind;
 
 /// Lines go out with the `<6>` that they begin with; there is no telling where the log was cleared.
 pub(super) fn characters<S: Source, E>(
     log: &mut Log<'_, '_, '_, S, E>,
-    info: &Info<'_>,
+    facts: &dyn Facts,
     work: &mut [u8],
 ) -> Result<(), LogError<E>> {
-    let buffer = log_buf(info, log.memory)?;
-    let at = VirtAddr(info.need(Kind::Symbol, "log_buf_len")?);
+    let buffer = log_buf(facts, log.memory)?;
+    let at = VirtAddr(facts.need(Kind::Symbol, "log_buf_len")?);
     let len = u64::from(log.memory.u32(at).map_err(reading("log_buf_len"))?);
     if !len.is_power_of_two() || len > 1 << LOG_MAX_BITS {
         return Err(LogError::Implausible { what: "log_buf_len", value: len });
     }
-    let at = VirtAddr(info.need(Kind::Symbol, "log_end")?);
+    let at = VirtAddr(facts.need(Kind::Symbol, "log_end")?);
     // The number of characters ever written: an unsigned long up to 2.6.24, an unsigned int since.
-    let end = match info.version() {
+    let end = match facts.version() {
         Some(v) if v < Version(2, 6, 25) => log.memory.word(at),
         _ => log.memory.u32(at).map(u64::from),
     };

@@ -19,10 +19,10 @@ mod text;
 #[cfg(test)]
 mod tests;
 
+use crate::facts::{Facts, MissingKey, Version};
 use crate::kernel::memory::{Memory, VirtFault};
 use crate::memory::Source;
 use crate::units::VirtAddr;
-use crate::vmcoreinfo::{Info, MissingKey, Version};
 use crate::wire::vmcoreinfo::Kind;
 use chars::characters;
 use core::fmt;
@@ -107,7 +107,7 @@ pub struct LogReport {
 
 /// Writes the log to `out`, in pieces. `scratch` is [`SCRATCH_MIN`] bytes or more.
 pub fn dump<S: Source, E>(
-    info: &Info<'_>,
+    facts: &dyn Facts,
     memory: &mut Memory<'_, '_, S>,
     options: Options,
     scratch: &mut [u8],
@@ -119,28 +119,28 @@ pub fn dump<S: Source, E>(
     }
     let (buf, work) = scratch.split_at_mut(scratch.len() / 4);
     let mut log = Log { memory, buf, used: 0, out, report: LogReport::default() };
-    let has = |name| info.get(Kind::Symbol, name).is_some();
-    if has("prb") || info.get(Kind::Size, "printk_ringbuffer").is_some() {
-        ring(&mut log, info, options, work)?;
+    let has = |name| facts.get(Kind::Symbol, name).is_some();
+    if has("prb") || facts.get(Kind::Size, "printk_ringbuffer").is_some() {
+        ring(&mut log, facts, options, work)?;
     } else if has("log_end") {
-        characters(&mut log, info, work)?;
+        characters(&mut log, facts, work)?;
     } else if has("log_buf") {
-        records(&mut log, info, options, work)?;
+        records(&mut log, facts, options, work)?;
     } else {
-        let old = info.version().is_some_and(|v| v < Version(5, 10, 0));
+        let old = facts.version().is_some_and(|v| v < Version(5, 10, 0));
         return Err(MissingKey(Kind::Symbol, if old { "log_buf" } else { "prb" }).into());
     }
     log.flush()?;
     Ok(log.report)
 }
 
-fn offset(info: &Info<'_>, name: &'static str) -> Result<usize, MissingKey> {
-    info.offset(name).ok_or(MissingKey(Kind::Offset, name))
+fn offset(facts: &dyn Facts, name: &'static str) -> Result<usize, MissingKey> {
+    facts.offset(name).ok_or(MissingKey(Kind::Offset, name))
 }
 
 /// A size that is `1..=most`.
-fn size<E>(info: &Info<'_>, name: &'static str, most: usize) -> Result<usize, LogError<E>> {
-    let value = info.need(Kind::Size, name)?;
+fn size<E>(facts: &dyn Facts, name: &'static str, most: usize) -> Result<usize, LogError<E>> {
+    let value = facts.need(Kind::Size, name)?;
     match usize::try_from(value) {
         Ok(size) if (1..=most).contains(&size) => Ok(size),
         _ => Err(LogError::Implausible { what: name, value }),
@@ -164,9 +164,9 @@ fn at_most<E>(bits: u32, most: u32, what: &'static str) -> Result<u32, LogError<
 
 /// Where the log buffer is.
 fn log_buf<S: Source, E>(
-    info: &Info<'_>,
+    facts: &dyn Facts,
     memory: &mut Memory<'_, '_, S>,
 ) -> Result<u64, LogError<E>> {
-    let at = VirtAddr(info.need(Kind::Symbol, "log_buf")?);
+    let at = VirtAddr(facts.need(Kind::Symbol, "log_buf")?);
     memory.word(at).map_err(reading("log_buf"))
 }

@@ -3,10 +3,10 @@
 use super::text::{Log, Stamp};
 use super::{LOG_MAX_BITS, LogError, Options, at_most, member, offset, reading, size};
 use crate::endian::{Endian, Word};
+use crate::facts::Facts;
 use crate::kernel::memory::Memory;
 use crate::memory::Source;
 use crate::units::VirtAddr;
-use crate::vmcoreinfo::Info;
 use crate::wire::vmcoreinfo::Kind;
 
 /// No kernel has more descriptors: one for every 32 bytes of text (`PRB_AVGBITS`).
@@ -59,27 +59,27 @@ impl Ring {
 
     /// Reads `prb` and what it points to.
     fn read<S: Source, E>(
-        info: &Info<'_>,
+        facts: &dyn Facts,
         memory: &mut Memory<'_, '_, S>,
         work: &mut [u8],
     ) -> Result<Ring, LogError<E>> {
         let (endian, word) = (memory.endian(), memory.word_size());
-        let prb = VirtAddr(info.need(Kind::Symbol, "prb")?);
+        let prb = VirtAddr(facts.need(Kind::Symbol, "prb")?);
         // Two thirds of the scratch memory take descriptors and infos, and some of each.
-        let root_size = size(info, "printk_ringbuffer", work.len())?;
-        let desc_size = size(info, "prb_desc", work.len() / 3)?;
-        let info_size = size(info, "printk_info", work.len() / 3)?;
-        let desc_ring = offset(info, "printk_ringbuffer.desc_ring")?;
-        let text_ring = offset(info, "printk_ringbuffer.text_data_ring")?;
+        let root_size = size(facts, "printk_ringbuffer", work.len())?;
+        let desc_size = size(facts, "prb_desc", work.len() / 3)?;
+        let info_size = size(facts, "printk_info", work.len() / 3)?;
+        let desc_ring = offset(facts, "printk_ringbuffer.desc_ring")?;
+        let text_ring = offset(facts, "printk_ringbuffer.text_data_ring")?;
         // The counter is all that an atomic_long_t has, so it is at 0 unless said otherwise.
-        let counter = info.offset("atomic_long_t.counter").unwrap_or(0);
+        let counter = facts.offset("atomic_long_t.counter").unwrap_or(0);
 
         let root = work.get_mut(..root_size).unwrap_or_default();
         let at = memory.word(prb).map_err(reading("prb"))?;
         memory.read(VirtAddr(at), root).map_err(reading("the printk ring buffer"))?;
         let root = &*root;
         let at = |base: usize, name: &'static str, plus: usize, len: usize| {
-            let at = base.saturating_add(offset(info, name)?).saturating_add(plus);
+            let at = base.saturating_add(offset(facts, name)?).saturating_add(plus);
             member(at, len, root_size, name)
         };
         let int = |base, name| {
@@ -90,10 +90,10 @@ impl Ring {
             Ok::<u64, LogError<E>>(endian.word(word, root, at).unwrap_or(0))
         };
         let field = |name, plus: usize, len, size| {
-            member(offset(info, name)?.saturating_add(plus), len, size, name)
+            member(offset(facts, name)?.saturating_add(plus), len, size, name)
         };
-        let blk = offset(info, "prb_desc.text_blk_lpos")?;
-        let optional = |name, len| match info.offset(name) {
+        let blk = offset(facts, "prb_desc.text_blk_lpos")?;
+        let optional = |name, len| match facts.offset(name) {
             Some(at) => member(at, len, info_size, name).map(Some),
             None => Ok(None),
         };
@@ -169,29 +169,29 @@ impl Ring {
 /// `clear_seq`: the number of the first record after the log was cleared. From 5.13 on a pair of
 /// numbers (`struct latched_seq`), of which a counter in front tells the one that holds.
 fn clear_seq<S: Source, E>(
-    info: &Info<'_>,
+    facts: &dyn Facts,
     memory: &mut Memory<'_, '_, S>,
 ) -> Result<Option<u64>, LogError<E>> {
-    let Some(at) = info.get(Kind::Symbol, "clear_seq") else {
+    let Some(at) = facts.get(Kind::Symbol, "clear_seq") else {
         return Ok(None);
     };
     let mut value = 0;
-    if info.get(Kind::Size, "latched_seq").is_some() {
+    if facts.get(Kind::Size, "latched_seq").is_some() {
         let counter = memory.u32(VirtAddr(at)).map_err(reading("clear_seq"))?;
         value =
-            info.need(Kind::Offset, "latched_seq.val")?.wrapping_add(8 * u64::from(counter & 1));
+            facts.need(Kind::Offset, "latched_seq.val")?.wrapping_add(8 * u64::from(counter & 1));
     }
     memory.u64(VirtAddr(at.wrapping_add(value))).map(Some).map_err(reading("clear_seq"))
 }
 
 pub(super) fn ring<S: Source, E>(
     log: &mut Log<'_, '_, '_, S, E>,
-    info: &Info<'_>,
+    facts: &dyn Facts,
     options: Options,
     work: &mut [u8],
 ) -> Result<(), LogError<E>> {
-    let ring = Ring::read(info, log.memory, work)?;
-    let clear = if options.since_clear { clear_seq(info, log.memory)? } else { None };
+    let ring = Ring::read(facts, log.memory, work)?;
+    let clear = if options.since_clear { clear_seq(facts, log.memory)? } else { None };
     let third = work.len() / 3;
     let (descs, work) = work.split_at_mut(third);
     let (infos, text) = work.split_at_mut(third);

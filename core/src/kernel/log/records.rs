@@ -3,10 +3,10 @@
 use super::text::{Log, Stamp};
 use super::{LOG_MAX_BITS, LogError, Options, STEP, log_buf, member, offset, reading, size};
 use crate::endian::Endian;
+use crate::facts::Facts;
 use crate::kernel::memory::Memory;
 use crate::memory::Source;
 use crate::units::VirtAddr;
-use crate::vmcoreinfo::Info;
 use crate::wire::vmcoreinfo::Kind;
 
 /// So many places are tried, in the whole log, to find the record after a damaged one.
@@ -59,30 +59,30 @@ struct Stretch {
 
 impl Records {
     fn read<S: Source, E>(
-        info: &Info<'_>,
+        facts: &dyn Facts,
         memory: &mut Memory<'_, '_, S>,
     ) -> Result<Records, LogError<E>> {
         let mut names =
             ["printk_log", "printk_log.ts_nsec", "printk_log.len", "printk_log.text_len"];
-        if info.get(Kind::Size, "printk_log").is_none() && info.get(Kind::Size, "log").is_some() {
+        if facts.get(Kind::Size, "printk_log").is_none() && facts.get(Kind::Size, "log").is_some() {
             names = ["log", "log.ts_nsec", "log.len", "log.text_len"];
         }
         let [struct_name, ts_nsec, len, text_len] = names;
-        let header_size = size(info, struct_name, HEADER_MAX)?;
-        let field = |name, len| member(offset(info, name)?, len, header_size, name);
+        let header_size = size(facts, struct_name, HEADER_MAX)?;
+        let field = |name, len| member(offset(facts, name)?, len, header_size, name);
         let int = |memory: &mut Memory<'_, '_, S>, name| {
-            let at = VirtAddr(info.need(Kind::Symbol, name)?);
+            let at = VirtAddr(facts.need(Kind::Symbol, name)?);
             memory.u32(at).map(u64::from).map_err(reading(name))
         };
         let records = Records {
             endian: memory.endian(),
-            buffer: log_buf(info, memory)?,
+            buffer: log_buf(facts, memory)?,
             buffer_len: int(memory, "log_buf_len")?,
             header_size,
             ts_nsec: field(ts_nsec, 8)?,
             len: field(len, 2)?,
             text_len: field(text_len, 2)?,
-            caller_id: match info.offset("printk_log.caller_id") {
+            caller_id: match facts.offset("printk_log.caller_id") {
                 Some(_) => Some(field("printk_log.caller_id", 4)?),
                 None => None,
             },
@@ -234,14 +234,14 @@ impl Records {
 
 pub(super) fn records<S: Source, E>(
     log: &mut Log<'_, '_, '_, S, E>,
-    info: &Info<'_>,
+    facts: &dyn Facts,
     options: Options,
     work: &mut [u8],
 ) -> Result<(), LogError<E>> {
-    let records = Records::read(info, log.memory)?;
+    let records = Records::read(facts, log.memory)?;
     let mut from = records.first;
     if options.since_clear
-        && let Some(at) = info.get(Kind::Symbol, "clear_idx")
+        && let Some(at) = facts.get(Kind::Symbol, "clear_idx")
     {
         let clear = u64::from(log.memory.u32(VirtAddr(at)).map_err(reading("clear_idx"))?);
         // Once its record is overwritten, the index points anywhere: only one that a record has, or

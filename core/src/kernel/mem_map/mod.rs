@@ -7,9 +7,9 @@ mod sparse;
 pub use sparse::RootCache;
 
 use super::memory::{Memory, VirtFault};
+use crate::facts::{Facts, MissingKey};
 use crate::memory::Source;
 use crate::units::{PageShift, Pfn, PfnSpan, VirtAddr};
-use crate::vmcoreinfo::{Info, MissingKey};
 use crate::wire::vmcoreinfo::Kind;
 use core::fmt;
 use flat::Flat;
@@ -99,7 +99,7 @@ impl MemMap {
     /// Keys: `mem_section` (symbol, `SIZE`, `OFFSET(.section_mem_map)`, `LENGTH`),
     /// `SECTION_SIZE_BITS`, `MAX_PHYSMEM_BITS`; or `SYMBOL(mem_map)`.
     pub fn find<S: Source>(
-        info: &Info<'_>,
+        facts: &dyn Facts,
         memory: &mut Memory<'_, '_, S>,
         cache: &mut RootCache<'_>,
         shift: PageShift,
@@ -107,14 +107,21 @@ impl MemMap {
         max_pfn: Pfn,
     ) -> Result<MemMap, MemMapError> {
         let over = |model, max_pfn| MemMap { model, page_struct, max_pfn };
-        if let Some(symbol) = info.get(Kind::Symbol, "mem_section") {
-            let (sections, end) =
-                Sections::find(info, memory, cache, shift, VirtAddr(symbol), page_struct, max_pfn)?;
+        if let Some(symbol) = facts.get(Kind::Symbol, "mem_section") {
+            let (sections, end) = Sections::find(
+                facts,
+                memory,
+                cache,
+                shift,
+                VirtAddr(symbol),
+                page_struct,
+                max_pfn,
+            )?;
             return Ok(over(Model::Sparse(sections), end));
         }
-        let discontig = info.get(Kind::Offset, "pglist_data.node_mem_map").is_some()
-            && ["node_data", "pgdat_list"].iter().any(|s| info.get(Kind::Symbol, s).is_some());
-        match info.get(Kind::Symbol, "mem_map") {
+        let discontig = facts.get(Kind::Offset, "pglist_data.node_mem_map").is_some()
+            && ["node_data", "pgdat_list"].iter().any(|s| facts.get(Kind::Symbol, s).is_some());
+        match facts.get(Kind::Symbol, "mem_map") {
             Some(symbol) => Ok(over(Model::Flat(Flat::find(memory, VirtAddr(symbol))?), max_pfn)),
             None if discontig => Err(MemMapError::Model("DISCONTIGMEM")),
             None => Err(MissingKey(Kind::Symbol, "mem_section").into()),

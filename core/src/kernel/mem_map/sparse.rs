@@ -5,10 +5,10 @@
 //! a time and never collected.
 
 use super::{MemMapError, Run, State};
+use crate::facts::{Facts, MissingKey};
 use crate::kernel::memory::Memory;
 use crate::memory::Source;
 use crate::units::{PageShift, Pfn, PfnSpan, VirtAddr};
-use crate::vmcoreinfo::{Info, MissingKey};
 use crate::wire::vmcoreinfo::Kind;
 
 bitflags::bitflags! {
@@ -79,7 +79,7 @@ impl<'b> RootCache<'b> {
 
 impl Sections {
     pub(super) fn find<S: Source>(
-        info: &Info<'_>,
+        facts: &dyn Facts,
         memory: &mut Memory<'_, '_, S>,
         cache: &mut RootCache<'_>,
         shift: PageShift,
@@ -89,19 +89,20 @@ impl Sections {
     ) -> Result<(Sections, Pfn), MemMapError> {
         let arch = *memory.arch();
         let bits = |name, default| {
-            info.get(Kind::Number, name)
+            facts
+                .get(Kind::Number, name)
                 .and_then(|b| u32::try_from(b).ok())
                 .filter(|b| (1..64).contains(b))
                 .unwrap_or(default)
         };
-        let section_bits = bits("SECTION_SIZE_BITS", arch.default_section_bits(info));
-        let physmem_bits = bits("MAX_PHYSMEM_BITS", arch.default_physmem_bits(info));
+        let section_bits = bits("SECTION_SIZE_BITS", arch.default_section_bits(facts));
+        let physmem_bits = bits("MAX_PHYSMEM_BITS", arch.default_physmem_bits(facts));
         let bad_bits = MissingKey(Kind::Number, "SECTION_SIZE_BITS");
         let order = section_bits.checked_sub(shift.bits()).ok_or(bad_bits)?;
         let all = 1u64 << physmem_bits.saturating_sub(section_bits).min(40);
 
-        let entry = info.need(Kind::Size, "mem_section")?;
-        let at = info.need(Kind::Offset, "mem_section.section_mem_map")?;
+        let entry = facts.need(Kind::Size, "mem_section")?;
+        let at = facts.need(Kind::Offset, "mem_section.section_mem_map")?;
         let word = memory.word_size().bytes() as u64;
         let bad_entry = MissingKey(Kind::Size, "mem_section");
         if entry == 0 || at.checked_add(word).is_none_or(|end| end > entry) {
@@ -113,7 +114,7 @@ impl Sections {
         }
         // LENGTH(mem_section) is the number of roots, or (plain) of sections; 4.15 and later have
         // a pointer in place of an array of roots and do not export it.
-        let extreme = match info.get(Kind::Length, "mem_section") {
+        let extreme = match facts.get(Kind::Length, "mem_section") {
             Some(length) => length != all || all.div_ceil(per_root) == all,
             None => true,
         };

@@ -2,16 +2,16 @@
 
 use super::{Classifier, HugetlbBy, OrderAt, SlabBy, Unclassified};
 use crate::arch::Arch;
+use crate::facts::{Facts, MissingKey, Version};
 use crate::level::DumpLevel;
 use crate::memory::Machine;
-use crate::vmcoreinfo::{Info, MissingKey, Version};
 use crate::wire::vmcoreinfo::Kind;
 
 impl Classifier {
     /// Resolves all keys. An error means that nothing can be told about any page: `SIZE(page)`,
     /// `OFFSET(page.flags)`, `OFFSET(page.mapping)` or the reference count is missing.
     pub fn new(
-        info: &Info<'_>,
+        facts: &dyn Facts,
         arch: &Arch,
         machine: Machine,
         page_shift: u32,
@@ -19,24 +19,25 @@ impl Classifier {
     ) -> Result<Classifier, MissingKey> {
         let Machine { endian, word, .. } = machine;
         let long = word.bytes();
-        let size = info.need(Kind::Size, "page")? as usize;
+        let size = facts.need(Kind::Size, "page")? as usize;
         // A member that does not lie in the structure is none.
         let member = |name: &str, len: usize| {
-            info.offset(name).filter(|o| o.checked_add(len).is_some_and(|end| end <= size))
+            facts.offset(name).filter(|o| o.checked_add(len).is_some_and(|end| end <= size))
         };
-        if info.get(Kind::Offset, "page._refcount").is_none() {
-            info.get(Kind::Offset, "page._count")
+        if facts.get(Kind::Offset, "page._refcount").is_none() {
+            facts
+                .get(Kind::Offset, "page._count")
                 .ok_or(MissingKey(Kind::Offset, "page._refcount"))?;
         }
         if !(2 * long..=4096).contains(&size) {
             return Err(MissingKey(Kind::Size, "page"));
         }
         let need = |name: &'static str| member(name, long).ok_or(MissingKey(Kind::Offset, name));
-        let number = |name: &str| info.get(Kind::Number, name);
+        let number = |name: &str| facts.get(Kind::Number, name);
         // Flag numbers are below 64, page types are 32 bits wide.
         let flag = |name: &str| number(name).filter(|&n| n < 8 * long as u64).map(|n| 1u64 << n);
         let kind = |name: &str| number(name).map(|v| v as u32);
-        let version = info.version();
+        let version = facts.version();
         let before = |v: Version| version.is_some_and(|have| have < v);
         // Before 2.6.26 the flags were fixed numbers and not all of them are exported.
         let fixed = |bit: u64| before(Version(2, 6, 26)).then_some(1 << bit);
@@ -79,7 +80,7 @@ impl Classifier {
         };
         // Kernels before 4.6 do not export it; their tails match no class by themselves.
         c.tails_known = c.compound_head.is_some() || before(Version(4, 6, 0));
-        c.resolve_compound(info, &member, &kind, &flag, &before);
+        c.resolve_compound(facts, &member, &kind, &flag, &before);
 
         // The names of today, or those that this kernel would have had.
         let slab_key = MissingKey(
@@ -126,7 +127,7 @@ impl Classifier {
                 c.cannot_tell("huge pages of hugetlbfs", key);
             }
         }
-        let orders = info.get(Kind::Length, "zone.free_area").filter(|&n| (1..=64).contains(&n));
+        let orders = facts.get(Kind::Length, "zone.free_area").filter(|&n| (1..=64).contains(&n));
         if level.contains(DumpLevel::FREE) {
             let value = kind("PAGE_BUDDY_MAPCOUNT_VALUE");
             let missing = [
@@ -167,7 +168,7 @@ impl Classifier {
     /// Order of compound pages and the mark of hugetlbfs.
     fn resolve_compound(
         &mut self,
-        info: &Info<'_>,
+        facts: &dyn Facts,
         member: &dyn Fn(&str, usize) -> Option<usize>,
         kind: &dyn Fn(&str) -> Option<u32>,
         flag: &dyn Fn(&str) -> Option<u64>,
@@ -175,9 +176,9 @@ impl Classifier {
     ) {
         let size = self.size;
         // Offsets in a folio count from the head: its second page starts at SIZE(page).
-        let in_tail = |name: &str| info.offset(name)?.checked_sub(size).filter(|&o| o < size);
-        let dtor_id = info.get(Kind::Number, "HUGETLB_PAGE_DTOR");
-        let dtor_address = info.get(Kind::Symbol, "free_huge_page");
+        let in_tail = |name: &str| facts.offset(name)?.checked_sub(size).filter(|&o| o < size);
+        let dtor_id = facts.get(Kind::Number, "HUGETLB_PAGE_DTOR");
+        let dtor_address = facts.get(Kind::Symbol, "free_huge_page");
         let long = self.word.bytes();
         if let (Some(value), true) = (kind("PAGE_HUGETLB_MAPCOUNT_VALUE"), self.mapcount.is_some())
         {
@@ -222,8 +223,8 @@ impl Classifier {
         } else if before(Version(4, 4, 0))
             && let (Some(lru), Some(next), Some(prev)) = (
                 member("page.lru", 2 * long),
-                info.offset("list_head.next").filter(|o| *o <= long),
-                info.offset("list_head.prev").filter(|o| *o <= long),
+                facts.offset("list_head.next").filter(|o| *o <= long),
+                facts.offset("list_head.prev").filter(|o| *o <= long),
             )
         {
             self.order = OrderAt::Word(lru + prev);

@@ -13,8 +13,8 @@ pub use rules::Verdict;
 pub use scan::Carry;
 
 use crate::endian::{Endian, Word};
+use crate::facts::MissingKey;
 use crate::level::DumpLevel;
-use crate::vmcoreinfo::MissingKey;
 
 /// A class that cannot be told from others, so that its pages are kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -9,6 +9,7 @@ use tamis_boot::volume;
 use tamis_capture::args::{self, Mode};
 use tamis_core::arch::Arch;
 use tamis_core::endian::{Endian, Word};
+use tamis_core::facts::Facts;
 use tamis_core::kernel::page::Classifier;
 use tamis_core::level::DumpLevel;
 use tamis_core::memory::{Machine, Segment};
