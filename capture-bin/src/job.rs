@@ -24,7 +24,7 @@ use tamis_core::kernel::memory::Memory;
 use tamis_core::kernel::page::Classifier;
 use tamis_core::kernel::utsname::Utsname;
 use tamis_core::level::DumpLevel;
-use tamis_core::memory::{Segment, Source};
+use tamis_core::memory::{Dump as _, MemoryRange, PhysMemory as _, Ranges as _};
 use tamis_core::units::{PageShift, Pfn};
 use tamis_core::vmcoreinfo::Info;
 use tamis_core::wire::vmcoreinfo::Kind;
@@ -124,10 +124,10 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
     // rest.
     plan(&needs, args, console)?;
 
-    let ranges = needs.segments * (size_of::<Segment>() + size_of::<Place>()) as u64;
+    let ranges = needs.segments * (size_of::<MemoryRange>() + size_of::<Place>()) as u64;
     let early = text_len + file_len + ranges + 64;
     let mut arena = map(early, console)?;
-    let table = arena.take_slice(facts.segments, Segment::default());
+    let table = arena.take_slice(facts.segments, MemoryRange::default());
     let places = arena.take_slice(facts.segments, Place::default());
     let note = read_info(&mut input, &facts, arena.take(text_len as usize), console);
     let mut file_text = None;
@@ -169,11 +169,11 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
     (needs.codec, needs.codec_bound) = codec_needs(args.compress, page);
     let plan = plan(&needs, args, console)?;
 
-    let vmcore = ElfVmcore::load(input, facts, table, places).map_err(|error| {
+    let vmcore = ElfVmcore::load(input, facts, shift, table, places).map_err(|error| {
         console.warn(format_args!("reading {}: {error}", name.escape_ascii()));
         FAILED
     })?;
-    if vmcore.is_cut() {
+    if vmcore.is_truncated() {
         console.warn(format_args!(
             "{} ends long before its memory ranges do: the dump will be incomplete",
             name.escape_ascii()
@@ -421,9 +421,8 @@ impl<'a> Job<'a> {
         heap.seal();
 
         let page = opened.shift;
-        opened.vmcore.set_page_shift(page);
         let machine = opened.vmcore.machine();
-        let arch = Arch::new(machine, &opened.info, opened.vmcore.segments());
+        let arch = Arch::new(machine, &opened.info, opened.vmcore.ranges());
         let uts = {
             let mut cache = TableCache::new(&mut *memory.tables);
             let mut kernel =

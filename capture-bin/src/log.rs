@@ -12,7 +12,7 @@ use tamis_core::io::Append;
 use tamis_core::io::IoError;
 use tamis_core::kernel::log::{self, LogError, Options};
 use tamis_core::kernel::memory::Memory;
-use tamis_core::memory::Source;
+use tamis_core::memory::{PhysMemory as _, Ranges as _};
 
 /// Bytes of the log that are held before they are written.
 const HELD: usize = 4096;
@@ -83,9 +83,8 @@ fn write(
     console: &Console,
 ) -> Result<(), i32> {
     let args = opened.args;
-    opened.vmcore.set_page_shift(opened.shift);
     let machine = opened.vmcore.machine();
-    let arch = Arch::new(machine, &opened.info, opened.vmcore.segments()).map_err(|error| {
+    let arch = Arch::new(machine, &opened.info, opened.vmcore.ranges()).map_err(|error| {
         console.warn(format_args!("the log cannot be found: {error}"));
         FAILED
     })?;

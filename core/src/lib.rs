@@ -12,7 +12,7 @@
 //! - **reason**: why a page is dropped. **tally**: pages per reason.
 //!
 //! # Flow
-//! 1. [`input::elf`] reads the ELF headers and finds the notes ([`memory::Source`]).
+//! 1. [`input::elf`] reads the ELF headers and finds the notes ([`memory::Dump`]).
 //! 2. [`wire::vmcoreinfo`] is the kernel's own description of itself; [`vmcoreinfo::Info`] asks it.
 //! 3. [`arch`] walks the page tables; [`kernel::mem_map`] finds the `struct page` of a pfn.
 //! 4. [`capture::plan::Plan`] gives every byte an owner before the first write.
@@ -37,6 +37,8 @@
     )
 )]
 
+#[cfg(feature = "alloc")]
+extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
@@ -51,6 +53,7 @@ pub mod io;
 pub mod kernel;
 pub mod level;
 pub mod memory;
+pub mod storage;
 pub mod tally;
 #[cfg(test)]
 mod testing;

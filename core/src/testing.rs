@@ -1,26 +1,25 @@
 //! Small pieces of memory for unit tests.
 
 use crate::endian::{Endian, Word};
-use crate::io::IoError;
-use crate::memory::{Machine, ReadFault, Segment, Source};
-use crate::units::{PageShift, PhysAddr};
+use crate::memory::{Machine, MemoryRange, PhysMemory, Ranges, ReadError, next_memory, ranges_in};
+use crate::units::PhysAddr;
 use crate::vmcoreinfo::Info;
 use std::{vec, vec::Vec};
 
 /// Physical memory `[start, start + len)`.
 pub struct Memory {
-    segment: [Segment; 1],
+    segment: [MemoryRange; 1],
     pub bytes: Vec<u8>,
 }
 
 impl Memory {
     pub fn new(start: u64, len: usize) -> Memory {
         let len64 = len as u64;
-        let segment = Segment {
+        let segment = MemoryRange {
             phys: PhysAddr(start),
-            file_len: len64,
-            mem_len: len64,
-            ..Segment::default()
+            stored_len: len64,
+            len: len64,
+            ..MemoryRange::default()
         };
         Memory { segment: [segment], bytes: vec![0; len] }
     }
@@ -35,16 +34,12 @@ impl Memory {
     }
 }
 
-impl Source for Memory {
+impl PhysMemory for Memory {
     fn machine(&self) -> Machine {
         Machine { elf_machine: 62, endian: Endian::Little, word: Word::Bits64 }
     }
-    fn segments(&self) -> &[Segment] {
-        &self.segment
-    }
-    fn set_page_shift(&mut self, _: PageShift) {}
-    fn read(&mut self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadFault> {
-        let part = self.window(at, buf.len()).ok_or(ReadFault::Absent(at))?;
+    fn read(&mut self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        let part = self.window(at, buf.len()).ok_or(ReadError::Absent(at))?;
         buf.copy_from_slice(part);
         Ok(())
     }
@@ -55,11 +50,17 @@ impl Source for Memory {
     fn window_broke(&mut self) -> bool {
         false
     }
-    fn notes_len(&self) -> u64 {
-        0
+}
+
+impl Ranges for Memory {
+    fn ranges(&self) -> &[MemoryRange] {
+        &self.segment
     }
-    fn read_notes(&mut self, _: u64, _: &mut [u8]) -> Result<(), IoError> {
-        Ok(())
+    fn ranges_in(&self, from: PhysAddr, until: PhysAddr, each: &mut dyn FnMut(&MemoryRange)) {
+        ranges_in(&self.segment, from, until, each);
+    }
+    fn next_memory(&self, from: PhysAddr) -> Option<PhysAddr> {
+        next_memory(&self.segment, from)
     }
 }
 

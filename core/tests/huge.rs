@@ -3,6 +3,7 @@
 
 use tamis_core::arch::Arch;
 use tamis_core::arch::paging::TableCache;
+use tamis_core::bitmap::Bitmap;
 use tamis_core::capture::plan::{DEFAULT_LIMIT, Needs, Plan};
 use tamis_core::capture::{About, Buffers, Capture, Notice, Observer, Phase, Scanner};
 use tamis_core::codec::NoCodec;
@@ -13,7 +14,10 @@ use tamis_core::kernel::mem_map::{MemMap, RootCache};
 use tamis_core::kernel::memory::Memory;
 use tamis_core::kernel::page::Classifier;
 use tamis_core::level::DumpLevel;
-use tamis_core::memory::{Machine, ReadFault, Segment, Source};
+use tamis_core::memory::{
+    Dump, Machine, MemoryRange, Notes, Origin, PhysMemory, Ranges, ReadError, next_memory,
+    ranges_in,
+};
 use tamis_core::tally::Reason;
 use tamis_core::units::{PageShift, Pfn, PhysAddr};
 use tamis_core::vmcoreinfo::Info;
@@ -62,7 +66,7 @@ fn struct_page(pfn: u64) -> [u8; 64] {
 }
 
 struct Huge {
-    segments: Vec<Segment>,
+    segments: Vec<MemoryRange>,
 }
 
 impl Huge {
@@ -103,16 +107,12 @@ impl Huge {
     }
 }
 
-impl Source for Huge {
+impl PhysMemory for Huge {
     fn machine(&self) -> Machine {
         MACHINE
     }
-    fn segments(&self) -> &[Segment] {
-        &self.segments
-    }
-    fn set_page_shift(&mut self, _: PageShift) {}
-    fn read(&mut self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadFault> {
-        if self.byte_source(at.0, buf) { Ok(()) } else { Err(ReadFault::Absent(at)) }
+    fn read(&mut self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        if self.byte_source(at.0, buf) { Ok(()) } else { Err(ReadError::Absent(at)) }
     }
     fn window(&mut self, _: PhysAddr, _: usize) -> Option<&[u8]> {
         None
@@ -120,8 +120,34 @@ impl Source for Huge {
     fn window_broke(&mut self) -> bool {
         false
     }
-    fn notes_len(&self) -> u64 {
-        0
+}
+
+impl Ranges for Huge {
+    fn ranges(&self) -> &[MemoryRange] {
+        &self.segments
+    }
+    fn ranges_in(&self, from: PhysAddr, until: PhysAddr, each: &mut dyn FnMut(&MemoryRange)) {
+        ranges_in(&self.segments, from, until, each);
+    }
+    fn next_memory(&self, from: PhysAddr) -> Option<PhysAddr> {
+        next_memory(&self.segments, from)
+    }
+}
+
+impl Dump for Huge {
+    fn origin(&self) -> Origin {
+        Origin::default()
+    }
+    fn is_truncated(&self) -> bool {
+        false
+    }
+    fn keep_existing(&mut self, _: &mut Bitmap<'_>) {}
+    fn keep_held(&mut self, _: &mut Bitmap<'_>) {}
+    fn stored_page(&mut self, _: Pfn, _: u32, _: &mut [u8]) -> Option<usize> {
+        None
+    }
+    fn notes(&self) -> Notes {
+        Notes::default()
     }
     fn read_notes(&mut self, _: u64, _: &mut [u8]) -> Result<(), IoError> {
         Ok(())
@@ -212,11 +238,11 @@ fn sixty_four_tebibytes_fit_the_default_budget() {
     // A GiB here and there, the last one at the very end; one lies across two windows.
     let window = plan.window() * 4096;
     let ranges = [0, 3 * TIB, 20 * window - GIB / 2, 40 * TIB + GIB, 63 * TIB, 64 * TIB - GIB];
-    let segments = ranges.map(|start| Segment {
+    let segments = ranges.map(|start| MemoryRange {
         phys: PhysAddr(start),
-        file_len: GIB,
-        mem_len: GIB,
-        ..Segment::default()
+        stored_len: GIB,
+        len: GIB,
+        ..MemoryRange::default()
     });
     let mut source = Huge { segments: segments.to_vec() };
 
@@ -226,7 +252,7 @@ fn sixty_four_tebibytes_fit_the_default_budget() {
     let (mut run, mut data, mut descriptors) =
         (table(plan.run), table(plan.data), table(plan.descriptors));
     let info = Info::new(Some(INFO.as_bytes()), None);
-    let arch = Arch::new(MACHINE, &info, source.segments()).unwrap();
+    let arch = Arch::new(MACHINE, &info, source.ranges()).unwrap();
     let mut cache = TableCache::new(&mut tables);
     let mut roots = RootCache::new(&mut sections);
     let page = PageShift::FOUR_KIB;

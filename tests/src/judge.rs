@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use tamis_core::codec::Decoders;
 use tamis_core::input::elf::{self, ElfVmcore, Place};
 use tamis_core::input::kdump::{self, Codec, Kdump, PageFault, Part, Storage, Unpack};
-use tamis_core::memory::Segment;
+use tamis_core::memory::MemoryRange;
 use tamis_core::units::Pfn;
 
 use crate::dumpread::{Descriptor, Dump, STATUS_INCOMPLETE};
@@ -125,17 +125,17 @@ impl<'i> Whole<'i> {
         has.opens = true;
         has.complete = dump.header.status & STATUS_INCOMPLETE == 0;
 
-        let mut rank = vec![0; facts.rank_storage()];
-        let mut segments = vec![Segment::default(); Kdump::<&[u8], Own>::segments_for(&facts)];
-        let (mut pages, mut stored) = (vec![0; 4096], vec![0; 4096]);
+        let rank = vec![0; facts.rank_storage()];
+        let segments = vec![MemoryRange::default(); Kdump::<&[u8], Own>::segments_for(&facts)];
+        let (pages, stored) = (vec![0; 4096], vec![0; 4096]);
         let storage = Storage {
-            rank: &mut rank,
-            segments: &mut segments,
-            pages: &mut pages,
-            stored: &mut stored,
+            rank: rank.into(),
+            ranges: segments.into(),
+            pages: pages.into(),
+            stored: stored.into(),
         };
-        let mut parts = [Part::new(cut, facts)];
-        let mut own = Kdump::load(&mut parts, storage, Own::default())
+        let parts = vec![Part::new(cut, facts)];
+        let mut own = Kdump::load(parts, storage, Own::default())
             .map_err(|e| format!("the header stands, but: {e}"))?;
         let mut page = [0; 4096];
         for (n, pfn) in dump.frames().enumerate() {
@@ -252,9 +252,9 @@ impl WholeElf {
         // A file of no memory at all is none for tamis.
         if memory > 0 {
             let facts = probed.map_err(|e| format!("the header stands, but: {e}"))?;
-            let mut table = vec![Segment::default(); facts.segments];
-            let mut places = vec![Place::default(); facts.segments];
-            ElfVmcore::load(cut, facts, &mut table, &mut places)
+            let table = vec![MemoryRange::default(); facts.segments];
+            let places = vec![Place::default(); facts.segments];
+            ElfVmcore::load(cut, facts, tamis_core::units::PageShift::FOUR_KIB, table, places)
                 .map_err(|e| format!("the header stands, but: {e}"))?;
         }
         Ok(has)

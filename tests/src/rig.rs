@@ -19,7 +19,7 @@ use tamis_core::kernel::memory::Memory;
 use tamis_core::kernel::page::Classifier;
 use tamis_core::kernel::utsname::Utsname;
 use tamis_core::level::DumpLevel;
-use tamis_core::memory::{Segment, Source};
+use tamis_core::memory::{MemoryRange, PhysMemory as _, Ranges as _};
 use tamis_core::units::{PageShift, Pfn};
 use tamis_core::vmcoreinfo::Info;
 use tamis_core::wire::vmcoreinfo::Kind;
@@ -156,17 +156,16 @@ pub fn capture_with<F: RandomAccess + Send>(
     watch: &mut Watch,
 ) -> Outcome {
     let facts = probe(&mut file).expect("a vmcore");
-    let mut table = vec![Segment::default(); facts.segments];
-    let mut places = vec![Place::default(); facts.segments];
+    let table = vec![MemoryRange::default(); facts.segments];
+    let places = vec![Place::default(); facts.segments];
     let mut text = vec![0; facts.vmcoreinfo.map_or(0, |(_, len)| len as usize)];
     if let Some((at, _)) = facts.vmcoreinfo {
         file.read_at(facts.notes.0 + at, &mut text).expect("VMCOREINFO");
     }
     let info = Info::new(Some(&text).filter(|t| !t.is_empty()).map(|t| &**t), None);
     let shift = PageShift::FOUR_KIB;
-    let mut source = ElfVmcore::load(file, facts, &mut table, &mut places).expect("a vmcore");
-    source.set_page_shift(shift);
-    let arch = Arch::new(source.machine(), &info, source.segments()).expect("an architecture");
+    let mut source = ElfVmcore::load(file, facts, shift, table, places).expect("a vmcore");
+    let arch = Arch::new(source.machine(), &info, source.ranges()).expect("an architecture");
     let mut max_pfn = Pfn(facts.mem_end.div_ceil(4096));
     let level = DumpLevel::from_bits(wish.level).expect("a level");
     let machine = source.machine();
@@ -180,7 +179,7 @@ pub fn capture_with<F: RandomAccess + Send>(
     max_pfn = found.map_or(max_pfn, |map| max_pfn.min(map.max_pfn()));
     let classifier = Classifier::new(&info, &arch, source.machine(), shift.bits(), level).ok();
     let mut slice = vec![0; 16 * size as usize];
-    let mut others: Vec<_> = others.into_iter().map(|file| source.another(file)).collect();
+    let mut others: Vec<_> = others.into_iter().map(|file| source.reopen(file)).collect();
     const BATCH: usize = 5;
     let count = 2 * (others.len() + 1);
     let mut made = vec![PageMade::default(); count * BATCH];

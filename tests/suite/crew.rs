@@ -148,9 +148,9 @@ impl Run<'_> {
     fn run(&self) -> Outcome {
         let mut file = self.file;
         let facts = probe(&mut file).unwrap();
-        let (mut table, mut places) = (vec![Default::default(); 2], vec![Default::default(); 2]);
-        let mut source = ElfVmcore::load(file, facts, &mut table, &mut places).unwrap();
-        let mut others: Vec<_> = (1..self.threads).map(|_| source.another(file)).collect();
+        let (table, places) = (vec![Default::default(); 2], vec![Default::default(); 2]);
+        let mut source = ElfVmcore::load(file, facts, PageShift::FOUR_KIB, table, places).unwrap();
+        let mut others: Vec<_> = (1..self.threads).map(|_| source.reopen(file)).collect();
 
         let count = 2 * self.threads;
         let mut made = vec![PageMade::default(); count * self.batch.max(1)];

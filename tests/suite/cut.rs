@@ -263,8 +263,8 @@ fn unfold(stream: &[u8]) -> Option<(Vec<u8>, bool)> {
         }
     };
     assert_eq!(ends, theirs);
-    let mut extents = vec![Extent::default(); Flat::<&[u8]>::extents_for(records.len())];
-    let mut flat = Flat::load(input, &records, &mut extents).expect("a stream");
+    let extents = vec![Extent::default(); Flat::<&[u8]>::extents_for(records.len())];
+    let mut flat = Flat::load(input, &records[..], extents).expect("a stream");
     let mut same = vec![0; flat.len() as usize];
     flat.read_at(0, &mut same).expect("the file of a stream");
     assert!(same == file, "the readers of streams disagree");

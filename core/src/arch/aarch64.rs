@@ -6,7 +6,7 @@ use super::linear::{Linear, LinearRange};
 use super::paging::{Mapping, TableCache, WalkError};
 use crate::endian::Endian;
 use crate::facts::{Facts, MissingKey, Version};
-use crate::memory::Source;
+use crate::memory::PhysMemory;
 use crate::units::{PageShift, PhysAddr, VirtAddr};
 use crate::wire::vmcoreinfo::Kind;
 
@@ -128,7 +128,7 @@ impl Aarch64 {
     pub fn walk(
         &self,
         at: VirtAddr,
-        source: &mut impl Source,
+        source: &mut impl PhysMemory,
         cache: &mut TableCache<'_>,
     ) -> Result<Mapping, WalkError> {
         const LEVELS: [&str; 5] = ["PTE", "PMD", "PUD", "P4D", "PGD"];

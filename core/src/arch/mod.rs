@@ -7,7 +7,7 @@ pub mod paging;
 pub mod x86_64;
 
 use crate::facts::{Facts, MissingKey};
-use crate::memory::{Machine, Segment, Source};
+use crate::memory::{Machine, MemoryRange, PhysMemory};
 use crate::units::{Pfn, PhysAddr, VirtAddr};
 use crate::wire::machine::{EM_AARCH64, EM_X86_64};
 use core::fmt;
@@ -49,7 +49,11 @@ impl From<MissingKey> for ArchError {
 
 impl Arch {
     /// The architecture of `machine`, from what VMCOREINFO and the memory ranges tell.
-    pub fn new(machine: Machine, facts: &dyn Facts, ram: &[Segment]) -> Result<Arch, ArchError> {
+    pub fn new(
+        machine: Machine,
+        facts: &dyn Facts,
+        ram: &[MemoryRange],
+    ) -> Result<Arch, ArchError> {
         match machine.elf_machine {
             EM_X86_64 => Ok(Arch::X86_64(x86_64::X86_64::new(facts, ram)?)),
             EM_AARCH64 => Ok(Arch::Aarch64(aarch64::Aarch64::new(facts)?)),
@@ -111,8 +115,8 @@ impl Arch {
     pub fn linear(
         &self,
         facts: &dyn Facts,
-        ram: &[Segment],
-        source: &mut impl Source,
+        ram: &[MemoryRange],
+        source: &mut impl PhysMemory,
         cache: &mut TableCache<'_>,
     ) -> Linear {
         match self {
@@ -125,7 +129,7 @@ impl Arch {
     pub fn translate(
         &self,
         at: VirtAddr,
-        source: &mut impl Source,
+        source: &mut impl PhysMemory,
         cache: &mut TableCache<'_>,
     ) -> Result<Mapping, WalkError> {
         if let Some((start, leaf)) = cache.leaf {

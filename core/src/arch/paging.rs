@@ -1,7 +1,7 @@
 //! Page tables: how they are read, and what a walk finds.
 
 use crate::endian::Endian;
-use crate::memory::{ReadFault, Source};
+use crate::memory::{PhysMemory, ReadError};
 use crate::units::{PhysAddr, VirtAddr};
 use core::cmp::Ordering;
 use core::fmt;
@@ -21,7 +21,7 @@ pub enum WalkError {
         /// The virtual address that was looked up.
         at: VirtAddr,
         /// What happened.
-        fault: ReadFault,
+        fault: ReadError,
     },
     /// The address is none that the hardware allows.
     NotCanonical(VirtAddr),
@@ -110,13 +110,13 @@ impl<'b> TableCache<'b> {
     /// aligned to their size.
     pub fn entry(
         &mut self,
-        source: &mut impl Source,
+        source: &mut impl PhysMemory,
         endian: Endian,
         level: usize,
         table: PhysAddr,
         index: u64,
-    ) -> Result<u64, ReadFault> {
-        let absent = ReadFault::Absent(table);
+    ) -> Result<u64, ReadError> {
+        let absent = ReadError::Absent(table);
         let at = index.checked_mul(8).and_then(|offset| table.checked_add(offset)).ok_or(absent)?;
         let inside = at.0 % Self::BLOCK as u64;
         let block = PhysAddr(at.0 - inside);

@@ -5,7 +5,7 @@ use super::linear::{Linear, LinearRange};
 use super::paging::{Mapping, TableCache, WalkError};
 use crate::endian::Endian;
 use crate::facts::{Facts, MissingKey, Version};
-use crate::memory::{Segment, Source};
+use crate::memory::{MemoryRange, PhysMemory};
 use crate::units::{PhysAddr, VirtAddr};
 use crate::wire::vmcoreinfo::Kind;
 
@@ -45,7 +45,7 @@ impl X86_64 {
     /// `SYMBOL(swapper_pg_dir)`, an alias of both; `NUMBER(phys_base)` (4.10 and later; before
     /// that the PT_LOAD of the kernel image tells), `NUMBER(pgtable_l5_enabled)`,
     /// `NUMBER(sme_mask)`.
-    pub fn new(facts: &dyn Facts, ram: &[Segment]) -> Result<X86_64, MissingKey> {
+    pub fn new(facts: &dyn Facts, ram: &[MemoryRange]) -> Result<X86_64, MissingKey> {
         let root = ["init_level4_pgt", "init_top_pgt", "swapper_pg_dir"]
             .iter()
             .find_map(|name| facts.get(Kind::Symbol, name))
@@ -85,8 +85,8 @@ impl X86_64 {
     pub fn linear(
         &self,
         facts: &dyn Facts,
-        ram: &[Segment],
-        source: &mut impl Source,
+        ram: &[MemoryRange],
+        source: &mut impl PhysMemory,
         cache: &mut TableCache<'_>,
     ) -> Linear {
         let size = facts.get(Kind::Number, "KERNEL_IMAGE_SIZE").unwrap_or(IMAGE_SIZE);
@@ -95,7 +95,7 @@ impl X86_64 {
             len: size.min(KERNEL_MAP.wrapping_neg()),
             phys: self.phys_base,
         };
-        let direct = |s: &&Segment| self.is_kernel_address(s.virt) && s.virt.0 < KERNEL_MAP;
+        let direct = |s: &&MemoryRange| self.is_kernel_address(s.virt) && s.virt.0 < KERNEL_MAP;
         let told = ram.iter().find(direct).map(|s| s.virt.0.wrapping_sub(s.phys.0));
         let base = told.or_else(|| self.lowest_mapped(source, cache)).or_else(|| {
             self.usual_base(facts)
@@ -122,7 +122,11 @@ impl X86_64 {
     }
 
     /// The lowest kernel address that the PUDs know, which is that of the first byte of memory.
-    fn lowest_mapped(&self, source: &mut impl Source, cache: &mut TableCache<'_>) -> Option<u64> {
+    fn lowest_mapped(
+        &self,
+        source: &mut impl PhysMemory,
+        cache: &mut TableCache<'_>,
+    ) -> Option<u64> {
         let top = if self.five_levels { 4 } else { 3 };
         let mut table = PhysAddr(self.output(self.root.0));
         let mut virt = u64::MAX << (PAGE_BITS + INDEX_BITS * (top + 1));
@@ -153,7 +157,7 @@ impl X86_64 {
     pub fn walk(
         &self,
         at: VirtAddr,
-        source: &mut impl Source,
+        source: &mut impl PhysMemory,
         cache: &mut TableCache<'_>,
     ) -> Result<Mapping, WalkError> {
         const LEVELS: [&str; 5] = ["PTE", "PMD", "PUD", "P4D", "PGD"];
@@ -294,7 +298,7 @@ mod tests {
         let mut m = Memory::new(0x200_0000, 0x10000);
         let arch = |text: &str| X86_64::new(&info(text), &[]).unwrap();
         let mut storage = vec![0; TableCache::STORAGE];
-        let mut find = |text: &str, ram: &[Segment], m: &mut Memory, at: u64| {
+        let mut find = |text: &str, ram: &[MemoryRange], m: &mut Memory, at: u64| {
             let mut cache = TableCache::new(&mut storage);
             arch(text).linear(&info(text), ram, m, &mut cache).find(VirtAddr(at)).map(|m| m.phys.0)
         };
@@ -325,24 +329,24 @@ mod tests {
         let base = 0xff8a_529b_8000_0000;
         assert_eq!(find(&five, &[], &mut m5, base + 5), Some(5));
         // A vmcore tells it.
-        let load = Segment {
+        let load = MemoryRange {
             phys: PhysAddr(0x10_0000),
             virt: VirtAddr(0xffff_8880_0010_0000),
-            ..Segment::default()
+            ..MemoryRange::default()
         };
-        let image = Segment { virt: VirtAddr(0xffff_ffff_8100_0000), ..Segment::default() };
+        let image = MemoryRange { virt: VirtAddr(0xffff_ffff_8100_0000), ..MemoryRange::default() };
         assert_eq!(find(TEXT, &[image, load], &mut m, 0xffff_8880_0000_1000), Some(0x1000));
     }
 
     #[test]
     fn phys_base_comes_from_the_image_segment_where_no_key_has_it() {
         let text = "OSRELEASE=3.10.0\nPAGESIZE=4096\nSYMBOL(init_level4_pgt)=ffffffff81c0d000\n";
-        let image = Segment {
+        let image = MemoryRange {
             phys: PhysAddr(0x200_0000),
             virt: VirtAddr(0xffff_ffff_8100_0000),
-            ..Segment::default()
+            ..MemoryRange::default()
         };
-        let arch = X86_64::new(&info(text), &[Segment::default(), image]).unwrap();
+        let arch = X86_64::new(&info(text), &[MemoryRange::default(), image]).unwrap();
         assert_eq!((arch.phys_base, arch.root), (0x100_0000, PhysAddr(0x2c0_d000)));
         let missing = X86_64::new(&info("OSRELEASE=3.10.0\nPAGESIZE=4096\n"), &[]).unwrap_err();
         assert_eq!(std::format!("{missing}"), "SYMBOL(init_top_pgt) is missing in VMCOREINFO");

@@ -7,7 +7,7 @@ use crate::bitmap::Bitmap;
 use crate::kernel::mem_map::{MemMap, RootCache, State};
 use crate::kernel::memory::Memory;
 use crate::kernel::page::{Carry, Classifier};
-use crate::memory::Source;
+use crate::memory::Dump;
 use crate::tally::DropObserver;
 use crate::units::{Pfn, PfnSpan, VirtAddr};
 
@@ -44,7 +44,7 @@ impl<'m> Scanner<'m> {
     ///
     /// Windows of a pass must come in ascending order: a range (a huge page, a free block) that
     /// runs over the end of one is remembered for the next.
-    pub fn scan<S: Source>(
+    pub fn scan<S: Dump>(
         &mut self,
         source: &mut S,
         map: &mut Bitmap<'_>,
@@ -132,7 +132,7 @@ struct Slices<'a, 'b, 'c, S> {
     at: VirtAddr,
 }
 
-impl<S: Source> Slices<'_, '_, '_, S> {
+impl<S: Dump> Slices<'_, '_, '_, S> {
     /// Judges the pages of `span`, which lies in the part.
     fn scan(
         &mut self,

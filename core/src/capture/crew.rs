@@ -10,7 +10,7 @@
 use super::pages::{Made, PageReader};
 use crate::bitmap::Bitmap;
 use crate::codec::Encoder;
-use crate::memory::Source;
+use crate::memory::Dump;
 use crate::units::{PageShift, Pfn, PfnSpan};
 
 /// Runs of pfns in a batch, at most.
@@ -107,7 +107,7 @@ impl<'m> Batch<'m> {
     }
 
     /// Reads and compresses its pages.
-    pub(super) fn make<S: Source>(
+    pub(super) fn make<S: Dump>(
         &mut self,
         source: &mut S,
         reader: &mut PageReader<'_>,
@@ -279,7 +279,7 @@ pub trait Crew<'m> {
 ///
 /// `source` is its own way to the same memory, `encoder` of the same kind as everybody's; `run`
 /// takes pages that are read, one at least.
-pub fn work<'m, S: Source>(
+pub fn work<'m, S: Dump>(
     crew: &dyn Crew<'m>,
     source: &mut S,
     encoder: &mut dyn Encoder,
@@ -361,7 +361,7 @@ impl<'m> Foreman<'_, 'm> {
 
     /// The oldest batch, done, by this thread where nobody has taken it up; `None` if there is none
     /// on its way. It is to be put back with [`Foreman::put_back`].
-    pub(super) fn oldest<S: Source>(
+    pub(super) fn oldest<S: Dump>(
         &self,
         source: &mut S,
         reader: &mut PageReader<'_>,

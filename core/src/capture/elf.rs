@@ -15,7 +15,7 @@ use crate::bitmap::Bitmap;
 use crate::endian::{Endian, Word};
 use crate::io::{BLOCK, Sink};
 use crate::level::DumpLevel;
-use crate::memory::{ReadFault, Segment, Source};
+use crate::memory::{Dump, MemoryRange, ReadError};
 use crate::tally::{Reason, Tally};
 use crate::units::{PageShift, Pfn, PfnSpan, PhysAddr};
 use crate::wire::elf;
@@ -62,9 +62,9 @@ impl Open {
     }
 
     /// As [`Open::push`] for each page of a span, of which none is in the dump.
-    fn skip(&mut self, segment: &Segment, gap: PfnSpan, shift: PageShift) {
+    fn skip(&mut self, segment: &MemoryRange, gap: PfnSpan, shift: PageShift) {
         let at = |pfn| shift.addr(pfn).map_or(u64::MAX, |at| at.0);
-        let end = at(gap.end).min(segment.mem_end());
+        let end = at(gap.end).min(segment.end());
         let bytes = end.saturating_sub(at(gap.start).max(segment.phys.0));
         self.run = self.run.saturating_add(gap.len());
         self.run_bytes = self.run_bytes.saturating_add(bytes);
@@ -98,7 +98,7 @@ impl Open {
     }
 }
 
-pub(super) fn write<S: Source>(
+pub(super) fn write<S: Dump>(
     c: &mut Capture<'_, S>,
     sink: &mut dyn Sink,
     crew: Option<&dyn Crew<'_>>,
@@ -111,14 +111,14 @@ pub(super) fn write<S: Source>(
     let too_large = CaptureError::TooLarge(c.max_pfn.0);
     let machine = c.source.machine();
     let (word, endian) = (machine.word, machine.endian);
-    let pages = c.source.segments().iter().map(|s| c.shift.touched(s.phys, s.mem_len).len());
+    let pages = c.source.ranges().iter().map(|s| c.shift.touched(s.phys, s.len).len());
     let pages = pages.fold(0u64, u64::saturating_add);
 
     // Count the segments: their headers come before the data.
     let mut count = Count::default();
     let mut progress = Progress { phase: Phase::Classify, done: 0, total: pages };
     c.observer.progress(progress.phase, 0, pages);
-    for index in 0..c.source.segments().len() {
+    for index in 0..c.source.ranges().len() {
         segment(c, index, &mut progress, &mut count, foreman)?;
     }
     c.observer.progress(progress.phase, pages, pages);
@@ -132,7 +132,8 @@ pub(super) fn write<S: Source>(
     let table_end =
         phnum.checked_mul(phentsize).and_then(|l| l.checked_add(table)).ok_or(too_large)?;
     let notes_at = table_end + if extended { elf::SECTION_HEADER as u64 } else { 0 };
-    let notes_len = c.source.notes_len();
+    let notes = c.source.notes();
+    let notes_len = notes.len;
     let head = notes_at.checked_add(notes_len).ok_or(too_large)?;
     let block = BLOCK.max(c.shift.bytes() as u64);
     let data_at = head.checked_next_multiple_of(block).ok_or(too_large)?;
@@ -168,11 +169,10 @@ pub(super) fn write<S: Source>(
     if !rewrites {
         out.header(machine.elf_machine, 0, phnum)?;
     }
-    let (flags, align) = c.source.notes_flags_and_align();
     out.next = out.program_header(&elf::ProgramHeader {
         kind: elf::PT_NOTE,
-        flags,
-        align,
+        flags: notes.flags,
+        align: notes.align,
         offset: notes_at,
         filesz: notes_len,
         memsz: notes_len,
@@ -203,7 +203,7 @@ pub(super) fn write<S: Source>(
     progress = Progress { phase: Phase::Copy, done: 0, total: pages };
     c.observer.progress(progress.phase, 0, pages);
     let mut result = Ok(());
-    for index in 0..c.source.segments().len() {
+    for index in 0..c.source.ranges().len() {
         result = segment(c, index, &mut progress, &mut out, foreman);
         if result.is_err() {
             break;
@@ -260,12 +260,12 @@ trait Pieces {
     /// Pages by what becomes of them, where they count.
     fn tally(&mut self) -> Option<&mut Tally>;
     /// A piece begins a new output segment; `closed` is the one before it.
-    fn cut(&mut self, from: &Segment, closed: &Open) -> Result<(), CaptureError>;
+    fn cut(&mut self, from: &MemoryRange, closed: &Open) -> Result<(), CaptureError>;
     /// `bytes` lie so many bytes into the open segment; `None` is a page that is lost.
     fn bytes(&mut self, inside: u64, bytes: Option<&[u8]>) -> Result<(), CaptureError>;
     /// The first of these pages, as many as can be had in one go, lie so many bytes into the open
     /// segment. Gives their number; with 0, nothing happened.
-    fn pages<S: Source>(
+    fn pages<S: Dump>(
         &mut self,
         inside: u64,
         source: &mut S,
@@ -275,11 +275,11 @@ trait Pieces {
     /// Takes back the bytes given last.
     fn take_back(&mut self, len: usize);
     /// After a page: `open` is the segment that it went into.
-    fn along(&mut self, from: &Segment, open: &Open) -> Result<(), CaptureError>;
+    fn along(&mut self, from: &MemoryRange, open: &Open) -> Result<(), CaptureError>;
     /// The capture ends early, `open` being the segment that was gathered. Errors do not matter.
-    fn abandon(&mut self, from: &Segment, open: &Open);
+    fn abandon(&mut self, from: &MemoryRange, open: &Open);
     /// The last output segment of an input segment ends.
-    fn close(&mut self, from: &Segment, last: &Open) -> Result<(), CaptureError>;
+    fn close(&mut self, from: &MemoryRange, last: &Open) -> Result<(), CaptureError>;
 }
 
 #[derive(Default)]
@@ -295,7 +295,7 @@ impl Pieces for Count {
         Some(&mut self.tally)
     }
 
-    fn cut(&mut self, _: &Segment, _: &Open) -> Result<(), CaptureError> {
+    fn cut(&mut self, _: &MemoryRange, _: &Open) -> Result<(), CaptureError> {
         self.loads += 1;
         Ok(())
     }
@@ -304,7 +304,7 @@ impl Pieces for Count {
         Ok(())
     }
 
-    fn pages<S: Source>(
+    fn pages<S: Dump>(
         &mut self,
         _: u64,
         _: &mut S,
@@ -316,13 +316,13 @@ impl Pieces for Count {
 
     fn take_back(&mut self, _: usize) {}
 
-    fn along(&mut self, _: &Segment, _: &Open) -> Result<(), CaptureError> {
+    fn along(&mut self, _: &MemoryRange, _: &Open) -> Result<(), CaptureError> {
         Ok(())
     }
 
-    fn abandon(&mut self, _: &Segment, _: &Open) {}
+    fn abandon(&mut self, _: &MemoryRange, _: &Open) {}
 
-    fn close(&mut self, _: &Segment, _: &Open) -> Result<(), CaptureError> {
+    fn close(&mut self, _: &MemoryRange, _: &Open) -> Result<(), CaptureError> {
         self.loads += 1;
         Ok(())
     }
@@ -434,7 +434,7 @@ impl Out<'_, '_> {
     /// Tells about so many bytes of a segment.
     fn load(
         &mut self,
-        from: &Segment,
+        from: &MemoryRange,
         phys: u64,
         offset: u64,
         (filesz, memsz): (u64, u64),
@@ -455,7 +455,12 @@ impl Out<'_, '_> {
     }
 
     /// Data first, then the header that points at it.
-    fn segment(&mut self, from: &Segment, open: &Open, offset: u64) -> Result<(), CaptureError> {
+    fn segment(
+        &mut self,
+        from: &MemoryRange,
+        open: &Open,
+        offset: u64,
+    ) -> Result<(), CaptureError> {
         self.flush()?;
         self.sync()?;
         self.next = self.load(from, open.phys, offset, (open.filesz, open.memsz))?;
@@ -480,7 +485,7 @@ impl Out<'_, '_> {
     }
 
     /// Tells about what there is of the open segment.
-    fn so_far(&mut self, from: &Segment, open: &Open) -> Result<(), CaptureError> {
+    fn so_far(&mut self, from: &MemoryRange, open: &Open) -> Result<(), CaptureError> {
         let there = self.written.saturating_sub(self.data_at).min(open.filesz);
         // Whole pages.
         let rest = (open.phys + there) % self.page;
@@ -499,7 +504,7 @@ impl Pieces for Out<'_, '_> {
         None
     }
 
-    fn cut(&mut self, from: &Segment, closed: &Open) -> Result<(), CaptureError> {
+    fn cut(&mut self, from: &MemoryRange, closed: &Open) -> Result<(), CaptureError> {
         let offset = if closed.filesz == 0 { 0 } else { self.data_at };
         self.segment(from, closed, offset)
     }
@@ -518,7 +523,7 @@ impl Pieces for Out<'_, '_> {
         Ok(())
     }
 
-    fn pages<S: Source>(
+    fn pages<S: Dump>(
         &mut self,
         inside: u64,
         source: &mut S,
@@ -548,7 +553,7 @@ impl Pieces for Out<'_, '_> {
         self.held_pages = self.held_pages.saturating_sub(1);
     }
 
-    fn along(&mut self, from: &Segment, open: &Open) -> Result<(), CaptureError> {
+    fn along(&mut self, from: &MemoryRange, open: &Open) -> Result<(), CaptureError> {
         // Not for every page: when the buffer went out.
         if self.written <= self.told || self.written <= self.data_at || !self.sink.rewrites() {
             return Ok(());
@@ -559,7 +564,7 @@ impl Pieces for Out<'_, '_> {
         Ok(())
     }
 
-    fn abandon(&mut self, from: &Segment, open: &Open) {
+    fn abandon(&mut self, from: &MemoryRange, open: &Open) {
         let _ = self.flush();
         self.sick |= self.sink.sync().is_err();
         // Nobody knows what a medium that failed has: nothing more is said about it.
@@ -569,31 +574,31 @@ impl Pieces for Out<'_, '_> {
         }
     }
 
-    fn close(&mut self, from: &Segment, last: &Open) -> Result<(), CaptureError> {
+    fn close(&mut self, from: &MemoryRange, last: &Open) -> Result<(), CaptureError> {
         self.segment(from, last, self.data_at)
     }
 }
 
 /// Classifies the pages of one input segment, zero pages included, and gives them to `to` piece
 /// by piece: a page, or the part of it that the segment has.
-fn segment<S: Source, P: Pieces>(
+fn segment<S: Dump, P: Pieces>(
     c: &mut Capture<'_, S>,
     index: usize,
     progress: &mut Progress,
     to: &mut P,
     foreman: Option<&Foreman<'_, '_>>,
 ) -> Result<(), CaptureError> {
-    let Some(&segment) = c.source.segments().get(index) else { return Ok(()) };
+    let Some(&segment) = c.source.ranges().get(index) else { return Ok(()) };
     // A range inside another one (the kernel image) holds pages that are counted there.
     // Of two equal ones, the one that is first in the file.
-    let same = |s: &Segment| s.phys == segment.phys && s.mem_len == segment.mem_len;
+    let same = |s: &MemoryRange| s.phys == segment.phys && s.len == segment.len;
     let (mut counts, mut twins) = (true, 0);
-    c.source.segments_in(segment.phys, PhysAddr(segment.mem_end()), &mut |s| {
+    c.source.ranges_in(segment.phys, PhysAddr(segment.end()), &mut |s| {
         twins += u32::from(same(s));
-        counts &= same(s) || s.phys > segment.phys || segment.mem_end() > s.mem_end();
+        counts &= same(s) || s.phys > segment.phys || segment.end() > s.end();
     });
     if twins > 1 {
-        counts &= c.source.segments().iter().position(same) == Some(index);
+        counts &= c.source.ranges().iter().position(same) == Some(index);
     }
     let mut open = Open::at(segment.phys.0);
     c.rewind();
@@ -607,7 +612,7 @@ fn segment<S: Source, P: Pieces>(
 
 /// A segment of the input becoming one or more of the output, page by page.
 struct Joining<'a, P> {
-    segment: &'a Segment,
+    segment: &'a MemoryRange,
     /// Its first page.
     first: Pfn,
     shift: PageShift,
@@ -642,7 +647,7 @@ impl<P: Pieces> Joining<'_, P> {
         pfn: Pfn,
         inside: u64,
         piece: &Piece,
-        page: Result<&[u8], ReadFault>,
+        page: Result<&[u8], ReadError>,
         observer: &mut dyn Observer,
     ) -> Result<(), CaptureError> {
         match page {
@@ -677,7 +682,7 @@ impl<P: Pieces> Joining<'_, P> {
 
     /// The whole pages behind one that stays and lies so far inside the output segment, itself
     /// included, that do not need to be looked at one by one. Gives their number; 0 if it does.
-    fn pages<S: Source>(
+    fn pages<S: Dump>(
         &mut self,
         inside: u64,
         source: &mut S,
@@ -685,7 +690,7 @@ impl<P: Pieces> Joining<'_, P> {
     ) -> Result<u64, CaptureError> {
         let whole = pages.clip(PfnSpan::new(
             Pfn(self.segment.phys.0.div_ceil(self.shift.bytes() as u64)),
-            self.shift.pfn(PhysAddr(self.segment.mem_end())),
+            self.shift.pfn(PhysAddr(self.segment.end())),
         ));
         if whole.is_empty() || whole.start != pages.start {
             return Ok(0);
@@ -699,9 +704,9 @@ impl<P: Pieces> Joining<'_, P> {
 }
 
 /// Gives the pieces of a segment to `to`. After an error `open` is what was being put together.
-fn pieces<S: Source, P: Pieces>(
+fn pieces<S: Dump, P: Pieces>(
     c: &mut Capture<'_, S>,
-    segment: &Segment,
+    segment: &MemoryRange,
     counts: bool,
     open: &mut Open,
     progress: &mut Progress,
@@ -709,7 +714,7 @@ fn pieces<S: Source, P: Pieces>(
     foreman: Option<&Foreman<'_, '_>>,
 ) -> Result<(), CaptureError> {
     let shift = c.shift;
-    let pages = shift.touched(segment.phys, segment.mem_len);
+    let pages = shift.touched(segment.phys, segment.len);
     let mut joining = Joining { segment, first: pages.start, shift, open, to, progress };
     // Pages past the last one that the kernel knows are dropped.
     let within = pages.clip(c.all());
@@ -757,7 +762,7 @@ fn pieces<S: Source, P: Pieces>(
 
 /// Goes over the pages of a window, those of `work`, with the bits of those that stay in the
 /// buffer.
-fn alone<S: Source, P: Pieces>(
+fn alone<S: Dump, P: Pieces>(
     c: &mut Capture<'_, S>,
     window: PfnSpan,
     work: PfnSpan,
@@ -808,7 +813,7 @@ fn alone<S: Source, P: Pieces>(
 }
 
 /// [`alone`], with a crew that reads the pages and tells which are zero.
-fn helped<S: Source, P: Pieces>(
+fn helped<S: Dump, P: Pieces>(
     c: &mut Capture<'_, S>,
     foreman: &Foreman<'_, '_>,
     window: PfnSpan,
@@ -853,17 +858,17 @@ fn helped<S: Source, P: Pieces>(
 }
 
 /// The first page at `from` or later that a range stores a byte of.
-fn next_stored<S: Source>(source: &S, shift: PageShift, from: Pfn) -> Pfn {
-    let stored = source.segments().iter().map(|s| shift.touched(s.phys, s.file_len));
+fn next_stored<S: Dump>(source: &S, shift: PageShift, from: Pfn) -> Pfn {
+    let stored = source.ranges().iter().map(|s| shift.touched(s.phys, s.stored_len));
     let later = stored.filter(|pages| !pages.is_empty() && pages.end > from);
     later.map(|pages| pages.start.max(from)).min().unwrap_or(Pfn(u64::MAX))
 }
 
 /// The part of page `pfn` that the segment has. The part of a page that a segment begins with
 /// always has its place in the output, as makedumpfile does it.
-fn piece(segment: &Segment, pfn: Pfn, first: Pfn, shift: PageShift, stays: bool) -> Piece {
+fn piece(segment: &MemoryRange, pfn: Pfn, first: Pfn, shift: PageShift, stays: bool) -> Piece {
     let at = shift.addr(pfn).unwrap_or_default().0.max(segment.phys.0);
-    let end = shift.addr(Pfn(pfn.0 + 1)).map_or(u64::MAX, |a| a.0).min(segment.mem_end());
+    let end = shift.addr(Pfn(pfn.0 + 1)).map_or(u64::MAX, |a| a.0).min(segment.end());
     let head = pfn == first && at & (shift.bytes() as u64 - 1) != 0;
     Piece { at, len: end.saturating_sub(at), keep: stays || head }
 }
@@ -876,7 +881,7 @@ fn part<'p>(page: &'p [u8], piece: &Piece) -> &'p [u8] {
 
 /// Clears the bits of zero pages. One that cannot be read stays, and is found again, and named,
 /// when it is to be copied.
-fn drop_zero_pages<S: Source>(
+fn drop_zero_pages<S: Dump>(
     source: &mut S,
     reader: &mut PageReader<'_>,
     map: &mut Bitmap<'_>,

@@ -11,7 +11,7 @@ use super::{About, Capture, CaptureError, Notice, Observer, Phase, Report};
 use crate::bitmap::Bitmap;
 use crate::io::{BLOCK, Sink};
 use crate::level::DumpLevel;
-use crate::memory::Source;
+use crate::memory::Dump;
 use crate::tally::{Reason, Tally};
 use crate::units::{Pfn, PfnSpan};
 use crate::wire::disk_header::{self, MainHeader, Signature, SubHeader};
@@ -33,10 +33,10 @@ struct Layout {
 }
 
 impl Layout {
-    fn new<S: Source>(capture: &Capture<'_, S>) -> Option<Layout> {
+    fn new<S: Dump>(capture: &Capture<'_, S>) -> Option<Layout> {
         let block = capture.shift.bytes() as u64;
         let sub = SubHeader::size(capture.source.machine().word) as u64;
-        let notes_len = capture.source.notes_len();
+        let notes_len = capture.source.notes().len;
         let sub_hdr_size = sub.checked_add(notes_len)?.div_ceil(block);
         let half = capture.max_pfn.0.div_ceil(8).div_ceil(block).max(1);
         let bitmap1 = sub_hdr_size.checked_add(1)?.checked_mul(block)?;
@@ -70,7 +70,7 @@ fn failed(step: &'static str, part: usize) -> impl Fn(crate::io::SinkError) -> C
     move |error| CaptureError::Sink { step, part, error }
 }
 
-pub(super) fn write<S: Source>(
+pub(super) fn write<S: Dump>(
     c: &mut Capture<'_, S>,
     about: &About<'_>,
     sinks: &mut [&mut dyn Sink],
@@ -214,7 +214,7 @@ impl Headers<'_> {
     }
 }
 
-fn write_notes<S: Source>(
+fn write_notes<S: Dump>(
     c: &mut Capture<'_, S>,
     layout: &Layout,
     sinks: &mut [&mut dyn Sink],
@@ -297,7 +297,7 @@ impl<'b> BitWriter<'b> {
 
 /// Writes the bits of every window that exist, to the place of bitmap 1. `held` is room to gather
 /// them in.
-fn write_bitmap1<S: Source>(
+fn write_bitmap1<S: Dump>(
     c: &mut Capture<'_, S>,
     layout: &Layout,
     held: &mut [u8],
@@ -319,7 +319,7 @@ fn write_bitmap1<S: Source>(
 
 /// Classifies every window. Where the output can be read back, its bits go to their place in the
 /// file; otherwise those of the last window stay in the buffer. Gives the number of pages kept.
-fn pass_a<S: Source>(
+fn pass_a<S: Dump>(
     c: &mut Capture<'_, S>,
     layout: &Layout,
     held: &mut [u8],
@@ -380,7 +380,7 @@ fn read_bits<'b>(
 
 /// Divides the pfns among the parts of a split dump: each gets whole blocks of `block` pfns, as
 /// many as it takes to reach its share of the kept pages.
-fn divide<S: Source>(
+fn divide<S: Dump>(
     c: &mut Capture<'_, S>,
     layout: &Layout,
     sinks: &mut [&mut dyn Sink],
@@ -495,7 +495,7 @@ impl Saving<'_, '_> {
     }
 }
 
-fn pass_b<S: Source>(
+fn pass_b<S: Dump>(
     c: &mut Capture<'_, S>,
     layout: &Layout,
     sinks: &mut [&mut dyn Sink],
@@ -524,7 +524,7 @@ fn pass_b<S: Source>(
 }
 
 #[expect(clippy::too_many_arguments, reason = "the inside of pass_b")]
-fn copy<S: Source>(
+fn copy<S: Dump>(
     c: &mut Capture<'_, S>,
     layout: &Layout,
     sinks: &mut [&mut dyn Sink],
@@ -592,7 +592,7 @@ fn copy<S: Source>(
 }
 
 /// Saves the pages of a window.
-fn save<S: Source>(
+fn save<S: Dump>(
     c: &mut Capture<'_, S>,
     window: PfnSpan,
     reader: &mut PageReader<'_>,
@@ -635,7 +635,7 @@ fn save<S: Source>(
 
 /// Gives out the pages of a window. What comes back meanwhile is saved; some may still be on their
 /// way afterwards.
-fn give_out<'m, S: Source>(
+fn give_out<'m, S: Dump>(
     c: &mut Capture<'_, S>,
     foreman: &Foreman<'_, 'm>,
     window: PfnSpan,
@@ -659,7 +659,7 @@ fn give_out<'m, S: Source>(
 }
 
 /// Saves the pages of the oldest batch. `false` if there is none.
-fn take_in<'m, S: Source>(
+fn take_in<'m, S: Dump>(
     c: &mut Capture<'_, S>,
     foreman: &Foreman<'_, 'm>,
     reader: &mut PageReader<'_>,

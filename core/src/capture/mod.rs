@@ -22,7 +22,7 @@ use crate::codec::Encoder;
 use crate::io::IoError;
 use crate::io::{Sink, SinkError};
 use crate::level::DumpLevel;
-use crate::memory::{ReadFault, Source};
+use crate::memory::{Dump, ReadError};
 use crate::tally::Tally;
 use crate::units::{PageShift, Pfn, PfnSpan, PhysAddr};
 use crate::wire::disk_header::UTS;
@@ -48,7 +48,7 @@ pub enum Notice {
     /// nothing.
     OfflineSection(PfnSpan),
     /// This page could not be read: the dump is incomplete.
-    PageLost(Pfn, ReadFault),
+    PageLost(Pfn, ReadError),
     /// The notes could not be read from this byte on: they are zeros, the dump is incomplete.
     NotesLost(u64, IoError),
 }
@@ -189,7 +189,7 @@ pub struct Capture<'m, S> {
     report: Report,
 }
 
-impl<'m, S: Source> Capture<'m, S> {
+impl<'m, S: Dump> Capture<'m, S> {
     /// `max_pfn` is one past the last pfn to look at. Without a `scanner` no page but zero ones
     /// is dropped.
     #[expect(clippy::too_many_arguments, reason = "the parts of one thing, each needed")]
@@ -203,8 +203,7 @@ impl<'m, S: Source> Capture<'m, S> {
         max_pfn: Pfn,
         level: DumpLevel,
     ) -> Capture<'m, S> {
-        source.set_page_shift(shift);
-        let report = Report { max_pfn, incomplete: source.is_cut(), ..Report::default() };
+        let report = Report { max_pfn, incomplete: source.is_truncated(), ..Report::default() };
         let sync_every = pages::SYNC_EVERY;
         Capture {
             source,
@@ -298,10 +297,10 @@ impl<'m, S: Source> Capture<'m, S> {
     fn existing(&mut self, window: PfnSpan) -> Bitmap<'_> {
         let (from, until) = self.bytes_of(window);
         let mut map = Bitmap::clear(self.buffers.bitmap, window);
-        self.source.segments_in(from, until, &mut |s| {
-            map.set(self.shift.touched(s.phys, s.mem_len));
+        self.source.ranges_in(from, until, &mut |s| {
+            map.set(self.shift.touched(s.phys, s.len));
         });
-        self.source.clip(&mut map, false);
+        self.source.keep_existing(&mut map);
         map
     }
 
@@ -309,15 +308,15 @@ impl<'m, S: Source> Capture<'m, S> {
     fn wanted(&mut self, window: PfnSpan, within: PfnSpan, tally: &mut Tally) -> Bitmap<'_> {
         let (from, until) = self.bytes_of(window);
         let mut map = Bitmap::clear(self.buffers.bitmap, window);
-        self.source.segments_in(from, until, &mut |s| {
-            map.set(self.shift.touched(s.phys, s.file_len).clip(within));
+        self.source.ranges_in(from, until, &mut |s| {
+            map.set(self.shift.touched(s.phys, s.stored_len).clip(within));
         });
         if let Some(scanner) = &mut self.scanner {
             scanner.scan(self.source, &mut map, tally, self.observer);
         }
         // A source that is a dump says page by page what it holds. Not before the scan: the head
         // of a free block may be gone, and the rest of it still be there.
-        self.source.clip(&mut map, true);
+        self.source.keep_held(&mut map);
         map
     }
 

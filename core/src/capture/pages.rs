@@ -4,7 +4,7 @@ use super::CaptureError;
 use crate::codec::{Encoder, Stored, is_zero};
 use crate::endian::Endian;
 use crate::io::{BLOCK, Sink, SinkError};
-use crate::memory::{ReadFault, Source};
+use crate::memory::{Dump, ReadError};
 use crate::units::{PageShift, Pfn, PfnSpan};
 use crate::wire::page_desc::{self, PageDesc};
 
@@ -30,14 +30,14 @@ impl<'b> PageReader<'b> {
 
     /// The bytes of `pfn`. Those up to `until` are wanted next.
     ///
-    /// If [`Source::window_broke`] says so after they were looked at, they are worthless: ask
+    /// If [`crate::memory::PhysMemory::window_broke`] says so after they were looked at, they are worthless: ask
     /// [`PageReader::again`].
-    pub(super) fn page<'a, S: Source>(
+    pub(super) fn page<'a, S: Dump>(
         &'a mut self,
         source: &'a mut S,
         pfn: Pfn,
         until: Pfn,
-    ) -> Result<&'a [u8], ReadFault> {
+    ) -> Result<&'a [u8], ReadError> {
         let size = self.shift.bytes();
         if !self.held.contains(pfn) {
             let at = self.shift.addr(pfn).unwrap_or_default();
@@ -60,11 +60,7 @@ impl<'b> PageReader<'b> {
     }
 
     /// The bytes of `pfn`, read for itself.
-    pub(super) fn again<S: Source>(
-        &mut self,
-        source: &mut S,
-        pfn: Pfn,
-    ) -> Result<&[u8], ReadFault> {
+    pub(super) fn again<S: Dump>(&mut self, source: &mut S, pfn: Pfn) -> Result<&[u8], ReadError> {
         self.held = PfnSpan::default();
         let at = self.shift.addr(pfn).unwrap_or_default();
         let page = self.buffer.get_mut(..self.shift.bytes()).unwrap_or_default();
@@ -75,7 +71,7 @@ impl<'b> PageReader<'b> {
     /// Compresses the bytes of `pfn` into `room`, which has what [`Encoder::bound`] asks for, or
     /// copies them there. Pages of zeros are nothing but that, with `drop_zeros`. Those up to
     /// `until` are wanted next.
-    pub(super) fn make<S: Source>(
+    pub(super) fn make<S: Dump>(
         &mut self,
         source: &mut S,
         (pfn, until): (Pfn, Pfn),
@@ -83,7 +79,7 @@ impl<'b> PageReader<'b> {
         encoder: &mut dyn Encoder,
         room: &mut [u8],
     ) -> Made {
-        let kept = source.stored(pfn, encoder.flag(), room);
+        let kept = source.stored_page(pfn, encoder.flag(), room);
         let mut make = |page: &[u8]| make(page, drop_zeros, kept, encoder, room);
         let mut made = self.page(source, pfn, until).map(&mut make);
         if source.window_broke() {
@@ -93,12 +89,12 @@ impl<'b> PageReader<'b> {
     }
 
     /// Whether all bytes of `pfn` are zero.
-    pub(super) fn is_zero<S: Source>(
+    pub(super) fn is_zero<S: Dump>(
         &mut self,
         source: &mut S,
         pfn: Pfn,
         until: Pfn,
-    ) -> Result<bool, ReadFault> {
+    ) -> Result<bool, ReadError> {
         let zero = self.page(source, pfn, until).map(is_zero);
         if source.window_broke() {
             return self.again(source, pfn).map(is_zero);
@@ -112,7 +108,7 @@ impl<'b> PageReader<'b> {
 pub(super) enum Made {
     Zero,
     Bytes { len: u32, flags: u32 },
-    Lost(ReadFault),
+    Lost(ReadError),
 }
 
 /// See [`PageReader::make`]; `kept` is the length of what `room` has already.
@@ -300,7 +296,7 @@ impl<'b> PageWriter<'b> {
 
     /// Describes the zero pages that `pages` begin with, where they can be looked at as they lie.
     /// Gives their number.
-    pub(super) fn zeros<S: Source>(
+    pub(super) fn zeros<S: Dump>(
         &mut self,
         source: &mut S,
         shift: PageShift,
@@ -330,7 +326,7 @@ impl<'b> PageWriter<'b> {
     /// write past its cache holds on to what it writes until that is done, and of a mapped file that
     /// may be more than the memory that the program is allowed (what `/proc/vmcore` maps it would
     /// not take at all).
-    pub(super) fn raw<S: Source>(
+    pub(super) fn raw<S: Dump>(
         &mut self,
         source: &mut S,
         shift: PageShift,

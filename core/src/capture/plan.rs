@@ -7,7 +7,7 @@ use crate::arch::paging::TableCache;
 use crate::capture::crew::{self, BATCH, Batch, PageMade, Slot};
 use crate::input::elf::Place;
 use crate::io::BLOCK;
-use crate::memory::Segment;
+use crate::memory::MemoryRange;
 use core::fmt;
 
 /// Memory limit where none is given: 4 MiB.
@@ -241,7 +241,7 @@ impl Plan {
             descriptors: shrunk(96 << 10, 24 * 32),
             segments: needs
                 .segments
-                .saturating_mul((size_of::<Segment>() + size_of::<Place>()) as u64),
+                .saturating_mul((size_of::<MemoryRange>() + size_of::<Place>()) as u64),
             vmcoreinfo: needs.vmcoreinfo,
             info_file: needs.info_file,
             codec: needs.codec,

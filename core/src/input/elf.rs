@@ -3,10 +3,13 @@
 //! Opened in two steps, so that memory can be planned in between: [`probe`] reads only headers and
 //! says how much there is; [`ElfVmcore::load`] takes the storage for it.
 
+use crate::bitmap::Bitmap;
 use crate::endian::Word;
+use crate::error::{part, part_mut};
 use crate::io::{IoError, IoKind, RandomAccess};
-use crate::memory::{Machine, ReadFault, Segment, Source};
-use crate::units::{PageShift, PhysAddr, VirtAddr};
+use crate::memory::{Dump, Machine, MemoryRange, Notes, Origin, PhysMemory, Ranges, ReadError};
+use crate::storage::{ManagedSlice, Table, finish};
+use crate::units::{PageShift, Pfn, PhysAddr, VirtAddr};
 use crate::wire::{WireError, elf, note};
 use core::fmt;
 
@@ -148,7 +151,7 @@ impl Facts {
     ) -> Result<elf::ProgramHeader, OpenError> {
         let mut raw = [0; elf::PROGRAM_HEADER_MAX];
         let size = elf::program_header_size(self.header.word);
-        let raw = raw.get_mut(..size).unwrap_or_default();
+        let raw = part_mut(&mut raw, 0..size);
         let step = u64::from(self.header.phentsize);
         let at = self.header.phoff.saturating_add(u64::from(index) * step);
         file.read_at(at, raw).map_err(|io| OpenError::Read { what: "a program header", at, io })?;
@@ -208,27 +211,33 @@ pub struct Place {
     index: u32,
     /// Largest end of memory of this and all before it.
     reach: u64,
+    /// Offset in the file of the range's first byte.
+    file_at: u64,
 }
 
 /// Memory ranges in the order of their addresses: what covers an address is found in a few steps,
 /// however many there are.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Index<'t> {
-    segments: &'t [Segment],
-    places: &'t [Place],
+    ranges: Table<'t, MemoryRange>,
+    places: Table<'t, Place>,
 }
 
 impl<'t> Index<'t> {
     /// Sorts the table: by heap, in place, with the same few steps for every order of input.
-    fn new(segments: &'t [Segment], places: &'t mut [Place]) -> Option<Index<'t>> {
+    fn new(
+        ranges: ManagedSlice<'t, MemoryRange>,
+        mut sorted: ManagedSlice<'t, Place>,
+    ) -> Option<Index<'t>> {
+        let places = &mut *sorted;
         for (index, place) in (0u32..).zip(places.iter_mut()) {
             place.index = index;
         }
         let len = places.len();
-        if u32::try_from(len).is_err() || len != segments.len() {
+        if u32::try_from(len).is_err() || len != ranges.len() {
             return None;
         }
-        let key = |p: &Place| segments.get(p.index as usize).map(|s| (s.phys, p.index));
+        let key = |p: &Place| ranges.get(p.index as usize).map(|s| (s.phys, p.index));
         let sift = |places: &mut [Place], mut root: usize, end: usize| {
             while let Some(left) = places.get(2 * root + 1).filter(|_| 2 * root + 1 < end) {
                 let mut child = 2 * root + 1;
@@ -255,41 +264,62 @@ impl<'t> Index<'t> {
         }
         let mut reach = 0;
         for place in places.iter_mut() {
-            reach = reach.max(segments.get(place.index as usize)?.mem_end());
+            reach = reach.max(ranges.get(place.index as usize)?.end());
             place.reach = reach;
         }
-        Some(Index { segments, places })
+        let ranges = finish(ranges, len);
+        Some(Index { ranges, places: finish(sorted, len) })
     }
 
-    /// The segments that may have a byte at `from` or later, in the order of their addresses.
-    fn from(self, from: u64) -> impl Iterator<Item = (u32, &'t Segment)> {
+    /// The ranges that may have a byte at `from` or later, in the order of their addresses.
+    fn from(&self, from: u64) -> impl Iterator<Item = (&Place, &MemoryRange)> {
         let first = self.places.partition_point(|p| p.reach <= from);
-        let rest = self.places.get(first..).unwrap_or_default();
-        rest.iter().filter_map(move |p| Some((p.index, self.segments.get(p.index as usize)?)))
+        let rest = part(&self.places, first..self.places.len());
+        rest.iter().filter_map(|p| Some((p, self.ranges.get(p.index as usize)?)))
     }
 }
 
-/// An open vmcore: a [`Source`].
+/// Bytes of memory that lie side by side in the file.
+#[derive(Clone, Copy)]
+struct Stored {
+    /// Physical address of the first byte.
+    from: u64,
+    /// One past the last.
+    until: u64,
+    /// Offset in the file of the first byte of the range they are of, and its physical address.
+    range: (u64, u64),
+}
+
+impl Stored {
+    /// Offset in the file of the byte at `at`.
+    fn offset(&self, at: u64) -> u64 {
+        self.range.0.saturating_add(at - self.range.1)
+    }
+}
+
+/// An open vmcore: a [`Dump`].
 pub struct ElfVmcore<'t, F> {
     file: F,
     facts: Facts,
     index: Index<'t>,
     cut: bool,
-    /// The answer of `stored`, and the addresses for which it is the same.
-    last: Option<(Segment, u64, u64)>,
+    /// The answer that was found last.
+    last: Option<Stored>,
     shift: PageShift,
 }
 
 impl<'t, F: RandomAccess> ElfVmcore<'t, F> {
     /// Reads the memory ranges into `table`, whose length is `facts.segments`, as is that of
-    /// `places`, which gets their order.
+    /// `places`, which gets their order. `shift` is the machine's page size.
     pub fn load(
         mut file: F,
         facts: Facts,
-        table: &'t mut [Segment],
-        places: &'t mut [Place],
+        shift: PageShift,
+        table: impl Into<ManagedSlice<'t, MemoryRange>>,
+        places: impl Into<ManagedSlice<'t, Place>>,
     ) -> Result<ElfVmcore<'t, F>, OpenError> {
-        let mut slots = table.iter_mut();
+        let (mut table, mut places) = (table.into(), places.into());
+        let mut slots = table.iter_mut().zip(places.iter_mut());
         let mut cut = false;
         // Bytes that the ranges claim, and those of them that are known to be missing.
         let (mut claimed, mut missing) = (0u64, 0u64);
@@ -311,12 +341,13 @@ impl<'t, F: RandomAccess> ElfVmcore<'t, F> {
             }
             // Addresses end at 2^64; a range that runs over is cut there.
             let room = u64::MAX - ph.paddr;
-            *slots.next().ok_or(OpenError::Storage)? = Segment {
+            let (range, place) = slots.next().ok_or(OpenError::Storage)?;
+            place.file_at = ph.offset;
+            *range = MemoryRange {
                 phys: PhysAddr(ph.paddr),
                 virt: VirtAddr(ph.vaddr),
-                file_at: ph.offset,
-                file_len: stored.min(ph.memsz.max(ph.filesz)).min(room),
-                mem_len: ph.memsz.max(ph.filesz).min(room),
+                stored_len: stored.min(ph.memsz.max(ph.filesz)).min(room),
+                len: ph.memsz.max(ph.filesz).min(room),
                 flags: ph.flags,
                 align: ph.align,
             };
@@ -325,19 +356,25 @@ impl<'t, F: RandomAccess> ElfVmcore<'t, F> {
             return Err(OpenError::Storage);
         }
         let index = Index::new(table, places).ok_or(OpenError::Storage)?;
-        Ok(ElfVmcore { file, facts, index, cut, last: None, shift: PageShift::FOUR_KIB })
+        Ok(ElfVmcore { file, facts, index, cut, last: None, shift })
     }
 
     /// Another way to the same memory, for another thread. `file` is the same file.
-    pub fn another(&self, file: F) -> ElfVmcore<'t, F> {
+    pub fn reopen(&self, file: F) -> ElfVmcore<'t, F> {
         ElfVmcore {
             file,
             facts: self.facts,
-            index: self.index,
+            index: self.index.clone(),
             cut: self.cut,
             last: None,
             shift: self.shift,
         }
+    }
+
+    /// Index in [`Ranges::ranges`] of each memory range, and the offset in the file of its first byte; in the
+    /// order of their addresses.
+    pub fn file_offsets(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.index.places.iter().map(|place| (place.index as usize, place.file_at))
     }
 
     /// The file below.
@@ -350,33 +387,34 @@ impl<'t, F: RandomAccess> ElfVmcore<'t, F> {
         &self.facts
     }
 
-    /// The segment that stores the byte at `at`, the first in table order, and the end of the
-    /// bytes for which it is the first. The answer given last is kept.
-    fn stored(&mut self, at: u64) -> Option<(Segment, u64)> {
-        if let Some((segment, from, until)) = self.last
-            && (from..until).contains(&at)
+    /// Where the byte at `at` is in the file: in the first range of the file that stores it. The answer that
+    /// was found last is kept.
+    fn stored(&mut self, at: u64) -> Option<Stored> {
+        if let Some(last) = self.last
+            && (last.from..last.until).contains(&at)
         {
-            return Some((segment, until));
+            return Some(last);
         }
         // Of those that hold it, the first in the file; and the next place where that may change.
-        let mut found: Option<(u32, Segment)> = None;
+        let mut found: Option<(&Place, &MemoryRange)> = None;
         let mut until = u64::MAX;
-        for (index, s) in self.index.from(at) {
-            if s.phys.0 > at {
-                until = until.min(s.phys.0);
+        for (place, range) in self.index.from(at) {
+            if range.phys.0 > at {
+                until = until.min(range.phys.0);
                 break;
             }
-            if at < s.file_end() && found.is_none_or(|(first, _)| index < first) {
-                found = Some((index, *s));
+            if at < range.stored_end() && found.is_none_or(|(first, _)| place.index < first.index) {
+                found = Some((place, range));
             }
         }
-        let (_, segment) = found?;
-        until = until.min(segment.file_end());
-        self.last = Some((segment, at, until));
-        Some((segment, until))
+        let (place, range) = found?;
+        until = until.min(range.stored_end());
+        let stored = Stored { from: at, until, range: (place.file_at, range.phys.0) };
+        self.last = Some(stored);
+        Some(stored)
     }
 
-    /// How many bytes from `at` on no segment stores, up to the end of the page; `None` if the
+    /// How many bytes from `at` on no range stores, up to the end of the page; `None` if the
     /// page has no stored byte at all.
     fn gap(&self, at: u64) -> Option<u64> {
         let size = self.shift.bytes() as u64;
@@ -385,7 +423,7 @@ impl<'t, F: RandomAccess> ElfVmcore<'t, F> {
         let mut next = end;
         let mut any = false;
         for (_, s) in self.index.from(page).take_while(|(_, s)| s.phys.0 < end) {
-            any |= s.file_len > 0 && s.file_end() > page;
+            any |= s.stored_len > 0 && s.stored_end() > page;
             if s.phys.0 > at {
                 next = next.min(s.phys.0);
             }
@@ -395,78 +433,88 @@ impl<'t, F: RandomAccess> ElfVmcore<'t, F> {
     }
 }
 
-impl<F: RandomAccess> Source for ElfVmcore<'_, F> {
+impl<F: RandomAccess> PhysMemory for ElfVmcore<'_, F> {
     fn machine(&self) -> Machine {
         self.facts.machine
     }
 
-    fn segments(&self) -> &[Segment] {
-        self.index.segments
-    }
-
-    fn segments_in(&self, from: PhysAddr, until: PhysAddr, each: &mut dyn FnMut(&Segment)) {
-        let met = self.index.from(from.0).take_while(|(_, s)| s.phys < until);
-        met.filter(|(_, s)| from.0 < s.mem_end()).for_each(|(_, s)| each(s));
-    }
-
-    fn next_memory(&self, from: PhysAddr) -> Option<PhysAddr> {
-        let mut there = self.index.from(from.0).filter(|(_, s)| from.0 < s.mem_end());
-        there.next().map(|(_, s)| s.phys.max(from))
-    }
-
-    fn set_page_shift(&mut self, shift: PageShift) {
-        self.shift = shift;
-    }
-
-    fn is_cut(&self) -> bool {
-        self.cut
-    }
-
-    fn read(&mut self, at: PhysAddr, mut buf: &mut [u8]) -> Result<(), ReadFault> {
+    fn read(&mut self, at: PhysAddr, mut buf: &mut [u8]) -> Result<(), ReadError> {
         let mut at = at.0;
         while !buf.is_empty() {
             let len = match self.stored(at) {
-                Some((s, until)) => {
-                    let len = (until - at).min(buf.len() as u64) as usize;
-                    let part = buf.get_mut(..len).unwrap_or_default();
-                    let offset = s.file_at.saturating_add(at - s.phys.0);
-                    self.file.read_at(offset, part).map_err(|io| match io.kind {
-                        crate::io::IoKind::Poisoned => ReadFault::Poisoned(PhysAddr(at)),
-                        _ => ReadFault::Io(PhysAddr(at), io),
+                Some(stored) => {
+                    let len = (stored.until - at).min(buf.len() as u64) as usize;
+                    let bytes = part_mut(buf, 0..len);
+                    self.file.read_at(stored.offset(at), bytes).map_err(|io| match io.kind {
+                        IoKind::Poisoned => ReadError::Poisoned(PhysAddr(at)),
+                        _ => ReadError::Io(PhysAddr(at), io),
                     })?;
                     len
                 }
                 None => {
-                    let gap = self.gap(at).ok_or(ReadFault::Absent(PhysAddr(at)))?;
+                    let gap = self.gap(at).ok_or(ReadError::Absent(PhysAddr(at)))?;
                     let len = gap.min(buf.len() as u64) as usize;
-                    buf.get_mut(..len).unwrap_or_default().fill(0);
+                    part_mut(buf, 0..len).fill(0);
                     len
                 }
             };
-            buf = buf.get_mut(len..).unwrap_or_default();
+            let all = buf.len();
+            buf = part_mut(buf, len..all);
             at = at.saturating_add(len as u64);
         }
         Ok(())
     }
 
     fn window(&mut self, at: PhysAddr, len: usize) -> Option<&[u8]> {
-        let (s, until) = self.stored(at.0)?;
-        if until - at.0 < len as u64 {
+        let stored = self.stored(at.0)?;
+        if stored.until - at.0 < len as u64 {
             return None;
         }
-        self.file.window(s.file_at.checked_add(at.0 - s.phys.0)?, len)
+        self.file.window(stored.range.0.checked_add(at.0 - stored.range.1)?, len)
     }
 
     fn window_broke(&mut self) -> bool {
         self.file.window_broke()
     }
+}
 
-    fn notes_len(&self) -> u64 {
-        self.facts.notes.1
+impl<F> Ranges for ElfVmcore<'_, F> {
+    fn ranges(&self) -> &[MemoryRange] {
+        &self.index.ranges
     }
 
-    fn notes_flags_and_align(&self) -> (u32, u64) {
-        self.facts.notes_flags_and_align
+    fn ranges_in(&self, from: PhysAddr, until: PhysAddr, each: &mut dyn FnMut(&MemoryRange)) {
+        let met = self.index.from(from.0).take_while(|(_, s)| s.phys < until);
+        met.filter(|(_, s)| from.0 < s.end()).for_each(|(_, s)| each(s));
+    }
+
+    fn next_memory(&self, from: PhysAddr) -> Option<PhysAddr> {
+        let mut there = self.index.from(from.0).filter(|(_, s)| from.0 < s.end());
+        there.next().map(|(_, s)| s.phys.max(from))
+    }
+}
+
+impl<F: RandomAccess> Dump for ElfVmcore<'_, F> {
+    fn origin(&self) -> Origin {
+        let Facts { cpus, vmcoreinfo, .. } = self.facts;
+        Origin { cpus, vmcoreinfo, ..Origin::default() }
+    }
+
+    fn is_truncated(&self) -> bool {
+        self.cut
+    }
+
+    fn keep_existing(&mut self, _: &mut Bitmap<'_>) {}
+
+    fn keep_held(&mut self, _: &mut Bitmap<'_>) {}
+
+    fn stored_page(&mut self, _: Pfn, _: u32, _: &mut [u8]) -> Option<usize> {
+        None
+    }
+
+    fn notes(&self) -> Notes {
+        let (flags, align) = self.facts.notes_flags_and_align;
+        Notes { len: self.facts.notes.1, flags, align }
     }
 
     fn read_notes(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError> {
@@ -550,13 +598,14 @@ mod tests {
         assert!(file.1 < 2 * note::EMPTY_MOST, "{} reads", file.1);
     }
 
-    type Tables = (Vec<Segment>, Vec<Place>);
+    type Tables = (Vec<MemoryRange>, Vec<Place>);
 
     fn open<'t>(bytes: &'t [u8], tables: &'t mut Tables) -> ElfVmcore<'t, &'t [u8]> {
         let facts = probe(&mut &*bytes).unwrap();
-        tables.0.resize(facts.segments, Segment::default());
+        tables.0.resize(facts.segments, MemoryRange::default());
         tables.1.resize(facts.segments, Place::default());
-        ElfVmcore::load(bytes, facts, &mut tables.0, &mut tables.1).unwrap()
+        let shift = PageShift::FOUR_KIB;
+        ElfVmcore::load(bytes, facts, shift, &mut tables.0[..], &mut tables.1[..]).unwrap()
     }
 
     #[test]
@@ -577,18 +626,22 @@ mod tests {
             let mut tables = Tables::default();
             let mut core = open(&bytes, &mut tables);
             for at in (0..0x2_4000).step_by(0x123) {
-                let holds = |s: &&Segment| s.phys.0 <= at && at < s.file_end();
-                let want = core.segments().iter().find(|s| holds(s)).copied();
-                assert_eq!(core.stored(at).map(|(s, _)| s), want, "{at:x} of {count}");
-                let next = core.segments().iter().filter(|s| at < s.mem_end());
+                let holds = |s: &&MemoryRange| s.phys.0 <= at && at < s.stored_end();
+                // The offsets in the file are multiples of this, in the order of the table.
+                let first = core.ranges().iter().position(|s| holds(&s));
+                let want = first.map(|n| 0x1_0000 * n as u64);
+                assert_eq!(core.stored(at).map(|s| s.range.0), want, "{at:x} of {count}");
+                let next = core.ranges().iter().filter(|s| at < s.end());
                 let next = next.map(|s| s.phys.0.max(at)).min();
                 assert_eq!(core.next_memory(PhysAddr(at)).map(|p| p.0), next);
                 let (mut met, mut all) = (Vec::new(), Vec::new());
                 let until = PhysAddr(at + random(0x2000));
-                core.segments_in(PhysAddr(at), until, &mut |s| met.push(s.file_at));
-                for s in core.segments() {
-                    if s.phys < until && at < s.mem_end() {
-                        all.push(s.file_at);
+                core.ranges_in(PhysAddr(at), until, &mut |s| {
+                    met.push((s.phys, s.len, s.stored_len))
+                });
+                for s in core.ranges() {
+                    if s.phys < until && at < s.end() {
+                        all.push((s.phys, s.len, s.stored_len));
                     }
                 }
                 met.sort_unstable();
@@ -614,11 +667,11 @@ mod tests {
         assert_eq!(buf[0x1400..], [0; 0xc00]); // memsz only: zeros
         assert_eq!(
             core.read(PhysAddr(0x3000), &mut buf[..1]),
-            Err(ReadFault::Absent(PhysAddr(0x3000)))
+            Err(ReadError::Absent(PhysAddr(0x3000)))
         );
         assert_eq!(
             core.read(PhysAddr(0xfff), &mut buf[..2]),
-            Err(ReadFault::Absent(PhysAddr(0xfff)))
+            Err(ReadError::Absent(PhysAddr(0xfff)))
         );
         assert_eq!(core.window(PhysAddr(0x1ffe), 2), Some(&[1, 1][..]));
         assert_eq!(core.window(PhysAddr(0x1ffe), 3), None);
@@ -648,7 +701,7 @@ mod tests {
         let mut core = open(&bytes, &mut table);
         let mut buf = [0; 0x100];
         let end = PhysAddr(u64::MAX);
-        assert_eq!(core.read(PhysAddr(u64::MAX - 0x80), &mut buf), Err(ReadFault::Absent(end)));
+        assert_eq!(core.read(PhysAddr(u64::MAX - 0x80), &mut buf), Err(ReadError::Absent(end)));
     }
 
     #[test]
@@ -661,7 +714,7 @@ mod tests {
         let eof = IoError { kind: IoKind::Eof, code: 0 };
         assert_eq!(
             core.read(PhysAddr(0x2000), &mut buf),
-            Err(ReadFault::Io(PhysAddr(0x2000), eof))
+            Err(ReadError::Io(PhysAddr(0x2000), eof))
         );
     }
 
@@ -776,14 +829,14 @@ mod tests {
             let bytes = file(&[load(0x1000, 0x1000, len, len)], &[(0x1000, &[1; 0x2000])]);
             let mut table = Tables::default();
             let core = open(&bytes, &mut table);
-            assert_eq!((core.segments()[0].file_len, core.is_cut()), (0x2000, true));
-            assert_eq!(core.segments()[0].mem_len, len);
+            assert_eq!((core.ranges()[0].stored_len, core.is_truncated()), (0x2000, true));
+            assert_eq!(core.ranges()[0].len, len);
         }
         let len = CUT_MOST + 0x2000;
         let bytes = file(&[load(0x1000, 0x1000, len, len)], &[(0x1000, &[1; 0x2000])]);
         let mut table = Tables::default();
         let core = open(&bytes, &mut table);
-        assert_eq!((core.segments()[0].file_len, core.is_cut()), (len, false));
+        assert_eq!((core.ranges()[0].stored_len, core.is_truncated()), (len, false));
     }
 
     #[test]
@@ -793,12 +846,12 @@ mod tests {
         let bytes = file(&loads, &[(0x1000, &[1; 0x2000])]);
         let mut table = Tables::default();
         let core = open(&bytes, &mut table);
-        assert!(core.is_cut());
+        assert!(core.is_truncated());
         // Two may lack what they like, as nobody looked; the next two not more than one is allowed.
-        let lens: Vec<_> = core.segments().iter().map(|s| s.file_len).collect();
+        let lens: Vec<_> = core.ranges().iter().map(|s| s.stored_len).collect();
         let all = CUT_MOST / 2;
         assert_eq!(lens, [all, all, all, all, 0x2000, 0x2000]);
-        assert!(core.segments().iter().all(|s| s.mem_len == all));
+        assert!(core.ranges().iter().all(|s| s.len == all));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! [`Flat::load`] takes them all.
 
 use crate::io::{IoError, IoKind, RandomAccess};
+use crate::storage::{ManagedSlice, Table, finish};
 use crate::wire::flattened::{Head, RECORD, START, is_start, parse};
 use core::fmt;
 
@@ -56,7 +57,7 @@ pub enum FlatError {
 impl fmt::Display for FlatError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            FlatError::Start => f.write_str("its first block is none of a flattened stream"),
+            FlatError::Start => f.write_str("not a flattened stream: bad first block"),
             FlatError::Record { stream_at, at, len } => {
                 write!(f, "invalid record at offset {stream_at}: {len} bytes for offset {at}")
             }
@@ -135,8 +136,8 @@ const NONE: u32 = u32::MAX;
 /// The file that a stream stands for.
 pub struct Flat<'t, F> {
     file: F,
-    records: &'t [Record],
-    extents: &'t [Extent],
+    records: Table<'t, Record>,
+    extents: Table<'t, Extent>,
     /// The extent that answered last.
     last: usize,
 }
@@ -150,18 +151,24 @@ impl<'t, F: RandomAccess> Flat<'t, F> {
     /// `records` in the order of the stream; `extents` as many as [`Flat::extents_for`] says.
     pub fn load(
         file: F,
-        records: &'t [Record],
-        extents: &'t mut [Extent],
+        records: impl Into<Table<'t, Record>>,
+        extents: impl Into<ManagedSlice<'t, Extent>>,
     ) -> Result<Flat<'t, F>, FlatError> {
-        let count = index(records, extents).ok_or(FlatError::Storage)?;
-        let extents = extents.get(..count).unwrap_or_default();
+        let (records, mut extents) = (records.into(), extents.into());
+        let count = index(&records, &mut extents).ok_or(FlatError::Storage)?;
+        let extents = finish(extents, count);
         Ok(Flat { file, records, extents, last: 0 })
     }
 
     /// A second reader with the same index, for another thread; `again` gives the same stream once
     /// more.
     pub fn twin(&self, again: impl FnOnce(&F) -> F) -> Flat<'t, F> {
-        Flat { file: again(&self.file), records: self.records, extents: self.extents, last: 0 }
+        Flat {
+            file: again(&self.file),
+            records: self.records.clone(),
+            extents: self.extents.clone(),
+            last: 0,
+        }
     }
 
     /// Length of the file.
@@ -272,7 +279,7 @@ impl<F: RandomAccess> RandomAccess for Flat<'_, F> {
                 false => self.find(at).ok_or(eof)?,
             };
             let len = (until - at).min(buf.len() as u64) as usize;
-            let (part, rest) = buf.split_at_mut_checked(len).unwrap_or_default();
+            let (part, rest) = buf.split_at_mut(len);
             match stream_at {
                 Some(stream_at) => self.file.read_at(stream_at, part)?,
                 None => part.fill(0),
@@ -325,7 +332,7 @@ mod tests {
 
     fn whole(stream: &[u8], records: &[Record]) -> Vec<u8> {
         let mut extents = vec![Extent::default(); Flat::<&[u8]>::extents_for(records.len())];
-        let mut flat = Flat::load(stream, records, &mut extents).unwrap();
+        let mut flat = Flat::load(stream, records, &mut extents[..]).unwrap();
         let mut out = vec![9; flat.len() as usize];
         flat.read_at(0, &mut out).unwrap();
         assert!(flat.read_at(1, &mut out).is_err());

@@ -3,7 +3,7 @@
 //!
 //! From the file upwards: a flattened stream becomes the file it stands for ([`flat`]), a file or
 //! a set of them becomes memory ([`kdump`]), and an ELF vmcore is one already
-//! ([`crate::input::elf`]). What comes out is a [`Source`], so that everything that works on a
+//! ([`crate::input::elf`]). What comes out is a [`Dump`], so that everything that works on a
 //! vmcore works on a dump.
 //!
 //! Input may be hostile: nothing panics, loops without end, or asks for memory by a length that was
@@ -14,12 +14,12 @@ pub mod flat;
 pub mod kdump;
 
 use crate::bitmap::Bitmap;
-use crate::input::elf::ElfVmcore;
 use crate::io::{IoError, RandomAccess};
-use crate::memory::{Machine, ReadFault, Segment, Source};
-use crate::units::{PageShift, Pfn, PhysAddr};
+use crate::memory::{Dump, Machine, MemoryRange, Notes, Origin, PhysMemory, Ranges, ReadError};
+use crate::units::{Pfn, PhysAddr};
 use crate::wire::disk_header::Signature;
 use crate::wire::flattened;
+use elf::ElfVmcore;
 use kdump::{Kdump, Unpack};
 
 /// What a file begins like.
@@ -89,102 +89,81 @@ impl<F: RandomAccess> RandomAccess for Layer<'_, F> {
 
 /// Memory out of a dump of either kind.
 #[expect(clippy::large_enum_variant, reason = "one or two of them exist, for a whole run")]
-pub enum Dump<'t, F, U> {
+pub enum AnyDump<'t, F, U> {
     /// An ELF vmcore.
     Elf(ElfVmcore<'t, F>),
     /// A kdump-compressed dump.
     Kdump(Kdump<'t, F, U>),
 }
 
-impl<F: RandomAccess, U: Unpack> Source for Dump<'_, F, U> {
+/// Calls the same method of whichever dump it is.
+macro_rules! with_inner {
+    ($any:expr, $dump:ident => $call:expr) => {
+        match $any {
+            AnyDump::Elf($dump) => $call,
+            AnyDump::Kdump($dump) => $call,
+        }
+    };
+}
+
+impl<F: RandomAccess, U: Unpack> PhysMemory for AnyDump<'_, F, U> {
     fn machine(&self) -> Machine {
-        match self {
-            Dump::Elf(d) => d.machine(),
-            Dump::Kdump(d) => d.machine(),
-        }
+        with_inner!(self, d => d.machine())
     }
 
-    fn segments(&self) -> &[Segment] {
-        match self {
-            Dump::Elf(d) => d.segments(),
-            Dump::Kdump(d) => d.segments(),
-        }
-    }
-
-    fn segments_in(&self, from: PhysAddr, until: PhysAddr, each: &mut dyn FnMut(&Segment)) {
-        match self {
-            Dump::Elf(d) => d.segments_in(from, until, each),
-            Dump::Kdump(d) => d.segments_in(from, until, each),
-        }
-    }
-
-    fn next_memory(&self, from: PhysAddr) -> Option<PhysAddr> {
-        match self {
-            Dump::Elf(d) => d.next_memory(from),
-            Dump::Kdump(d) => d.next_memory(from),
-        }
-    }
-
-    fn is_cut(&self) -> bool {
-        match self {
-            Dump::Elf(d) => d.is_cut(),
-            Dump::Kdump(d) => d.is_cut(),
-        }
-    }
-
-    fn set_page_shift(&mut self, shift: PageShift) {
-        match self {
-            Dump::Elf(d) => d.set_page_shift(shift),
-            Dump::Kdump(d) => d.set_page_shift(shift),
-        }
-    }
-
-    fn clip(&mut self, map: &mut Bitmap<'_>, stored: bool) {
-        match self {
-            Dump::Elf(d) => d.clip(map, stored),
-            Dump::Kdump(d) => d.clip(map, stored),
-        }
-    }
-
-    fn read(&mut self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadFault> {
-        match self {
-            Dump::Elf(d) => d.read(at, buf),
-            Dump::Kdump(d) => d.read(at, buf),
-        }
+    fn read(&mut self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        with_inner!(self, d => d.read(at, buf))
     }
 
     fn window(&mut self, at: PhysAddr, len: usize) -> Option<&[u8]> {
-        match self {
-            Dump::Elf(d) => d.window(at, len),
-            Dump::Kdump(d) => d.window(at, len),
-        }
+        with_inner!(self, d => d.window(at, len))
     }
 
     fn window_broke(&mut self) -> bool {
-        match self {
-            Dump::Elf(d) => d.window_broke(),
-            Dump::Kdump(d) => d.window_broke(),
-        }
+        with_inner!(self, d => d.window_broke())
+    }
+}
+
+impl<F, U> Ranges for AnyDump<'_, F, U> {
+    fn ranges(&self) -> &[MemoryRange] {
+        with_inner!(self, d => d.ranges())
     }
 
-    fn stored(&mut self, pfn: Pfn, flag: u32, out: &mut [u8]) -> Option<usize> {
-        match self {
-            Dump::Elf(_) => None,
-            Dump::Kdump(d) => d.stored(pfn, flag, out),
-        }
+    fn ranges_in(&self, from: PhysAddr, until: PhysAddr, each: &mut dyn FnMut(&MemoryRange)) {
+        with_inner!(self, d => d.ranges_in(from, until, each))
     }
 
-    fn notes_len(&self) -> u64 {
-        match self {
-            Dump::Elf(d) => d.notes_len(),
-            Dump::Kdump(d) => d.notes_len(),
-        }
+    fn next_memory(&self, from: PhysAddr) -> Option<PhysAddr> {
+        with_inner!(self, d => d.next_memory(from))
+    }
+}
+
+impl<F: RandomAccess, U: Unpack> Dump for AnyDump<'_, F, U> {
+    fn origin(&self) -> Origin {
+        with_inner!(self, d => d.origin())
+    }
+
+    fn is_truncated(&self) -> bool {
+        with_inner!(self, d => d.is_truncated())
+    }
+
+    fn keep_existing(&mut self, map: &mut Bitmap<'_>) {
+        with_inner!(self, d => d.keep_existing(map))
+    }
+
+    fn keep_held(&mut self, map: &mut Bitmap<'_>) {
+        with_inner!(self, d => d.keep_held(map))
+    }
+
+    fn stored_page(&mut self, pfn: Pfn, flag: u32, out: &mut [u8]) -> Option<usize> {
+        with_inner!(self, d => d.stored_page(pfn, flag, out))
+    }
+
+    fn notes(&self) -> Notes {
+        with_inner!(self, d => d.notes())
     }
 
     fn read_notes(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError> {
-        match self {
-            Dump::Elf(d) => d.read_notes(at, buf),
-            Dump::Kdump(d) => d.read_notes(at, buf),
-        }
+        with_inner!(self, d => d.read_notes(at, buf))
     }
 }

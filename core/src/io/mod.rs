@@ -13,7 +13,7 @@ pub use flattened::Flattened;
 
 use core::fmt;
 
-/// What went wrong with an operation of the system below.
+/// An I/O error reported by the operating system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct IoError {
     /// What kind, as far as it changes what is done next.
@@ -47,15 +47,17 @@ impl fmt::Display for IoError {
     }
 }
 
+impl core::error::Error for IoError {}
+
 /// A file that can be read anywhere: what [`crate::input::elf`] stands on.
 pub trait RandomAccess {
     /// Fills `buf` from file offset `at`, whole or not at all.
     fn read_at(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError>;
 
-    /// See [`crate::memory::Source::window`].
+    /// See [`crate::memory::PhysMemory::window`].
     fn window(&mut self, at: u64, len: usize) -> Option<&[u8]>;
 
-    /// See [`crate::memory::Source::window_broke`].
+    /// See [`crate::memory::PhysMemory::window_broke`].
     fn window_broke(&mut self) -> bool;
 }
 

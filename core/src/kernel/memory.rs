@@ -5,7 +5,7 @@ use crate::arch::linear::Linear;
 use crate::arch::paging::{Mapping, TableCache, WalkError};
 use crate::endian::{Endian, Word};
 use crate::facts::Facts;
-use crate::memory::{ReadFault, Segment, Source};
+use crate::memory::{MemoryRange, PhysMemory, ReadError};
 use crate::units::VirtAddr;
 use core::fmt;
 
@@ -15,7 +15,7 @@ pub enum VirtFault {
     /// The address has no page.
     Walk(WalkError),
     /// The page could not be read.
-    Read(ReadFault),
+    Read(ReadError),
 }
 
 impl fmt::Display for VirtFault {
@@ -42,7 +42,7 @@ pub struct Memory<'a, 'b, S> {
     by_arithmetic: bool,
 }
 
-impl<'a, 'b, S: Source> Memory<'a, 'b, S> {
+impl<'a, 'b, S: PhysMemory> Memory<'a, 'b, S> {
     /// Over a source, with the page tables that `arch` knows how to walk.
     pub fn new(source: &'a mut S, arch: Arch, cache: &'a mut TableCache<'b>) -> Memory<'a, 'b, S> {
         let machine = source.machine();
@@ -60,7 +60,7 @@ impl<'a, 'b, S: Source> Memory<'a, 'b, S> {
 
     /// Finds out where the kernel image and the direct map are, for addresses that the page tables
     /// have no answer to; with `first`, the page tables are only asked where arithmetic has none.
-    pub fn allow_arithmetic(&mut self, facts: &dyn Facts, ram: &[Segment], first: bool) {
+    pub fn allow_arithmetic(&mut self, facts: &dyn Facts, ram: &[MemoryRange], first: bool) {
         self.linear = self.arch.linear(facts, ram, self.source, self.cache);
         self.linear_first = first;
     }
@@ -112,7 +112,7 @@ impl<'a, 'b, S: Source> Memory<'a, 'b, S> {
     }
 
     /// The bytes at `at` without copying them, where they lie in one mapping and the source lends
-    /// them. See [`Source::window`].
+    /// them. See [`PhysMemory::window`].
     pub fn window(&mut self, at: VirtAddr, len: usize) -> Option<&[u8]> {
         let map = self.translate(at).ok()?;
         if map.len < len as u64 {

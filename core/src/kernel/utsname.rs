@@ -3,7 +3,7 @@
 use super::memory::Memory;
 use crate::error::{part, part_mut};
 use crate::facts::{Facts, Version};
-use crate::memory::{Machine, Source};
+use crate::memory::{Machine, PhysMemory};
 use crate::units::VirtAddr;
 use crate::wire::disk_header::{UTS, UTS_FIELD};
 use crate::wire::vmcoreinfo::Kind;
@@ -33,7 +33,7 @@ impl Utsname {
     /// Reads `system_utsname`, or `init_uts_ns` and the member in it. Strings without an end are
     /// ended. Without them, the release is `OSRELEASE`. A machine name that is missing is that of `machine`:
     /// readers of the dump refuse one that has none.
-    pub fn read<S: Source>(
+    pub fn read<S: PhysMemory>(
         memory: Option<&mut Memory<'_, '_, S>>,
         facts: &dyn Facts,
         machine: Machine,

@@ -1,16 +1,24 @@
 //! Where the dead kernel's memory comes from: the consumer's side only.
+//!
+//! Three traits, each small enough to wrap: [`PhysMemory`] reads bytes, [`Ranges`] says where there is memory,
+//! and [`Dump`] adds what a file holds beside it. None has default bodies: what a wrapper could forget, the
+//! compiler asks for. [`layers`] has wrappers that count and that fail.
+
+pub mod layers;
 
 use crate::bitmap::Bitmap;
 use crate::endian::{Endian, Word};
 use crate::io::IoError;
-use crate::units::{PageShift, Pfn, PhysAddr, VirtAddr};
+use crate::units::{Pfn, PhysAddr, VirtAddr};
+use crate::wire::disk_header::UTS;
 use crate::wire::machine::{self, KnownMachine};
 use core::fmt;
 
-/// Why bytes of physical memory could not be had.
+/// Why bytes of physical memory could not be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ReadFault {
-    /// The source does not hold this address.
+#[non_exhaustive]
+pub enum ReadError {
+    /// The input does not hold this address.
     Absent(PhysAddr),
     /// The hardware says that this memory is broken.
     Poisoned(PhysAddr),
@@ -18,48 +26,65 @@ pub enum ReadFault {
     Io(PhysAddr, IoError),
 }
 
-impl fmt::Display for ReadFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl ReadError {
+    /// The physical address that could not be read.
+    #[must_use]
+    pub fn at(&self) -> PhysAddr {
         match self {
-            ReadFault::Absent(at) => write!(f, "physical address {at} is not in the vmcore"),
-            ReadFault::Poisoned(at) => write!(f, "memory at physical address {at} is broken"),
-            ReadFault::Io(at, e) => write!(f, "reading physical address {at}: {e}"),
+            ReadError::Absent(at) | ReadError::Poisoned(at) | ReadError::Io(at, _) => *at,
         }
     }
 }
 
-/// A range of physical memory as the source describes it (a PT_LOAD).
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReadError::Absent(at) => write!(f, "physical address {at} is not in the vmcore"),
+            ReadError::Poisoned(at) => write!(f, "memory at physical address {at} is broken"),
+            ReadError::Io(at, e) => write!(f, "reading physical address {at}: {e}"),
+        }
+    }
+}
+
+impl core::error::Error for ReadError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            ReadError::Io(_, io) => Some(io),
+            ReadError::Absent(_) | ReadError::Poisoned(_) => None,
+        }
+    }
+}
+
+/// A range of physical memory as the input describes it (a PT_LOAD of an ELF file, a run of bits of bitmap 1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Segment {
+pub struct MemoryRange {
     /// Physical address of the first byte.
     pub phys: PhysAddr,
     /// Virtual address of the first byte; only -E output and old kernels' `phys_base` need it.
     pub virt: VirtAddr,
-    /// Offset of the first byte in the source's file.
-    pub file_at: u64,
-    /// Bytes that the source holds, from the first on; at most `mem_len`.
-    pub file_len: u64,
+    /// Bytes that the input holds, from the first on; at most `len`.
+    pub stored_len: u64,
     /// Bytes that exist.
-    pub mem_len: u64,
+    pub len: u64,
     /// `p_flags`, for -E output.
     pub flags: u32,
     /// `p_align`, for -E output.
     pub align: u64,
 }
 
-impl Segment {
+impl MemoryRange {
     /// One past the last byte that exists.
-    pub fn mem_end(&self) -> u64 {
-        self.phys.0.saturating_add(self.mem_len)
+    pub fn end(&self) -> u64 {
+        self.phys.0.saturating_add(self.len)
     }
 
-    /// One past the last byte that the source holds.
-    pub fn file_end(&self) -> u64 {
-        self.phys.0.saturating_add(self.file_len)
+    /// One past the last byte that the input holds.
+    pub fn stored_end(&self) -> u64 {
+        self.phys.0.saturating_add(self.stored_len)
     }
 }
 
-/// What machine the memory is of.
+/// The machine that the memory is of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Machine {
     /// ELF `e_machine`.
@@ -82,74 +107,103 @@ impl Machine {
     }
 }
 
-/// The dead kernel's memory. Wrappers that inject faults, count or trace are Sources too.
-pub trait Source {
-    /// What machine the memory is of.
+/// The ELF notes of an input.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Notes {
+    /// Bytes of the notes.
+    pub len: u64,
+    /// `p_flags` of their program header, which an ELF dump inherits; 0 where there was none.
+    pub flags: u32,
+    /// `p_align` of their program header, as well.
+    pub align: u64,
+}
+
+/// Physical memory of a machine.
+pub trait PhysMemory {
+    /// The machine that the memory is of.
     fn machine(&self) -> Machine;
 
-    /// Ranges of memory in the order of the source; they may overlap and need no order.
-    fn segments(&self) -> &[Segment];
-
-    /// Gives `each` the segments that have a byte in `[from, until)`; any order will do.
-    fn segments_in(&self, from: PhysAddr, until: PhysAddr, each: &mut dyn FnMut(&Segment)) {
-        for segment in self.segments() {
-            if segment.phys < until && from.0 < segment.mem_end() {
-                each(segment);
-            }
-        }
-    }
-
-    /// The first byte of memory at `from` or later.
-    fn next_memory(&self, from: PhysAddr) -> Option<PhysAddr> {
-        let there = self.segments().iter().filter(|s| from.0 < s.mem_end());
-        there.map(|s| s.phys.max(from)).min()
-    }
-
-    /// Whether more is missing than [`Source::segments`] tell: a dump of this is incomplete.
-    fn is_cut(&self) -> bool {
-        false
-    }
-
-    /// Tells the page size as soon as it is known; 4 KiB before.
-    fn set_page_shift(&mut self, shift: PageShift);
-
-    /// Clears the bits of pages that [`Source::segments`] has but that do not exist; with
-    /// `stored`, also those whose data the source does not hold. A dump has bitmaps that say so
-    /// page by page; a vmcore says everything with its segments.
-    fn clip(&mut self, map: &mut Bitmap<'_>, stored: bool) {
-        let _ = (map, stored);
-    }
-
-    /// Fills `buf` from `at`, whole or not at all. Bytes that the source does not hold read as
+    /// Fills `buf` from `at`, whole or not at all. Bytes that the input does not hold read as
     /// zeros where their page has others that it holds; a page without any is
-    /// [`ReadFault::Absent`].
-    fn read(&mut self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadFault>;
+    /// [`ReadError::Absent`].
+    fn read(&mut self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError>;
 
-    /// The bytes `[at, at + len)` without copying them, where the source can lend them.
+    /// The bytes `[at, at + len)` without copying them, where the input can lend them.
     ///
     /// What is lent may turn out to be unreadable only while it is looked at: ask
-    /// [`Source::window_broke`] afterwards.
+    /// [`PhysMemory::window_broke`] afterwards.
     fn window(&mut self, at: PhysAddr, len: usize) -> Option<&[u8]>;
 
     /// Whether bytes of a lent window had to be replaced by zeros since the last call. If so,
-    /// whatever came out of the window is worthless: [`Source::read`] the pages one by one.
+    /// whatever came out of the window is worthless: [`PhysMemory::read`] the pages one by one.
     fn window_broke(&mut self) -> bool;
+}
 
-    /// Puts the page `pfn` into `out` as the source has it stored, if that is smaller than a page,
-    /// compressed with the codec of this page flag, and to be left as it is; gives its length.
-    /// Whether it is the page, reading the page tells.
-    fn stored(&mut self, pfn: Pfn, flag: u32, out: &mut [u8]) -> Option<usize> {
-        let _ = (pfn, flag, out);
-        None
-    }
+/// Where there is memory.
+pub trait Ranges {
+    /// Ranges of memory in the order of the input; they may overlap and need no order.
+    fn ranges(&self) -> &[MemoryRange];
 
-    /// Bytes of the notes.
-    fn notes_len(&self) -> u64;
+    /// Calls `each` with the ranges that have a byte in `[from, until)`, in any order. Where there is no
+    /// index, [`ranges_in`] does it.
+    fn ranges_in(&self, from: PhysAddr, until: PhysAddr, each: &mut dyn FnMut(&MemoryRange));
 
-    /// `p_flags` and `p_align` of the notes' program header, which an ELF dump inherits.
-    fn notes_flags_and_align(&self) -> (u32, u64) {
-        (0, 0)
-    }
+    /// The first byte of memory at `from` or later. Where there is no index, [`next_memory`] finds it.
+    fn next_memory(&self, from: PhysAddr) -> Option<PhysAddr>;
+}
+
+/// [`Ranges::ranges_in`] by looking at every range.
+pub fn ranges_in(
+    ranges: &[MemoryRange],
+    from: PhysAddr,
+    until: PhysAddr,
+    each: &mut dyn FnMut(&MemoryRange),
+) {
+    ranges.iter().filter(|r| r.phys < until && from.0 < r.end()).for_each(each);
+}
+
+/// [`Ranges::next_memory`] by looking at every range.
+pub fn next_memory(ranges: &[MemoryRange], from: PhysAddr) -> Option<PhysAddr> {
+    ranges.iter().filter(|r| from.0 < r.end()).map(|r| r.phys.max(from)).min()
+}
+
+/// What the headers of an input say of the machine and its crash, beside the kernel's own VMCOREINFO.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Origin {
+    /// The six utsname strings, if the release among them is there.
+    pub utsname: Option<[u8; UTS]>,
+    /// Seconds since 1970.
+    pub crash_time: Option<u64>,
+    /// CPUs with a register note.
+    pub cpus: u32,
+    /// Physical base of the kernel image. QEMU writes a wrong one: VMCOREINFO counts first.
+    pub phys_base: Option<u64>,
+    /// Offset in the notes and bytes of the VMCOREINFO text, if there is one.
+    pub vmcoreinfo: Option<(u64, u64)>,
+}
+
+/// A dead machine's memory in a file: a vmcore, or a dump made of one.
+pub trait Dump: PhysMemory + Ranges {
+    /// What the headers say of the machine.
+    fn origin(&self) -> Origin;
+
+    /// Whether more is missing than [`Ranges::ranges`] say: a dump made of this one is incomplete.
+    fn is_truncated(&self) -> bool;
+
+    /// Clears the bits of pages that do not exist although [`Ranges::ranges`] have them. A dump has a bitmap
+    /// that says so page by page; a vmcore says everything with its ranges.
+    fn keep_existing(&mut self, map: &mut Bitmap<'_>);
+
+    /// As [`Dump::keep_existing`], and clears those of pages whose bytes the input does not hold.
+    fn keep_held(&mut self, map: &mut Bitmap<'_>);
+
+    /// Copies the compressed bytes of page `pfn` into `out`, and returns their length, if the input holds the
+    /// page compressed with the codec of this page flag, in fewer bytes than a page has, and it may stay as it
+    /// is. The bytes are not verified: read the page to check them.
+    fn stored_page(&mut self, pfn: Pfn, flag: u32, out: &mut [u8]) -> Option<usize>;
+
+    /// The notes.
+    fn notes(&self) -> Notes;
 
     /// Fills `buf` with the notes from byte `at` on.
     fn read_notes(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError>;

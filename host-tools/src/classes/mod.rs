@@ -15,7 +15,7 @@ use tamis_core::kernel::mem_map::{MemMap, MemMapError, RootCache};
 use tamis_core::kernel::memory::Memory;
 use tamis_core::kernel::page::Classifier;
 use tamis_core::level::DumpLevel;
-use tamis_core::memory::Source;
+use tamis_core::memory::{Dump as _, PhysMemory as _, Ranges as _};
 use tamis_core::tally::{DropObserver, Reason};
 use tamis_core::units::{Pfn, PfnSpan};
 use tamis_core::wire::vmcoreinfo::Kind;
@@ -68,7 +68,7 @@ impl Kernel {
             return Err(NoKernel::NoInfo);
         }
         let machine = opened.dump.machine();
-        let arch = Arch::new(machine, &info, opened.dump.segments())
+        let arch = Arch::new(machine, &info, opened.dump.ranges())
             .map_err(|e| NoKernel::Arch(e.to_string()))?;
         let (size, shift, end) = (page_struct(opened), opened.shift, opened.max_pfn);
         let mut tables = vec![0; TableCache::STORAGE];
@@ -311,8 +311,8 @@ impl Classes {
         let (from, until) = (shift.addr(start)?, shift.addr(end)?);
         let there = |dump: &mut Dump, bits: &mut [u8]| {
             let mut map = Bitmap::clear(bits, window);
-            dump.segments_in(from, until, &mut |s| map.set(shift.touched(s.phys, s.mem_len)));
-            dump.clip(&mut map, false);
+            dump.ranges_in(from, until, &mut |s| map.set(shift.touched(s.phys, s.len)));
+            dump.keep_existing(&mut map);
         };
         there(&mut opened.dump, &mut self.bits);
         let map = Bitmap::over(&mut self.bits, window);

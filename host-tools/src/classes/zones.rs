@@ -2,7 +2,7 @@
 
 use crate::dump::open::Opened;
 use tamis_core::kernel::memory::Memory;
-use tamis_core::memory::Source;
+use tamis_core::memory::PhysMemory;
 use tamis_core::units::{Pfn, PfnSpan, VirtAddr};
 use tamis_core::vmcoreinfo::Info;
 use tamis_core::wire::vmcoreinfo::Kind;
@@ -28,7 +28,7 @@ pub fn zones(opened: &mut Opened) -> Vec<Zone> {
     found.unwrap_or_default()
 }
 
-fn read<S: Source>(memory: &mut Memory<'_, '_, S>, info: &Info<'_>) -> Option<Vec<Zone>> {
+fn read<S: PhysMemory>(memory: &mut Memory<'_, '_, S>, info: &Info<'_>) -> Option<Vec<Zone>> {
     let word = memory.word_size().bytes() as u64;
     let offset = |name: &str| info.get(Kind::Offset, name);
     let start_at = offset("pglist_data.node_start_pfn")?;
@@ -71,7 +71,7 @@ fn read<S: Source>(memory: &mut Memory<'_, '_, S>, info: &Info<'_>) -> Option<Ve
 }
 
 /// The zones of a node, if what is read looks like zones: one behind the other, inside the node.
-fn of_node<S: Source>(
+fn of_node<S: PhysMemory>(
     memory: &mut Memory<'_, '_, S>,
     info: &Info<'_>,
     node: u64,

@@ -9,7 +9,7 @@ use crate::render::progress::Progress;
 use crate::render::text::{Style, number};
 use std::path::PathBuf;
 use tamis_core::bitmap::Bitmap;
-use tamis_core::memory::{Segment, Source};
+use tamis_core::memory::{Dump as _, PhysMemory as _};
 use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
 
 /// Compare two dumps page by page.
@@ -83,35 +83,21 @@ impl Found {
     }
 }
 
-/// Bytes of a memory range that the dump holds: a file that is cut off has fewer than it says.
-fn held(opened: &Opened, s: &Segment) -> u64 {
-    match &opened.dump {
-        Dump::Kdump(_) => s.file_len,
-        Dump::Elf(_) => {
-            let len = opened.files.first().map_or(0, |f| f.len);
-            s.file_len.min(len.saturating_sub(s.file_at))
-        }
-    }
-}
-
-/// The pfns of a memory range that the dump holds (of a kdump dump: may hold).
-fn pfns(opened: &Opened, s: &Segment) -> PfnSpan {
-    opened.shift.touched(s.phys, held(opened, s))
+/// The pfns of the memory ranges that the dump holds (of a kdump dump: may hold).
+fn spans(opened: &Opened) -> impl Iterator<Item = PfnSpan> {
+    opened.held().map(|(range, held)| opened.shift.touched(range.phys, held))
 }
 
 /// The first pfn at `from` or later that the dump may hold.
 pub fn next_stored(opened: &Opened, from: Pfn) -> Option<Pfn> {
-    let spans = opened.dump.segments().iter().map(|s| pfns(opened, s));
-    spans.filter(|s| s.end > from && !s.is_empty()).map(|s| s.start.max(from)).min()
+    spans(opened).filter(|s| s.end > from && !s.is_empty()).map(|s| s.start.max(from)).min()
 }
 
 /// The bits of the pages that a dump holds.
 pub fn stored<'b>(opened: &mut Opened, window: PfnSpan, bits: &'b mut [u8]) -> Bitmap<'b> {
     let mut map = Bitmap::clear(bits, window);
-    for s in opened.dump.segments() {
-        map.set(pfns(opened, s));
-    }
-    opened.dump.clip(&mut map, true);
+    spans(opened).for_each(|span| map.set(span));
+    opened.dump.keep_held(&mut map);
     map
 }
 

@@ -7,7 +7,7 @@ use crate::render::json::{Json, Object};
 use std::io::{self, Write};
 use std::path::PathBuf;
 use tamis_core::kernel::log::{LogError, LogReport, Options, dump};
-use tamis_core::memory::Source;
+use tamis_core::memory::Ranges as _;
 
 /// Print the dead kernel's log, as dmesg would have.
 ///
@@ -97,7 +97,7 @@ pub fn log(
     out: &mut dyn FnMut(&[u8]) -> io::Result<()>,
 ) -> Result<Read> {
     let mut scratch = vec![0; 256 << 10];
-    let ram = opened.dump.segments().to_vec();
+    let ram = opened.dump.ranges().to_vec();
     let mut read = |first: bool| {
         opened.with_memory(|memory, info| {
             memory.allow_arithmetic(info, &ram, first);

@@ -17,7 +17,7 @@ use tamis_core::capture::plan::{Needs, Plan};
 use tamis_core::codec::{self, Encoder, SLACK, Stored, is_zero};
 use tamis_core::io::Discard;
 use tamis_core::level::DumpLevel;
-use tamis_core::memory::Source;
+use tamis_core::memory::{PhysMemory as _, Ranges as _};
 use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
 use tamis_core::wire::vmcoreinfo::Kind;
 
@@ -182,7 +182,7 @@ fn sampled(args: &Args, opened: &mut Opened, levels: &[DumpLevel]) -> Result<u8>
     let mut candidates = candidates();
     let page = opened.shift.bytes();
     // Of so many pages of all memory one is looked at; of a class that is rare, the first ones, too.
-    let memory: u64 = opened.dump.segments().iter().map(|s| s.mem_len / page as u64).sum();
+    let memory: u64 = opened.dump.ranges().iter().map(|s| s.len / page as u64).sum();
     let step = (memory / (4 * SAMPLES)).max(1);
     let mut bits = vec![0; 32 << 10];
     let (mut bytes, mut out) = (vec![0; page], vec![0; page + 2 * SLACK + page / 8]);
@@ -304,7 +304,7 @@ impl Row {
 fn least(opened: &Opened, live: bool, state: usize, page: usize) -> u64 {
     // A crash adds a line to VMCOREINFO, CRASHTIME, and what is reserved splits ranges.
     let (more_text, more_segments) = if live { (32, 4) } else { (0, 0) };
-    let segments = opened.dump.segments().len() as u64 + more_segments;
+    let segments = opened.dump.ranges().len() as u64 + more_segments;
     Plan::least(&Needs {
         page_size: page as u64,
         page_struct: opened.info().get(Kind::Size, "page").unwrap_or(64),

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use tamis_core::endian::{Endian, Word};
 use tamis_core::input::kdump::Codec;
 use tamis_core::kernel::log::Options;
-use tamis_core::memory::{Machine, Source};
+use tamis_core::memory::{Machine, PhysMemory as _, Ranges as _};
 use tamis_core::wire::disk_header::Signature;
 use tamis_core::wire::elf;
 
@@ -171,8 +171,8 @@ impl Facts {
 
     fn elf(&mut self, opened: &Opened, qemu: bool) {
         self.format = "ELF core".into();
-        let segments = opened.dump.segments();
-        let spans = |len: fn(&tamis_core::memory::Segment) -> u64| {
+        let segments = opened.dump.ranges();
+        let spans = |len: fn(&tamis_core::memory::MemoryRange) -> u64| {
             union(
                 segments
                     .iter()
@@ -181,10 +181,10 @@ impl Facts {
                     .collect(),
             )
         };
-        self.pages.exist = spans(|s| s.mem_len);
-        self.pages.stored = spans(|s| s.file_len);
+        self.pages.exist = spans(|s| s.len);
+        self.pages.stored = spans(|s| s.stored_len);
         self.pages.kept = self.pages.stored;
-        let filtered = segments.iter().any(|s| s.file_len < s.mem_len);
+        let filtered = segments.iter().any(|s| s.stored_len < s.len);
         self.writer = if qemu {
             "QEMU"
         } else if filtered {
@@ -192,7 +192,8 @@ impl Facts {
         } else {
             "a kernel (/proc/vmcore), or a tool that copied it"
         };
-        let end = segments.iter().map(|s| s.file_at.saturating_add(s.file_len)).max().unwrap_or(0);
+        let ends = segments.iter().zip(&opened.offsets);
+        let end = ends.map(|(s, at)| at.saturating_add(s.stored_len)).max().unwrap_or(0);
         let len = opened.files.first().map_or(0, |f| f.len);
         if end > len {
             self.missing.push(format!("the file ends {} bytes too early", end - len));

@@ -12,7 +12,7 @@ use crate::render::progress::Progress;
 use crate::render::text::{Style, number, percent, plain, size};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tamis_core::memory::Source;
+use tamis_core::memory::Ranges as _;
 use tamis_core::tally::Reason;
 use tamis_core::units::{Pfn, PfnSpan};
 
@@ -129,7 +129,7 @@ impl Map {
 fn ranges(opened: &Opened) -> Vec<PfnSpan> {
     let shift = opened.shift;
     let mut spans: Vec<PfnSpan> =
-        opened.dump.segments().iter().map(|s| shift.touched(s.phys, s.mem_len)).collect();
+        opened.dump.ranges().iter().map(|s| shift.touched(s.phys, s.len)).collect();
     spans.sort_unstable_by_key(|s| (s.start, s.end));
     let mut ranges: Vec<PfnSpan> = Vec::new();
     for span in spans {

@@ -7,7 +7,7 @@ use crate::render::json::{Json, Object};
 use crate::render::text::plain;
 use std::fmt::Write;
 use std::path::PathBuf;
-use tamis_core::memory::{Machine, Source};
+use tamis_core::memory::{Machine, PhysMemory as _};
 use tamis_core::wire::note;
 
 /// List the ELF notes of a dump.

@@ -11,7 +11,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use tamis_core::input::kdump::PageFault;
 use tamis_core::kernel::memory::VirtFault;
-use tamis_core::memory::{ReadFault, Source};
+use tamis_core::memory::{PhysMemory as _, ReadError};
 use tamis_core::units::{Pfn, PhysAddr, VirtAddr};
 
 /// Read memory out of a dump.
@@ -125,7 +125,7 @@ pub fn run(args: &Args) -> Result<u8> {
         let read = if is_virt {
             let read = opened.with_memory(|memory, _| memory.read(VirtAddr(at), part))?;
             read.map_err(|e| match e {
-                VirtFault::Read(fault) => absent(&mut opened, place(fault).0, fault),
+                VirtFault::Read(fault) => absent(&mut opened, fault.at().0, fault),
                 VirtFault::Walk(walk) => walk.to_string(),
             })
         } else {
@@ -159,21 +159,14 @@ pub fn run(args: &Args) -> Result<u8> {
 }
 
 /// Why a page cannot be read, more exactly than a source can say.
-fn absent(opened: &mut Opened, at: u64, fault: ReadFault) -> String {
+fn absent(opened: &mut Opened, at: u64, fault: ReadError) -> String {
     let pfn = opened.shift.pfn(PhysAddr(at));
     let why = match (opened.kdump().map(|k| k.page(pfn).map(|_| ())), fault) {
-        (Some(Err(PageFault::Absent)), _) | (None, ReadFault::Absent(_)) => left_out(opened, pfn),
+        (Some(Err(PageFault::Absent)), _) | (None, ReadError::Absent(_)) => left_out(opened, pfn),
         (Some(Err(why)), _) => why.to_string(),
         _ => return fault.to_string(),
     };
     format!("pfn {pfn} (physical {at:#x}) is {why}")
-}
-
-/// The physical address that a fault is about.
-fn place(fault: ReadFault) -> PhysAddr {
-    match fault {
-        ReadFault::Absent(at) | ReadFault::Poisoned(at) | ReadFault::Io(at, _) => at,
-    }
 }
 
 /// Why a page is not in the dump, as far as the mem_map tells.

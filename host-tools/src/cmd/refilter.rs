@@ -18,7 +18,7 @@ use tamis_core::capture::Report;
 use tamis_core::input::kdump;
 use tamis_core::io::Flattened;
 use tamis_core::level::DumpLevel;
-use tamis_core::memory::Source;
+use tamis_core::memory::PhysMemory as _;
 
 /// Leave more out of a dump, compress it another way, or change its format.
 ///
@@ -324,10 +324,8 @@ fn look_at(out: &Path, report: &Report) -> Result<()> {
         let next = "the disk or this program is at fault: do not use the file";
         Err(Fail::file(out, format_args!("not as it was written: {what}")).next(next))
     };
-    let len = opened.files.first().map_or(0, |f| f.len);
     let Some(kdump) = opened.kdump() else {
-        let segments = opened.dump.segments();
-        let whole = segments.iter().all(|s| s.file_at.saturating_add(s.file_len) <= len);
+        let whole = opened.held().all(|(range, held)| held == range.stored_len);
         return if whole { Ok(()) } else { wrong("memory past the end of the file") };
     };
     let mut progress = Progress::new("Looking at what was written");

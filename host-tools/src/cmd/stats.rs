@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use tamis_core::bitmap::Bitmap;
 use tamis_core::codec::is_zero;
 use tamis_core::level::DumpLevel;
-use tamis_core::memory::Source;
+use tamis_core::memory::PhysMemory as _;
 use tamis_core::units::{PageShift, Pfn, PhysAddr};
 use tamis_core::wire::page_desc::PageDesc;
 

@@ -14,7 +14,7 @@ use tamis_core::bitmap::Bitmap;
 use tamis_core::codec::is_zero;
 use tamis_core::input::kdump::PageFault;
 use tamis_core::kernel::mem_map::MemMapError;
-use tamis_core::memory::Source;
+use tamis_core::memory::PhysMemory as _;
 use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
 use tamis_core::wire::disk_header::VERSION;
 use tamis_core::wire::elf;
@@ -424,20 +424,18 @@ fn elf_headers(opened: &Opened, found: &mut Findings) {
 }
 
 fn segments(opened: &mut Opened, found: &mut Findings, threads: usize) -> Result<()> {
-    let len = opened.files.first().map_or(0, |f| f.len);
     let page = opened.shift.bytes() as u64;
-    let segments: Vec<_> = opened.dump.segments().to_vec();
-    let total: u64 = segments.iter().map(|s| s.file_len).sum();
+    let segments: Vec<_> = opened.held().map(|(range, held)| (*range, held)).collect();
+    let total: u64 = segments.iter().map(|(s, _)| s.stored_len).sum();
     let mut progress = Progress::new("Reading memory");
     let mut done = 0u64;
     const STEP: u64 = 1 << 20;
     let twins = opened.twins(threads)?;
     let mut workers: Vec<_> = twins.into_iter().map(|d| (d, vec![0; STEP as usize])).collect();
-    for s in &segments {
-        let there = s.file_len.min(len.saturating_sub(s.file_at));
+    for &(s, there) in &segments {
         let first = s.phys.0 / page;
-        let last = s.phys.0.saturating_add(s.file_len).div_ceil(page);
-        if there < s.file_len {
+        let last = s.phys.0.saturating_add(s.stored_len).div_ceil(page);
+        if there < s.stored_len {
             let from = s.phys.0.saturating_add(there) / page;
             found.missing += last - from;
             found.add(Weight::Missing, Some((from, last)), "past the end of the file".into());

@@ -9,7 +9,7 @@ use crate::render::text::{Style, Table, size};
 use std::path::PathBuf;
 use tamis_core::arch::paging::{Step, TableCache};
 use tamis_core::input::kdump::PageFault;
-use tamis_core::memory::{ReadFault, Source};
+use tamis_core::memory::{PhysMemory as _, ReadError};
 use tamis_core::units::{Pfn, PhysAddr, VirtAddr};
 
 /// Translate a virtual address of the kernel to a physical one.
@@ -101,7 +101,7 @@ fn state(opened: &mut Opened, at: PhysAddr, pfn: Pfn) -> String {
         },
         Dump::Elf(elf) => match elf.read(at, &mut [0]) {
             Ok(()) => None,
-            Err(ReadFault::Absent(_)) => Some(left_out(opened, pfn)),
+            Err(ReadError::Absent(_)) => Some(left_out(opened, pfn)),
             Err(fault) => Some(fault.to_string()),
         },
     };

@@ -18,9 +18,9 @@ use tamis_core::input::elf::{self, ElfVmcore};
 use tamis_core::input::flat::{Extent, Flat, FlatError, Record, Scan, Step};
 use tamis_core::input::kdump::{self, Kdump, Part, Storage};
 use tamis_core::input::{Form, Layer, form};
-use tamis_core::io::RandomAccess;
+use tamis_core::io::{IoError, RandomAccess};
 use tamis_core::kernel::memory::Memory;
-use tamis_core::memory::{Segment, Source};
+use tamis_core::memory::{Dump as _, MemoryRange, PhysMemory as _, Ranges as _};
 use tamis_core::units::{PageShift, Pfn};
 use tamis_core::vmcoreinfo::Info;
 use tamis_core::wire::{elf as elf_wire, note};
@@ -28,7 +28,7 @@ use tamis_core::wire::{elf as elf_wire, note};
 /// A file, or the one that a flattened stream stands for.
 pub type Input = Layer<'static, BlockFile>;
 /// An open dump.
-pub type Dump = tamis_core::input::Dump<'static, Input, Unpackers>;
+pub type Dump = tamis_core::input::AnyDump<'static, Input, Unpackers>;
 
 /// VMCOREINFO is a page of text; more than this is none.
 const INFO_MOST: u64 = 1 << 20;
@@ -187,7 +187,7 @@ fn records(raw: &Raw) -> (Stream, Option<FlatError>) {
 /// The file that a flattened stream stands for.
 pub fn flat(raw: &Raw, records: Vec<Record>) -> Result<Flat<'static, BlockFile>> {
     let extents = vec![Extent::default(); Flat::<BlockFile>::extents_for(records.len())];
-    Flat::load(raw.reader(), records.leak(), extents.leak()).map_err(|e| raw.fail(e))
+    Flat::load(raw.reader(), records, extents).map_err(|e| raw.fail(e))
 }
 
 /// What is known about one file of a dump.
@@ -367,6 +367,8 @@ pub struct Opened {
     pub files: Vec<FileInfo>,
     /// Header facts of an ELF vmcore.
     pub elf: Option<(elf::Facts, elf_wire::Header)>,
+    /// Offsets in the file of an ELF vmcore's memory ranges, in their order.
+    pub offsets: Vec<u64>,
     /// Page size.
     pub shift: PageShift,
     /// One past the last pfn.
@@ -389,12 +391,12 @@ impl Opened {
         while twins.len() < count {
             let file = |input: &Input| input.twin(BlockFile::twin);
             twins.push(match &self.dump {
-                Dump::Elf(elf) => Dump::Elf(elf.another(file(elf.file()))),
+                Dump::Elf(elf) => Dump::Elf(elf.reopen(file(elf.file()))),
                 Dump::Kdump(kdump) => {
                     let parts: Vec<_> = kdump.parts().iter().map(|p| p.twin(file)).collect();
                     let page = self.shift.bytes();
-                    let storage = || vec![0; page].leak();
-                    let twin = kdump.twin(parts.leak(), storage(), storage(), Unpackers::default());
+                    let storage = || vec![0; page];
+                    let twin = kdump.twin(parts, storage(), storage(), Unpackers::default());
                     Dump::Kdump(twin.map_err(|e| self.fail(e))?)
                 }
             });
@@ -420,6 +422,15 @@ impl Opened {
         }
     }
 
+    /// Memory ranges, and for each the bytes that the file has of it: a file that is cut off has fewer than it
+    /// says.
+    pub fn held(&self) -> impl Iterator<Item = (&MemoryRange, u64)> {
+        let len = self.files.first().map_or(0, |f| f.len);
+        let room = self.offsets.iter().map(move |at| len.saturating_sub(*at));
+        let room = room.chain(std::iter::repeat(u64::MAX));
+        self.dump.ranges().iter().zip(room).map(|(range, room)| (range, range.stored_len.min(room)))
+    }
+
     /// Names of the files, for messages.
     pub fn name(&self) -> String {
         self.files.iter().map(|f| f.raw.name()).collect::<Vec<_>>().join(", ")
@@ -437,7 +448,7 @@ impl Opened {
                 .fail("it has no VMCOREINFO, so that its kernel's addresses mean nothing")
                 .next("only physical addresses can be read"));
         }
-        Arch::new(self.dump.machine(), &self.info(), self.dump.segments())
+        Arch::new(self.dump.machine(), &self.info(), self.dump.ranges())
             .map_err(|e| self.fail(e).next("only physical addresses can be read"))
     }
 
@@ -463,7 +474,7 @@ impl Opened {
 
     /// All bytes of the notes.
     pub fn notes(&mut self) -> Result<Vec<u8>> {
-        let len = self.dump.notes_len();
+        let len = self.dump.notes().len;
         let most: u64 = self.files.iter().map(|f| f.len).sum();
         let len = usize::try_from(len.min(most.saturating_add(64))).unwrap_or(0);
         let mut notes = vec![0; len];
@@ -540,23 +551,25 @@ fn assemble(set: Vec<(FileInfo, Probed)>) -> Result<Opened> {
     let page = facts.main.shift.bytes();
     let segments = segments(&facts) as usize;
     let storage = Storage {
-        rank: vec![0; facts.rank_storage()].leak(),
-        segments: vec![Segment::default(); segments].leak(),
-        pages: vec![0; PAGES_KEPT.max(page)].leak(),
-        stored: vec![0; page].leak(),
+        rank: vec![0; facts.rank_storage()].into(),
+        ranges: vec![MemoryRange::default(); segments].into(),
+        pages: vec![0; PAGES_KEPT.max(page)].into(),
+        stored: vec![0; page].into(),
     };
-    let kdump = Kdump::load(parts.leak(), storage, Unpackers::default()).map_err(|e| match e {
+    let mut kdump = Kdump::load(parts, storage, Unpackers::default()).map_err(|e| match e {
         kdump::DumpError::Foreign(index, _) => files[index].raw.fail(e),
         _ => first.fail(e),
     })?;
-    finish(files, Dump::Kdump(kdump), None, facts.main.shift, facts.max_pfn, facts.vmcoreinfo)
+    let (shift, at) = (facts.main.shift, facts.vmcoreinfo);
+    let text = text(at, |at, buf| kdump.read_notes(at, buf));
+    Ok(finish(files, Dump::Kdump(kdump), None, shift, facts.max_pfn, text, at))
 }
 
 fn elf(
     files: Vec<FileInfo>,
     facts: elf::Facts,
     header: elf_wire::Header,
-    input: Input,
+    mut input: Input,
 ) -> Result<Opened> {
     if facts.mem_end > MEMORY_MOST {
         return Err(files[0]
@@ -565,38 +578,48 @@ fn elf(
             .next("its program headers are damaged"));
     }
     // As many program headers as the file has room for, at most.
-    let table = vec![Segment::default(); facts.segments].leak();
-    let places = vec![elf::Place::default(); facts.segments].leak();
-    let vmcore = ElfVmcore::load(input, facts, table, places).map_err(|e| files[0].raw.fail(e))?;
-    let at = facts.vmcoreinfo;
-    let dump = Dump::Elf(vmcore);
-    let shift = PageShift::FOUR_KIB;
-    let mut opened = finish(files, dump, Some((facts, header)), shift, Pfn(0), at)?;
-    let shift = opened.info().page_shift().unwrap_or(shift);
-    opened.dump.set_page_shift(shift);
-    opened.shift = shift;
-    opened.max_pfn = Pfn(facts.mem_end.div_ceil(shift.bytes() as u64));
-    Ok(opened)
+    let table = vec![MemoryRange::default(); facts.segments];
+    let places = vec![elf::Place::default(); facts.segments];
+    let text = text(facts.vmcoreinfo, |at, buf| input.read_at(facts.notes.0 + at, buf));
+    let info = Info::new(Some(&text), None);
+    let shift = info.page_shift().unwrap_or(PageShift::FOUR_KIB);
+    let vmcore =
+        ElfVmcore::load(input, facts, shift, table, places).map_err(|e| files[0].raw.fail(e))?;
+    let max_pfn = Pfn(facts.mem_end.div_ceil(shift.bytes() as u64));
+    let (dump, elf) = (Dump::Elf(vmcore), Some((facts, header)));
+    Ok(finish(files, dump, elf, shift, max_pfn, text, facts.vmcoreinfo))
+}
+
+/// The text of VMCOREINFO; one that cannot be read, or that is too long, is one that is missing.
+fn text(
+    at: Option<(u64, u64)>,
+    read: impl FnOnce(u64, &mut [u8]) -> std::result::Result<(), IoError>,
+) -> Vec<u8> {
+    let Some((at, len)) = at.filter(|(_, len)| (1..=INFO_MOST).contains(len)) else {
+        return Vec::new();
+    };
+    let mut text = vec![0; len as usize];
+    if read(at, &mut text).is_err() {
+        text.clear();
+    }
+    text
 }
 
 fn finish(
     files: Vec<FileInfo>,
-    mut dump: Dump,
+    dump: Dump,
     elf: Option<(elf::Facts, elf_wire::Header)>,
     shift: PageShift,
     max_pfn: Pfn,
+    text: Vec<u8>,
     text_at: Option<(u64, u64)>,
-) -> Result<Opened> {
-    let text_at = text_at.filter(|(_, len)| (1..=INFO_MOST).contains(len));
-    let mut text = Vec::new();
-    if let Some((at, len)) = text_at {
-        text = vec![0; len as usize];
-        // A text that cannot be read is one that is missing.
-        if dump.read_notes(at, &mut text).is_err() {
-            text.clear();
-        }
-    }
+) -> Opened {
     let text_at = text_at.filter(|_| !text.is_empty());
     let (tables, twins) = (vec![0; TableCache::STORAGE], Vec::new());
-    Ok(Opened { dump, files, elf, shift, max_pfn, text: text.leak(), text_at, tables, twins })
+    let mut offsets = Vec::new();
+    if let Dump::Elf(vmcore) = &dump {
+        offsets.resize(vmcore.ranges().len(), 0);
+        vmcore.file_offsets().for_each(|(index, at)| offsets[index] = at);
+    }
+    Opened { dump, files, elf, offsets, shift, max_pfn, text: text.leak(), text_at, tables, twins }
 }

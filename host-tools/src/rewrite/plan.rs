@@ -74,7 +74,7 @@ impl Needs {
             }
             Dump::Elf(elf) => (0, elf.facts().segments as u64),
         };
-        let segment = size_of::<tamis_core::memory::Segment>() as u64;
+        let segment = size_of::<tamis_core::memory::MemoryRange>() as u64;
         let tables = rank + segments * segment;
         // Of a flattened stream: each record, and where it begins and ends.
         let records: u64 = opened.files.iter().filter_map(|f| f.stream).map(|s| s.0 as u64).sum();

@@ -19,7 +19,7 @@ use tamis_core::io::Sink;
 use tamis_core::kernel::memory::Memory;
 use tamis_core::kernel::utsname::Utsname;
 use tamis_core::level::DumpLevel;
-use tamis_core::memory::Source;
+use tamis_core::memory::{PhysMemory as _, Ranges as _};
 use tamis_core::wire::disk_header::{Signature, UTS};
 use tamis_core::wire::vmcoreinfo::Kind;
 
@@ -210,7 +210,7 @@ pub fn write(
     let mut encoder = Checked::new(compress, page, &bad)?;
     let mut max_pfn = opened.max_pfn;
     let mut tables = vec![0; TableCache::STORAGE];
-    let arch = Arch::new(machine, &info, opened.dump.segments());
+    let arch = Arch::new(machine, &info, opened.dump.ranges());
     let wants_more = level.needs_mem_map();
     let kernel = Kernel::find(opened, level).and_then(|kernel| {
         max_pfn = max_pfn.min(kernel.map.max_pfn());

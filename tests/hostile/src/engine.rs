@@ -21,7 +21,7 @@ use tamis_core::kernel::memory::Memory;
 use tamis_core::kernel::page::Classifier;
 use tamis_core::kernel::utsname::Utsname;
 use tamis_core::level::DumpLevel;
-use tamis_core::memory::{Segment, Source};
+use tamis_core::memory::{MemoryRange, PhysMemory as _, Ranges as _};
 use tamis_core::tally::{Reason, Tally};
 use tamis_core::units::{PageShift, Pfn, PfnSpan, PhysAddr};
 use tamis_core::vmcoreinfo::Info;
@@ -145,7 +145,7 @@ type Vmcore<'t, 'o, 'f> = ElfVmcore<'t, &'o mut Overlay<'f>>;
 /// The storage of an open vmcore.
 #[derive(Default)]
 struct Tables {
-    segments: Vec<Segment>,
+    segments: Vec<MemoryRange>,
     places: Vec<Place>,
 }
 
@@ -188,7 +188,7 @@ fn open<'t, 'o, 'f>(
     };
     // Before anything is allocated by a length out of the file.
     plan(&needs)?;
-    tables.segments = vec![Segment::default(); facts.segments];
+    tables.segments = vec![MemoryRange::default(); facts.segments];
     tables.places = vec![Place::default(); facts.segments];
     let text = facts.vmcoreinfo.filter(|_| text_len > 0).and_then(|(at, _)| {
         let mut text = vec![0; text_len as usize];
@@ -203,9 +203,9 @@ fn open<'t, 'o, 'f>(
     needs.max_pfn = facts.mem_end.div_ceil(needs.page_size);
     needs.codec_bound = needs.page_size + codec::SLACK as u64;
     let plan = plan(&needs)?;
-    let mut vmcore = ElfVmcore::load(file, facts, &mut tables.segments, &mut tables.places)
-        .map_err(|e| refused(&e))?;
-    vmcore.set_page_shift(shift);
+    let vmcore =
+        ElfVmcore::load(file, facts, shift, &mut tables.segments[..], &mut tables.places[..])
+            .map_err(|e| refused(&e))?;
     Ok((vmcore, Known { facts, text, plan, shift }))
 }
 
@@ -232,7 +232,7 @@ fn look(
     sections: &mut [u8],
 ) -> Kernel {
     let machine = vmcore.machine();
-    let arch = Arch::new(machine, info, vmcore.segments()).ok();
+    let arch = Arch::new(machine, info, vmcore.ranges()).ok();
     let mut cache = TableCache::new(tables);
     let mut max_pfn = Pfn(mem_end.div_ceil(shift.bytes() as u64));
     let mut mem_map = None;
@@ -270,7 +270,7 @@ pub fn capture(file: &mut Overlay<'_>, setup: &Setup) -> Result<Done, Refused> {
     // Each thread reads the file for itself.
     let mut copies: Vec<Overlay<'_>> =
         (0..setup.others).map(|_| Overlay::clone(vmcore.file())).collect();
-    let mut sources: Vec<_> = copies.iter_mut().map(|copy| vmcore.another(copy)).collect();
+    let mut sources: Vec<_> = copies.iter_mut().map(|copy| vmcore.reopen(copy)).collect();
     let about = About {
         level,
         utsname: &kernel.uts.raw,
@@ -397,8 +397,8 @@ pub fn scan(file: &mut Overlay<'_>, setup: &Setup, most: u64) -> Result<Scanned,
     let mut scanned = false;
     if max_pfn <= most {
         let mut map = Bitmap::clear(&mut kept, PfnSpan::new(Pfn(0), Pfn(max_pfn)));
-        for s in vmcore.segments() {
-            map.set(shift.touched(s.phys, s.file_len).clip(PfnSpan::new(Pfn(0), Pfn(max_pfn))));
+        for s in vmcore.ranges() {
+            map.set(shift.touched(s.phys, s.stored_len).clip(PfnSpan::new(Pfn(0), Pfn(max_pfn))));
         }
         if let (Some(arch), Some(mem_map), Some(classifier)) =
             (kernel.arch, kernel.mem_map, kernel.classifier)
@@ -429,10 +429,10 @@ pub fn log(
     let (mut vmcore, Known { text, plan, .. }) =
         open(file, &Setup::default(), &mut tables).map_err(|e| format!("{e:?}"))?;
     let info = Info::new(text.as_deref(), None);
-    let arch = Arch::new(vmcore.machine(), &info, vmcore.segments()).map_err(|e| e.to_string())?;
+    let arch = Arch::new(vmcore.machine(), &info, vmcore.ranges()).map_err(|e| e.to_string())?;
     let mut walk = room(plan.tables);
     let mut cache = TableCache::new(&mut walk);
-    let ranges = vmcore.segments().to_vec();
+    let ranges = vmcore.ranges().to_vec();
     let mut memory = Memory::new(&mut vmcore, arch, &mut cache);
     if let Some(first) = arithmetic {
         memory.allow_arithmetic(&info, &ranges, first);
@@ -455,18 +455,18 @@ pub fn read_back(file: &mut Overlay<'_>, done: &Done, codec: u8) {
     assert_eq!(facts.incomplete(), done.report.incomplete);
     assert_eq!(facts.max_pfn, done.report.max_pfn);
     let block = facts.main.shift.bytes();
-    let mut rank = vec![0; facts.rank_storage()];
-    let mut ranges = vec![Segment::default(); 4096];
-    let (mut pages, mut stored) = (vec![0; block], vec![0; block]);
+    let rank = vec![0; facts.rank_storage()];
+    let ranges = vec![MemoryRange::default(); 4096];
+    let (pages, stored) = (vec![0; block], vec![0; block]);
     let storage = kdump::Storage {
-        rank: &mut rank,
-        segments: &mut ranges,
-        pages: &mut pages,
-        stored: &mut stored,
+        rank: rank.into(),
+        ranges: ranges.into(),
+        pages: pages.into(),
+        stored: stored.into(),
     };
-    let mut parts = [kdump::Part::new(dump, facts)];
+    let parts = vec![kdump::Part::new(dump, facts)];
     let mut dump =
-        kdump::Kdump::load(&mut parts, storage, Unpacker::default()).expect("a dump of our own");
+        kdump::Kdump::load(parts, storage, Unpacker::default()).expect("a dump of our own");
     let (exist, kept) = dump.counts();
     let tally = done.report.tally;
     assert_eq!((exist, kept), (tally.exist, tally.kept));

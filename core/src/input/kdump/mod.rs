@@ -8,9 +8,14 @@ mod rank;
 
 use crate::bitmap::Bitmap;
 use crate::endian::Endian;
+use crate::error::{part, part_mut};
 use crate::io::{IoError, IoKind, RandomAccess};
-use crate::memory::{Machine, ReadFault, Segment, Source};
-use crate::units::{PageShift, Pfn, PfnSpan, PhysAddr, VirtAddr};
+use crate::memory::{
+    Dump, Machine, MemoryRange, Notes, Origin, PhysMemory, Ranges, ReadError, next_memory,
+    ranges_in,
+};
+use crate::storage::{ManagedSlice, Table, finish};
+use crate::units::{Pfn, PfnSpan, PhysAddr, VirtAddr};
 use crate::wire::disk_header::{self, ReadMain, ReadSub, Signature};
 use crate::wire::page_desc::{self, PageDesc, flag};
 use crate::wire::{WireError, machine, note};
@@ -396,28 +401,28 @@ impl<F> Part<F> {
 /// Memory for an open dump.
 pub struct Storage<'t> {
     /// As many as [`Facts::rank_storage`] says.
-    pub rank: &'t mut [u64],
+    pub rank: ManagedSlice<'t, u64>,
     /// Memory ranges; with fewer than there are, the last one covers the rest.
-    pub segments: &'t mut [Segment],
+    pub ranges: ManagedSlice<'t, MemoryRange>,
     /// Decoded pages: as many as fit, one at least.
-    pub pages: &'t mut [u8],
+    pub pages: ManagedSlice<'t, u8>,
     /// A page: where compressed data is put that the file cannot lend.
-    pub stored: &'t mut [u8],
+    pub stored: ManagedSlice<'t, u8>,
 }
 
-/// An open dump: a [`Source`].
+/// An open dump: a [`crate::memory::Dump`].
 pub struct Kdump<'t, F, U> {
-    parts: &'t mut [Part<F>],
+    parts: ManagedSlice<'t, Part<F>>,
     facts: Facts,
-    segments: &'t [Segment],
+    ranges: Table<'t, MemoryRange>,
     exist: u64,
     rank: Rank<'t>,
-    pages: &'t mut [u8],
+    pages: ManagedSlice<'t, u8>,
     /// The pfn in each slot of `pages`.
     held: [Option<u64>; SLOTS],
-    stored: &'t mut [u8],
+    stored: ManagedSlice<'t, u8>,
     unpack: U,
-    /// Whether [`Source::stored`] gives anything.
+    /// Whether [`crate::memory::Dump::stored_page`] gives anything.
     keep: bool,
 }
 
@@ -429,10 +434,12 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
 
     /// Opens the files of one dump; they are put into the order of their pfns.
     pub fn load(
-        parts: &'t mut [Part<F>],
+        parts: impl Into<ManagedSlice<'t, Part<F>>>,
         storage: Storage<'t>,
         unpack: U,
     ) -> Result<Kdump<'t, F, U>, DumpError> {
+        let Storage { rank, mut ranges, pages, stored } = storage;
+        let mut parts = parts.into();
         let facts = parts.first().ok_or(DumpError::Storage)?.facts;
         for (index, part) in parts.iter().enumerate().skip(1) {
             if let Some(what) = facts.foreign(&part.facts) {
@@ -442,10 +449,10 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
         parts.sort_unstable_by_key(|p| p.facts.range().start);
         let file = &mut parts.first_mut().ok_or(DumpError::Storage)?.file;
         let read = |what, at| move |io| DumpError::Read { what, at, io };
-        let mut rank = Rank::count(file, facts.bitmap2, facts.max_pfn.0, storage.rank)
+        let mut rank = Rank::count(file, facts.bitmap2, facts.max_pfn.0, rank)
             .map_err(read("bitmap 2", facts.bitmap2))?;
-        let (count, exist) = memory_ranges(file, &facts, storage.segments)
-            .map_err(read("bitmap 1", facts.bitmap1))?;
+        let (count, exist) =
+            memory_ranges(file, &facts, &mut ranges).map_err(read("bitmap 1", facts.bitmap1))?;
         for part in parts.iter_mut() {
             // Every part has the same bitmaps.
             let range = part.facts.range();
@@ -458,18 +465,18 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
             part.data = part.facts.descriptors + count * page_desc::SIZE as u64;
         }
         let size = facts.main.shift.bytes();
-        if storage.pages.len() < size || storage.stored.len() < size {
+        if pages.len() < size || stored.len() < size {
             return Err(DumpError::Storage);
         }
         Ok(Kdump {
             parts,
             facts,
-            segments: storage.segments.get(..count).unwrap_or_default(),
+            ranges: finish(ranges, count),
             exist,
             rank,
-            pages: storage.pages,
+            pages,
             held: [None; SLOTS],
-            stored: storage.stored,
+            stored,
             unpack,
             keep: false,
         })
@@ -479,11 +486,12 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
     /// [`Kdump::parts`] in their order; `pages` and `stored` as in [`Storage`].
     pub fn twin(
         &self,
-        parts: &'t mut [Part<F>],
-        pages: &'t mut [u8],
-        stored: &'t mut [u8],
+        parts: impl Into<ManagedSlice<'t, Part<F>>>,
+        pages: impl Into<ManagedSlice<'t, u8>>,
+        stored: impl Into<ManagedSlice<'t, u8>>,
         unpack: U,
     ) -> Result<Kdump<'t, F, U>, DumpError> {
+        let (parts, pages, stored) = (parts.into(), pages.into(), stored.into());
         let size = self.facts.main.shift.bytes();
         if parts.len() != self.parts.len() || pages.len() < size || stored.len() < size {
             return Err(DumpError::Storage);
@@ -491,7 +499,7 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
         Ok(Kdump {
             parts,
             facts: self.facts,
-            segments: self.segments,
+            ranges: self.ranges.clone(),
             exist: self.exist,
             rank: self.rank.twin(),
             pages,
@@ -503,7 +511,7 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
     }
 
     /// Whether pages of a dump that is made of this one are to stay as they are stored here, where
-    /// the codec is the same ([`Source::stored`]). Twins do as this one does when they are made.
+    /// the codec is the same ([`crate::memory::Dump::stored_page`]). Twins do as this one does when they are made.
     pub fn keep_stored(&mut self, keep: bool) {
         self.keep = keep;
     }
@@ -520,7 +528,7 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
 
     /// The files, in the order of their pfns.
     pub fn parts(&self) -> &[Part<F>] {
-        self.parts
+        &self.parts
     }
 
     /// Pages that exist, and pages that are in the dump.
@@ -630,7 +638,7 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
         if let Some(lent) = file.window(desc.offset, len) {
             return self.unpack.unpack(codec, lent, page).map_err(bad);
         }
-        let stored = self.stored.get_mut(..len).unwrap_or_default();
+        let stored = part_mut(&mut self.stored, 0..len);
         file.read_at(desc.offset, stored).map_err(failed)?;
         self.unpack.unpack(codec, stored, page).map_err(bad)
     }
@@ -647,7 +655,7 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
                 // Before version 1 a page that is not there is a page of zeros.
                 Err(PageFault::Absent) if self.facts.main.version == 0 && self.exists(pfn) => {
                     self.hold(slot, None);
-                    let page = self.pages.get_mut(start..end).unwrap_or_default();
+                    let page = part_mut(&mut self.pages, start..end);
                     page.fill(0);
                     return Ok(page);
                 }
@@ -655,14 +663,15 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
             };
             self.hold(slot, None);
             // The pages are taken out while the rest is borrowed.
-            let pages = core::mem::take(&mut self.pages);
-            let page = pages.get_mut(start..end).unwrap_or_default();
+            let none = ManagedSlice::Borrowed(&mut [][..]);
+            let mut pages = core::mem::replace(&mut self.pages, none);
+            let page = part_mut(&mut pages, start..end);
             let done = self.decode(desc, part, page);
             self.pages = pages;
             done?;
             self.hold(slot, Some(pfn.0));
         }
-        Ok(self.pages.get(start..end).unwrap_or_default())
+        Ok(part(&self.pages, start..end))
     }
 
     fn hold(&mut self, slot: usize, pfn: Option<u64>) {
@@ -710,7 +719,7 @@ fn read_bits(
 fn memory_ranges(
     file: &mut impl RandomAccess,
     facts: &Facts,
-    table: &mut [Segment],
+    table: &mut [MemoryRange],
 ) -> Result<(usize, u64), IoError> {
     let shift = facts.main.shift;
     let mut bytes = [0; 4096];
@@ -726,12 +735,11 @@ fn memory_ranges(
             // More runs than slots: the last one grows.
             let from = if *count > most { slot.phys } else { phys };
             let len = end - from.0;
-            *slot = Segment {
+            *slot = MemoryRange {
                 phys: from,
                 virt: VirtAddr(0),
-                file_at: 0,
-                file_len: len,
-                mem_len: len,
+                stored_len: len,
+                len,
                 flags: 7,
                 align: 0,
             };
@@ -742,7 +750,7 @@ fn memory_ranges(
     while at < facts.max_pfn {
         let window = PfnSpan::new(at, Pfn((at.0 + bytes.len() as u64 * 8).min(facts.max_pfn.0)));
         let len = window.len().div_ceil(8) as usize;
-        let part = bytes.get_mut(..len).unwrap_or_default();
+        let part = part_mut(&mut bytes, 0..len);
         read_bits(file, facts.bitmap1, facts.max_pfn, at, part)?;
         let map = Bitmap::over(part, window);
         pages += map.count();
@@ -766,19 +774,9 @@ fn memory_ranges(
     Ok((count.min(room), pages))
 }
 
-impl<F: RandomAccess, U: Unpack> Source for Kdump<'_, F, U> {
-    fn machine(&self) -> Machine {
-        self.facts.machine
-    }
-
-    fn segments(&self) -> &[Segment] {
-        self.segments
-    }
-
-    /// A dump knows its page size.
-    fn set_page_shift(&mut self, _: PageShift) {}
-
-    fn clip(&mut self, map: &mut Bitmap<'_>, stored: bool) {
+impl<F: RandomAccess, U: Unpack> Kdump<'_, F, U> {
+    /// Clears the bits of pages that bitmap 1 does not have, or bitmap 2 if `stored`.
+    fn intersect(&mut self, map: &mut Bitmap<'_>, stored: bool) {
         let span = map.span();
         let mut bytes = [0; 4096];
         let mut at = 0usize;
@@ -792,18 +790,24 @@ impl<F: RandomAccess, U: Unpack> Source for Kdump<'_, F, U> {
             at += bytes.len();
         }
     }
+}
 
-    fn read(&mut self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadFault> {
+impl<F: RandomAccess, U: Unpack> PhysMemory for Kdump<'_, F, U> {
+    fn machine(&self) -> Machine {
+        self.facts.machine
+    }
+
+    fn read(&mut self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
         let (mut at, mut rest) = (at, buf);
         let size = self.facts.main.shift.bytes();
         while !rest.is_empty() {
             let inside = (at.0 & (size as u64 - 1)) as usize;
             let len = (size - inside).min(rest.len());
             let pfn = self.facts.main.shift.pfn(at);
-            let (part, after) = rest.split_at_mut_checked(len).unwrap_or_default();
+            let (part, after) = rest.split_at_mut(len);
             match self.page(pfn) {
                 Ok(page) => {
-                    part.copy_from_slice(page.get(inside..inside + len).unwrap_or_default());
+                    part.copy_from_slice(crate::error::part(page, inside..inside + len));
                 }
                 Err(fault) => return Err(source_fault(at, fault)),
             }
@@ -826,8 +830,47 @@ impl<F: RandomAccess, U: Unpack> Source for Kdump<'_, F, U> {
     fn window_broke(&mut self) -> bool {
         false
     }
+}
 
-    fn stored(&mut self, pfn: Pfn, flag: u32, out: &mut [u8]) -> Option<usize> {
+impl<F, U> Ranges for Kdump<'_, F, U> {
+    fn ranges(&self) -> &[MemoryRange] {
+        &self.ranges
+    }
+
+    fn ranges_in(&self, from: PhysAddr, until: PhysAddr, each: &mut dyn FnMut(&MemoryRange)) {
+        ranges_in(&self.ranges, from, until, each);
+    }
+
+    fn next_memory(&self, from: PhysAddr) -> Option<PhysAddr> {
+        next_memory(&self.ranges, from)
+    }
+}
+
+impl<F: RandomAccess, U: Unpack> Dump for Kdump<'_, F, U> {
+    fn origin(&self) -> Origin {
+        let Facts { main, sub, cpus, vmcoreinfo, .. } = &self.facts;
+        Origin {
+            utsname: (!main.uts(2).is_empty()).then_some(main.utsname),
+            crash_time: Some(main.crash_time).filter(|time| *time != 0),
+            cpus: if *cpus == 0 { main.nr_cpus } else { *cpus },
+            phys_base: Some(sub.phys_base),
+            vmcoreinfo: *vmcoreinfo,
+        }
+    }
+
+    fn is_truncated(&self) -> bool {
+        false
+    }
+
+    fn keep_existing(&mut self, map: &mut Bitmap<'_>) {
+        self.intersect(map, false);
+    }
+
+    fn keep_held(&mut self, map: &mut Bitmap<'_>) {
+        self.intersect(map, true);
+    }
+
+    fn stored_page(&mut self, pfn: Pfn, flag: u32, out: &mut [u8]) -> Option<usize> {
         if !self.keep {
             return None;
         }
@@ -841,8 +884,8 @@ impl<F: RandomAccess, U: Unpack> Source for Kdump<'_, F, U> {
         Some(len)
     }
 
-    fn notes_len(&self) -> u64 {
-        self.facts.notes.1
+    fn notes(&self) -> Notes {
+        Notes { len: self.facts.notes.1, ..Notes::default() }
     }
 
     fn read_notes(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError> {
@@ -882,13 +925,13 @@ fn note_head(endian: Endian, text: u32) -> [u8; BARE_HEAD] {
     head
 }
 
-fn source_fault(at: PhysAddr, fault: PageFault) -> ReadFault {
+fn source_fault(at: PhysAddr, fault: PageFault) -> ReadError {
     match fault {
-        PageFault::Absent | PageFault::MissingPart | PageFault::Lost => ReadFault::Absent(at),
-        PageFault::Io(_, io) => ReadFault::Io(at, io),
-        PageFault::CutOff(_) => ReadFault::Io(at, IoError { kind: IoKind::Eof, code: 0 }),
+        PageFault::Absent | PageFault::MissingPart | PageFault::Lost => ReadError::Absent(at),
+        PageFault::Io(_, io) => ReadError::Io(at, io),
+        PageFault::CutOff(_) => ReadError::Io(at, IoError { kind: IoKind::Eof, code: 0 }),
         PageFault::Descriptor(..) | PageFault::Data(..) => {
-            ReadFault::Io(at, IoError { kind: IoKind::Other, code: 0 })
+            ReadError::Io(at, IoError { kind: IoKind::Other, code: 0 })
         }
     }
 }
@@ -974,31 +1017,32 @@ mod tests {
         let facts = parts[0].facts;
         let size = facts.main.shift.bytes();
         let mut rank = vec![0; facts.rank_storage().min(100)];
-        let mut segments = vec![Segment::default(); 3];
+        let mut ranges = vec![MemoryRange::default(); 3];
         let (mut pages, mut stored) = (vec![0; 2 * size], vec![0; size]);
         let storage = Storage {
-            rank: &mut rank,
-            segments: &mut segments,
-            pages: &mut pages,
-            stored: &mut stored,
+            rank: (&mut rank[..]).into(),
+            ranges: (&mut ranges[..]).into(),
+            pages: (&mut pages[..]).into(),
+            stored: (&mut stored[..]).into(),
         };
-        let mut kdump = Kdump::load(&mut parts, storage, Fill)?;
-        let mut notes = vec![0; kdump.notes_len().min(9999) as usize];
+        let mut kdump = Kdump::load(&mut parts[..], storage, Fill)?;
+        let mut notes = vec![0; kdump.notes().len.min(9999) as usize];
         let _ = kdump.read_notes(0, &mut notes);
         if let Some(span) = kdump.missing_part() {
             assert!(!span.is_empty() && span.end <= facts.max_pfn, "{span:?}");
         }
         let mut twins: Vec<_> = kdump.parts().iter().map(|p| p.twin(|file| *file)).collect();
         let (mut twin_pages, mut twin_stored) = (vec![0; size], vec![0; size]);
-        let mut twin = kdump.twin(&mut twins, &mut twin_pages, &mut twin_stored, Fill)?;
+        let mut twin =
+            kdump.twin(&mut twins[..], &mut twin_pages[..], &mut twin_stored[..], Fill)?;
         for pfn in (0..6).chain(PFNS).chain([MAX]) {
             assert_eq!(twin.page(Pfn(pfn)), kdump.page(Pfn(pfn)), "the twin, pfn {pfn}");
         }
         let mut bits = vec![0; 8192];
         let map = &mut Bitmap::over(&mut bits, PfnSpan::new(Pfn(0), Pfn(65536)));
         map.set(PfnSpan::new(Pfn(0), Pfn(65536)));
-        kdump.clip(map, false);
-        kdump.clip(map, true);
+        kdump.keep_existing(map);
+        kdump.keep_held(map);
         let mut found = Vec::new();
         for pfn in (0..6).chain(PFNS).chain([MAX, u64::MAX >> 12, u64::MAX]) {
             let page = kdump.page(Pfn(pfn)).map(|page| page[0]);
@@ -1051,13 +1095,13 @@ mod tests {
     fn memory_ranges_that_do_not_fit_are_covered_by_the_last() {
         let bytes = dump(None);
         let facts = probe(&mut &bytes[..], bytes.len() as u64).unwrap();
-        let mut table = [Segment::default(); 3];
+        let mut table = [MemoryRange::default(); 3];
         let (count, pages) = memory_ranges(&mut &bytes[..], &facts, &mut table).unwrap();
         assert_eq!((count, pages), (3, 8));
-        assert_eq!((table[0].phys, table[0].mem_len), (PhysAddr(0), 4 * 4096));
+        assert_eq!((table[0].phys, table[0].len), (PhysAddr(0), 4 * 4096));
         assert_eq!(table[1].phys, PhysAddr(4095 * 4096));
         assert_eq!(table[2].phys, PhysAddr(32_768 * 4096));
-        assert_eq!(table[2].mem_end(), MAX * 4096);
+        assert_eq!(table[2].end(), MAX * 4096);
     }
 
     #[test]
@@ -1070,13 +1114,14 @@ mod tests {
         let wanted = bytes[4200..4228].to_vec();
         let mut parts = [Part::new(&bytes[..], facts)];
         let (mut rank, mut pages, mut stored) = ([0; 10], vec![0; 4096], vec![0; 4096]);
+        let mut ranges = [MemoryRange::default(); 9];
         let storage = Storage {
-            rank: &mut rank,
-            segments: &mut [Segment::default(); 9],
-            pages: &mut pages,
-            stored: &mut stored,
+            rank: (&mut rank[..]).into(),
+            ranges: (&mut ranges[..]).into(),
+            pages: (&mut pages[..]).into(),
+            stored: (&mut stored[..]).into(),
         };
-        let mut kdump = Kdump::load(&mut parts, storage, Fill).unwrap();
+        let mut kdump = Kdump::load(&mut parts[..], storage, Fill).unwrap();
         let mut notes = [0; 28];
         kdump.read_notes(0, &mut notes).unwrap();
         assert_eq!(notes[..], wanted[..]);

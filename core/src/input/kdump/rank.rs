@@ -2,7 +2,9 @@
 //! pass, and at most a few hundred bytes to count for an answer.
 
 use crate::bitmap::count_ones;
+use crate::error::part;
 use crate::io::{IoError, RandomAccess};
+use crate::storage::{ManagedSlice, Table, finish};
 
 /// log2 of the pfns whose bits are read at a time.
 const PIECE_BITS: u32 = 12;
@@ -11,7 +13,7 @@ const PIECE: usize = 1 << (PIECE_BITS - 3);
 
 /// Set bits before each block of a bitmap.
 pub(super) struct Rank<'t> {
-    before: &'t [u64],
+    before: Table<'t, u64>,
     block_bits: u32,
     at: u64,
     end: u64,
@@ -32,7 +34,7 @@ impl<'t> Rank<'t> {
         file: &mut impl RandomAccess,
         at: u64,
         pfns: u64,
-        before: &'t mut [u64],
+        mut before: ManagedSlice<'t, u64>,
     ) -> Result<Rank<'t>, IoError> {
         let room = (before.len() as u64).max(1);
         let mut block_bits = PIECE_BITS;
@@ -40,7 +42,7 @@ impl<'t> Rank<'t> {
             block_bits += 1;
         }
         let mut rank = Rank {
-            before: &[],
+            before: Table::default(),
             block_bits,
             at,
             end: pfns,
@@ -57,13 +59,14 @@ impl<'t> Rank<'t> {
             }
             rank.total += rank.read(file, piece)?;
         }
-        rank.before = before;
+        let len = before.len();
+        rank.before = finish(before, len);
         Ok(rank)
     }
 
     /// The same numbers, for another reader.
     pub(super) fn twin(&self) -> Rank<'t> {
-        Rank { held: None, ..*self }
+        Rank { before: self.before.clone(), held: None, ..*self }
     }
 
     /// Number of set bits.
@@ -77,7 +80,7 @@ impl<'t> Rank<'t> {
         let first = piece << PIECE_BITS;
         let bits = self.end.saturating_sub(first).min(1 << PIECE_BITS);
         let len = bits.div_ceil(8) as usize;
-        let (bytes, rest) = self.piece.split_at_mut_checked(len).unwrap_or_default();
+        let (bytes, rest) = self.piece.split_at_mut(len.min(PIECE));
         rest.fill(0);
         file.read_at(self.at.saturating_add(first / 8), bytes)?;
         if let Some(last) = bytes.last_mut().filter(|_| !bits.is_multiple_of(8)) {
@@ -113,9 +116,9 @@ impl<'t> Rank<'t> {
         };
         let inside = (pfn & ((1 << PIECE_BITS) - 1)) as usize;
         let byte = self.piece.get(inside / 8).copied().unwrap_or(0);
-        let whole = count_ones(self.piece.get(..inside / 8).unwrap_or_default());
-        let part = (byte & ((1u8 << (inside % 8)) - 1)).count_ones();
-        Ok((byte >> (inside % 8) & 1 != 0, before + whole + u64::from(part)))
+        let whole = count_ones(part(&self.piece, 0..inside / 8));
+        let inner = (byte & ((1u8 << (inside % 8)) - 1)).count_ones();
+        Ok((byte >> (inside % 8) & 1 != 0, before + whole + u64::from(inner)))
     }
 }
 
@@ -138,7 +141,7 @@ mod tests {
         for storage in [1, 2, 3, 10, 100] {
             let mut numbers = vec![0; storage];
             let mut bytes = &file[..];
-            let mut rank = Rank::count(&mut bytes, 100, end, &mut numbers).unwrap();
+            let mut rank = Rank::count(&mut bytes, 100, end, (&mut numbers[..]).into()).unwrap();
             let mut count = 0;
             let mut want = Vec::new();
             for pfn in 0..end {
@@ -157,7 +160,7 @@ mod tests {
     #[test]
     fn a_bitmap_past_the_end_of_the_file_is_an_error() {
         let mut bytes = &[0u8; 100][..];
-        assert!(Rank::count(&mut bytes, 0, 801, &mut [0; 4]).is_err());
-        assert!(Rank::count(&mut bytes, u64::MAX, 8, &mut [0; 4]).is_err());
+        assert!(Rank::count(&mut bytes, 0, 801, [0; 4].as_mut_slice().into()).is_err());
+        assert!(Rank::count(&mut bytes, u64::MAX, 8, [0; 4].as_mut_slice().into()).is_err());
     }
 }

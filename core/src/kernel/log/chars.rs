@@ -3,12 +3,12 @@
 use super::text::Log;
 use super::{LOG_MAX_BITS, LogError, STEP, log_buf, reading};
 use crate::facts::{Facts, Version};
-use crate::memory::Source;
+use crate::memory::PhysMemory;
 use crate::units::VirtAddr;
 use crate::wire::vmcoreinfo::Kind;
 
 /// Lines go out with the `<6>` that they begin with; there is no telling where the log was cleared.
-pub(super) fn characters<S: Source, E>(
+pub(super) fn characters<S: PhysMemory, E>(
     log: &mut Log<'_, '_, '_, S, E>,
     facts: &dyn Facts,
     work: &mut [u8],

@@ -21,7 +21,7 @@ mod tests;
 
 use crate::facts::{Facts, MissingKey, Version};
 use crate::kernel::memory::{Memory, VirtFault};
-use crate::memory::Source;
+use crate::memory::PhysMemory;
 use crate::units::VirtAddr;
 use crate::wire::vmcoreinfo::Kind;
 use chars::characters;
@@ -106,7 +106,7 @@ pub struct LogReport {
 }
 
 /// Writes the log to `out`, in pieces. `scratch` is [`SCRATCH_MIN`] bytes or more.
-pub fn dump<S: Source, E>(
+pub fn dump<S: PhysMemory, E>(
     facts: &dyn Facts,
     memory: &mut Memory<'_, '_, S>,
     options: Options,
@@ -163,7 +163,7 @@ fn at_most<E>(bits: u32, most: u32, what: &'static str) -> Result<u32, LogError<
 }
 
 /// Where the log buffer is.
-fn log_buf<S: Source, E>(
+fn log_buf<S: PhysMemory, E>(
     facts: &dyn Facts,
     memory: &mut Memory<'_, '_, S>,
 ) -> Result<u64, LogError<E>> {

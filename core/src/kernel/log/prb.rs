@@ -5,7 +5,7 @@ use super::{LOG_MAX_BITS, LogError, Options, at_most, member, offset, reading, s
 use crate::endian::{Endian, Word};
 use crate::facts::Facts;
 use crate::kernel::memory::Memory;
-use crate::memory::Source;
+use crate::memory::PhysMemory;
 use crate::units::VirtAddr;
 use crate::wire::vmcoreinfo::Kind;
 
@@ -58,7 +58,7 @@ impl Ring {
     }
 
     /// Reads `prb` and what it points to.
-    fn read<S: Source, E>(
+    fn read<S: PhysMemory, E>(
         facts: &dyn Facts,
         memory: &mut Memory<'_, '_, S>,
         work: &mut [u8],
@@ -168,7 +168,7 @@ impl Ring {
 
 /// `clear_seq`: the number of the first record after the log was cleared. From 5.13 on a pair of
 /// numbers (`struct latched_seq`), of which a counter in front tells the one that holds.
-fn clear_seq<S: Source, E>(
+fn clear_seq<S: PhysMemory, E>(
     facts: &dyn Facts,
     memory: &mut Memory<'_, '_, S>,
 ) -> Result<Option<u64>, LogError<E>> {
@@ -184,7 +184,7 @@ fn clear_seq<S: Source, E>(
     memory.u64(VirtAddr(at.wrapping_add(value))).map(Some).map_err(reading("clear_seq"))
 }
 
-pub(super) fn ring<S: Source, E>(
+pub(super) fn ring<S: PhysMemory, E>(
     log: &mut Log<'_, '_, '_, S, E>,
     facts: &dyn Facts,
     options: Options,
@@ -241,7 +241,7 @@ pub(super) fn ring<S: Source, E>(
 }
 
 #[expect(clippy::too_many_arguments, reason = "the inside of a loop")]
-fn ring_record<S: Source, E>(
+fn ring_record<S: PhysMemory, E>(
     log: &mut Log<'_, '_, '_, S, E>,
     ring: &Ring,
     id: u64,

@@ -5,7 +5,7 @@ use super::{LOG_MAX_BITS, LogError, Options, STEP, log_buf, member, offset, read
 use crate::endian::Endian;
 use crate::facts::Facts;
 use crate::kernel::memory::Memory;
-use crate::memory::Source;
+use crate::memory::PhysMemory;
 use crate::units::VirtAddr;
 use crate::wire::vmcoreinfo::Kind;
 
@@ -58,7 +58,7 @@ struct Stretch {
 }
 
 impl Records {
-    fn read<S: Source, E>(
+    fn read<S: PhysMemory, E>(
         facts: &dyn Facts,
         memory: &mut Memory<'_, '_, S>,
     ) -> Result<Records, LogError<E>> {
@@ -112,7 +112,7 @@ impl Records {
     }
 
     /// Looks at the place `done` bytes into a stretch.
-    fn look<S: Source>(
+    fn look<S: PhysMemory>(
         &self,
         memory: &mut Memory<'_, '_, S>,
         stretch: Stretch,
@@ -147,7 +147,7 @@ impl Records {
 
     /// Whether records follow each other from the place `done` bytes into a stretch on, where a first
     /// one ends.
-    fn is_chain<S: Source>(
+    fn is_chain<S: PhysMemory>(
         &self,
         memory: &mut Memory<'_, '_, S>,
         stretch: Stretch,
@@ -169,7 +169,7 @@ impl Records {
     }
 
     /// Finds a record from the place `done` bytes into a stretch on.
-    fn resume<S: Source>(
+    fn resume<S: PhysMemory>(
         &self,
         memory: &mut Memory<'_, '_, S>,
         stretch: Stretch,
@@ -198,7 +198,7 @@ impl Records {
 
     /// Goes over the records from index `from` on; `visit` is told each one's index, and says
     /// whether to go on. Returns the number of damaged places.
-    fn walk<S: Source, E>(
+    fn walk<S: PhysMemory, E>(
         &self,
         log: &mut Log<'_, '_, '_, S, E>,
         from: u64,
@@ -232,7 +232,7 @@ impl Records {
     }
 }
 
-pub(super) fn records<S: Source, E>(
+pub(super) fn records<S: PhysMemory, E>(
     log: &mut Log<'_, '_, '_, S, E>,
     facts: &dyn Facts,
     options: Options,

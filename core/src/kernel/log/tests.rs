@@ -3,10 +3,9 @@ use super::*;
 use crate::arch::Arch;
 use crate::arch::paging::TableCache;
 use crate::endian::{Endian, Word};
-use crate::io::IoError;
-use crate::memory::{Machine, ReadFault, Segment};
+use crate::memory::{Machine, ReadError};
 use crate::testing;
-use crate::units::{PageShift, PhysAddr};
+use crate::units::PhysAddr;
 use std::{format, string::String, string::ToString, vec, vec::Vec};
 
 /// First virtual address of the mock: pointers fit 32 bits.
@@ -35,15 +34,11 @@ struct Lab {
     text: String,
 }
 
-impl Source for Lab {
+impl PhysMemory for Lab {
     fn machine(&self) -> Machine {
         Machine { elf_machine: 62, endian: self.kind.0, word: self.kind.1 }
     }
-    fn segments(&self) -> &[Segment] {
-        self.memory.segments()
-    }
-    fn set_page_shift(&mut self, _: PageShift) {}
-    fn read(&mut self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadFault> {
+    fn read(&mut self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
         self.memory.read(at, buf)
     }
     fn window(&mut self, at: PhysAddr, len: usize) -> Option<&[u8]> {
@@ -51,12 +46,6 @@ impl Source for Lab {
     }
     fn window_broke(&mut self) -> bool {
         false
-    }
-    fn notes_len(&self) -> u64 {
-        0
-    }
-    fn read_notes(&mut self, _: u64, _: &mut [u8]) -> Result<(), IoError> {
-        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{LogError, LogReport};
 use crate::kernel::memory::Memory;
-use crate::memory::Source;
+use crate::memory::PhysMemory;
 use crate::units::VirtAddr;
 use core::fmt;
 
@@ -77,7 +77,7 @@ pub(super) struct Log<'x, 'a, 'b, S, E> {
     pub report: LogReport,
 }
 
-impl<S: Source, E> Log<'_, '_, '_, S, E> {
+impl<S: PhysMemory, E> Log<'_, '_, '_, S, E> {
     pub(super) fn flush(&mut self) -> Result<(), LogError<E>> {
         let text = self.buf.get(..self.used).unwrap_or_default();
         if !text.is_empty() {

@@ -2,7 +2,7 @@
 
 use super::{MemMapError, Run, State};
 use crate::kernel::memory::Memory;
-use crate::memory::Source;
+use crate::memory::PhysMemory;
 use crate::units::{Pfn, PfnSpan, VirtAddr};
 
 /// The array of a FLATMEM kernel.
@@ -16,7 +16,7 @@ pub(super) struct Flat {
 
 impl Flat {
     /// Reads the pointer `mem_map`, which lies at `symbol`.
-    pub(super) fn find<S: Source>(
+    pub(super) fn find<S: PhysMemory>(
         memory: &mut Memory<'_, '_, S>,
         symbol: VirtAddr,
     ) -> Result<Flat, MemMapError> {

@@ -8,7 +8,7 @@ pub use sparse::RootCache;
 
 use super::memory::{Memory, VirtFault};
 use crate::facts::{Facts, MissingKey};
-use crate::memory::Source;
+use crate::memory::PhysMemory;
 use crate::units::{PageShift, Pfn, PfnSpan, VirtAddr};
 use crate::wire::vmcoreinfo::Kind;
 use core::fmt;
@@ -98,7 +98,7 @@ impl MemMap {
     ///
     /// Keys: `mem_section` (symbol, `SIZE`, `OFFSET(.section_mem_map)`, `LENGTH`),
     /// `SECTION_SIZE_BITS`, `MAX_PHYSMEM_BITS`; or `SYMBOL(mem_map)`.
-    pub fn find<S: Source>(
+    pub fn find<S: PhysMemory>(
         facts: &dyn Facts,
         memory: &mut Memory<'_, '_, S>,
         cache: &mut RootCache<'_>,
@@ -135,7 +135,7 @@ impl MemMap {
     }
 
     /// The state of `pfn` and of those after it, as far as it is the same.
-    pub fn run_at<S: Source>(
+    pub fn run_at<S: PhysMemory>(
         &self,
         pfn: Pfn,
         memory: &mut Memory<'_, '_, S>,

@@ -7,7 +7,7 @@
 use super::{MemMapError, Run, State};
 use crate::facts::{Facts, MissingKey};
 use crate::kernel::memory::Memory;
-use crate::memory::Source;
+use crate::memory::PhysMemory;
 use crate::units::{PageShift, Pfn, PfnSpan, VirtAddr};
 use crate::wire::vmcoreinfo::Kind;
 
@@ -78,7 +78,7 @@ impl<'b> RootCache<'b> {
 }
 
 impl Sections {
-    pub(super) fn find<S: Source>(
+    pub(super) fn find<S: PhysMemory>(
         facts: &dyn Facts,
         memory: &mut Memory<'_, '_, S>,
         cache: &mut RootCache<'_>,
@@ -147,7 +147,7 @@ impl Sections {
     /// Reads all sections once. Returns the sections with `marks_online` known, and the end of the
     /// last present one; `None` if this is not the table: no section is present, or one has a
     /// mem_map outside of the kernel's addresses.
-    fn checked<S: Source>(
+    fn checked<S: PhysMemory>(
         &self,
         page_struct: u64,
         max_pfn: Pfn,
@@ -190,7 +190,7 @@ impl Sections {
     }
 
     /// Puts root `index` into the cache.
-    fn root<S: Source>(
+    fn root<S: PhysMemory>(
         &self,
         index: u64,
         memory: &mut Memory<'_, '_, S>,
@@ -233,7 +233,12 @@ impl Sections {
     }
 
     /// `section_mem_map` of section `nr`, whose root is in the cache.
-    fn word<S: Source>(&self, nr: u64, memory: &Memory<'_, '_, S>, cache: &RootCache<'_>) -> u64 {
+    fn word<S: PhysMemory>(
+        &self,
+        nr: u64,
+        memory: &Memory<'_, '_, S>,
+        cache: &RootCache<'_>,
+    ) -> u64 {
         let at = (nr % self.per_root * self.entry) as usize + self.word_at;
         memory.endian().word(memory.word_size(), cache.block, at).unwrap_or(0)
     }
@@ -245,7 +250,7 @@ impl Sections {
         Some(VirtAddr((word & !SectionFlags::all().bits()).wrapping_add(offset)))
     }
 
-    pub(super) fn run_at<S: Source>(
+    pub(super) fn run_at<S: PhysMemory>(
         &self,
         pfn: Pfn,
         page_struct: u64,

@@ -9,7 +9,7 @@ use tamis_core::input::flat::{Extent, Flat, Scan, Step};
 use tamis_core::input::kdump::{self, Codec, Kdump, PageFault, Part, Storage, Unpack};
 use tamis_core::input::{Form as Begins, Layer, form};
 use tamis_core::io::RandomAccess;
-use tamis_core::memory::{Segment, Source};
+use tamis_core::memory::{Dump as _, MemoryRange, PhysMemory as _, Ranges as _};
 use tamis_core::units::{PageShift, Pfn, PfnSpan, PhysAddr};
 
 #[path = "../../../host/make.rs"]
@@ -49,29 +49,32 @@ fn elf(data: &[u8], reach: &mut Reach) {
     }
     // Each has its header in the file, one after the other.
     assert!(facts.segments <= data.len() / 32 + 1, "more ranges than headers");
-    let mut segments = vec![Segment::default(); facts.segments];
+    let mut segments = vec![MemoryRange::default(); facts.segments];
     let mut places = vec![Place::default(); facts.segments];
-    let mut vmcore =
-        ElfVmcore::load(data, facts, &mut segments, &mut places).expect("the file is the same");
+    let shift = PageShift::FOUR_KIB;
+    ElfVmcore::load(data, facts, shift, &mut segments[..], &mut places[..])
+        .expect("the file is the same");
     reach.at("loaded");
     if data.get(56..58) == Some(&[0xff, 0xff]) || data.get(56..58) == Some(&[0, 0, 0xff, 0xff][2..])
     {
         reach.at("extended count");
     }
-    let segments: Vec<Segment> = vmcore.segments().to_vec();
     let mut last_end = 0;
     for shift in [12, 16] {
-        vmcore.set_page_shift(PageShift::of_size(1 << shift).expect("a page size"));
+        let shift = PageShift::of_size(1 << shift).expect("a page size");
+        let (table, order) = (segments.clone(), places.clone());
+        let mut vmcore =
+            ElfVmcore::load(data, facts, shift, table, order).expect("the file is the same");
         for s in segments.iter().take(40) {
-            assert!(s.file_len <= s.mem_len);
-            assert!(s.phys.0.checked_add(s.mem_len).is_some());
+            assert!(s.stored_len <= s.len);
+            assert!(s.phys.0.checked_add(s.len).is_some());
             if s.phys.0 < last_end {
                 reach.at("overlap");
             }
-            last_end = s.mem_end();
-            let (start, end) = (s.phys.0, s.file_end());
+            last_end = s.end();
+            let (start, end) = (s.phys.0, s.stored_end());
             for at in
-                [start, start.wrapping_sub(3), end.wrapping_sub(5), end, start + s.file_len / 2]
+                [start, start.wrapping_sub(3), end.wrapping_sub(5), end, start + s.stored_len / 2]
             {
                 let mut buf = [0x5a; 600];
                 let read = vmcore.read(PhysAddr(at), &mut buf);
@@ -91,18 +94,21 @@ fn elf(data: &[u8], reach: &mut Reach) {
                 assert!(next.is_none_or(|next| next.0 >= at));
                 let mut met = 0;
                 let until = PhysAddr(at.saturating_add(0x3000));
-                vmcore.segments_in(PhysAddr(at), until, &mut |s| {
-                    assert!(s.phys < until && s.mem_end() > at);
+                vmcore.ranges_in(PhysAddr(at), until, &mut |s| {
+                    assert!(s.phys < until && s.end() > at);
                     met += 1;
                 });
                 assert!(met <= segments.len());
             }
         }
     }
-    let mut notes = vec![0; vmcore.notes_len().min(data.len() as u64) as usize];
+    let shift = PageShift::FOUR_KIB;
+    let mut vmcore = ElfVmcore::load(data, facts, shift, &mut segments[..], &mut places[..])
+        .expect("the file is the same");
+    let mut notes = vec![0; vmcore.notes().len.min(data.len() as u64) as usize];
     let _ = vmcore.read_notes(0, &mut notes);
     if let Some((at, len)) = facts.vmcoreinfo {
-        assert!(at + len <= vmcore.notes_len(), "the text is longer than its note");
+        assert!(at + len <= vmcore.notes().len, "the text is longer than its note");
     }
 }
 
@@ -289,14 +295,14 @@ fn look<F: RandomAccess>(parts: &mut [Part<F>], reached: &mut dyn FnMut(&str)) {
     let block = facts.main.shift.bytes();
     assert!(facts.len >= facts.bitmap2, "the bitmaps lie in the file");
     assert!(facts.rank_storage() <= 4 << 20);
-    let mut rank = vec![0; facts.rank_storage()];
-    let mut segments = vec![Segment::default(); Kdump::<F, Unpacker>::segments_for(&facts)];
-    let (mut pages, mut stored) = (vec![0; 4 * block], vec![0; block]);
+    let rank = vec![0; facts.rank_storage()];
+    let segments = vec![MemoryRange::default(); Kdump::<F, Unpacker>::segments_for(&facts)];
+    let (pages, stored) = (vec![0; 4 * block], vec![0; block]);
     let storage = Storage {
-        rank: &mut rank,
-        segments: &mut segments,
-        pages: &mut pages,
-        stored: &mut stored,
+        rank: rank.into(),
+        ranges: segments.into(),
+        pages: pages.into(),
+        stored: stored.into(),
     };
     let Ok(mut kdump) = Kdump::load(parts, storage, unpacker()) else { return };
     reached("opened");
@@ -316,11 +322,11 @@ fn look<F: RandomAccess>(parts: &mut [Part<F>], reached: &mut dyn FnMut(&str)) {
     }
     let (exist, kept) = kdump.counts();
     assert!(exist <= facts.max_pfn.0 && kept <= facts.max_pfn.0);
-    let ranges: Vec<Segment> = kdump.segments().to_vec();
+    let ranges: Vec<MemoryRange> = kdump.ranges().to_vec();
     let mut end = 0;
     for range in &ranges {
-        assert!(range.phys.0 >= end && range.mem_len > 0, "ranges overlap");
-        end = range.mem_end();
+        assert!(range.phys.0 >= end && range.len > 0, "ranges overlap");
+        end = range.end();
     }
     if let Some(span) = kdump.missing_part() {
         assert!(span.start < span.end && span.end <= facts.max_pfn);
@@ -357,13 +363,13 @@ fn look<F: RandomAccess>(parts: &mut [Part<F>], reached: &mut dyn FnMut(&str)) {
         let _ = kdump.window(PhysAddr(range.phys.0 + 7), 64).map(<[u8]>::len);
     }
     let mut bits = vec![0xff; 1024];
-    kdump.clip(&mut Bitmap::over(&mut bits, PfnSpan::new(Pfn(0), Pfn(8192))), true);
-    let len = kdump.notes_len().min(1 << 16) as usize;
+    kdump.keep_held(&mut Bitmap::over(&mut bits, PfnSpan::new(Pfn(0), Pfn(8192))));
+    let len = kdump.notes().len.min(1 << 16) as usize;
     let mut notes = vec![0; len];
     if kdump.read_notes(0, &mut notes).is_ok()
         && let Some((at, size)) = facts.vmcoreinfo
     {
-        assert!(at + size <= kdump.notes_len());
+        assert!(at + size <= kdump.notes().len);
         reached("text");
     }
     assert!(kdump.read_notes(u64::MAX - 3, &mut [0; 8]).is_err());
@@ -623,8 +629,8 @@ fn flattened(data: &[u8], reach: &mut Reach) {
             Err(_) => return,
         }
     }
-    let mut extents = vec![Extent::default(); Flat::<&[u8]>::extents_for(records.len())];
-    let mut flat = Flat::load(data, &records, &mut extents).expect("storage for all of them");
+    let extents = vec![Extent::default(); Flat::<&[u8]>::extents_for(records.len())];
+    let mut flat = Flat::load(data, &records[..], extents).expect("storage for all of them");
     let len = flat.len();
     assert_eq!(len, records.iter().map(|r| r.end()).max().unwrap_or(0));
     if len <= 1 << 20 {
@@ -718,17 +724,17 @@ fn split(data: &[u8], reach: &mut Reach) {
     }
     let block = parts.first().map_or(4096, |p| p.facts.main.shift.bytes());
     let Some(facts) = parts.first().map(|p| p.facts) else { return };
-    let mut rank = vec![0; facts.rank_storage()];
-    let mut segments = vec![Segment::default(); 64];
-    let (mut pages, mut stored) = (vec![0; 2 * block], vec![0; block]);
+    let rank = vec![0; facts.rank_storage()];
+    let segments = vec![MemoryRange::default(); 64];
+    let (pages, stored) = (vec![0; 2 * block], vec![0; block]);
     let storage = Storage {
-        rank: &mut rank,
-        segments: &mut segments,
-        pages: &mut pages,
-        stored: &mut stored,
+        rank: rank.into(),
+        ranges: segments.into(),
+        pages: pages.into(),
+        stored: stored.into(),
     };
-    let mut copy: Vec<Part<&[u8]>> = parts.iter().map(|p| Part::new(p.file, p.facts)).collect();
-    match Kdump::load(&mut copy, storage, unpacker()) {
+    let copy: Vec<Part<&[u8]>> = parts.iter().map(|p| Part::new(p.file, p.facts)).collect();
+    match Kdump::load(copy, storage, unpacker()) {
         Err(kdump::DumpError::Foreign(index, _)) => {
             assert!(index < parts.len());
             reach.at("foreign");

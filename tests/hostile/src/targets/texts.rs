@@ -12,7 +12,7 @@ use tamis_core::endian::{Endian, Word};
 use tamis_core::facts::Facts;
 use tamis_core::kernel::page::Classifier;
 use tamis_core::level::DumpLevel;
-use tamis_core::memory::{Machine, Segment};
+use tamis_core::memory::{Machine, MemoryRange};
 use tamis_core::units::{PageShift, Pfn, PhysAddr, VirtAddr};
 use tamis_core::vmcoreinfo::Info;
 use tamis_core::wire::vmcoreinfo::{Kind, VmcoreInfo};
@@ -94,12 +94,12 @@ fn vmcoreinfo(data: &[u8], reach: &mut Reach) {
         reach.at("page size");
     }
     let _ = (info.crash_time(), info.release(), info.kaslr_offset());
-    let ram = [Segment {
+    let ram = [MemoryRange {
         phys: PhysAddr(0x100_0000),
         virt: VirtAddr(0xffff_ffff_8100_0000),
-        file_len: 0x1000,
-        mem_len: 0x1000,
-        ..Segment::default()
+        stored_len: 0x1000,
+        len: 0x1000,
+        ..MemoryRange::default()
     }];
     let machine = Machine { elf_machine: 62, endian: Endian::Little, word: Word::Bits64 };
     // The text as a file beside a vmcore gives the same answers, but for moved symbols.
