@@ -1,6 +1,7 @@
-//! Chores of the workspace: `cargo xtask bench`, `cargo xtask count`.
+//! Chores of the workspace: `cargo xtask bench`, `cargo xtask circles`, `cargo xtask count`.
 
 mod bench;
+mod circles;
 mod count;
 
 use std::path::Path;
@@ -10,8 +11,9 @@ fn main() -> ExitCode {
     let mut words = std::env::args_os().skip(1);
     let done = match words.next().as_deref().and_then(|word| word.to_str()) {
         Some("bench") => bench::run(words),
+        Some("circles") => circles::run(words),
         Some("count") => count::run(words),
-        _ => Err([bench::USAGE, count::USAGE].join("\n\n")),
+        _ => Err([bench::USAGE, circles::USAGE, count::USAGE].join("\n\n")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
