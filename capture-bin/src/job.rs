@@ -20,7 +20,7 @@ use tamis_core::input::elf::{ElfVmcore, Facts, OpenError, Place, probe};
 use tamis_core::io::{Discard, Flattened, Sink};
 use tamis_core::io::{IoError, IoKind, RandomAccess};
 use tamis_core::kernel::mem_map::{MemMap, RootCache};
-use tamis_core::kernel::memory::Memory;
+use tamis_core::kernel::memory::KernelMemory;
 use tamis_core::kernel::page::Classifier;
 use tamis_core::kernel::utsname::Utsname;
 use tamis_core::level::DumpLevel;
@@ -426,7 +426,7 @@ impl<'a> Job<'a> {
         let uts = {
             let mut cache = TableCache::new(&mut *memory.tables);
             let mut kernel =
-                arch.as_ref().ok().map(|a| Memory::new(&mut opened.vmcore, *a, &mut cache));
+                arch.as_ref().ok().map(|a| KernelMemory::new(&mut opened.vmcore, *a, &mut cache));
             Utsname::read(kernel.as_mut(), &opened.info, machine)
         };
         if let Some(file) = opened.info.file_release()
@@ -482,7 +482,7 @@ impl<'a> Job<'a> {
     fn find_mem_map(&mut self, arch: Arch, console: &Console) {
         let info = &self.opened.info;
         let mut cache = TableCache::new(&mut *self.memory.tables);
-        let mut kernel = Memory::new(&mut self.opened.vmcore, arch, &mut cache);
+        let mut kernel = KernelMemory::new(&mut self.opened.vmcore, arch, &mut cache);
         let mut roots = RootCache::new(&mut *self.memory.sections);
         let size = info.get(Kind::Size, "page").unwrap_or(0);
         let shift = self.opened.shift;

@@ -11,7 +11,7 @@ use tamis_core::arch::paging::TableCache;
 use tamis_core::io::Append;
 use tamis_core::io::IoError;
 use tamis_core::kernel::log::{self, LogError, Options};
-use tamis_core::kernel::memory::Memory;
+use tamis_core::kernel::memory::KernelMemory;
 use tamis_core::memory::{PhysMemory as _, Ranges as _};
 
 /// Bytes of the log that are held before they are written.
@@ -89,7 +89,7 @@ fn write(
         FAILED
     })?;
     let mut cache = TableCache::new(tables);
-    let mut memory = Memory::new(&mut opened.vmcore, arch, &mut cache);
+    let mut memory = KernelMemory::new(&mut opened.vmcore, arch, &mut cache);
 
     let file = File::create(name, force).map_err(|io| {
         console.warn(format_args!("creating {}: {}{}", name.escape_ascii(), Why(io), hint(io)));

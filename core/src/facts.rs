@@ -116,8 +116,8 @@ impl dyn Facts + '_ {
     }
 
     /// The release, as far as versions are compared.
-    pub fn version(&self) -> Option<Version> {
-        Version::parse(self.release()?.value)
+    pub fn version(&self) -> Option<KernelVersion> {
+        KernelVersion::parse(self.release()?.value)
     }
 }
 
@@ -174,11 +174,11 @@ impl core::error::Error for MissingKey {}
 
 /// A kernel release, as far as releases are compared: 6.1.0-37-cloud is 6, 1, 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Version(pub u32, pub u32, pub u32);
+pub struct KernelVersion(pub u32, pub u32, pub u32);
 
-impl Version {
+impl KernelVersion {
     /// Parses the start of a release string; a missing part is 0.
-    pub fn parse(release: &[u8]) -> Option<Version> {
+    pub fn parse(release: &[u8]) -> Option<KernelVersion> {
         let mut parts = release.split(|b| !b.is_ascii_digit()).map(|digits| {
             digits.iter().try_fold(0u32, |n, d| {
                 n.checked_mul(10)?.checked_add(u32::from(d.wrapping_sub(b'0')))
@@ -186,7 +186,7 @@ impl Version {
         });
         let major =
             parts.next().flatten().filter(|_| release.first().is_some_and(u8::is_ascii_digit))?;
-        Some(Version(
+        Some(KernelVersion(
             major,
             parts.next().flatten().unwrap_or(0),
             parts.next().flatten().unwrap_or(0),
@@ -268,7 +268,7 @@ mod tests {
         assert_eq!(facts.offset("page.lru"), Some(8));
         assert_eq!(facts.offset("prb_desc_ring.head.counter"), Some(24));
         assert_eq!(facts.offset("page"), None);
-        assert_eq!(facts.version(), Some(Version(6, 12, 0)));
+        assert_eq!(facts.version(), Some(KernelVersion(6, 12, 0)));
         let missing = facts.need(Kind::Offset, "page.flags").unwrap_err();
         assert_eq!(missing, MissingKey(Kind::Offset, "page.flags"));
         assert_eq!(
@@ -279,12 +279,15 @@ mod tests {
 
     #[test]
     fn releases_compare_by_their_numbers() {
-        assert_eq!(Version::parse(b"6.1.0-37-cloud-amd64"), Some(Version(6, 1, 0)));
-        assert_eq!(Version::parse(b"7.1-rc3"), Some(Version(7, 1, 0)));
-        assert_eq!(Version::parse(b"2.6.32-431.el6"), Some(Version(2, 6, 32)));
-        assert_eq!(Version::parse(b""), None);
-        assert_eq!(Version::parse(b"x.1"), None);
-        assert_eq!(Version::parse(b"99999999999.1"), None);
-        assert!(Version(2, 6, 39) < Version(3, 0, 0) && Version(6, 9, 0) < Version(6, 10, 0));
+        assert_eq!(KernelVersion::parse(b"6.1.0-37-cloud-amd64"), Some(KernelVersion(6, 1, 0)));
+        assert_eq!(KernelVersion::parse(b"7.1-rc3"), Some(KernelVersion(7, 1, 0)));
+        assert_eq!(KernelVersion::parse(b"2.6.32-431.el6"), Some(KernelVersion(2, 6, 32)));
+        assert_eq!(KernelVersion::parse(b""), None);
+        assert_eq!(KernelVersion::parse(b"x.1"), None);
+        assert_eq!(KernelVersion::parse(b"99999999999.1"), None);
+        assert!(
+            KernelVersion(2, 6, 39) < KernelVersion(3, 0, 0)
+                && KernelVersion(6, 9, 0) < KernelVersion(6, 10, 0)
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! What VMCOREINFO says about the dead kernel: the first provider of facts.
 
-use crate::facts::{Fact, FactSource, Facts, Member, Version};
+use crate::facts::{Fact, FactSource, Facts, KernelVersion, Member};
 use crate::units::PageShift;
 use crate::wire::vmcoreinfo::{Kind, VmcoreInfo};
 
@@ -61,8 +61,8 @@ impl<'t> Info<'t> {
     }
 
     /// `OSRELEASE`, as far as versions are compared.
-    pub fn version(&self) -> Option<Version> {
-        Version::parse(self.release()?)
+    pub fn version(&self) -> Option<KernelVersion> {
+        KernelVersion::parse(self.release()?)
     }
 
     /// `PAGESIZE`.

@@ -11,7 +11,7 @@ use tamis_core::endian::{Endian, Word};
 use tamis_core::io::IoError;
 use tamis_core::io::{Sink, SinkError};
 use tamis_core::kernel::mem_map::{MemMap, RootCache};
-use tamis_core::kernel::memory::Memory;
+use tamis_core::kernel::memory::KernelMemory;
 use tamis_core::kernel::page::Classifier;
 use tamis_core::level::DumpLevel;
 use tamis_core::memory::{
@@ -257,7 +257,7 @@ fn sixty_four_tebibytes_fit_the_default_budget() {
     let mut roots = RootCache::new(&mut sections);
     let page = PageShift::FOUR_KIB;
     let map = {
-        let mut memory = Memory::new(&mut source, arch, &mut cache);
+        let mut memory = KernelMemory::new(&mut source, arch, &mut cache);
         MemMap::find(&info, &mut memory, &mut roots, page, 64, Pfn(max_pfn)).unwrap()
     };
     assert_eq!(map.max_pfn(), Pfn(max_pfn));

@@ -15,7 +15,7 @@ use tamis_core::input::elf::{ElfVmcore, Place, probe};
 use tamis_core::io::RandomAccess;
 use tamis_core::io::Sink;
 use tamis_core::kernel::mem_map::{MemMap, RootCache};
-use tamis_core::kernel::memory::Memory;
+use tamis_core::kernel::memory::KernelMemory;
 use tamis_core::kernel::page::Classifier;
 use tamis_core::kernel::utsname::Utsname;
 use tamis_core::level::DumpLevel;
@@ -171,7 +171,7 @@ pub fn capture_with<F: RandomAccess + Send>(
     let machine = source.machine();
     let (mut tables, mut sections) = (vec![0; TableCache::STORAGE], vec![0; 4096]);
     let mut cache = TableCache::new(&mut tables);
-    let mut memory = Memory::new(&mut source, arch, &mut cache);
+    let mut memory = KernelMemory::new(&mut source, arch, &mut cache);
     let uts = Utsname::read(Some(&mut memory), &info, machine);
     let mut roots = RootCache::new(&mut sections);
     let size = info.get(Kind::Size, "page").unwrap_or(0);

@@ -5,7 +5,7 @@
 use super::linear::{Linear, LinearRange};
 use super::paging::{Mapping, TableCache, WalkError};
 use crate::endian::Endian;
-use crate::facts::{Facts, MissingKey, Version};
+use crate::facts::{Facts, KernelVersion, MissingKey};
 use crate::memory::PhysMemory;
 use crate::units::{PageShift, PhysAddr, VirtAddr};
 use crate::wire::vmcoreinfo::Kind;
@@ -73,7 +73,7 @@ impl Aarch64 {
     pub fn section_bits(&self, facts: &dyn Facts) -> u32 {
         match facts.version() {
             // Made smaller in 5.12 ("arm64/sparsemem: reduce SECTION_SIZE_BITS").
-            Some(v) if v < Version(5, 12, 0) => 30,
+            Some(v) if v < KernelVersion(5, 12, 0) => 30,
             _ if self.page.bits() == 16 => 29,
             _ => 27,
         }
@@ -118,7 +118,7 @@ impl Aarch64 {
         });
         // A kernel built for 52 bits has its linear map there also where it runs with 48.
         let (start, half) = (1u64 << self.built_bits, 1u64 << (self.used_bits - 1));
-        let flipped = facts.version().is_none_or(|v| v >= Version(5, 4, 0));
+        let flipped = facts.version().is_none_or(|v| v >= KernelVersion(5, 4, 0));
         let virt = if flipped { start } else { half }.wrapping_neg();
         let len = if flipped { start - half } else { half };
         Linear { ranges: [image, LinearRange { virt, len, phys: self.phys_base }] }

@@ -4,7 +4,7 @@
 use super::linear::{Linear, LinearRange};
 use super::paging::{Mapping, TableCache, WalkError};
 use crate::endian::Endian;
-use crate::facts::{Facts, MissingKey, Version};
+use crate::facts::{Facts, KernelVersion, MissingKey};
 use crate::memory::{MemoryRange, PhysMemory};
 use crate::units::{PhysAddr, VirtAddr};
 use crate::wire::vmcoreinfo::Kind;
@@ -67,8 +67,8 @@ impl X86_64 {
     pub fn physmem_bits(&self, facts: &dyn Facts) -> u32 {
         match facts.version() {
             _ if self.five_levels => 52,
-            Some(v) if v < Version(2, 6, 26) => 40,
-            Some(v) if v < Version(2, 6, 31) => 44,
+            Some(v) if v < KernelVersion(2, 6, 26) => 40,
+            Some(v) if v < KernelVersion(2, 6, 31) => 44,
             _ => 46,
         }
     }
@@ -113,9 +113,9 @@ impl X86_64 {
     /// of KASLR region on 5-level paging"), and in updates of 4.14 and 4.19.
     fn usual_base(&self, facts: &dyn Facts) -> Option<u64> {
         match (facts.version()?, self.five_levels) {
-            (v, false) if v < Version(2, 6, 27) => Some(0xffff_8100_0000_0000),
-            (v, false) if v < Version(4, 14, 0) => Some(0xffff_8800_0000_0000),
-            (v, _) if v < Version(4, 20, 0) => None,
+            (v, false) if v < KernelVersion(2, 6, 27) => Some(0xffff_8100_0000_0000),
+            (v, false) if v < KernelVersion(4, 14, 0) => Some(0xffff_8800_0000_0000),
+            (v, _) if v < KernelVersion(4, 20, 0) => None,
             (_, false) => Some(0xffff_8880_0000_0000),
             (_, true) => Some(0xff11_0000_0000_0000),
         }

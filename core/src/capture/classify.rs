@@ -5,7 +5,7 @@ use crate::arch::Arch;
 use crate::arch::paging::TableCache;
 use crate::bitmap::Bitmap;
 use crate::kernel::mem_map::{MemMap, RootCache, State};
-use crate::kernel::memory::Memory;
+use crate::kernel::memory::KernelMemory;
 use crate::kernel::page::{Carry, Classifier};
 use crate::memory::Dump;
 use crate::tally::DropObserver;
@@ -68,7 +68,7 @@ impl<'m> Scanner<'m> {
             }
             pfn = carry.end;
         }
-        let mut memory = Memory::new(source, self.arch, &mut self.tables);
+        let mut memory = KernelMemory::new(source, self.arch, &mut self.tables);
         // From one page that is there to the next.
         while let Some(run) = map.next_run(pfn, 1) {
             let part = self.mem_map.run_at(run.start, &mut memory, &mut self.roots);
@@ -125,7 +125,7 @@ fn keep(
 
 /// The `struct page`s of one part of the mem_map.
 struct Slices<'a, 'b, 'c, S> {
-    memory: &'a mut Memory<'b, 'c, S>,
+    memory: &'a mut KernelMemory<'b, 'c, S>,
     classifier: &'a Classifier,
     buffer: &'a mut [u8],
     part: PfnSpan,

@@ -11,26 +11,26 @@ use core::fmt;
 
 /// Why a kernel structure could not be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum VirtFault {
+pub enum TranslateError {
     /// The address has no page.
     Walk(WalkError),
     /// The page could not be read.
     Read(ReadError),
 }
 
-impl fmt::Display for VirtFault {
+impl fmt::Display for TranslateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            VirtFault::Walk(e) => e.fmt(f),
-            VirtFault::Read(e) => e.fmt(f),
+            TranslateError::Walk(e) => e.fmt(f),
+            TranslateError::Read(e) => e.fmt(f),
         }
     }
 }
 
-impl core::error::Error for VirtFault {}
+impl core::error::Error for TranslateError {}
 
 /// The dead kernel's virtual memory.
-pub struct Memory<'a, 'b, S> {
+pub struct KernelMemory<'a, 'b, S> {
     /// Where physical memory comes from.
     pub source: &'a mut S,
     arch: Arch,
@@ -42,11 +42,15 @@ pub struct Memory<'a, 'b, S> {
     by_arithmetic: bool,
 }
 
-impl<'a, 'b, S: PhysMemory> Memory<'a, 'b, S> {
+impl<'a, 'b, S: PhysMemory> KernelMemory<'a, 'b, S> {
     /// Over a source, with the page tables that `arch` knows how to walk.
-    pub fn new(source: &'a mut S, arch: Arch, cache: &'a mut TableCache<'b>) -> Memory<'a, 'b, S> {
+    pub fn new(
+        source: &'a mut S,
+        arch: Arch,
+        cache: &'a mut TableCache<'b>,
+    ) -> KernelMemory<'a, 'b, S> {
         let machine = source.machine();
-        Memory {
+        KernelMemory {
             source,
             arch,
             cache,
@@ -98,13 +102,13 @@ impl<'a, 'b, S: PhysMemory> Memory<'a, 'b, S> {
     }
 
     /// Fills `buf` from `at`, mapping by mapping.
-    pub fn read(&mut self, at: VirtAddr, buf: &mut [u8]) -> Result<(), VirtFault> {
+    pub fn read(&mut self, at: VirtAddr, buf: &mut [u8]) -> Result<(), TranslateError> {
         let (mut at, mut rest) = (at, buf);
         while !rest.is_empty() {
-            let map = self.translate(at).map_err(VirtFault::Walk)?;
+            let map = self.translate(at).map_err(TranslateError::Walk)?;
             let len = map.len.clamp(1, rest.len() as u64) as usize;
             let (part, after) = rest.split_at_mut_checked(len).unwrap_or_default();
-            self.source.read(map.phys, part).map_err(VirtFault::Read)?;
+            self.source.read(map.phys, part).map_err(TranslateError::Read)?;
             rest = after;
             at = VirtAddr(at.0.wrapping_add(len as u64));
         }
@@ -122,21 +126,21 @@ impl<'a, 'b, S: PhysMemory> Memory<'a, 'b, S> {
     }
 
     /// The 32-bit integer at `at`.
-    pub fn u32(&mut self, at: VirtAddr) -> Result<u32, VirtFault> {
+    pub fn u32(&mut self, at: VirtAddr) -> Result<u32, TranslateError> {
         let mut raw = [0; 4];
         self.read(at, &mut raw)?;
         Ok(self.endian.u32(&raw, 0).unwrap_or(0))
     }
 
     /// The 64-bit integer at `at`.
-    pub fn u64(&mut self, at: VirtAddr) -> Result<u64, VirtFault> {
+    pub fn u64(&mut self, at: VirtAddr) -> Result<u64, TranslateError> {
         let mut raw = [0; 8];
         self.read(at, &mut raw)?;
         Ok(self.endian.u64(&raw, 0).unwrap_or(0))
     }
 
     /// The `unsigned long` (or pointer) at `at`.
-    pub fn word(&mut self, at: VirtAddr) -> Result<u64, VirtFault> {
+    pub fn word(&mut self, at: VirtAddr) -> Result<u64, TranslateError> {
         match self.word {
             Word::Bits32 => self.u32(at).map(u64::from),
             Word::Bits64 => self.u64(at),

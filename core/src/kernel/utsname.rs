@@ -1,8 +1,8 @@
 //! `struct new_utsname` of the dead kernel: six strings of 65 bytes.
 
-use super::memory::Memory;
+use super::memory::KernelMemory;
 use crate::error::{part, part_mut};
-use crate::facts::{Facts, Version};
+use crate::facts::{Facts, KernelVersion};
 use crate::memory::{Machine, PhysMemory};
 use crate::units::VirtAddr;
 use crate::wire::disk_header::{UTS, UTS_FIELD};
@@ -34,7 +34,7 @@ impl Utsname {
     /// ended. Without them, the release is `OSRELEASE`. A machine name that is missing is that of `machine`:
     /// readers of the dump refuse one that has none.
     pub fn read<S: PhysMemory>(
-        memory: Option<&mut Memory<'_, '_, S>>,
+        memory: Option<&mut KernelMemory<'_, '_, S>>,
         facts: &dyn Facts,
         machine: Machine,
     ) -> Utsname {
@@ -49,7 +49,7 @@ impl Utsname {
         };
         let mut uts = Utsname { raw, read };
         // A release that is not one means that something else was read.
-        if Version::parse(uts.release()).is_none() {
+        if KernelVersion::parse(uts.release()).is_none() {
             uts = Utsname { raw: [0; UTS], read: false };
             if let Some(release) = facts.release() {
                 uts.set(RELEASE, release.value);
@@ -162,7 +162,7 @@ mod tests {
             let arch = Arch::new(machine, &info, &[]).unwrap();
             let mut storage = vec![0; TableCache::STORAGE];
             let mut cache = TableCache::new(&mut storage);
-            Utsname::read(Some(&mut Memory::new(source, arch, &mut cache)), &info, machine)
+            Utsname::read(Some(&mut KernelMemory::new(source, arch, &mut cache)), &info, machine)
         };
         let uts = read(&mut source);
         assert!(uts.read);

@@ -12,7 +12,7 @@ use tamis_core::bitmap::Bitmap;
 use tamis_core::capture::{Notice, Observer, Phase, Scanner};
 use tamis_core::facts::MissingKey;
 use tamis_core::kernel::mem_map::{MemMap, MemMapError, RootCache};
-use tamis_core::kernel::memory::Memory;
+use tamis_core::kernel::memory::KernelMemory;
 use tamis_core::kernel::page::Classifier;
 use tamis_core::level::DumpLevel;
 use tamis_core::memory::{Dump as _, PhysMemory as _, Ranges as _};
@@ -74,7 +74,7 @@ impl Kernel {
         let mut tables = vec![0; TableCache::STORAGE];
         let mut sections = vec![0; shift.bytes()];
         let mut cache = TableCache::new(&mut tables);
-        let mut memory = Memory::new(&mut opened.dump, arch, &mut cache);
+        let mut memory = KernelMemory::new(&mut opened.dump, arch, &mut cache);
         let mut roots = RootCache::new(&mut sections);
         let map = MemMap::find(&info, &mut memory, &mut roots, shift, size, end)
             .map_err(NoKernel::NoMemMap)?;

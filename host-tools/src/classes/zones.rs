@@ -1,7 +1,7 @@
 //! Nodes and zones of the dead kernel, as far as VMCOREINFO leads to them.
 
 use crate::dump::open::Opened;
-use tamis_core::kernel::memory::Memory;
+use tamis_core::kernel::memory::KernelMemory;
 use tamis_core::memory::PhysMemory;
 use tamis_core::units::{Pfn, PfnSpan, VirtAddr};
 use tamis_core::vmcoreinfo::Info;
@@ -28,7 +28,7 @@ pub fn zones(opened: &mut Opened) -> Vec<Zone> {
     found.unwrap_or_default()
 }
 
-fn read<S: PhysMemory>(memory: &mut Memory<'_, '_, S>, info: &Info<'_>) -> Option<Vec<Zone>> {
+fn read<S: PhysMemory>(memory: &mut KernelMemory<'_, '_, S>, info: &Info<'_>) -> Option<Vec<Zone>> {
     let word = memory.word_size().bytes() as u64;
     let offset = |name: &str| info.get(Kind::Offset, name);
     let start_at = offset("pglist_data.node_start_pfn")?;
@@ -72,7 +72,7 @@ fn read<S: PhysMemory>(memory: &mut Memory<'_, '_, S>, info: &Info<'_>) -> Optio
 
 /// The zones of a node, if what is read looks like zones: one behind the other, inside the node.
 fn of_node<S: PhysMemory>(
-    memory: &mut Memory<'_, '_, S>,
+    memory: &mut KernelMemory<'_, '_, S>,
     info: &Info<'_>,
     node: u64,
     whole: PfnSpan,

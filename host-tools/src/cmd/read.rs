@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 use tamis_core::input::kdump::PageFault;
-use tamis_core::kernel::memory::VirtFault;
+use tamis_core::kernel::memory::TranslateError;
 use tamis_core::memory::{PhysMemory as _, ReadError};
 use tamis_core::units::{Pfn, PhysAddr, VirtAddr};
 
@@ -125,8 +125,8 @@ pub fn run(args: &Args) -> Result<u8> {
         let read = if is_virt {
             let read = opened.with_memory(|memory, _| memory.read(VirtAddr(at), part))?;
             read.map_err(|e| match e {
-                VirtFault::Read(fault) => absent(&mut opened, fault.at().0, fault),
-                VirtFault::Walk(walk) => walk.to_string(),
+                TranslateError::Read(fault) => absent(&mut opened, fault.at().0, fault),
+                TranslateError::Walk(walk) => walk.to_string(),
             })
         } else {
             opened.dump.read(PhysAddr(at), part).map_err(|e| absent(&mut opened, at, e))

@@ -19,7 +19,7 @@ use tamis_core::input::flat::{Extent, Flat, FlatError, Record, Scan, Step};
 use tamis_core::input::kdump::{self, Kdump, Part, Storage};
 use tamis_core::input::{Form, Layer, form};
 use tamis_core::io::{IoError, RandomAccess};
-use tamis_core::kernel::memory::Memory;
+use tamis_core::kernel::memory::KernelMemory;
 use tamis_core::memory::{Dump as _, MemoryRange, PhysMemory as _, Ranges as _};
 use tamis_core::units::{PageShift, Pfn};
 use tamis_core::vmcoreinfo::Info;
@@ -455,12 +455,12 @@ impl Opened {
     /// Does something with the kernel's virtual memory.
     pub fn with_memory<T>(
         &mut self,
-        act: impl FnOnce(&mut Memory<'_, '_, Dump>, &Info<'static>) -> T,
+        act: impl FnOnce(&mut KernelMemory<'_, '_, Dump>, &Info<'static>) -> T,
     ) -> Result<T> {
         let arch = self.arch()?;
         let info = self.info();
         let mut cache = TableCache::new(&mut self.tables);
-        let mut memory = Memory::new(&mut self.dump, arch, &mut cache);
+        let mut memory = KernelMemory::new(&mut self.dump, arch, &mut cache);
         Ok(act(&mut memory, &info))
     }
 

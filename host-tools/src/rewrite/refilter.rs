@@ -16,7 +16,7 @@ use tamis_core::capture::{About, Buffers, Capture, CaptureError, Notice, Observe
 use tamis_core::codec::{self, Encoder, NoCodec, Stored, flag};
 use tamis_core::input::kdump::{Codec, Unpack};
 use tamis_core::io::Sink;
-use tamis_core::kernel::memory::Memory;
+use tamis_core::kernel::memory::KernelMemory;
 use tamis_core::kernel::utsname::Utsname;
 use tamis_core::level::DumpLevel;
 use tamis_core::memory::{PhysMemory as _, Ranges as _};
@@ -242,7 +242,8 @@ pub fn write(
     }
     if !uts.is_complete() {
         let mut cache = TableCache::new(&mut tables);
-        let mut memory = arch.as_ref().ok().map(|a| Memory::new(&mut opened.dump, *a, &mut cache));
+        let mut memory =
+            arch.as_ref().ok().map(|a| KernelMemory::new(&mut opened.dump, *a, &mut cache));
         uts.fill_from(&Utsname::read(memory.as_mut(), &info, machine));
     }
     // QEMU writes a wrong one into the sub-header.

@@ -17,7 +17,7 @@ use tamis_core::io::{Append, Flattened, Sink};
 use tamis_core::io::{IoError, RandomAccess};
 use tamis_core::kernel::log::{self, LogReport};
 use tamis_core::kernel::mem_map::{MemMap, RootCache};
-use tamis_core::kernel::memory::Memory;
+use tamis_core::kernel::memory::KernelMemory;
 use tamis_core::kernel::page::Classifier;
 use tamis_core::kernel::utsname::Utsname;
 use tamis_core::level::DumpLevel;
@@ -237,7 +237,7 @@ fn look(
     let mut max_pfn = Pfn(mem_end.div_ceil(shift.bytes() as u64));
     let mut mem_map = None;
     let uts = {
-        let mut memory = arch.map(|a| Memory::new(vmcore, a, &mut cache));
+        let mut memory = arch.map(|a| KernelMemory::new(vmcore, a, &mut cache));
         let uts = Utsname::read(memory.as_mut(), info, machine);
         if let Some(memory) = &mut memory {
             let mut roots = RootCache::new(sections);
@@ -433,7 +433,7 @@ pub fn log(
     let mut walk = room(plan.tables);
     let mut cache = TableCache::new(&mut walk);
     let ranges = vmcore.ranges().to_vec();
-    let mut memory = Memory::new(&mut vmcore, arch, &mut cache);
+    let mut memory = KernelMemory::new(&mut vmcore, arch, &mut cache);
     if let Some(first) = arithmetic {
         memory.allow_arithmetic(&info, &ranges, first);
     }

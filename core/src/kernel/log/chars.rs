@@ -2,7 +2,7 @@
 
 use super::text::Log;
 use super::{LOG_MAX_BITS, LogError, STEP, log_buf, reading};
-use crate::facts::{Facts, Version};
+use crate::facts::{Facts, KernelVersion};
 use crate::memory::PhysMemory;
 use crate::units::VirtAddr;
 use crate::wire::vmcoreinfo::Kind;
@@ -22,7 +22,7 @@ pub(super) fn characters<S: PhysMemory, E>(
     let at = VirtAddr(facts.need(Kind::Symbol, "log_end")?);
     // The number of characters ever written: an unsigned long up to 2.6.24, an unsigned int since.
     let end = match facts.version() {
-        Some(v) if v < Version(2, 6, 25) => log.memory.word(at),
+        Some(v) if v < KernelVersion(2, 6, 25) => log.memory.word(at),
         _ => log.memory.u32(at).map(u64::from),
     };
     let end = end.map_err(reading("log_end"))?;

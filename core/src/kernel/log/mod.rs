@@ -19,8 +19,8 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-use crate::facts::{Facts, MissingKey, Version};
-use crate::kernel::memory::{Memory, VirtFault};
+use crate::facts::{Facts, KernelVersion, MissingKey};
+use crate::kernel::memory::{KernelMemory, TranslateError};
 use crate::memory::PhysMemory;
 use crate::units::VirtAddr;
 use crate::wire::vmcoreinfo::Kind;
@@ -57,7 +57,7 @@ pub enum LogError<E> {
         /// Which one.
         what: &'static str,
         /// Where, and what happened.
-        fault: VirtFault,
+        fault: TranslateError,
     },
     /// A value that everything hangs on cannot be true.
     Implausible {
@@ -91,7 +91,7 @@ impl<E> From<MissingKey> for LogError<E> {
     }
 }
 
-fn reading<E>(what: &'static str) -> impl Fn(VirtFault) -> LogError<E> {
+fn reading<E>(what: &'static str) -> impl Fn(TranslateError) -> LogError<E> {
     move |fault| LogError::Memory { what, fault }
 }
 
@@ -108,7 +108,7 @@ pub struct LogReport {
 /// Writes the log to `out`, in pieces. `scratch` is [`SCRATCH_MIN`] bytes or more.
 pub fn dump<S: PhysMemory, E>(
     facts: &dyn Facts,
-    memory: &mut Memory<'_, '_, S>,
+    memory: &mut KernelMemory<'_, '_, S>,
     options: Options,
     scratch: &mut [u8],
     out: &mut dyn FnMut(&[u8]) -> Result<(), E>,
@@ -127,7 +127,7 @@ pub fn dump<S: PhysMemory, E>(
     } else if has("log_buf") {
         records(&mut log, facts, options, work)?;
     } else {
-        let old = facts.version().is_some_and(|v| v < Version(5, 10, 0));
+        let old = facts.version().is_some_and(|v| v < KernelVersion(5, 10, 0));
         return Err(MissingKey(Kind::Symbol, if old { "log_buf" } else { "prb" }).into());
     }
     log.flush()?;
@@ -165,7 +165,7 @@ fn at_most<E>(bits: u32, most: u32, what: &'static str) -> Result<u32, LogError<
 /// Where the log buffer is.
 fn log_buf<S: PhysMemory, E>(
     facts: &dyn Facts,
-    memory: &mut Memory<'_, '_, S>,
+    memory: &mut KernelMemory<'_, '_, S>,
 ) -> Result<u64, LogError<E>> {
     let at = VirtAddr(facts.need(Kind::Symbol, "log_buf")?);
     memory.word(at).map_err(reading("log_buf"))

@@ -4,7 +4,7 @@ use super::text::{Log, Stamp};
 use super::{LOG_MAX_BITS, LogError, Options, at_most, member, offset, reading, size};
 use crate::endian::{Endian, Word};
 use crate::facts::Facts;
-use crate::kernel::memory::Memory;
+use crate::kernel::memory::KernelMemory;
 use crate::memory::PhysMemory;
 use crate::units::VirtAddr;
 use crate::wire::vmcoreinfo::Kind;
@@ -60,7 +60,7 @@ impl Ring {
     /// Reads `prb` and what it points to.
     fn read<S: PhysMemory, E>(
         facts: &dyn Facts,
-        memory: &mut Memory<'_, '_, S>,
+        memory: &mut KernelMemory<'_, '_, S>,
         work: &mut [u8],
     ) -> Result<Ring, LogError<E>> {
         let (endian, word) = (memory.endian(), memory.word_size());
@@ -170,7 +170,7 @@ impl Ring {
 /// numbers (`struct latched_seq`), of which a counter in front tells the one that holds.
 fn clear_seq<S: PhysMemory, E>(
     facts: &dyn Facts,
-    memory: &mut Memory<'_, '_, S>,
+    memory: &mut KernelMemory<'_, '_, S>,
 ) -> Result<Option<u64>, LogError<E>> {
     let Some(at) = facts.get(Kind::Symbol, "clear_seq") else {
         return Ok(None);

@@ -4,7 +4,7 @@ use super::text::{Log, Stamp};
 use super::{LOG_MAX_BITS, LogError, Options, STEP, log_buf, member, offset, reading, size};
 use crate::endian::Endian;
 use crate::facts::Facts;
-use crate::kernel::memory::Memory;
+use crate::kernel::memory::KernelMemory;
 use crate::memory::PhysMemory;
 use crate::units::VirtAddr;
 use crate::wire::vmcoreinfo::Kind;
@@ -60,7 +60,7 @@ struct Stretch {
 impl Records {
     fn read<S: PhysMemory, E>(
         facts: &dyn Facts,
-        memory: &mut Memory<'_, '_, S>,
+        memory: &mut KernelMemory<'_, '_, S>,
     ) -> Result<Records, LogError<E>> {
         let mut names =
             ["printk_log", "printk_log.ts_nsec", "printk_log.len", "printk_log.text_len"];
@@ -70,7 +70,7 @@ impl Records {
         let [struct_name, ts_nsec, len, text_len] = names;
         let header_size = size(facts, struct_name, HEADER_MAX)?;
         let field = |name, len| member(offset(facts, name)?, len, header_size, name);
-        let int = |memory: &mut Memory<'_, '_, S>, name| {
+        let int = |memory: &mut KernelMemory<'_, '_, S>, name| {
             let at = VirtAddr(facts.need(Kind::Symbol, name)?);
             memory.u32(at).map(u64::from).map_err(reading(name))
         };
@@ -114,7 +114,7 @@ impl Records {
     /// Looks at the place `done` bytes into a stretch.
     fn look<S: PhysMemory>(
         &self,
-        memory: &mut Memory<'_, '_, S>,
+        memory: &mut KernelMemory<'_, '_, S>,
         stretch: Stretch,
         done: u64,
     ) -> Place {
@@ -149,7 +149,7 @@ impl Records {
     /// one ends.
     fn is_chain<S: PhysMemory>(
         &self,
-        memory: &mut Memory<'_, '_, S>,
+        memory: &mut KernelMemory<'_, '_, S>,
         stretch: Stretch,
         mut done: u64,
     ) -> bool {
@@ -171,7 +171,7 @@ impl Records {
     /// Finds a record from the place `done` bytes into a stretch on.
     fn resume<S: PhysMemory>(
         &self,
-        memory: &mut Memory<'_, '_, S>,
+        memory: &mut KernelMemory<'_, '_, S>,
         stretch: Stretch,
         mut done: u64,
         tries: &mut u32,

@@ -128,7 +128,7 @@ impl Lab {
         let arch = Arch::new(self.machine(), &info, &[]).unwrap();
         let mut storage = vec![0; TableCache::STORAGE];
         let mut cache = TableCache::new(&mut storage);
-        let mut memory = Memory::new(self, arch, &mut cache);
+        let mut memory = KernelMemory::new(self, arch, &mut cache);
         let mut scratch = vec![0xa5; SCRATCH_MIN];
         let mut out = Vec::new();
         dump(&info, &mut memory, Options { since_clear }, &mut scratch, &mut |b| {
@@ -526,7 +526,7 @@ fn a_writer_that_fails_ends_it() {
     let arch = Arch::new(ring.lab.machine(), &info, &[]).unwrap();
     let mut storage = vec![0; TableCache::STORAGE];
     let mut cache = TableCache::new(&mut storage);
-    let mut memory = Memory::new(&mut ring.lab, arch, &mut cache);
+    let mut memory = KernelMemory::new(&mut ring.lab, arch, &mut cache);
     let mut scratch = vec![0; SCRATCH_MIN];
     let options = Options::default();
     let failed = dump(&info, &mut memory, options, &mut scratch, &mut |_| Err("full"));

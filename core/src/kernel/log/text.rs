@@ -1,7 +1,7 @@
 //! Records as text: stamps, escapes, and the memory that they are read from.
 
 use super::{LogError, LogReport};
-use crate::kernel::memory::Memory;
+use crate::kernel::memory::KernelMemory;
 use crate::memory::PhysMemory;
 use crate::units::VirtAddr;
 use core::fmt;
@@ -70,7 +70,7 @@ fn is_plain(byte: u8) -> bool {
 
 /// The memory that is read and the text that is written.
 pub(super) struct Log<'x, 'a, 'b, S, E> {
-    pub memory: &'x mut Memory<'a, 'b, S>,
+    pub memory: &'x mut KernelMemory<'a, 'b, S>,
     pub buf: &'x mut [u8],
     pub used: usize,
     pub out: &'x mut dyn FnMut(&[u8]) -> Result<(), E>,

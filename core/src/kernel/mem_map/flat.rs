@@ -1,7 +1,7 @@
 //! FLATMEM: one array for all pfns (Linux `include/asm-generic/memory_model.h`).
 
 use super::{MemMapError, Run, State};
-use crate::kernel::memory::Memory;
+use crate::kernel::memory::KernelMemory;
 use crate::memory::PhysMemory;
 use crate::units::{Pfn, PfnSpan, VirtAddr};
 
@@ -17,7 +17,7 @@ pub(super) struct Flat {
 impl Flat {
     /// Reads the pointer `mem_map`, which lies at `symbol`.
     pub(super) fn find<S: PhysMemory>(
-        memory: &mut Memory<'_, '_, S>,
+        memory: &mut KernelMemory<'_, '_, S>,
         symbol: VirtAddr,
     ) -> Result<Flat, MemMapError> {
         let base = VirtAddr(memory.word(symbol).map_err(MemMapError::Unreadable)?);

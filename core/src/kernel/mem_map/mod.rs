@@ -6,7 +6,7 @@ mod sparse;
 
 pub use sparse::RootCache;
 
-use super::memory::{Memory, VirtFault};
+use super::memory::{KernelMemory, TranslateError};
 use crate::facts::{Facts, MissingKey};
 use crate::memory::PhysMemory;
 use crate::units::{PageShift, Pfn, PfnSpan, VirtAddr};
@@ -46,7 +46,7 @@ pub enum MemMapError {
     /// A memory model that tamis does not support.
     Model(&'static str),
     /// The table could not be read.
-    Unreadable(VirtFault),
+    Unreadable(TranslateError),
     /// What lies at the address named by VMCOREINFO is not such a table.
     Implausible(VirtAddr),
 }
@@ -100,7 +100,7 @@ impl MemMap {
     /// `SECTION_SIZE_BITS`, `MAX_PHYSMEM_BITS`; or `SYMBOL(mem_map)`.
     pub fn find<S: PhysMemory>(
         facts: &dyn Facts,
-        memory: &mut Memory<'_, '_, S>,
+        memory: &mut KernelMemory<'_, '_, S>,
         cache: &mut RootCache<'_>,
         shift: PageShift,
         page_struct: u64,
@@ -138,7 +138,7 @@ impl MemMap {
     pub fn run_at<S: PhysMemory>(
         &self,
         pfn: Pfn,
-        memory: &mut Memory<'_, '_, S>,
+        memory: &mut KernelMemory<'_, '_, S>,
         cache: &mut RootCache<'_>,
     ) -> Run {
         match &self.model {

@@ -6,7 +6,7 @@
 
 use super::{MemMapError, Run, State};
 use crate::facts::{Facts, MissingKey};
-use crate::kernel::memory::Memory;
+use crate::kernel::memory::KernelMemory;
 use crate::memory::PhysMemory;
 use crate::units::{PageShift, Pfn, PfnSpan, VirtAddr};
 use crate::wire::vmcoreinfo::Kind;
@@ -80,7 +80,7 @@ impl<'b> RootCache<'b> {
 impl Sections {
     pub(super) fn find<S: PhysMemory>(
         facts: &dyn Facts,
-        memory: &mut Memory<'_, '_, S>,
+        memory: &mut KernelMemory<'_, '_, S>,
         cache: &mut RootCache<'_>,
         shift: PageShift,
         symbol: VirtAddr,
@@ -151,7 +151,7 @@ impl Sections {
         &self,
         page_struct: u64,
         max_pfn: Pfn,
-        memory: &mut Memory<'_, '_, S>,
+        memory: &mut KernelMemory<'_, '_, S>,
         cache: &mut RootCache<'_>,
     ) -> Option<(Sections, Pfn)> {
         cache.held = None;
@@ -193,7 +193,7 @@ impl Sections {
     fn root<S: PhysMemory>(
         &self,
         index: u64,
-        memory: &mut Memory<'_, '_, S>,
+        memory: &mut KernelMemory<'_, '_, S>,
         cache: &mut RootCache<'_>,
     ) -> Result<SectionRoot, BadRoot> {
         if let Some((held, state)) = cache.held
@@ -236,7 +236,7 @@ impl Sections {
     fn word<S: PhysMemory>(
         &self,
         nr: u64,
-        memory: &Memory<'_, '_, S>,
+        memory: &KernelMemory<'_, '_, S>,
         cache: &RootCache<'_>,
     ) -> u64 {
         let at = (nr % self.per_root * self.entry) as usize + self.word_at;
@@ -254,7 +254,7 @@ impl Sections {
         &self,
         pfn: Pfn,
         page_struct: u64,
-        memory: &mut Memory<'_, '_, S>,
+        memory: &mut KernelMemory<'_, '_, S>,
         cache: &mut RootCache<'_>,
     ) -> Run {
         let nr = pfn.0 >> self.order;

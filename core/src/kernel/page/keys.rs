@@ -2,7 +2,7 @@
 
 use super::{Classifier, HugetlbBy, OrderAt, SlabBy, Unclassified};
 use crate::arch::Arch;
-use crate::facts::{Facts, MissingKey, Version};
+use crate::facts::{Facts, KernelVersion, MissingKey};
 use crate::level::DumpLevel;
 use crate::memory::Machine;
 use crate::wire::vmcoreinfo::Kind;
@@ -38,9 +38,9 @@ impl Classifier {
         let flag = |name: &str| number(name).filter(|&n| n < 8 * long as u64).map(|n| 1u64 << n);
         let kind = |name: &str| number(name).map(|v| v as u32);
         let version = facts.version();
-        let before = |v: Version| version.is_some_and(|have| have < v);
+        let before = |v: KernelVersion| version.is_some_and(|have| have < v);
         // Before 2.6.26 the flags were fixed numbers and not all of them are exported.
-        let fixed = |bit: u64| before(Version(2, 6, 26)).then_some(1 << bit);
+        let fixed = |bit: u64| before(KernelVersion(2, 6, 26)).then_some(1 << bit);
 
         let mut c = Classifier {
             level,
@@ -73,24 +73,28 @@ impl Classifier {
         c.slab = match kind("PAGE_SLAB_MAPCOUNT_VALUE").filter(|_| has_mapcount) {
             Some(value) => SlabBy::Type(value),
             // Exported from 3.10 to 6.9; before that it is bit 7 in every configuration.
-            None => match flag("PG_slab").or(before(Version(3, 10, 0)).then_some(1 << 7)) {
+            None => match flag("PG_slab").or(before(KernelVersion(3, 10, 0)).then_some(1 << 7)) {
                 Some(mask) => SlabBy::Flag(mask),
                 None => SlabBy::Unknown,
             },
         };
         // Kernels before 4.6 do not export it; their tails match no class by themselves.
-        c.tails_known = c.compound_head.is_some() || before(Version(4, 6, 0));
+        c.tails_known = c.compound_head.is_some() || before(KernelVersion(4, 6, 0));
         c.resolve_compound(facts, &member, &kind, &flag, &before);
 
         // The names of today, or those that this kernel would have had.
         let slab_key = MissingKey(
             Kind::Number,
-            if before(Version(6, 10, 0)) { "PG_slab" } else { "PAGE_SLAB_MAPCOUNT_VALUE" },
+            if before(KernelVersion(6, 10, 0)) { "PG_slab" } else { "PAGE_SLAB_MAPCOUNT_VALUE" },
         );
         let slab_known = c.slab != SlabBy::Unknown;
         let head_key = MissingKey(
             Kind::Offset,
-            if before(Version(7, 1, 0)) { "page.compound_head" } else { "page.compound_info" },
+            if before(KernelVersion(7, 1, 0)) {
+                "page.compound_head"
+            } else {
+                "page.compound_info"
+            },
         );
 
         if c.head_mask == 0 {
@@ -172,7 +176,7 @@ impl Classifier {
         member: &dyn Fn(&str, usize) -> Option<usize>,
         kind: &dyn Fn(&str) -> Option<u32>,
         flag: &dyn Fn(&str) -> Option<u64>,
-        before: &dyn Fn(Version) -> bool,
+        before: &dyn Fn(KernelVersion) -> bool,
     ) {
         let size = self.size;
         // Offsets in a folio count from the head: its second page starts at SIZE(page).
@@ -201,7 +205,7 @@ impl Classifier {
             let wide = match order.abs_diff(dtor) {
                 1 => false,
                 2 => true,
-                _ => before(Version(4, 16, 0)),
+                _ => before(KernelVersion(4, 16, 0)),
             };
             match (dtor_id, dtor_address) {
                 (Some(id), _) if wide => {
@@ -212,15 +216,15 @@ impl Classifier {
                     self.order = OrderAt::Byte(order);
                     self.hugetlb = HugetlbBy::DtorByte(dtor, id);
                 }
-                (None, Some(address)) if before(Version(4, 4, 0)) => {
+                (None, Some(address)) if before(KernelVersion(4, 4, 0)) => {
                     self.order = OrderAt::Word(order);
                     self.hugetlb = HugetlbBy::DtorPointer(dtor, address);
                 }
-                _ if before(Version(4, 4, 0)) => self.order = OrderAt::Word(order),
+                _ if before(KernelVersion(4, 4, 0)) => self.order = OrderAt::Word(order),
                 _ if wide => self.order = OrderAt::Short(order),
                 _ => self.order = OrderAt::Byte(order),
             }
-        } else if before(Version(4, 4, 0))
+        } else if before(KernelVersion(4, 4, 0))
             && let (Some(lru), Some(next), Some(prev)) = (
                 member("page.lru", 2 * long),
                 facts.offset("list_head.next").filter(|o| *o <= long),

@@ -11,7 +11,7 @@ use tamis_core::arch::paging::TableCache;
 use tamis_core::input::elf::{ElfVmcore, Place, probe};
 use tamis_core::io::RandomAccess;
 use tamis_core::kernel::mem_map::{MemMap, RootCache, State};
-use tamis_core::kernel::memory::Memory;
+use tamis_core::kernel::memory::KernelMemory;
 use tamis_core::kernel::utsname::Utsname;
 use tamis_core::memory::{MemoryRange, PhysMemory as _, Ranges as _};
 use tamis_core::units::{PageShift, Pfn, VirtAddr};
@@ -111,7 +111,7 @@ fn walk(data: &[u8], reach: &mut Reach) {
             Err(_) => reach.at("not mapped"),
         }
     }
-    let mut memory = Memory::new(&mut vmcore, arch, &mut cache);
+    let mut memory = KernelMemory::new(&mut vmcore, arch, &mut cache);
     let machine = memory.source.machine();
     let uts = Utsname::read(Some(&mut memory), &info, machine);
     assert!(uts.raw.chunks(65).all(|field| field.last() == Some(&0)), "a string without an end");
