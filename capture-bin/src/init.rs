@@ -1,5 +1,5 @@
 //! PID 1: the whole initramfs. It makes the system usable, saves the log and the dump onto the
-//! target, and ends the machine as ordered, whatever happens. `core/docs/init.md` is the manual.
+//! target, and ends the machine as ordered, whatever happens. `capture-bin/docs/init.md` is the manual.
 
 use crate::arena::Heap;
 use crate::args::{self, Args, Mode};

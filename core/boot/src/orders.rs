@@ -1,5 +1,5 @@
 //! What PID 1 is to do: `/etc/tamis.conf` and the `tamis.*` words of the kernel command line. The
-//! command line wins. `core/docs/init.md` is the manual.
+//! command line wins. `capture-bin/docs/init.md` is the manual.
 
 /// A file system type that is none: the dump goes straight onto the block device.
 pub const RAW: &[u8] = b"raw";

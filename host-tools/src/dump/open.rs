@@ -48,7 +48,7 @@ pub struct Raw {
     pub len: u64,
 }
 
-/// Where the dump begins on a device with `fstype=raw` (core/docs/init.md): in front of it are
+/// Where the dump begins on a device with `fstype=raw` (capture-bin/docs/init.md): in front of it are
 /// `TAMISRAW`, the version, the status, and this offset.
 fn base_of(file: &File, len: u64) -> u64 {
     let mut head = [0; 24];
