@@ -10,14 +10,12 @@ use crate::sys::{self, File};
 use core::ffi::c_int;
 use core::fmt::Write;
 use core::sync::atomic::{AtomicI32, Ordering};
-use tamis_boot::orders::{Doubt, Final, Orders, RAW, words};
+use tamis_boot::orders::{Final, OrderError, Orders, RAW, words};
+use tamis_boot::paths::{self, MOST_TEXT};
+use tamis_boot::raw_target::RawTarget;
 use tamis_boot::volume;
 use tamis_core::io::{IoError, IoKind};
 
-/// Where the orders are.
-const CONFIG: &[u8] = b"/etc/tamis.conf";
-/// Modules to load, a path a line, in this order.
-const MODULES: &[u8] = b"/etc/tamis.modules";
 /// What starts the machine again if nobody writes to it for long enough.
 const WATCHDOG: &[u8] = b"/dev/watchdog";
 /// Where the target is mounted.
@@ -29,11 +27,9 @@ const COMPLETE: &[u8] = b"vmcore";
 const INCOMPLETE: &[u8] = b"vmcore.incomplete";
 /// The kernel log as text.
 const LOG: &[u8] = b"vmcore-dmesg.txt";
-/// Bytes in front of a dump on a raw device; see [`RawHeader`].
-const RAW_BASE: u64 = 4096;
+/// Where a dump begins on a raw device.
+const RAW_BASE: u64 = RawTarget::BLOCK as u64;
 
-/// Longest orders, each of the file and the command line.
-const TEXT: usize = 4096;
 /// Longest path that is put together here.
 type Path = heapless::Vec<u8, 512>;
 
@@ -94,21 +90,12 @@ pub fn run(heap: &'static Heap) -> i32 {
         sys::become_console(console);
     }
 
-    let (mut file, mut line) = ([0; TEXT], [0; TEXT]);
+    let (mut file, mut line) = ([0; MOST_TEXT], [0; MOST_TEXT]);
     let mut orders = Orders::default();
-    let mut doubt = |doubt: Doubt<'_>| match doubt {
-        Doubt::Unknown(name) => {
-            say(format_args!("there is no order tamis.{}", name.escape_ascii()));
-        }
-        Doubt::Value { name, value } => say(format_args!(
-            "tamis.{} cannot be '{}': left as it was",
-            name.escape_ascii(),
-            value.escape_ascii()
-        )),
-    };
-    orders.file(read_text(CONFIG, &mut file), &mut doubt);
+    let mut failed = |error: OrderError<'_>| say(format_args!("{error}: this order is left out"));
+    orders.file(read_text(paths::ORDERS.as_bytes(), &mut file), &mut failed);
     let given = read_text(b"/proc/cmdline", &mut line);
-    orders.command_line(given, &mut doubt);
+    orders.command_line(given, &mut failed);
     let how = match orders.last {
         Final::Reboot => libc::RB_AUTOBOOT,
         Final::PowerOff => libc::RB_POWER_OFF,
@@ -175,8 +162,8 @@ fn read_text<'b>(path: &[u8], buffer: &'b mut [u8]) -> &'b [u8] {
 
 /// Loads the modules, each with its parameters on the kernel command line.
 fn load_modules(line: &[u8]) {
-    let mut text = [0; TEXT];
-    for path in read_text(MODULES, &mut text).split(|&b| b == b'\n') {
+    let mut text = [0; MOST_TEXT];
+    for path in read_text(paths::MODULES.as_bytes(), &mut text).split(|&b| b == b'\n') {
         let path = path.trim_ascii();
         if path.is_empty() || path.starts_with(b"#") {
             continue;
@@ -364,7 +351,7 @@ fn find_target(target: &[u8], found: &mut Found) -> bool {
     }
     let mut matched = false;
     // /proc/partitions: major minor #blocks name.
-    let mut text = [0; TEXT];
+    let mut text = [0; MOST_TEXT];
     let table = read_text(b"/proc/partitions", &mut text);
     for line in table.split(|&b| b == b'\n').skip(2) {
         let mut fields = line.split(u8::is_ascii_whitespace).filter(|f| !f.is_empty());
@@ -579,27 +566,11 @@ fn make_room(parent: &Path, own: &[u8], keep: Option<u32>) -> bool {
     }
 }
 
-/// The head of a raw device: 4096 bytes in front of the dump. Integers are little-endian.
-///
-/// | at | bytes | what |
-/// |--:|--:|---|
-/// | 0 | 8 | `TAMISRAW` |
-/// | 8 | 4 | version, 1 |
-/// | 12 | 4 | 1 while the dump is written, 2 when it is complete |
-/// | 16 | 8 | offset of the dump |
-struct RawHeader;
-
-impl RawHeader {
-    fn write(device: &File, status: u32) -> Result<(), IoError> {
-        let mut block = [0; RAW_BASE as usize];
-        tamis_core::endian::Emit::new(tamis_core::endian::Endian::Little, &mut block)
-            .bytes(0, b"TAMISRAW")
-            .u32(8, 1)
-            .u32(12, status)
-            .u64(16, RAW_BASE);
-        device.write_at(0, &block).map_err(|(io, _)| io)?;
-        device.sync_data()
-    }
+/// Writes the first block of a raw device, down to the medium.
+fn write_raw_block(device: &File, complete: bool) -> Result<(), IoError> {
+    let block = RawTarget { complete, base: RAW_BASE }.block();
+    device.write_at(0, &block).map_err(|(io, _)| io)?;
+    device.sync_data()
 }
 
 /// The dump straight onto a block device, behind a small header.
@@ -610,7 +581,7 @@ fn save_raw(job: &mut Job<'_>, path: &Path, console: &mut Console) -> Ended {
     };
     // An older dump must not be taken for this one: its header goes first.
     let begun = device.write_at(RAW_BASE, &[0; 4096]).map_err(|(io, _)| io);
-    if let Err(io) = begun.and_then(|()| RawHeader::write(&device, 1)) {
+    if let Err(io) = begun.and_then(|()| write_raw_block(&device, false)) {
         return failed("writing", path, io);
     }
     let names: [&[u8]; 1] = [path];
@@ -618,7 +589,7 @@ fn save_raw(job: &mut Job<'_>, path: &Path, console: &mut Console) -> Ended {
     if ended != Ended::Done {
         return ended;
     }
-    if let Err(io) = RawHeader::write(&device, 2) {
+    if let Err(io) = write_raw_block(&device, true) {
         return failed("writing", path, io);
     }
     say(format_args!("saved onto {}", path.escape_ascii()));

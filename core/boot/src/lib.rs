@@ -18,4 +18,6 @@
 extern crate std;
 
 pub mod orders;
+pub mod paths;
+pub mod raw_target;
 pub mod volume;

@@ -1,7 +1,9 @@
 //! What PID 1 is to do: `/etc/tamis.conf` and the `tamis.*` words of the kernel command line. The
 //! command line wins. `capture-bin/docs/init.md` is the manual.
 
-/// A file system type that is none: the dump goes straight onto the block device.
+use core::fmt;
+
+/// In place of a file system's type: the dump goes straight onto the block device.
 pub const RAW: &[u8] = b"raw";
 
 /// What happens when all is done, or nothing more can be.
@@ -57,24 +59,80 @@ impl Default for Orders<'_> {
     }
 }
 
-/// Something in the orders that makes no sense. It is left out; the rest holds.
+/// An order that is not valid. It is left out; the others hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Doubt<'t> {
+#[non_exhaustive]
+pub enum OrderError<'t> {
     /// No order has this name.
     Unknown(&'t [u8]),
     /// The order cannot have this value.
     Value {
         /// Its name.
         name: &'t [u8],
-        /// What it was to be.
+        /// The value.
         value: &'t [u8],
     },
 }
 
+impl fmt::Display for OrderError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OrderError::Unknown(name) => {
+                write!(f, "there is no order tamis.{}", name.escape_ascii())
+            }
+            OrderError::Value { name, value } => {
+                write!(f, "tamis.{} cannot be '{}'", name.escape_ascii(), value.escape_ascii())
+            }
+        }
+    }
+}
+
+impl core::error::Error for OrderError<'_> {}
+
+/// Sets one order; `false` if it cannot have this value.
+type Obey = for<'t> fn(&mut Orders<'t>, &'t [u8]) -> bool;
+
+/// Every order: its name, and what it does.
+const ORDERS: [(&str, Obey); 10] = [
+    ("args", |orders, value| set(&mut orders.args, Some(value))),
+    ("target", |orders, value| set(&mut orders.target, Some(value))),
+    ("fstype", |orders, value| set(&mut orders.fstype, Some(value))),
+    ("path", |orders, value| {
+        let climbs = value.split(|&b| b == b'/').any(|part| part == b"..");
+        set(&mut orders.path, Some(value).filter(|_| !climbs))
+    }),
+    ("dmesg", |orders, value| set(&mut orders.dmesg, yes(value))),
+    ("final", |orders, value| set(&mut orders.last, last(value))),
+    ("timeout", |orders, value| set(&mut orders.timeout, number(value))),
+    ("wait", |orders, value| set(&mut orders.wait, number(value))),
+    ("retry", |orders, value| set(&mut orders.retry, number(value))),
+    ("keep", |orders, value| set(&mut orders.keep, number(value).map(Some))),
+];
+
+/// The names of all orders.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ORDERS.iter().map(|(name, _)| *name)
+}
+
+/// One order as a line of the file. Displayed without the end of the line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Order<'t> {
+    /// Its name.
+    pub name: &'t str,
+    /// Its value.
+    pub value: &'t str,
+}
+
+impl fmt::Display for Order<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} = {}", self.name, self.value)
+    }
+}
+
 impl<'t> Orders<'t> {
     /// Obeys a configuration file: `name = value` lines, `#` begins a comment, names with or
-    /// without `tamis.`.
-    pub fn file(&mut self, text: &'t [u8], doubt: &mut dyn FnMut(Doubt<'t>)) {
+    /// without `tamis.`. Each order that is not valid is reported to `failed`.
+    pub fn file(&mut self, text: &'t [u8], failed: &mut dyn FnMut(OrderError<'t>)) {
         for line in text.split(|&b| b == b'\n' || b == 0) {
             let line = line.trim_ascii();
             if line.is_empty() || line.starts_with(b"#") {
@@ -83,40 +141,28 @@ impl<'t> Orders<'t> {
             let (name, value) = split_once(line, b'=').unwrap_or((line, b""));
             let name = name.trim_ascii();
             let name = name.strip_prefix(b"tamis.").unwrap_or(name);
-            self.obey(name, unquoted(value.trim_ascii()), doubt);
+            self.obey(name, unquoted(value.trim_ascii()), failed);
         }
     }
 
     /// Obeys the `tamis.*` words of a kernel command line. Quotes hold words together, wherever in
-    /// a word they begin; other words are not ours.
-    pub fn command_line(&mut self, text: &'t [u8], doubt: &mut dyn FnMut(Doubt<'t>)) {
+    /// a word they begin; other words are not ours. Each order that is not valid is reported to
+    /// `failed`.
+    pub fn command_line(&mut self, text: &'t [u8], failed: &mut dyn FnMut(OrderError<'t>)) {
         for word in words(text) {
             let word = unquoted(word);
             if let Some(word) = word.strip_prefix(b"tamis.") {
                 let (name, value) = split_once(word, b'=').unwrap_or((word, b""));
-                self.obey(name, unquoted(value), doubt);
+                self.obey(name, unquoted(value), failed);
             }
         }
     }
 
-    fn obey(&mut self, name: &'t [u8], value: &'t [u8], doubt: &mut dyn FnMut(Doubt<'t>)) {
-        let understood = match name {
-            b"args" => set(&mut self.args, Some(value)),
-            b"target" => set(&mut self.target, Some(value)),
-            b"fstype" => set(&mut self.fstype, Some(value)),
-            // A path that climbs out of the target is none.
-            b"path" if value.split(|&b| b == b'/').any(|part| part == b"..") => false,
-            b"path" => set(&mut self.path, Some(value)),
-            b"dmesg" => set(&mut self.dmesg, yes(value)),
-            b"final" => set(&mut self.last, last(value)),
-            b"timeout" => set(&mut self.timeout, number(value)),
-            b"wait" => set(&mut self.wait, number(value)),
-            b"retry" => set(&mut self.retry, number(value)),
-            b"keep" => set(&mut self.keep, number(value).map(Some)),
-            _ => return doubt(Doubt::Unknown(name)),
-        };
-        if !understood {
-            doubt(Doubt::Value { name, value });
+    fn obey(&mut self, name: &'t [u8], value: &'t [u8], failed: &mut dyn FnMut(OrderError<'t>)) {
+        match ORDERS.iter().find(|(known, _)| known.as_bytes() == name) {
+            None => failed(OrderError::Unknown(name)),
+            Some((_, obey)) if !obey(self, value) => failed(OrderError::Value { name, value }),
+            Some(_) => {}
         }
     }
 }
@@ -187,22 +233,24 @@ pub fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::format;
+    use std::string::ToString;
     use std::vec::Vec;
 
-    fn read<'t>(file: &'t str, line: &'t str) -> (Orders<'t>, Vec<Doubt<'t>>) {
-        let (mut orders, mut doubts) = (Orders::default(), Vec::new());
-        orders.file(file.as_bytes(), &mut |d| doubts.push(d));
-        orders.command_line(line.as_bytes(), &mut |d| doubts.push(d));
-        (orders, doubts)
+    fn read<'t>(file: &'t str, line: &'t str) -> (Orders<'t>, Vec<OrderError<'t>>) {
+        let (mut orders, mut errors) = (Orders::default(), Vec::new());
+        orders.file(file.as_bytes(), &mut |e| errors.push(e));
+        orders.command_line(line.as_bytes(), &mut |e| errors.push(e));
+        (orders, errors)
     }
 
     #[test]
     fn the_command_line_wins_over_the_file() {
-        let (orders, doubts) = read(
+        let (orders, errors) = read(
             "# a comment\n\ntarget = UUID=12-34\n tamis.path=/a\nargs=\"-c -d 1\"\nkeep=3\n",
             "ro tamis.path=/b tamis.args=\"--lz4 -d 31\" quiet tamis.final=halt tamis.timeout=90\n",
         );
-        assert_eq!(doubts, []);
+        assert_eq!(errors, []);
         assert_eq!(orders.target, b"UUID=12-34");
         assert_eq!(orders.path, b"/b");
         assert_eq!(orders.args, b"--lz4 -d 31");
@@ -211,20 +259,49 @@ mod tests {
 
     #[test]
     fn quotes_may_stand_around_the_whole_word() {
-        let (orders, doubts) = read("", "\"tamis.args=-c -d 17\" tamis.dmesg=no");
-        assert_eq!((orders.args, orders.dmesg, doubts.len()), (&b"-c -d 17"[..], false, 0));
+        let (orders, errors) = read("", "\"tamis.args=-c -d 17\" tamis.dmesg=no");
+        assert_eq!((orders.args, orders.dmesg, errors.len()), (&b"-c -d 17"[..], false, 0));
     }
 
     #[test]
     fn nonsense_is_named_and_left_out() {
-        let (orders, doubts) = read(
+        let (orders, errors) = read(
             "target=/dev/vda\ncolour=red\nkeep=-1\npath=/a/../../b\n",
             "tamis.final=explode tamis.timeout=99999999999 tamis.retry=",
         );
         assert_eq!(orders, Orders { target: b"/dev/vda", ..Orders::default() });
-        assert_eq!(doubts.len(), 6);
-        assert_eq!(doubts[0], Doubt::Unknown(b"colour"));
-        assert_eq!(doubts[3], Doubt::Value { name: b"final", value: b"explode" });
+        assert_eq!(errors.len(), 6);
+        assert_eq!(errors[0], OrderError::Unknown(b"colour"));
+        assert_eq!(errors[3], OrderError::Value { name: b"final", value: b"explode" });
+    }
+
+    #[test]
+    fn every_order_does_what_only_it_does() {
+        let mut seen = Vec::new();
+        for name in names() {
+            let value = match name {
+                "dmesg" => "no",
+                "final" => "halt",
+                "timeout" | "wait" | "retry" | "keep" => "7",
+                _ => "x",
+            };
+            let line = format!("{}\n# {name}\n", Order { name, value });
+            let (orders, errors) = read(&line, "");
+            assert_eq!(errors, [], "{name}");
+            assert_ne!(orders, Orders::default(), "{name}");
+            // No other order has done the same.
+            seen.iter().for_each(|other| assert_ne!(*other, format!("{orders:?}"), "{name}"));
+            seen.push(format!("{orders:?}"));
+        }
+        assert_eq!(seen.len(), 10);
+        assert_eq!(read("", "tamis.colour=red").1, [OrderError::Unknown(b"colour")]);
+    }
+
+    #[test]
+    fn errors_are_named() {
+        let text = |file| read(file, "").1[0].to_string();
+        assert_eq!(text("colour\n"), "there is no order tamis.colour");
+        assert_eq!(text("final=\x1b\n"), "tamis.final cannot be '\\x1b'");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::io::{self, IsTerminal, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tamis_boot::raw_target::RawTarget;
 use tamis_core::arch::Arch;
 use tamis_core::arch::paging::TableCache;
 use tamis_core::input::elf::{self, ElfVmcore};
@@ -48,15 +49,15 @@ pub struct Raw {
     pub len: u64,
 }
 
-/// Where the dump begins on a device with `fstype=raw` (capture-bin/docs/init.md): in front of it are
-/// `TAMISRAW`, the version, the status, and this offset.
+/// Where the dump begins: behind the first block of a device that was written with `fstype=raw`
+/// (capture-bin/docs/init.md), at 0 of anything else.
 fn base_of(file: &File, len: u64) -> u64 {
-    let mut head = [0; 24];
-    if file.read_exact_at(&mut head, 0).is_err() || !head.starts_with(b"TAMISRAW\x01\0\0\0") {
-        return 0;
+    let mut head = [0; RawTarget::LEN];
+    let read = file.read_exact_at(&mut head, 0);
+    match read.ok().and_then(|()| RawTarget::parse(&head)) {
+        Some(target) if target.base < len => target.base,
+        _ => 0,
     }
-    let base = head.last_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-    if base < len { base } else { 0 }
 }
 
 impl Raw {

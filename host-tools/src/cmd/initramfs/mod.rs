@@ -14,6 +14,8 @@ use machine::Machine;
 use modules::{Modules, Wanted};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use tamis_boot::orders::{self, Order, OrderError, Orders};
+use tamis_boot::paths::{self, MOST_TEXT};
 
 /// Make the initramfs of a crash kernel out of tamis-capture alone.
 ///
@@ -84,13 +86,6 @@ pub struct Args {
     force: bool,
 }
 
-/// What tamis-capture reads of its orders, and of its list of modules.
-const MOST_TEXT: usize = 4096;
-
-/// The orders there are: others are said to be none.
-const ORDERS: [&str; 10] =
-    ["args", "target", "fstype", "path", "dmesg", "final", "timeout", "wait", "retry", "keep"];
-
 /// What vfat wants beside itself, by default settings of kernels; it asks for them by name.
 const VFAT_NLS: [&str; 4] = ["nls_cp437", "nls_ascii", "nls_iso8859_1", "nls_utf8"];
 
@@ -113,11 +108,12 @@ fn build(args: &Args, output: &Path) -> Result<u8> {
         args.modules_dir.clone().unwrap_or_else(|| Path::new("/lib/modules").join(&version));
     let (capture_path, capture) = find_capture(args.capture.as_deref())?;
     let conf = orders(args)?;
+    let ordered = obeyed(&conf)?;
 
     let mut wanted = Wanted::default();
     let mut fstype = args.fstype.clone();
     if args.from_running {
-        let Some(target) = order(&conf, "target") else {
+        let Some(target) = text_of(ordered.target) else {
             return Err(Fail::new("--from-running needs a target")
                 .next("name it with --target, as tamis-capture is to find it"));
         };
@@ -127,7 +123,8 @@ fn build(args: &Args, output: &Path) -> Result<u8> {
         found.drivers.iter().chain(&machine.watchdogs()).for_each(|name| wanted.maybe(name));
     }
     args.modules.iter().for_each(|name| wanted.need(name));
-    let kind = fstype.or_else(|| order(&conf, "fstype")).filter(|kind| kind != "raw");
+    let kind =
+        fstype.or_else(|| text_of(ordered.fstype)).filter(|kind| kind.as_bytes() != orders::RAW);
     if let Some(kind) = &kind {
         if kind == "vfat" {
             VFAT_NLS.iter().for_each(|name| wanted.maybe(name));
@@ -148,7 +145,7 @@ fn build(args: &Args, output: &Path) -> Result<u8> {
     let mut archive = Archive::default();
     archive.folder("etc");
     archive.file("init", 0o755, capture);
-    archive.file("etc/tamis.conf", 0o600, conf.into_bytes());
+    archive.file(inside(paths::ORDERS), 0o600, conf.into_bytes());
     let mut list = String::new();
     if !modules.is_empty() {
         archive.folder("modules");
@@ -166,7 +163,7 @@ fn build(args: &Args, output: &Path) -> Result<u8> {
         ))
         .next("name fewer modules"));
     }
-    archive.file("etc/tamis.modules", 0o600, list.into_bytes());
+    archive.file(inside(paths::MODULES), 0o600, list.into_bytes());
 
     let unpacked = archive.bytes();
     let packed = gzip::pack(&unpacked);
@@ -216,7 +213,7 @@ fn orders(args: &Args) -> Result<String> {
     let named = [("target", &args.target), ("fstype", &args.fstype), ("args", &args.args)];
     for (name, value) in named {
         if let Some(value) = value {
-            let _ = writeln!(text, "{name} = {value}");
+            let _ = writeln!(text, "{}", Order { name, value });
         }
     }
     for order in &args.orders {
@@ -224,7 +221,7 @@ fn orders(args: &Args) -> Result<String> {
             return Err(Fail::new(format_args!("--order {order}: no NAME=VALUE"))
                 .next("as in --order final=poweroff"));
         };
-        let _ = writeln!(text, "{} = {}", name.trim(), value.trim());
+        let _ = writeln!(text, "{}", Order { name: name.trim(), value: value.trim() });
     }
     if text.len() > MOST_TEXT {
         return Err(Fail::new(format_args!(
@@ -233,16 +230,7 @@ fn orders(args: &Args) -> Result<String> {
         ))
         .next("leave comments out"));
     }
-    for line in text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')) {
-        let name = line.split('=').next().unwrap_or(line).trim();
-        let name = name.strip_prefix("tamis.").unwrap_or(name);
-        if !ORDERS.contains(&name) {
-            let known = ORDERS.join(", ");
-            return Err(Fail::new(format_args!("there is no order {}", plain(name.as_bytes())))
-                .next(format_args!("the orders are {known}")));
-        }
-    }
-    if order(&text, "target").is_none() {
+    if obeyed(&text)?.target.is_empty() {
         remark(format_args!(
             "no target is ordered: it has to come as tamis.target= on the crash kernel's command line"
         ));
@@ -250,15 +238,30 @@ fn orders(args: &Args) -> Result<String> {
     Ok(text)
 }
 
-/// The value of an order, the last one given.
-fn order(conf: &str, name: &str) -> Option<String> {
-    let found = conf.lines().rev().find_map(|line| {
-        let (key, value) = line.split_once('=')?;
-        let key = key.trim();
-        (key.strip_prefix("tamis.").unwrap_or(key) == name).then(|| value.trim())
-    })?;
-    let inner = found.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(found);
-    Some(inner.to_owned()).filter(|value| !value.is_empty())
+/// What tamis-capture makes of these orders, if they are all valid.
+fn obeyed(conf: &str) -> Result<Orders<'_>> {
+    let (mut orders, mut first) = (Orders::default(), None);
+    orders.file(conf.as_bytes(), &mut |error| {
+        first.get_or_insert(error);
+    });
+    match first {
+        None => Ok(orders),
+        Some(error @ OrderError::Unknown(_)) => {
+            let known: Vec<_> = orders::names().collect();
+            Err(Fail::new(error).next(format_args!("the orders are {}", known.join(", "))))
+        }
+        Some(error) => Err(Fail::new(error).next("capture-bin/docs/init.md says what it can be")),
+    }
+}
+
+/// The text of an order, unless it is empty.
+fn text_of(value: &[u8]) -> Option<String> {
+    Some(String::from_utf8_lossy(value).into_owned()).filter(|value| !value.is_empty())
+}
+
+/// A path of the crash kernel as the archive names it.
+fn inside(path: &str) -> &str {
+    path.trim_start_matches('/')
 }
 
 /// The program that becomes /init: it must run with nothing beside it.
@@ -326,7 +329,7 @@ fn list(path: &Path) -> Result<u8> {
             plain(entry.name.as_bytes())
         );
     }
-    for name in ["etc/tamis.conf", "etc/tamis.modules"] {
+    for name in [paths::ORDERS, paths::MODULES].map(inside) {
         if let Some(entry) = entries.iter().find(|entry| entry.name == name) {
             let _ = write!(text, "\n/{name}:\n");
             for line in entry.data.split(|b| *b == b'\n').filter(|line| !line.is_empty()) {

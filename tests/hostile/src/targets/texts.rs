@@ -5,6 +5,7 @@ use crate::input::Input;
 use crate::{Reach, Target};
 use std::collections::BTreeMap;
 use tamis_boot::orders::{Orders, words};
+use tamis_boot::raw_target::RawTarget;
 use tamis_boot::volume;
 use tamis_capture::args::{self, Mode};
 use tamis_core::arch::Arch;
@@ -202,7 +203,7 @@ fn arguments(data: &[u8], reach: &mut Reach) {
 pub const ORDERS: Target = Target {
     name: "orders",
     about: "the orders of PID 1: the file, then the kernel command line behind a NUL",
-    goals: &["from the file", "from the line", "doubt", "quotes", "options"],
+    goals: &["from the file", "from the line", "not valid", "quotes", "options"],
     run: orders,
     seeds: || {
         let texts: [&[u8]; 4] = [
@@ -219,18 +220,18 @@ fn orders(data: &[u8], reach: &mut Reach) {
     let at = data.iter().position(|b| *b == 0).unwrap_or(data.len());
     let (file, line) = (&data[..at], data.get(at + 1..).unwrap_or_default());
     let mut orders = Orders::default();
-    let mut doubts = 0;
-    orders.file(file, &mut |_| doubts += 1);
+    let mut errors = 0;
+    orders.file(file, &mut |_| errors += 1);
     if orders != Orders::default() {
         reach.at("from the file");
     }
     let before = orders;
-    orders.command_line(line, &mut |_| doubts += 1);
+    orders.command_line(line, &mut |_| errors += 1);
     if orders != before {
         reach.at("from the line");
     }
-    if doubts > 0 {
-        reach.at("doubt");
+    if errors > 0 {
+        reach.at("not valid");
     }
     // A path never leaves its target.
     assert!(!orders.path.split(|b| *b == b'/').any(|part| part == b".."));
@@ -299,8 +300,9 @@ fn cpio_archive(data: &[u8], reach: &mut Reach) {
 
 pub const VOLUME: Target = Target {
     name: "volume",
-    about: "file systems by their superblocks, partitions by their tables; the bytes are a disk",
-    goals: &["ext4", "xfs", "vfat", "btrfs", "gpt", "mbr"],
+    about: "file systems by their superblocks, partitions by their tables, dumps by the block in front of \
+            them; the bytes are a disk",
+    goals: &["ext4", "xfs", "vfat", "btrfs", "gpt", "mbr", "raw"],
     run: volumes,
     seeds: disks,
 };
@@ -329,6 +331,10 @@ fn volumes(data: &[u8], reach: &mut Reach) {
             volume::VolumeId::Serial(n) => format!("{:04X}-{:04X}", n >> 16, n & 0xffff),
         };
         assert!(found.id.is(text.as_bytes()) && !found.id.is(&text.as_bytes()[1..]));
+    }
+    if let Some(target) = RawTarget::parse(disk) {
+        reach.at("raw");
+        assert_eq!(RawTarget::parse(&target.block()), Some(target));
     }
     let mut reads = 0;
     let mut has = |text: &[u8]| {
@@ -366,6 +372,7 @@ fn disks() -> Vec<Vec<u8>> {
         disk(0, 512, &[(510, b"\x55\xaa"), (82, b"FAT32"), (67, b"abcd"), (71, b"LABEL      ")]),
         disk(0, 512, &[(510, b"\x55\xaa"), (54, b"FAT16"), (39, b"abcd")]),
         disk(0, 0x22b, &[(0x40, b"_BHRfS_M"), (0x20, &id), (0x12b, b"label")]),
+        disk(0, 24, &[(0, b"TAMISRAW\x01\0\0\0\x02\0\0\0\0\x10")]),
         disk(1, 512, &[(440, b"\x12\x34\x56\x78"), (510, b"\x55\xaa")]),
         disk(
             2,
