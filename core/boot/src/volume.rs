@@ -3,8 +3,6 @@
 //! `fs/xfs/libxfs/xfs_format.h`; btrfs: `include/uapi/linux/btrfs_tree.h`; vfat: Microsoft's FAT
 //! specification; GPT: UEFI specification chapter 5; MBR).
 
-use tamis_core::endian::Endian;
-
 /// Bytes from the start of a device that [`identify`] looks at.
 pub const HEAD: usize = 4096;
 /// Where btrfs has its superblock: its first 4096 bytes are for [`identify_btrfs`].
@@ -21,7 +19,7 @@ pub struct Volume<'b> {
     pub label: &'b [u8],
 }
 
-/// What tells a file system from others of its kind.
+/// What distinguishes a file system from others of its kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum VolumeId {
     /// 16 bytes, in the order in which they are written down.
@@ -49,14 +47,31 @@ impl VolumeId {
     }
 }
 
+/// The `N` bytes at `at`; `None` past the end.
+fn bytes<const N: usize>(from: &[u8], at: usize) -> Option<[u8; N]> {
+    from.get(at..)?.first_chunk().copied()
+}
+
+fn u16_at(from: &[u8], at: usize) -> Option<u16> {
+    bytes(from, at).map(u16::from_le_bytes)
+}
+
+fn u32_at(from: &[u8], at: usize) -> Option<u32> {
+    bytes(from, at).map(u32::from_le_bytes)
+}
+
+fn u64_at(from: &[u8], at: usize) -> Option<u64> {
+    bytes(from, at).map(u64::from_le_bytes)
+}
+
+/// A field's text; a head that ends before the field does shows none.
 fn label(field: Option<&[u8]>) -> &[u8] {
-    let field = field.unwrap_or_default();
-    let text = field.split(|b| *b == 0).next().unwrap_or_default();
-    text.trim_ascii_end()
+    let field = field.unwrap_or(&[]);
+    field.split(|b| *b == 0).next().unwrap_or(field).trim_ascii_end()
 }
 
 fn uuid(head: &[u8], at: usize) -> Option<VolumeId> {
-    Some(VolumeId::Uuid(*head.get(at..)?.first_chunk()?))
+    bytes(head, at).map(VolumeId::Uuid)
 }
 
 /// The file system that begins with `head` (up to [`HEAD`] bytes; fewer find fewer kinds).
@@ -64,11 +79,11 @@ pub fn identify(head: &[u8]) -> Option<Volume<'_>> {
     if head.get(..4) == Some(b"XFSB") {
         return Some(Volume { kind: "xfs", id: uuid(head, 32)?, label: label(head.get(108..120)) });
     }
-    if Endian::Little.u16(head, 0x438) == Some(0xef53) {
+    if u16_at(head, 0x438) == Some(0xef53) {
         let text = label(head.get(0x478..0x488));
         return Some(Volume { kind: "ext4", id: uuid(head, 0x468)?, label: text });
     }
-    if Endian::Little.u16(head, 510) == Some(0xaa55) {
+    if u16_at(head, 510) == Some(0xaa55) {
         let (serial, name) = if head.get(82..87) == Some(b"FAT32") {
             (67, 71..82)
         } else if head.get(54..57) == Some(b"FAT") {
@@ -76,7 +91,7 @@ pub fn identify(head: &[u8]) -> Option<Volume<'_>> {
         } else {
             return None;
         };
-        let id = VolumeId::Serial(Endian::Little.u32(head, serial)?);
+        let id = VolumeId::Serial(u32_at(head, serial)?);
         return Some(Volume { kind: "vfat", id, label: label(head.get(name)) });
     }
     None
@@ -108,12 +123,11 @@ pub fn has_partuuid(
     }
     let mut gpt = [0; 92];
     if read(sector, &mut gpt) && gpt.first_chunk::<8>() == Some(b"EFI PART") {
-        let entries = Endian::Little.u64(&gpt, 72).unwrap_or(0);
-        let count = Endian::Little.u32(&gpt, 80).unwrap_or(0);
-        let size = u64::from(Endian::Little.u32(&gpt, 84).unwrap_or(0));
+        let fields = (u64_at(&gpt, 72), u32_at(&gpt, 80), u32_at(&gpt, 84));
+        let (Some(entries), Some(count), Some(size)) = fields else { return false };
         let at = entries
             .checked_mul(sector)
-            .and_then(|at| at.checked_add(u64::from(number - 1).checked_mul(size)?));
+            .and_then(|at| at.checked_add(u64::from(number - 1).checked_mul(size.into())?));
         let mut entry = [0; 32];
         return match at {
             Some(at) if number <= count && size >= 128 && read(at, &mut entry) => {
@@ -122,9 +136,8 @@ pub fn has_partuuid(
             _ => false,
         };
     }
-    let signature = Endian::Little.u32(&head, 440).unwrap_or(0);
-    match text.split_at_checked(8) {
-        Some((disk, [b'-', part @ ..])) if signature != 0 => {
+    match (u32_at(&head, 440), text.split_at_checked(8)) {
+        (Some(signature @ 1..), Some((disk, [b'-', part @ ..]))) => {
             let number_of = |digits: &[u8]| {
                 core::str::from_utf8(digits).ok().and_then(|d| u32::from_str_radix(d, 16).ok())
             };
@@ -185,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn short_heads_are_no_volumes() {
+    fn short_heads_are_not_volumes() {
         let mut head = vec![0xff; HEAD];
         head[..4].copy_from_slice(b"XFSB");
         for len in 0..48 {
