@@ -2,7 +2,7 @@
 
 use crate::cmd;
 use crate::fail::{DONE, Result, USAGE};
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 
 /// Inspect and convert Linux kernel dumps.
@@ -95,15 +95,14 @@ pub fn run() -> Result<u8> {
         Command::Split(args) => cmd::split::run(&args),
         Command::Repair(args) => cmd::repair::run(&args),
         Command::Initramfs(args) => cmd::initramfs::run(&args),
-        Command::Completions(args) => cmd::completions::run(&args),
-        Command::Man(args) => cmd::man::run(&args),
+        Command::Completions(args) => cmd::completions::run(&args, Cli::command()),
+        Command::Man(args) => cmd::man::run(&args, Cli::command()),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -1,9 +1,10 @@
 //! Threads for the engine: they decompress pages of the input and compress them anew.
 
-use crate::dump::open::Dump;
+use crate::dump::opened::Dump;
 use crate::fail::{Fail, Result};
 use std::sync::{Condvar, Mutex, PoisonError};
-use tamis_core::capture::crew::{self, BATCH, Batch, Next, PageMade, Queue, Side, Slot};
+use tamis_core::capture::crew;
+use tamis_core::capture::crew::{BATCH, Batch, Next, PageMade, Queue, Side, Slot};
 use tamis_core::codec::Encoder;
 
 /// Bytes of pages that a thread reads ahead.

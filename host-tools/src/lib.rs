@@ -1,14 +1,18 @@
 //! What `tamis` is made of: an engineer's view of Linux kernel dumps on a workstation.
 //!
 //! * [`cli`] is the command line; [`cmd`] has one file per subcommand, whose doc comment is its
-//!   manual.
-//! * [`dump`] opens dumps by what is in them and writes files; [`classes`] looks at what pages were
-//!   used for; [`rewrite`] writes dumps anew.
+//!   manual. A command opens dumps, calls what is below, and prints. [`args`] are the arguments that
+//!   several of them have.
+//! * [`about`] is what there is to tell about a dump; [`rewrite`] writes dumps anew; [`classes`] looks
+//!   at what pages were used for, through the kernel that [`session`] finds.
+//! * [`dump`] opens dumps by what is in them, reads and decodes them, and writes files.
 //! * [`render`] makes text, JSON and pictures.
 //!
 //! Everything about the formats is `tamis-core`'s; this crate only owns memory and files.
 #![forbid(unsafe_code)]
 
+pub mod about;
+pub mod args;
 pub mod classes;
 pub mod cli;
 pub mod cmd;
@@ -18,3 +22,4 @@ pub mod fail;
 pub mod pool;
 pub mod render;
 pub mod rewrite;
+pub mod session;

@@ -2,27 +2,10 @@
 
 use crate::fail::{Fail, Result};
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Pieces per worker that may be finished before their turn.
 const AHEAD: u64 = 4;
-
-/// `--threads`.
-#[derive(clap::Args)]
-pub struct Threads {
-    /// Threads to work in; all cores if not given. The result is the same for any number
-    #[arg(long, value_name = "NUMBER")]
-    threads: Option<NonZeroUsize>,
-}
-
-impl Threads {
-    /// Their number.
-    pub fn count(&self) -> usize {
-        let all = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        self.threads.unwrap_or_else(all).get().min(1024)
-    }
-}
 
 struct State<R> {
     /// The piece that is begun next, and how many were taken.

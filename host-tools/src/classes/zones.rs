@@ -1,6 +1,6 @@
 //! Nodes and zones of the dead kernel, as far as VMCOREINFO leads to them.
 
-use crate::dump::open::Opened;
+use crate::dump::opened::Opened;
 use tamis_core::kernel::memory::KernelMemory;
 use tamis_core::memory::PhysMemory;
 use tamis_core::units::{Pfn, PfnSpan, VirtAddr};

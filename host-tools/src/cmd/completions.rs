@@ -2,7 +2,6 @@
 
 use crate::fail::{DONE, Result};
 use crate::render::console::print;
-use clap::CommandFactory;
 
 /// Print completions for a shell.
 ///
@@ -18,10 +17,10 @@ pub struct Args {
     shell: clap_complete::Shell,
 }
 
-/// Runs it.
-pub fn run(args: &Args) -> Result<u8> {
+/// Runs it, with the whole command line.
+pub fn run(args: &Args, mut command: clap::Command) -> Result<u8> {
     let mut text = Vec::new();
-    clap_complete::generate(args.shell, &mut crate::cli::Cli::command(), "tamis", &mut text);
+    clap_complete::generate(args.shell, &mut command, "tamis", &mut text);
     print(text)?;
     Ok(DONE)
 }

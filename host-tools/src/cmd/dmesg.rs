@@ -1,13 +1,13 @@
 //! `tamis dmesg`.
 
-use crate::dump::open::{Opened, open};
+use crate::about::log::log;
+use crate::dump::open::open;
 use crate::fail::{DONE, NO, Result};
 use crate::render::console::{print, remark, stdout};
 use crate::render::json::{Json, Object};
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::PathBuf;
-use tamis_core::kernel::log::{LogError, LogReport, Options, dump};
-use tamis_core::memory::Ranges as _;
+use tamis_core::kernel::log::Options;
 
 /// Print the dead kernel's log, as dmesg would have.
 ///
@@ -79,44 +79,4 @@ pub fn run(args: &Args) -> Result<u8> {
         return Ok(NO);
     }
     Ok(DONE)
-}
-
-/// A log that was read.
-#[derive(Clone, Copy)]
-pub struct Read {
-    /// What was written.
-    pub report: LogReport,
-    /// Whether page tables that are missing had to be done without.
-    pub by_arithmetic: bool,
-}
-
-/// Reads the log of a dump.
-pub fn log(
-    opened: &mut Opened,
-    options: Options,
-    out: &mut dyn FnMut(&[u8]) -> io::Result<()>,
-) -> Result<Read> {
-    let mut scratch = vec![0; 256 << 10];
-    let ram = opened.dump.ranges().to_vec();
-    let mut read = |first: bool| {
-        opened.with_memory(|memory, info| {
-            memory.allow_arithmetic(info, &ram, first);
-            let result = dump(info, memory, options, &mut scratch, out);
-            result.map(|report| Read { report, by_arithmetic: memory.is_by_arithmetic() })
-        })
-    };
-    let found = match read(false)? {
-        Err(LogError::Write(e)) => return Err(e.into()),
-        Ok(found) if found.report.records > 0 => Ok(found),
-        // Nothing came out. Page tables may be there that are wrong.
-        none => match read(true)? {
-            Err(LogError::Write(e)) => return Err(e.into()),
-            Ok(found) if found.report.records > 0 => Ok(found),
-            _ => none,
-        },
-    };
-    found.map_err(|error| {
-        let next = "`tamis verify` tells whether the dump is damaged";
-        opened.fail(format_args!("the kernel log: {error}")).next(next)
-    })
 }

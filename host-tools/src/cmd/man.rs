@@ -2,7 +2,6 @@
 
 use crate::fail::{DONE, Fail, Result};
 use crate::render::console::print;
-use clap::CommandFactory;
 use std::path::PathBuf;
 
 /// Print or write the manual pages.
@@ -22,9 +21,8 @@ pub struct Args {
     dir: Option<PathBuf>,
 }
 
-/// Runs it.
-pub fn run(args: &Args) -> Result<u8> {
-    let command = crate::cli::Cli::command();
+/// Runs it, with the whole command line.
+pub fn run(args: &Args, command: clap::Command) -> Result<u8> {
     let page = |command: clap::Command, name: &str| -> Result<Vec<u8>> {
         let mut text = Vec::new();
         clap_mangen::Man::new(command).title(name).render(&mut text)?;

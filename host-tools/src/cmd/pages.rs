@@ -1,19 +1,18 @@
 //! `tamis pages`.
 
-use super::diff::stored;
-use super::read::number as parse;
-use crate::classes::survey::zero_pages;
+use crate::args::address::number as parse;
+use crate::classes::pages::state;
 use crate::classes::{Class, Classes};
-use crate::dump::open::{Dump, Opened, open};
+use crate::dump::bits::stored;
+use crate::dump::open::open;
+use crate::dump::survey::zero_pages;
 use crate::fail::{DONE, Result};
 use crate::render::console::stdout;
 use crate::render::json::{Json, Object};
 use crate::render::text::number;
 use std::io::Write;
 use std::path::PathBuf;
-use tamis_core::input::kdump::PageFault;
 use tamis_core::units::{Pfn, PfnSpan};
-use tamis_core::wire::page_desc::PageDesc;
 
 /// List the pages of a dump: what they were used for, and what became of them.
 ///
@@ -54,33 +53,6 @@ fn span(text: &str) -> std::result::Result<PfnSpan, String> {
         return Err("the first is behind the last".into());
     }
     Ok(PfnSpan::new(Pfn(first), Pfn(last.saturating_add(1))))
-}
-
-/// What became of a page, and its bytes in the file.
-pub fn state(
-    opened: &mut Opened,
-    zeros: &[Option<PageDesc>],
-    pfn: Pfn,
-    stored: bool,
-) -> (&'static str, u64) {
-    let page = opened.shift.bytes() as u64;
-    let kdump = match &mut opened.dump {
-        _ if !stored => return ("left out", 0),
-        Dump::Elf(_) => return ("raw", page),
-        Dump::Kdump(kdump) => kdump,
-    };
-    match kdump.descriptor(pfn) {
-        Ok((desc, part)) => match kdump.check(desc, part) {
-            Ok(_) if zeros.get(part) == Some(&Some(desc)) => ("zero", 0),
-            Ok(codec) => (codec.map_or("raw", |c| c.name()), u64::from(desc.size)),
-            Err(PageFault::CutOff(_)) => ("lost", 0),
-            Err(_) => ("damaged", 0),
-        },
-        Err(PageFault::Absent) => ("left out", 0),
-        Err(PageFault::MissingPart) => ("in another file", 0),
-        Err(PageFault::Lost) => ("lost", 0),
-        Err(_) => ("damaged", 0),
-    }
 }
 
 /// Pages of the same kind.

@@ -1,7 +1,9 @@
 //! `tamis read`.
 
-use crate::classes::{Class, Classes};
-use crate::dump::open::{Opened, open};
+use crate::args::address::{address, number};
+use crate::classes::left_out;
+use crate::dump::open::open;
+use crate::dump::opened::Opened;
 use crate::fail::{DONE, Fail, Result};
 use crate::render::console::{print, stdout};
 use crate::render::json::{Json, Object};
@@ -59,27 +61,6 @@ pub struct Args {
 
 /// Bytes that are printed as JSON, at most: that is one text, in memory.
 const JSON_MOST: u64 = 16 << 20;
-
-/// Hexadecimal, with or without `0x`.
-pub fn address(text: &str) -> std::result::Result<u64, String> {
-    let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
-    let plain = digits.bytes().all(|b| b.is_ascii_hexdigit());
-    match u64::from_str_radix(digits, 16) {
-        Ok(value) if plain => Ok(value),
-        _ => Err("not a hexadecimal address of 64 bits".into()),
-    }
-}
-
-/// Decimal, or hexadecimal with `0x`.
-pub fn number(text: &str) -> std::result::Result<u64, String> {
-    match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        Some(_) => address(text).map_err(|_| "not a hexadecimal number".into()),
-        None if text.bytes().all(|b| b.is_ascii_digit()) => {
-            text.parse().map_err(|_| "not a number of 64 bits".into())
-        }
-        None => Err("not a number; hexadecimal ones begin with 0x".into()),
-    }
-}
 
 /// Runs it.
 pub fn run(args: &Args) -> Result<u8> {
@@ -169,15 +150,6 @@ fn absent(opened: &mut Opened, at: u64, fault: ReadError) -> String {
     format!("pfn {pfn} (physical {at:#x}) is {why}")
 }
 
-/// Why a page is not in the dump, as far as the mem_map tells.
-pub fn left_out(opened: &mut Opened, pfn: Pfn) -> String {
-    match Classes::of_page(opened, pfn) {
-        Some(Class::Hole) => "in no range of memory".into(),
-        Some(class) => format!("not in the dump: left out ({})", class.name()),
-        None => PageFault::Absent.to_string(),
-    }
-}
-
 /// Lines of 16 bytes.
 fn hexdump(at: u64, bytes: &[u8], style: Style) -> String {
     let mut text = String::new();
@@ -204,22 +176,4 @@ fn hexdump(at: u64, bytes: &[u8], style: Style) -> String {
         text.push_str("|\n");
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_and_numbers() {
-        assert_eq!(address("ffffffff82a00100"), Ok(0xffff_ffff_82a0_0100));
-        assert_eq!(address("0x10"), Ok(16));
-        assert_eq!(address("10"), Ok(16));
-        assert_eq!(number("10"), Ok(10));
-        assert_eq!(number("0x10"), Ok(16));
-        for bad in ["", "0x", "+1", "-1", "g", "1ffffffffffffffff", "1 "] {
-            assert!(address(bad).is_err(), "{bad}");
-            assert!(number(bad).is_err(), "{bad}");
-        }
-    }
 }

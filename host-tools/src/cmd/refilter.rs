@@ -1,24 +1,22 @@
 //! `tamis refilter`.
 
-use super::reassemble::mark_incomplete;
-use crate::classes::survey::survey;
-use crate::dump::open::{Dump, Opened, open};
-use crate::dump::out::{OutFile, Stream, create};
+use crate::args::codec::{Codec, Effort};
+use crate::args::level::both_levels;
+use crate::dump::open::open;
+use crate::dump::opened::{Opened, level_of};
+use crate::dump::opened::{is_incomplete, whole};
+use crate::dump::out::{Stream, create};
 use crate::fail::{DONE, Fail, INCOMPLETE, Result};
-use crate::pool::Threads;
 use crate::render::console::{print, remark};
 use crate::render::json::{Json, Object};
-use crate::render::progress::Progress;
 use crate::render::text::{number, size};
-use crate::rewrite::plan::{DEFAULT, parse};
-use crate::rewrite::refilter::{Compress, Format, Work, level_of, write};
+use crate::rewrite::finish::{elf_incomplete, erased, finish, look_at};
+use crate::rewrite::refilter::{Format, write};
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use tamis_core::capture::Report;
-use tamis_core::input::kdump;
 use tamis_core::io::Flattened;
 use tamis_core::level::DumpLevel;
-use tamis_core::memory::PhysMemory as _;
 
 /// Leave more out of a dump, compress it another way, or change its format.
 ///
@@ -75,78 +73,6 @@ pub struct Args {
     json: bool,
 }
 
-/// Threads and memory.
-#[derive(clap::Args)]
-pub struct Effort {
-    #[command(flatten)]
-    threads: Threads,
-    /// Most memory to use, in bytes, or with K, M or G in KiB, MiB or GiB; 256M if not given.
-    /// With little, threads are fewer
-    #[arg(long, value_name = "SIZE", value_parser = parse)]
-    memory_limit: Option<u64>,
-}
-
-impl Effort {
-    /// What it comes to. With `recompress` no page stays as it is.
-    pub fn work(&self, codec: &Codec, recompress: bool) -> Work {
-        let memory = self.memory_limit.unwrap_or(DEFAULT);
-        let keep = !recompress && codec.zstd_level().is_none();
-        Work { compress: codec.compress(), keep, threads: self.threads.count(), memory }
-    }
-}
-
-/// How pages are compressed.
-#[derive(clap::Args)]
-#[group(id = "codec", multiple = false)]
-pub struct Codec {
-    /// Compress pages with zlib
-    #[arg(short = 'c', long)]
-    zlib: bool,
-    /// Compress pages with LZO
-    #[arg(short = 'l', long)]
-    lzo: bool,
-    /// Compress pages with Snappy
-    #[arg(short = 'p', long)]
-    snappy: bool,
-    /// Compress pages with zstd, at a level from 1 to 19 (-z19, --zstd=19); the default, at level 1
-    #[arg(short = 'z', long, value_name = "LEVEL", num_args = 0..=1, require_equals = true,
-        value_parser = clap::value_parser!(i32).range(1..=19))]
-    zstd: Option<Option<i32>>,
-    /// Do not compress pages
-    #[arg(long)]
-    raw: bool,
-}
-
-impl Codec {
-    /// The one that was asked for.
-    pub fn compress(&self) -> Compress {
-        if self.zlib {
-            Compress::Zlib
-        } else if self.lzo {
-            Compress::Lzo
-        } else if self.snappy {
-            Compress::Snappy
-        } else if self.raw {
-            Compress::Raw
-        } else {
-            Compress::Zstd(self.zstd_level().unwrap_or(1))
-        }
-    }
-
-    fn zstd_level(&self) -> Option<i32> {
-        self.zstd.flatten()
-    }
-
-    fn asked(&self) -> bool {
-        self.zlib || self.lzo || self.snappy || self.zstd.is_some()
-    }
-
-    /// Whether any was asked for, also none.
-    pub fn is_given(&self) -> bool {
-        self.asked() || self.raw
-    }
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum To {
     /// kdump-compressed
@@ -155,31 +81,6 @@ enum To {
     Elf,
     /// kdump-compressed, as a flattened stream
     Flat,
-}
-
-/// The level of the output: what was left out of the input stays out.
-pub fn both_levels(old: DumpLevel, asked: Option<u8>) -> DumpLevel {
-    DumpLevel::from_bits(old.bits() | asked.unwrap_or(0)).unwrap_or(old)
-}
-
-/// Refuses a set that lacks files: its pages would count as lost.
-pub fn whole(opened: &mut Opened) -> Result<()> {
-    let Some(span) = opened.kdump().and_then(|k| k.missing_part()) else { return Ok(()) };
-    Err(opened
-        .fail(format_args!("no file for pfns {} to {:#x}", span.start, span.end.0 - 1))
-        .next("name all files of the dump"))
-}
-
-/// Whether the input says, or shows, that pages are missing.
-pub fn is_incomplete(opened: &Opened) -> bool {
-    let said = match &opened.dump {
-        Dump::Kdump(kdump) => kdump.incomplete(),
-        Dump::Elf(_) => opened
-            .elf
-            .as_ref()
-            .is_some_and(|(_, h)| h.flags & tamis_core::wire::elf::FLAG_INCOMPLETE != 0),
-    };
-    said || opened.files.iter().any(|f| f.stream.is_some_and(|(_, ends)| !ends))
 }
 
 /// Runs it.
@@ -261,82 +162,6 @@ pub fn run(args: &Args) -> Result<u8> {
             file.remove();
             Err(named(fail))
         }
-    }
-}
-
-/// What was erased from the input before.
-fn erased(opened: &mut Opened) -> Result<Vec<u8>> {
-    let mut text = Vec::new();
-    if let Some(kdump) = opened.kdump() {
-        for index in 0..kdump.parts().len() {
-            let facts = kdump.parts()[index].facts;
-            let (at, len) = facts.sub.eraseinfo;
-            let len = len.min(facts.len.saturating_sub(at)).min(1 << 30);
-            let mut part = vec![0; len as usize];
-            kdump.read_file(index, at, &mut part).map_err(|e| {
-                Fail::new(format_args!("reading the erase information at offset {at}: {e}"))
-            })?;
-            text.extend_from_slice(&part);
-        }
-    }
-    Ok(text)
-}
-
-/// What the engine does not know about a dump that it wrote: that its input was incomplete, and
-/// what was erased from it.
-fn finish(file: &mut OutFile, incomplete: bool, erased: &[u8]) -> Result<()> {
-    if !incomplete && erased.is_empty() {
-        return Ok(());
-    }
-    let (mut reader, len) = file.reader()?;
-    let facts = kdump::probe(&mut reader, len)
-        .map_err(|e| Fail::new(format_args!("reading what was written: {e}")))?;
-    if incomplete {
-        mark_incomplete(file, &facts)?;
-    }
-    if !erased.is_empty() {
-        use tamis_core::io::RandomAccess;
-        let block = facts.main.shift.bytes() as u64;
-        let mut sub = vec![0; facts.sub.size];
-        reader
-            .read_at(block, &mut sub)
-            .map_err(|e| Fail::new(format_args!("reading what was written: {e}")))?;
-        file.put(len, erased)?;
-        if facts.sub.join(&facts.main, &mut sub, (len, erased.len() as u64)).is_some() {
-            file.put(block, &sub)?;
-        }
-    }
-    Ok(())
-}
-
-fn elf_incomplete(file: &mut OutFile, opened: &Opened) -> Result<()> {
-    use tamis_core::endian::Word;
-    let machine = opened.dump.machine();
-    let at = if machine.word == Word::Bits64 { 48 } else { 36 };
-    file.put(at, &machine.endian.put32(tamis_core::wire::elf::FLAG_INCOMPLETE))
-}
-
-/// Looks at what was written: every page descriptor, and that the counts are those that were
-/// meant. That the data is good was seen page by page before it was written.
-fn look_at(out: &Path, report: &Report) -> Result<()> {
-    let mut opened = open(&[out.to_owned()])?;
-    let wrong = |what: &str| {
-        let next = "the disk or this program is at fault: do not use the file";
-        Err(Fail::file(out, format_args!("not as it was written: {what}")).next(next))
-    };
-    let Some(kdump) = opened.kdump() else {
-        let whole = opened.held().all(|(range, held)| held == range.stored_len);
-        return if whole { Ok(()) } else { wrong("memory past the end of the file") };
-    };
-    let mut progress = Progress::new("Looking at what was written");
-    let found = survey(kdump, |done, total| progress.set(done, total))?;
-    let tally = &report.tally;
-    if (found.exist, found.kept) != (tally.exist, tally.kept) {
-        return wrong("the bitmaps have other numbers of pages");
-    }
-    match (found.lost == tally.unreadable, found.cut_off + found.bad) {
-        (true, 0) => Ok(()),
-        _ => wrong("there are page descriptors that make no sense"),
     }
 }
 

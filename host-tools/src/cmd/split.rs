@@ -1,10 +1,11 @@
 //! `tamis split`.
 
-use super::refilter::{Codec, Effort, is_incomplete, whole};
+use crate::args::codec::{Codec, Effort};
 use crate::dump::open::open;
+use crate::dump::opened::{is_incomplete, level_of, whole};
 use crate::dump::out::{OutFile, create};
 use crate::fail::{DONE, Fail, INCOMPLETE, Result};
-use crate::rewrite::refilter::{Format, level_of, write};
+use crate::rewrite::refilter::{Format, write};
 use std::path::PathBuf;
 use tamis_core::capture::MAX_PARTS;
 use tamis_core::io::Sink;

@@ -1,25 +1,19 @@
 //! `tamis stats`.
 
-use super::diff::stored;
-use super::refilter::{both_levels, whole};
-use crate::classes::survey::zero_pages;
-use crate::classes::zones::{Zone, zones};
-use crate::classes::{Class, Classes};
-use crate::dump::open::{Dump, Opened, open};
+use crate::args::level::levels;
+use crate::args::threads::Threads;
+use crate::classes::Class;
+use crate::classes::stats::{Count, Stats, count};
+use crate::classes::zones::Zone;
+use crate::dump::open::open;
+use crate::dump::opened::{level_of, whole};
 use crate::fail::{DONE, Result};
-use crate::pool::{Threads, in_order};
 use crate::render::console::print;
 use crate::render::json::{Json, Object};
-use crate::render::progress::Progress;
 use crate::render::text::{Style, columns, number, percent, size};
-use crate::rewrite::refilter::level_of;
 use std::path::PathBuf;
-use tamis_core::bitmap::Bitmap;
-use tamis_core::codec::is_zero;
 use tamis_core::level::DumpLevel;
-use tamis_core::memory::PhysMemory as _;
-use tamis_core::units::{PageShift, Pfn, PhysAddr};
-use tamis_core::wire::page_desc::PageDesc;
+use tamis_core::units::Pfn;
 
 /// Count the pages of a dump by what the dead kernel used them for.
 ///
@@ -46,138 +40,6 @@ pub struct Args {
     json: bool,
     #[command(flatten)]
     threads: Threads,
-}
-
-/// Pages of a class.
-#[derive(Clone, Copy, Default)]
-pub struct Count {
-    /// All.
-    pub pages: u64,
-    /// In the dump.
-    pub stored: u64,
-    /// In the dump, and zeros.
-    pub zero: u64,
-    /// In the dump, but not to be had.
-    pub unreadable: u64,
-}
-
-/// By class.
-pub type Counts = [Count; Class::COUNT];
-
-/// What a walk over all pages found.
-pub struct Stats {
-    /// All pages.
-    pub classes: Counts,
-    /// Pages of each zone; stored and zero pages are not counted there.
-    pub zones: Vec<(Zone, [u64; Class::COUNT])>,
-    /// See [`Classes::always`].
-    pub always: bool,
-}
-
-impl Stats {
-    /// Pages that a level leaves of this dump, and how many of them are zeros.
-    pub fn left(&self, level: DumpLevel) -> (u64, u64) {
-        let stay = Class::ALL.into_iter().filter(|c| !c.left_out(level, self.always));
-        let counts = stay.map(|class| self.classes[class.index()]);
-        counts.fold((0, 0), |(pages, zero), c| (pages + c.stored, zero + c.zero))
-    }
-}
-
-/// Pages that a thread looks at at a time.
-const PIECE: usize = 4096;
-
-struct Worker {
-    dump: Dump,
-    page: Vec<u8>,
-    zeros: Vec<Option<PageDesc>>,
-    shift: PageShift,
-}
-
-impl Worker {
-    /// Whether a page is zeros; `None` if it cannot be read.
-    fn is_zero(&mut self, pfn: Pfn) -> Option<bool> {
-        if let Dump::Kdump(kdump) = &mut self.dump {
-            let (desc, part) = kdump.descriptor(pfn).ok()?;
-            if self.zeros.get(part) == Some(&Some(desc)) {
-                return Some(true);
-            }
-            kdump.decode(desc, part, &mut self.page).ok()?;
-        } else {
-            let at = PhysAddr(pfn.0 << self.shift.bits());
-            self.dump.read(at, &mut self.page).ok()?;
-        }
-        Some(is_zero(&self.page))
-    }
-}
-
-/// Counts all pages.
-pub fn count(opened: &mut Opened, threads: usize) -> Result<Stats> {
-    let mut classes = Classes::of_any(opened);
-    let zeros = opened.kdump().map(zero_pages).unwrap_or_default();
-    let (shift, bytes) = (opened.shift, opened.shift.bytes());
-    let mut workers: Vec<_> = opened
-        .twins(threads)?
-        .into_iter()
-        .map(|dump| Worker { dump, page: vec![0; bytes], zeros: zeros.clone(), shift })
-        .collect();
-    let mut stats = Stats {
-        classes: Counts::default(),
-        zones: zones(opened).into_iter().map(|zone| (zone, [0; Class::COUNT])).collect(),
-        always: classes.always(),
-    };
-    let mut progress = Progress::new("Counting pages");
-    let mut bits = vec![0; 32 << 10];
-    while let Some(window) = classes.next(opened) {
-        let map = stored(opened, window, &mut bits);
-        let pages = classes.classes();
-        let work = |worker: &mut Worker, piece: u64| count_piece(worker, pages, piece, &map);
-        in_order(&mut workers, pages.len().div_ceil(PIECE) as u64, work, |counts| {
-            for (sum, count) in stats.classes.iter_mut().zip(counts) {
-                sum.pages += count.pages;
-                sum.stored += count.stored;
-                sum.zero += count.zero;
-                sum.unreadable += count.unreadable;
-            }
-            Ok(())
-        })?;
-        for (zone, counts) in &mut stats.zones {
-            let span = zone.span.clip(window);
-            let from = (span.start.0 - window.start.0) as usize;
-            for class in pages.iter().skip(from).take(span.len() as usize) {
-                counts[class.index()] += 1;
-            }
-        }
-        progress.set(window.end.0, opened.max_pfn.0);
-    }
-    opened.put_back(workers.into_iter().map(|w| w.dump).collect());
-    Ok(stats)
-}
-
-fn count_piece(worker: &mut Worker, pages: &[Class], piece: u64, map: &Bitmap<'_>) -> Counts {
-    let mut counts = Counts::default();
-    let first = piece as usize * PIECE;
-    let pfns = (map.span().start.0 + first as u64..).map(Pfn);
-    for (pfn, class) in pfns.zip(pages.iter().skip(first).take(PIECE)) {
-        let count = &mut counts[class.index()];
-        count.pages += 1;
-        if map.get(pfn) && *class != Class::Hole {
-            count.stored += 1;
-            match worker.is_zero(pfn) {
-                Some(zero) => count.zero += u64::from(zero),
-                None => count.unreadable += 1,
-            }
-        }
-    }
-    counts
-}
-
-/// Levels that the table has, as far as they differ for this dump.
-pub fn levels(old: DumpLevel, wanted: &[u8]) -> Vec<DumpLevel> {
-    let mut levels: Vec<DumpLevel> =
-        wanted.iter().map(|level| both_levels(old, Some(*level))).collect();
-    levels.sort_unstable_by_key(|level| level.bits());
-    levels.dedup();
-    levels
 }
 
 /// Runs it.
@@ -296,20 +158,4 @@ fn json(
         .with("classes", classes)
         .with("zones", zones.collect::<Vec<_>>())
         .with("levels", levels.collect::<Vec<_>>())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn levels_that_do_not_differ_are_one() {
-        let numbers = |old: u8| {
-            let levels = levels(DumpLevel::from_bits(old).unwrap(), &[0, 1, 17, 31]);
-            levels.into_iter().map(|level| level.bits()).collect::<Vec<_>>()
-        };
-        assert_eq!(numbers(0), [0, 1, 17, 31]);
-        assert_eq!(numbers(1), [1, 17, 31]);
-        assert_eq!(numbers(31), [31]);
-    }
 }

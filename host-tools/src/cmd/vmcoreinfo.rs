@@ -1,6 +1,7 @@
 //! `tamis vmcoreinfo`.
 
-use crate::dump::open::{Opened, open};
+use crate::dump::open::open;
+use crate::dump::opened::Opened;
 use crate::fail::{DONE, NO, Result};
 use crate::render::console::{print, remark};
 use crate::render::json::{Json, Object};

@@ -1,16 +1,15 @@
 //! `tamis vtop`.
 
-use super::read::{address, left_out};
-use crate::dump::open::{Dump, Opened, open};
+use crate::args::address::address;
+use crate::classes::pages::presence;
+use crate::dump::open::open;
 use crate::fail::{DONE, NO, Result};
 use crate::render::console::print;
 use crate::render::json::{Json, Object};
 use crate::render::text::{Style, Table, size};
 use std::path::PathBuf;
 use tamis_core::arch::paging::{Step, TableCache};
-use tamis_core::input::kdump::PageFault;
-use tamis_core::memory::{PhysMemory as _, ReadError};
-use tamis_core::units::{Pfn, PhysAddr, VirtAddr};
+use tamis_core::units::VirtAddr;
 
 /// Translate a virtual address of the kernel to a physical one.
 ///
@@ -64,7 +63,7 @@ pub fn run(args: &Args) -> Result<u8> {
                     .with("physical", format!("{:#x}", mapping.phys.0))
                     .with("pfn", pfn.0)
                     .with("contiguous", mapping.len)
-                    .with("page", state(&mut opened, mapping.phys, pfn))
+                    .with("page", presence(&mut opened, mapping.phys, pfn))
                     .with("error", Json::Null)
             }
             Err(error) => document.with("physical", Json::Null).with("error", error.to_string()),
@@ -82,28 +81,11 @@ pub fn run(args: &Args) -> Result<u8> {
         table.row("physical", format!("{:016x}", mapping.phys.0));
         table.row("pfn", pfn.to_string());
         table.row("contiguous", size(mapping.len));
-        table.row("page", state(&mut opened, mapping.phys, pfn));
+        table.row("page", presence(&mut opened, mapping.phys, pfn));
     }
     print(table.text(Style::stdout()))?;
     if let Err(error) = found {
         crate::render::console::remark(format_args!("{}: {error}", opened.name()));
     }
     Ok(status)
-}
-
-/// Whether the page is there.
-fn state(opened: &mut Opened, at: PhysAddr, pfn: Pfn) -> String {
-    let fault = match &mut opened.dump {
-        Dump::Kdump(kdump) => match kdump.page(pfn) {
-            Ok(_) => None,
-            Err(PageFault::Absent) => Some(left_out(opened, pfn)),
-            Err(fault) => Some(fault.to_string()),
-        },
-        Dump::Elf(elf) => match elf.read(at, &mut [0]) {
-            Ok(()) => None,
-            Err(ReadError::Absent(_)) => Some(left_out(opened, pfn)),
-            Err(fault) => Some(fault.to_string()),
-        },
-    };
-    fault.unwrap_or_else(|| "in the dump".into())
 }

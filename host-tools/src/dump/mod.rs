@@ -1,6 +1,11 @@
 //! Dumps as files: opening them, reading and decoding them, and writing files.
 
+pub mod bits;
 pub mod decode;
 pub mod file;
+pub mod input;
 pub mod open;
+pub mod opened;
 pub mod out;
+pub mod refuse;
+pub mod survey;

@@ -1,4 +1,10 @@
 //! Writing dumps anew.
 
+pub mod codec;
+pub mod estimate;
+pub mod finish;
 pub mod plan;
+pub mod rearrange;
+pub mod reassemble;
 pub mod refilter;
+pub mod repair;

@@ -2,10 +2,12 @@
 
 use crate::crew::{RUN, batch_pages};
 use crate::dump::file::BlockFile;
-use crate::dump::open::{self, Dump, Opened};
+use crate::dump::open;
+use crate::dump::opened;
+use crate::dump::opened::{Dump, Opened};
 use crate::fail::{Fail, Result};
 use crate::render::text::size;
-use crate::rewrite::refilter::Compress;
+use crate::rewrite::codec::Compress;
 use tamis_core::capture::crew::BATCHES_PER_THREAD;
 
 /// The program itself, its libraries and stack, and what is small.
@@ -22,7 +24,6 @@ const BITS_MOST: u64 = 32 << 20;
 pub const DATA: usize = 1 << 20;
 /// Bytes of descriptors that are written in one go.
 pub const DESCRIPTORS: usize = 24 * 4096;
-
 /// Without `--memory-limit`.
 pub const DEFAULT: u64 = 256 << 20;
 
@@ -87,7 +88,7 @@ impl Needs {
                 + 2 * tables
                 + 64 * records
                 + (files + 1) * BlockFile::MOST
-                + 2 * open::PAGES_KEPT as u64
+                + 2 * opened::PAGES_KEPT as u64
                 + (DATA + DESCRIPTORS) as u64
                 + own,
             thread: THREAD + files * BlockFile::TWIN_MOST + own,

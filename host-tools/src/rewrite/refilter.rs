@@ -1,130 +1,30 @@
 //! Writing a dump out of a dump: the engine's capture, with a dump as its source.
 
-use crate::classes::Kernel;
-use crate::crew::{self, RUN, Worker};
-use crate::dump::decode::Unpackers;
-use crate::dump::open::{Dump, Opened};
+use crate::crew;
+use crate::crew::{RUN, Worker};
+use crate::dump::opened::{Dump, Opened};
 use crate::fail::{Fail, Result};
 use crate::render::console::remark;
 use crate::render::progress::Progress;
+use crate::rewrite::codec::{Checked, Compress};
 use crate::rewrite::plan::{DATA, DESCRIPTORS, Needs};
+use crate::session::Kernel;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use tamis_core::arch::Arch;
 use tamis_core::arch::paging::TableCache;
 use tamis_core::capture::{About, Buffers, Capture, CaptureError, Notice, Observer, Phase, Report};
-use tamis_core::codec::{self, Encoder, NoCodec, Stored, flag};
-use tamis_core::input::kdump::{Codec, Unpack};
+use tamis_core::codec::Encoder;
 use tamis_core::io::Sink;
 use tamis_core::kernel::memory::KernelMemory;
 use tamis_core::kernel::utsname::Utsname;
 use tamis_core::level::DumpLevel;
 use tamis_core::memory::{PhysMemory as _, Ranges as _};
-use tamis_core::wire::disk_header::{Signature, UTS};
+use tamis_core::wire::disk_header::UTS;
 use tamis_core::wire::vmcoreinfo::Kind;
 
 /// Remarks of one kind before the rest are only counted.
 const REMARKS: usize = 5;
-
-/// Compresses with the C library's zstd, for levels that take time.
-struct SlowZstd(zstd::bulk::Compressor<'static>);
-
-impl Encoder for SlowZstd {
-    fn flag(&self) -> u32 {
-        flag::ZSTD
-    }
-
-    fn bound(&self, page_size: usize) -> usize {
-        zstd::zstd_safe::compress_bound(page_size)
-    }
-
-    fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Stored {
-        match self.0.compress_to_buffer(page, out) {
-            Ok(len) if len < page.len() => Stored::Compressed(len),
-            _ => Stored::Raw,
-        }
-    }
-}
-
-/// How pages are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compress {
-    /// Not at all.
-    Raw,
-    /// As `tamis-capture -c`.
-    Zlib,
-    /// As `tamis-capture -l`.
-    Lzo,
-    /// As `tamis-capture -p`.
-    Snappy,
-    /// As `tamis-capture -z` at level 1; higher levels are those of the C library.
-    Zstd(i32),
-}
-
-impl Compress {
-    /// The encoder.
-    pub fn encoder(self) -> Result<Box<dyn Encoder + Send>> {
-        Ok(match self {
-            Compress::Raw => Box::new(NoCodec),
-            Compress::Zlib => Box::new(codec::Deflate::new()),
-            Compress::Lzo => Box::new(codec::Lzo::new()),
-            Compress::Snappy => Box::new(codec::Snappy::new()),
-            Compress::Zstd(1) => Box::new(codec::Zstd::new()),
-            Compress::Zstd(level) => {
-                let made = zstd::bulk::Compressor::new(level);
-                Box::new(SlowZstd(made.map_err(|e| Fail::new(format_args!("zstd: {e}")))?))
-            }
-        })
-    }
-
-    /// Bytes of memory that an encoder takes, and a little more.
-    pub fn state(self) -> u64 {
-        match self {
-            Compress::Raw => 0,
-            Compress::Zstd(level) if level > 1 => 2 << 20,
-            _ => 64 << 10,
-        }
-    }
-}
-
-/// Looks at every compressed page whether it is the page when it is decompressed.
-struct Checked<'a> {
-    encoder: Box<dyn Encoder + Send>,
-    unpack: Unpackers,
-    page: Vec<u8>,
-    bad: &'a AtomicU64,
-}
-
-impl<'a> Checked<'a> {
-    fn new(compress: Compress, page: usize, bad: &'a AtomicU64) -> Result<Checked<'a>> {
-        let (encoder, unpack) = (compress.encoder()?, Unpackers::default());
-        Ok(Checked { encoder, unpack, page: vec![0; page], bad })
-    }
-}
-
-impl Encoder for Checked<'_> {
-    fn flag(&self) -> u32 {
-        self.encoder.flag()
-    }
-
-    fn bound(&self, page_size: usize) -> usize {
-        self.encoder.bound(page_size)
-    }
-
-    fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Stored {
-        let Stored::Compressed(len) = self.encoder.encode(page, out) else { return Stored::Raw };
-        let codec = Codec::of(self.encoder.flag(), Signature::Tamis);
-        let good = codec.zip(out.get(..len)).is_some_and(|(codec, stored)| {
-            self.unpack.unpack(codec, stored, &mut self.page).is_ok() && self.page == page
-        });
-        if good {
-            return Stored::Compressed(len);
-        }
-        // As it is it cannot be wrong.
-        self.bad.fetch_add(1, Ordering::Relaxed);
-        Stored::Raw
-    }
-}
 
 /// How the work is done.
 #[derive(Clone, Copy)]
@@ -137,15 +37,6 @@ pub struct Work {
     pub threads: usize,
     /// Bytes of memory, at most.
     pub memory: u64,
-}
-
-/// The level of a dump; vmcores and the oldest dumps have none left out.
-pub fn level_of(opened: &Opened) -> DumpLevel {
-    let level = match &opened.dump {
-        Dump::Kdump(kdump) => kdump.facts().sub.dump_level,
-        Dump::Elf(_) => 0,
-    };
-    u8::try_from(level).ok().and_then(DumpLevel::from_bits).unwrap_or_default()
 }
 
 /// Progress and notices of a capture.

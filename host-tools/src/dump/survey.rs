@@ -1,57 +1,13 @@
 //! Going over the pages of a dump, and counting them.
 
-use crate::dump::decode::Unpackers;
-use crate::dump::open::Input;
+use crate::dump::bits::Runs;
+use crate::dump::opened::KdumpFile;
 use crate::fail::{Fail, Result};
 use std::collections::BTreeMap;
-use tamis_core::bitmap::Bitmap;
 use tamis_core::codec::is_zero;
-use tamis_core::input::kdump::{Codec, Kdump, PageFault};
-use tamis_core::units::{Pfn, PfnSpan};
+use tamis_core::input::kdump::{Codec, PageFault};
+use tamis_core::units::Pfn;
 use tamis_core::wire::page_desc::PageDesc;
-
-/// The kdump reader over files.
-pub type KdumpFile = Kdump<'static, Input, Unpackers>;
-
-/// Runs of pfns whose bit is set in one of the bitmaps, in order. A run may come in pieces.
-pub struct Runs {
-    stored: bool,
-    bits: Vec<u8>,
-    window: PfnSpan,
-    at: Pfn,
-}
-
-impl Runs {
-    /// Of bitmap 2 if `stored`, else of bitmap 1.
-    pub fn new(stored: bool) -> Runs {
-        Runs { stored, bits: vec![0; 32 << 10], window: PfnSpan::default(), at: Pfn(0) }
-    }
-
-    /// The next run.
-    pub fn next(&mut self, kdump: &mut KdumpFile) -> Result<Option<PfnSpan>> {
-        let max = kdump.facts().max_pfn;
-        loop {
-            if self.at >= max {
-                return Ok(None);
-            }
-            if self.at >= self.window.end {
-                let end = Pfn((self.at.0 + 8 * self.bits.len() as u64).min(max.0));
-                self.window = PfnSpan::new(self.at, end);
-                kdump.bits(self.stored, self.at, &mut self.bits).map_err(|e| {
-                    Fail::new(format_args!("reading the bitmap at pfn {}: {e}", self.at))
-                })?;
-            }
-            let map = Bitmap::over(&mut self.bits, self.window);
-            match map.next_run(self.at, u64::MAX) {
-                Some(run) => {
-                    self.at = run.end;
-                    return Ok(Some(run));
-                }
-                None => self.at = self.window.end,
-            }
-        }
-    }
-}
 
 /// Pages and their bytes in the file.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]

@@ -1,0 +1,47 @@
+//! The log of the dead kernel.
+
+use crate::dump::opened::Opened;
+use crate::fail::Result;
+use std::io;
+use tamis_core::kernel::log::{LogError, LogReport, Options, dump};
+use tamis_core::memory::Ranges as _;
+
+/// A log that was read.
+#[derive(Clone, Copy)]
+pub struct Read {
+    /// What was written.
+    pub report: LogReport,
+    /// Whether page tables that are missing had to be done without.
+    pub by_arithmetic: bool,
+}
+
+/// Reads the log of a dump.
+pub fn log(
+    opened: &mut Opened,
+    options: Options,
+    out: &mut dyn FnMut(&[u8]) -> io::Result<()>,
+) -> Result<Read> {
+    let mut scratch = vec![0; 256 << 10];
+    let ram = opened.dump.ranges().to_vec();
+    let mut read = |first: bool| {
+        opened.with_memory(|memory, info| {
+            memory.allow_arithmetic(info, &ram, first);
+            let result = dump(info, memory, options, &mut scratch, out);
+            result.map(|report| Read { report, by_arithmetic: memory.is_by_arithmetic() })
+        })
+    };
+    let found = match read(false)? {
+        Err(LogError::Write(e)) => return Err(e.into()),
+        Ok(found) if found.report.records > 0 => Ok(found),
+        // Nothing came out. Page tables may be there that are wrong.
+        none => match read(true)? {
+            Err(LogError::Write(e)) => return Err(e.into()),
+            Ok(found) if found.report.records > 0 => Ok(found),
+            _ => none,
+        },
+    };
+    found.map_err(|error| {
+        let next = "`tamis verify` tells whether the dump is damaged";
+        opened.fail(format_args!("the kernel log: {error}")).next(next)
+    })
+}

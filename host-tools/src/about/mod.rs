@@ -1,0 +1,8 @@
+//! What there is to tell about a dump.
+
+pub mod compare;
+pub mod facts;
+pub mod log;
+pub mod notes;
+pub mod panic;
+pub mod verify;

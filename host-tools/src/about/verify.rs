@@ -1,0 +1,352 @@
+//! Whether a dump is sound.
+
+use crate::classes::Classes;
+use crate::dump::opened::KdumpFile;
+use crate::dump::opened::{Dump, Opened};
+use crate::fail::{DONE, INCOMPLETE, NO, Result};
+use crate::pool::in_order;
+use crate::render::progress::Progress;
+use crate::session::NoKernel;
+use tamis_core::bitmap::Bitmap;
+use tamis_core::codec::is_zero;
+use tamis_core::input::kdump::PageFault;
+use tamis_core::kernel::mem_map::MemMapError;
+use tamis_core::memory::PhysMemory as _;
+use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
+use tamis_core::wire::disk_header::VERSION;
+use tamis_core::wire::elf;
+use tamis_core::wire::page_desc::PageDesc;
+use tamis_core::wire::vmcoreinfo::VmcoreInfo;
+
+/// How bad a fault is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// Something that should be there is not.
+    Missing,
+    /// Something is wrong.
+    Damage,
+}
+
+/// A run of pages with the same fault, or one about something else.
+pub struct Fault {
+    /// How bad it is.
+    pub weight: Weight,
+    /// The pfns it is about, the end not included.
+    pub pfns: Option<(u64, u64)>,
+    /// What is wrong.
+    pub text: String,
+}
+
+/// What was found.
+#[derive(Default)]
+pub struct Findings {
+    /// The faults, runs of the same one in one.
+    pub faults: Vec<Fault>,
+    most: usize,
+    /// Faults past the most that are kept.
+    pub more: u64,
+    /// The last fault, which may go on.
+    last: Option<Fault>,
+    /// Pages that are good.
+    pub good: u64,
+    /// Pages that are damaged.
+    pub damaged: u64,
+    /// Pages that are missing.
+    pub missing: u64,
+    worst: Option<Weight>,
+}
+
+impl Findings {
+    fn add(&mut self, weight: Weight, pfns: Option<(u64, u64)>, text: String) {
+        self.worst = self.worst.max(Some(weight));
+        if let (Some(last), Some((start, end))) = (&mut self.last, pfns)
+            && let Some((_, to)) = &mut last.pfns
+            && *to == start
+            && last.text == text
+        {
+            *to = end;
+            return;
+        }
+        self.close();
+        self.last = Some(Fault { weight, pfns, text });
+    }
+
+    /// The last fault does not go on.
+    fn close(&mut self) {
+        match self.last.take() {
+            Some(fault) if self.faults.len() < self.most => self.faults.push(fault),
+            Some(_) => self.more += 1,
+            None => {}
+        }
+    }
+
+    /// Adds what was found in the pages that come next.
+    fn append(&mut self, next: Findings) {
+        for fault in next.faults {
+            self.add(fault.weight, fault.pfns, fault.text);
+        }
+        self.more += next.more;
+        if let Some(fault) = next.last {
+            self.add(fault.weight, fault.pfns, fault.text);
+        }
+        self.worst = self.worst.max(next.worst);
+        self.good += next.good;
+        self.damaged += next.damaged;
+        self.missing += next.missing;
+    }
+
+    fn whole(&mut self, weight: Weight, text: impl Into<String>) {
+        self.add(weight, None, text.into());
+    }
+
+    fn page(&mut self, pfn: u64, fault: &PageFault) {
+        let weight = match fault {
+            PageFault::Lost | PageFault::MissingPart | PageFault::CutOff(_) => Weight::Missing,
+            _ => Weight::Damage,
+        };
+        match weight {
+            Weight::Missing => self.missing += 1,
+            Weight::Damage => self.damaged += 1,
+        }
+        // Offsets differ from page to page; those of missing pages tell nothing.
+        let text = match fault {
+            PageFault::CutOff(_) => "data past the end of the file".into(),
+            other => other.to_string(),
+        };
+        self.add(weight, Some((pfn, pfn + 1)), text);
+    }
+
+    /// In a word, and as an exit status.
+    pub fn verdict(&self) -> (&'static str, u8) {
+        match self.worst {
+            None => ("sound", DONE),
+            Some(Weight::Missing) => ("incomplete", INCOMPLETE),
+            Some(Weight::Damage) => ("damaged", NO),
+        }
+    }
+}
+
+/// Looks at all of a dump; keeps `most` faults.
+pub fn verify(opened: &mut Opened, most: usize, threads: usize) -> Result<Findings> {
+    let mut found = Findings { most, ..Findings::default() };
+    for file in &opened.files {
+        if file.stream.is_some_and(|(_, ends)| !ends) {
+            found.whole(
+                Weight::Missing,
+                format!("{}: the stream has no end: its writer died", file.raw.name()),
+            );
+        }
+    }
+    match &mut opened.dump {
+        Dump::Kdump(kdump) => headers(kdump, &mut found),
+        Dump::Elf(_) => elf_headers(opened, &mut found),
+    }
+    text(opened, &mut found);
+    match opened.dump {
+        Dump::Kdump(_) => pages(opened, &mut found, threads)?,
+        Dump::Elf(_) => segments(opened, &mut found, threads)?,
+    }
+    mem_map(opened, &mut found);
+    found.close();
+    Ok(found)
+}
+
+/// Lines of VMCOREINFO are keys and values.
+fn text(opened: &Opened, found: &mut Findings) {
+    let claimed = match &opened.dump {
+        Dump::Kdump(kdump) => kdump.facts().sub.vmcoreinfo.1,
+        Dump::Elf(_) => 0,
+    };
+    if claimed > 0 && opened.text.is_empty() {
+        found.whole(Weight::Damage, "VMCOREINFO is not where the sub-header says");
+    }
+    let bad = |line: &&[u8]| {
+        let text = line.iter().all(|b| b.is_ascii_graphic() || *b == b' ');
+        !text || !line.contains(&b'=')
+    };
+    let count = VmcoreInfo::new(opened.text).lines().filter(bad).count();
+    if count > 0 {
+        found.whole(Weight::Damage, format!("VMCOREINFO has {count} lines that are none"));
+    }
+}
+
+/// The `struct page` of every page must be there: without it no reader finds anything.
+fn mem_map(opened: &mut Opened, found: &mut Findings) {
+    let mut classes = match Classes::new(opened) {
+        Ok(classes) => classes,
+        Err(NoKernel::NoMemMap(
+            why @ (MemMapError::Unreadable(_) | MemMapError::Implausible(_)),
+        )) => {
+            return found.whole(Weight::Missing, format!("no mem_map: {why}"));
+        }
+        // Nothing says that there is one.
+        Err(_) => return,
+    };
+    let mut progress = Progress::new("Reading the mem_map");
+    let end = opened.max_pfn.0;
+    while let Some(window) = classes.next(opened) {
+        progress.set(window.end.0, end);
+    }
+    for span in classes.unreadable() {
+        let text = "the struct pages of these cannot be read".to_owned();
+        found.add(Weight::Missing, Some((span.start.0, span.end.0)), text);
+    }
+}
+
+/// What can be said without looking at pages.
+fn headers(kdump: &KdumpFile, found: &mut Findings) {
+    let facts = kdump.facts();
+    if facts.main.version > VERSION {
+        found.whole(
+            Weight::Damage,
+            format!("header version {} is not known: {VERSION} is the newest", facts.main.version),
+        );
+    }
+    if facts.sub.dump_level > 31 {
+        found.whole(Weight::Damage, format!("dump level {} is none", facts.sub.dump_level));
+    }
+    if facts.notes_damaged {
+        found.whole(Weight::Damage, "the notes end in something that is no note".to_owned());
+    }
+    if kdump.incomplete() {
+        found.whole(Weight::Missing, "its header says that it ended early");
+    }
+    if let Some(span) = kdump.missing_part() {
+        let last = Pfn(span.end.0 - 1);
+        found.whole(Weight::Missing, format!("no file for pfns {} to {last}", span.start));
+    }
+    let mut end = Pfn(0);
+    for part in kdump.parts() {
+        let range = part.facts.range();
+        if range.start < end {
+            found.whole(Weight::Damage, format!("two files have pfn {}", range.start));
+        }
+        end = end.max(range.end);
+    }
+}
+
+/// Pages whose bits are read at a time, and that a thread works on.
+const PIECE: u64 = 8192;
+
+/// What a thread needs.
+struct Worker {
+    dump: Dump,
+    page: Vec<u8>,
+    /// The descriptor of the page that all zero pages share: it need not be read again and again.
+    zero: Option<(PageDesc, usize)>,
+}
+
+impl Worker {
+    /// Looks at the pages of one piece.
+    fn pages(&mut self, start: Pfn, most: usize) -> Findings {
+        let mut found = Findings { most, ..Findings::default() };
+        let Dump::Kdump(kdump) = &mut self.dump else { return found };
+        let span = PfnSpan::new(start, Pfn(start.0 + PIECE).min(kdump.facts().max_pfn));
+        let mut bits = [0; PIECE as usize / 8];
+        let mut exist = [0; PIECE as usize / 8];
+        for (stored, bits) in [(true, &mut bits), (false, &mut exist)] {
+            if let Err(e) = kdump.bits(stored, start, bits) {
+                let which = if stored { 2 } else { 1 };
+                let text = format!("reading bitmap {which}: {e}");
+                found.add(Weight::Damage, Some((span.start.0, span.end.0)), text);
+                return found;
+            }
+        }
+        let (map, exist) = (Bitmap::over(&mut bits, span), Bitmap::over(&mut exist, span));
+        let mut at = start;
+        while let Some(run) = map.next_run(at, u64::MAX) {
+            at = run.end;
+            for pfn in (run.start.0..run.end.0).map(Pfn) {
+                if !exist.get(pfn) {
+                    let text = "is stored, but bitmap 1 says that there is no such page";
+                    found.add(Weight::Damage, Some((pfn.0, pfn.0 + 1)), text.into());
+                }
+                let result = kdump.descriptor(pfn).and_then(|(desc, part)| {
+                    if self.zero != Some((desc, part)) {
+                        kdump.decode(desc, part, &mut self.page)?;
+                        if desc.flags == 0 && is_zero(&self.page) {
+                            self.zero = Some((desc, part));
+                        }
+                    }
+                    Ok(())
+                });
+                match result {
+                    Ok(()) => found.good += 1,
+                    Err(fault) => found.page(pfn.0, &fault),
+                }
+            }
+        }
+        found
+    }
+}
+
+fn pages(opened: &mut Opened, found: &mut Findings, threads: usize) -> Result<()> {
+    let end = opened.max_pfn.0;
+    let pieces = end.div_ceil(PIECE);
+    let page = opened.shift.bytes();
+    let twins = opened.twins(threads.min(pieces as usize))?;
+    let worker = |dump| Worker { dump, page: vec![0; page], zero: None };
+    let mut workers: Vec<_> = twins.into_iter().map(worker).collect();
+    let mut progress = Progress::new("Reading pages");
+    let (mut done, most) = (0, found.most);
+    let (_, total) = opened.kdump().map_or((0, 0), |k| k.counts());
+    let work = |worker: &mut Worker, piece| worker.pages(Pfn(piece * PIECE), most);
+    in_order(&mut workers, pieces, work, |next| {
+        done += next.good + next.damaged + next.missing;
+        found.append(next);
+        progress.set(done, total);
+        Ok(())
+    })?;
+    opened.put_back(workers.into_iter().map(|w| w.dump).collect());
+    Ok(())
+}
+
+fn elf_headers(opened: &Opened, found: &mut Findings) {
+    let Some((facts, header)) = opened.elf else { return };
+    if facts.notes_damaged {
+        found.whole(Weight::Damage, "the notes end in something that is no note");
+    }
+    if header.flags & elf::FLAG_INCOMPLETE != 0 {
+        found.whole(Weight::Missing, "its header says that it ended early");
+    }
+}
+
+fn segments(opened: &mut Opened, found: &mut Findings, threads: usize) -> Result<()> {
+    let page = opened.shift.bytes() as u64;
+    let segments: Vec<_> = opened.held().map(|(range, held)| (*range, held)).collect();
+    let total: u64 = segments.iter().map(|(s, _)| s.stored_len).sum();
+    let mut progress = Progress::new("Reading memory");
+    let mut done = 0u64;
+    const STEP: u64 = 1 << 20;
+    let twins = opened.twins(threads)?;
+    let mut workers: Vec<_> = twins.into_iter().map(|d| (d, vec![0; STEP as usize])).collect();
+    for &(s, there) in &segments {
+        let first = s.phys.0 / page;
+        let last = s.phys.0.saturating_add(s.stored_len).div_ceil(page);
+        if there < s.stored_len {
+            let from = s.phys.0.saturating_add(there) / page;
+            found.missing += last - from;
+            found.add(Weight::Missing, Some((from, last)), "past the end of the file".into());
+        }
+        let mut good = s.phys.0.saturating_add(there).div_ceil(page).saturating_sub(first);
+        let work = |(dump, buf): &mut (Dump, Vec<u8>), piece: u64| {
+            let at = s.phys.0 + piece * STEP;
+            let step = (there - piece * STEP).min(STEP);
+            (at, step, dump.read(PhysAddr(at), &mut buf[..step as usize]))
+        };
+        in_order(&mut workers, there.div_ceil(STEP), work, |(at, step, result)| {
+            if let Err(e) = result {
+                let pfns = (at / page, (at + step).div_ceil(page));
+                found.add(Weight::Damage, Some(pfns), e.to_string());
+                found.damaged += pfns.1 - pfns.0;
+                good = good.saturating_sub(pfns.1 - pfns.0);
+            }
+            done += step;
+            progress.set(done, total);
+            Ok(())
+        })?;
+        found.good += good;
+    }
+    opened.put_back(workers.into_iter().map(|w| w.0).collect());
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! How pages are compressed, and what that may take.
+
+use crate::args::threads::Threads;
+use crate::rewrite::codec::Compress;
+use crate::rewrite::plan::{DEFAULT, parse};
+use crate::rewrite::refilter::Work;
+
+/// Threads and memory.
+#[derive(clap::Args)]
+pub struct Effort {
+    #[command(flatten)]
+    threads: Threads,
+    /// Most memory to use, in bytes, or with K, M or G in KiB, MiB or GiB; 256M if not given.
+    /// With little, threads are fewer
+    #[arg(long, value_name = "SIZE", value_parser = parse)]
+    memory_limit: Option<u64>,
+}
+
+impl Effort {
+    /// What it comes to. With `recompress` no page stays as it is.
+    pub fn work(&self, codec: &Codec, recompress: bool) -> Work {
+        let memory = self.memory_limit.unwrap_or(DEFAULT);
+        let keep = !recompress && codec.zstd_level().is_none();
+        Work { compress: codec.compress(), keep, threads: self.threads.count(), memory }
+    }
+}
+
+/// How pages are compressed.
+#[derive(clap::Args)]
+#[group(id = "codec", multiple = false)]
+pub struct Codec {
+    /// Compress pages with zlib
+    #[arg(short = 'c', long)]
+    zlib: bool,
+    /// Compress pages with LZO
+    #[arg(short = 'l', long)]
+    lzo: bool,
+    /// Compress pages with Snappy
+    #[arg(short = 'p', long)]
+    snappy: bool,
+    /// Compress pages with zstd, at a level from 1 to 19 (-z19, --zstd=19); the default, at level 1
+    #[arg(short = 'z', long, value_name = "LEVEL", num_args = 0..=1, require_equals = true,
+        value_parser = clap::value_parser!(i32).range(1..=19))]
+    zstd: Option<Option<i32>>,
+    /// Do not compress pages
+    #[arg(long)]
+    raw: bool,
+}
+
+impl Codec {
+    /// The one that was asked for.
+    pub fn compress(&self) -> Compress {
+        if self.zlib {
+            Compress::Zlib
+        } else if self.lzo {
+            Compress::Lzo
+        } else if self.snappy {
+            Compress::Snappy
+        } else if self.raw {
+            Compress::Raw
+        } else {
+            Compress::Zstd(self.zstd_level().unwrap_or(1))
+        }
+    }
+
+    fn zstd_level(&self) -> Option<i32> {
+        self.zstd.flatten()
+    }
+
+    /// Whether pages are to be compressed with one of them.
+    pub fn asked(&self) -> bool {
+        self.zlib || self.lzo || self.snappy || self.zstd.is_some()
+    }
+
+    /// Whether any was asked for, also none.
+    pub fn is_given(&self) -> bool {
+        self.asked() || self.raw
+    }
+}

@@ -1,0 +1,6 @@
+//! Arguments that several commands have.
+
+pub mod address;
+pub mod codec;
+pub mod level;
+pub mod threads;

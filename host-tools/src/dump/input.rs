@@ -1,0 +1,119 @@
+//! An input file before anything is known about it.
+
+use crate::dump::file::BlockFile;
+use crate::fail::{Fail, Result};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::io::{IsTerminal, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tamis_boot::raw_target::RawTarget;
+
+/// An input file before anything is known about it.
+pub struct Raw {
+    /// As it was given.
+    pub path: PathBuf,
+    file: Arc<File>,
+    /// Where the dump begins: not 0 on a device that tamis-capture wrote as PID 1.
+    base: u64,
+    /// Bytes.
+    pub len: u64,
+}
+
+impl Raw {
+    /// Opens a file; `-` is standard input, copied to a temporary file unless it is one already.
+    pub fn open(path: &Path) -> Result<Raw> {
+        let named = |e: io::Error| Fail::file(path, e);
+        if path == Path::new("-") {
+            if io::stdin().is_terminal() {
+                return Err(Fail::new("standard input is a terminal")
+                    .next("give it a dump, or name a file instead of -"));
+            }
+            let file = spool().map_err(|e| {
+                Fail::new(format_args!("standard input: copying to a temporary file: {e}"))
+                    .next("TMPDIR names the directory for it")
+            })?;
+            let len = file.metadata().map_err(named)?.len();
+            return Ok(Raw::of(path, file, len));
+        }
+        // Not opened first: a FIFO would wait for somebody who writes.
+        let kind = std::fs::metadata(path).map_err(named)?.file_type();
+        if kind.is_dir() {
+            return Err(Fail::file(path, "is a directory").next("name the dump in it"));
+        }
+        if kind.is_fifo() || kind.is_char_device() || kind.is_socket() {
+            return Err(Fail::file(path, "cannot be read at any place, as a dump must")
+                .next("give it as standard input, named -"));
+        }
+        let mut file = File::open(path).map_err(named)?;
+        let len = file
+            .seek(SeekFrom::End(0))
+            .map_err(|e| Fail::file(path, format_args!("finding its end: {e}")))?;
+        Ok(Raw::of(path, file, len))
+    }
+
+    fn of(path: &Path, file: File, len: u64) -> Raw {
+        let base = base_of(&file, len);
+        Raw { path: path.to_owned(), file: Arc::new(file), base, len: len - base }
+    }
+
+    /// How it is called in messages.
+    pub fn name(&self) -> String {
+        if self.path == Path::new("-") {
+            "standard input".into()
+        } else {
+            self.path.display().to_string()
+        }
+    }
+
+    /// A new reader of it.
+    pub fn reader(&self) -> BlockFile {
+        BlockFile::part(self.file.clone(), self.base, self.len)
+    }
+
+    /// An error about it.
+    pub fn fail(&self, text: impl std::fmt::Display) -> Fail {
+        Fail::new(format_args!("{}: {text}", self.name()))
+    }
+
+    /// Its first 8 KiB, or all of it if it is smaller.
+    pub fn head(&self) -> Result<Vec<u8>> {
+        let mut head = vec![0; self.len.min(8192) as usize];
+        self.file
+            .read_exact_at(&mut head, self.base)
+            .map_err(|e| self.fail(format_args!("reading offset 0: {e}")))?;
+        Ok(head)
+    }
+}
+
+/// Where the dump begins: behind the first block of a device that was written with `fstype=raw`
+/// (capture-bin/docs/init.md), at 0 of anything else.
+fn base_of(file: &File, len: u64) -> u64 {
+    let mut head = [0; RawTarget::LEN];
+    let read = file.read_exact_at(&mut head, 0);
+    match read.ok().and_then(|()| RawTarget::parse(&head)) {
+        Some(target) if target.base < len => target.base,
+        _ => 0,
+    }
+}
+
+/// Standard input as a file without a name.
+fn spool() -> io::Result<File> {
+    let path = std::env::temp_dir().join(format!("tamis-{}", std::process::id()));
+    let mut file =
+        OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    std::fs::remove_file(&path)?;
+    io::copy(&mut io::stdin().lock(), &mut file)?;
+    Ok(file)
+}
+
+/// What is known about one file of a dump.
+pub struct FileInfo {
+    /// As it was given.
+    pub raw: Raw,
+    /// Bytes of the dump; of a flattened stream, of the file that it stands for.
+    pub len: u64,
+    /// For a flattened stream: the number of its records, and whether it has its end.
+    pub stream: Option<(usize, bool)>,
+}

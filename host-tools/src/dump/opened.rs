@@ -1,0 +1,203 @@
+//! An open dump, and the files that it is in.
+
+use crate::dump::decode::Unpackers;
+use crate::dump::file::BlockFile;
+use crate::dump::input::FileInfo;
+use crate::fail::{Fail, Result};
+use tamis_core::arch::Arch;
+use tamis_core::arch::paging::TableCache;
+use tamis_core::input::kdump::Kdump;
+use tamis_core::input::{Layer, elf};
+use tamis_core::kernel::memory::KernelMemory;
+use tamis_core::level::DumpLevel;
+use tamis_core::memory::MemoryRange;
+use tamis_core::memory::{Dump as _, PhysMemory as _, Ranges as _};
+use tamis_core::units::{PageShift, Pfn};
+use tamis_core::vmcoreinfo::Info;
+use tamis_core::wire::elf as elf_wire;
+
+/// A file, or the one that a flattened stream stands for.
+pub type Input = Layer<'static, BlockFile>;
+/// An open dump.
+pub type Dump = tamis_core::input::AnyDump<'static, Input, Unpackers>;
+
+/// An open dump and all that belongs to it.
+pub struct Opened {
+    /// The memory.
+    pub dump: Dump,
+    /// The files, in the order they were given.
+    pub files: Vec<FileInfo>,
+    /// Header facts of an ELF vmcore.
+    pub elf: Option<(elf::Facts, elf_wire::Header)>,
+    /// Offsets in the file of an ELF vmcore's memory ranges, in their order.
+    pub offsets: Vec<u64>,
+    /// Page size.
+    pub shift: PageShift,
+    /// One past the last pfn.
+    pub max_pfn: Pfn,
+    /// The VMCOREINFO text; empty if there is none.
+    pub text: &'static [u8],
+    /// Offset in the notes and bytes of the text.
+    pub text_at: Option<(u64, u64)>,
+    tables: Vec<u8>,
+    /// Readers for other threads that nobody uses now.
+    twins: Vec<Dump>,
+}
+
+impl Opened {
+    /// As many more readers of the dump as asked for, for other threads; to be given back to
+    /// [`Opened::put_back`], as their tables live on.
+    pub fn twins(&mut self, count: usize) -> Result<Vec<Dump>> {
+        let mut twins = std::mem::take(&mut self.twins);
+        self.twins = twins.split_off(count.min(twins.len()));
+        while twins.len() < count {
+            let file = |input: &Input| input.twin(BlockFile::twin);
+            twins.push(match &self.dump {
+                Dump::Elf(elf) => Dump::Elf(elf.reopen(file(elf.file()))),
+                Dump::Kdump(kdump) => {
+                    let parts: Vec<_> = kdump.parts().iter().map(|p| p.twin(file)).collect();
+                    let page = self.shift.bytes();
+                    let storage = || vec![0; page];
+                    let twin = kdump.twin(parts, storage(), storage(), Unpackers::default());
+                    Dump::Kdump(twin.map_err(|e| self.fail(e))?)
+                }
+            });
+        }
+        Ok(twins)
+    }
+
+    /// Takes readers back.
+    pub fn put_back(&mut self, twins: Vec<Dump>) {
+        self.twins.extend(twins);
+    }
+
+    /// What the kernel tells about itself.
+    pub fn info(&self) -> Info<'static> {
+        Info::new((!self.text.is_empty()).then_some(self.text), None)
+    }
+
+    /// The kdump reader, if it is such a dump.
+    pub fn kdump(&mut self) -> Option<&mut Kdump<'static, Input, Unpackers>> {
+        match &mut self.dump {
+            Dump::Kdump(k) => Some(k),
+            Dump::Elf(_) => None,
+        }
+    }
+
+    /// Memory ranges, and for each the bytes that the file has of it: a file that is cut off has fewer than it
+    /// says.
+    pub fn held(&self) -> impl Iterator<Item = (&MemoryRange, u64)> {
+        let len = self.files.first().map_or(0, |f| f.len);
+        let room = self.offsets.iter().map(move |at| len.saturating_sub(*at));
+        let room = room.chain(std::iter::repeat(u64::MAX));
+        self.dump.ranges().iter().zip(room).map(|(range, room)| (range, range.stored_len.min(room)))
+    }
+
+    /// Names of the files, for messages.
+    pub fn name(&self) -> String {
+        self.files.iter().map(|f| f.raw.name()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// An error about it.
+    pub fn fail(&self, text: impl std::fmt::Display) -> Fail {
+        Fail::new(format_args!("{}: {text}", self.name()))
+    }
+
+    /// How its addresses are translated.
+    pub fn arch(&self) -> Result<Arch> {
+        if self.text.is_empty() {
+            return Err(self
+                .fail("it has no VMCOREINFO, so that its kernel's addresses mean nothing")
+                .next("only physical addresses can be read"));
+        }
+        Arch::new(self.dump.machine(), &self.info(), self.dump.ranges())
+            .map_err(|e| self.fail(e).next("only physical addresses can be read"))
+    }
+
+    /// Does something with the kernel's virtual memory.
+    pub fn with_memory<T>(
+        &mut self,
+        act: impl FnOnce(&mut KernelMemory<'_, '_, Dump>, &Info<'static>) -> T,
+    ) -> Result<T> {
+        let arch = self.arch()?;
+        let info = self.info();
+        let mut cache = TableCache::new(&mut self.tables);
+        let mut memory = KernelMemory::new(&mut self.dump, arch, &mut cache);
+        Ok(act(&mut memory, &info))
+    }
+
+    /// Whether the notes end in something that is no note, as far as headers tell.
+    pub fn notes_damaged(&self) -> bool {
+        match &self.dump {
+            Dump::Elf(_) => self.elf.is_some_and(|(facts, _)| facts.notes_damaged),
+            Dump::Kdump(kdump) => kdump.facts().notes_damaged,
+        }
+    }
+
+    /// All bytes of the notes.
+    pub fn notes(&mut self) -> Result<Vec<u8>> {
+        let len = self.dump.notes().len;
+        let most: u64 = self.files.iter().map(|f| f.len).sum();
+        let len = usize::try_from(len.min(most.saturating_add(64))).unwrap_or(0);
+        let mut notes = vec![0; len];
+        self.dump
+            .read_notes(0, &mut notes)
+            .map_err(|e| self.fail(format_args!("reading the notes: {e}")))?;
+        Ok(notes)
+    }
+}
+
+/// Bytes of decoded pages that are kept.
+pub const PAGES_KEPT: usize = 1 << 20;
+
+/// Refuses a set that lacks files: its pages would count as lost.
+pub fn whole(opened: &mut Opened) -> Result<()> {
+    let Some(span) = opened.kdump().and_then(|k| k.missing_part()) else { return Ok(()) };
+    Err(opened
+        .fail(format_args!("no file for pfns {} to {:#x}", span.start, span.end.0 - 1))
+        .next("name all files of the dump"))
+}
+
+/// Whether the input says, or shows, that pages are missing.
+pub fn is_incomplete(opened: &Opened) -> bool {
+    let said = match &opened.dump {
+        Dump::Kdump(kdump) => kdump.incomplete(),
+        Dump::Elf(_) => opened
+            .elf
+            .as_ref()
+            .is_some_and(|(_, h)| h.flags & tamis_core::wire::elf::FLAG_INCOMPLETE != 0),
+    };
+    said || opened.files.iter().any(|f| f.stream.is_some_and(|(_, ends)| !ends))
+}
+
+/// The level of a dump; vmcores and the oldest dumps have none left out.
+pub fn level_of(opened: &Opened) -> DumpLevel {
+    let level = match &opened.dump {
+        Dump::Kdump(kdump) => kdump.facts().sub.dump_level,
+        Dump::Elf(_) => 0,
+    };
+    u8::try_from(level).ok().and_then(DumpLevel::from_bits).unwrap_or_default()
+}
+
+/// A dump whose tables are loaded, and its VMCOREINFO.
+pub fn finish(
+    files: Vec<FileInfo>,
+    dump: Dump,
+    elf: Option<(elf::Facts, elf_wire::Header)>,
+    shift: PageShift,
+    max_pfn: Pfn,
+    text: Vec<u8>,
+    text_at: Option<(u64, u64)>,
+) -> Opened {
+    let text_at = text_at.filter(|_| !text.is_empty());
+    let (tables, twins) = (vec![0; TableCache::STORAGE], Vec::new());
+    let mut offsets = Vec::new();
+    if let Dump::Elf(vmcore) = &dump {
+        offsets.resize(vmcore.ranges().len(), 0);
+        vmcore.file_offsets().for_each(|(index, at)| offsets[index] = at);
+    }
+    Opened { dump, files, elf, offsets, shift, max_pfn, text: text.leak(), text_at, tables, twins }
+}
+
+/// The kdump reader over files.
+pub type KdumpFile = Kdump<'static, Input, Unpackers>;

@@ -1,0 +1,233 @@
+//! How large a dump would be.
+
+use crate::classes::Class;
+use crate::classes::Classes;
+use crate::dump::bits::stored;
+use crate::dump::opened::Opened;
+use crate::render::progress::Progress;
+use std::time::{Duration, Instant};
+use tamis_core::capture::plan::{Needs, Plan};
+use tamis_core::codec;
+use tamis_core::codec::{Encoder, SLACK, Stored, is_zero};
+use tamis_core::level::DumpLevel;
+use tamis_core::memory::{PhysMemory as _, Ranges as _};
+use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
+use tamis_core::wire::vmcoreinfo::Kind;
+
+/// Pages of each class that are looked at, at most.
+const SAMPLES: u64 = 4096;
+/// Pages of each class that are looked at, if it has so many.
+const AT_LEAST: u64 = 64;
+
+/// A number that has nothing to do with those of the neighbours of `pfn`: what memory holds often
+/// comes again after 2, 4, 8 pages. The mixing of splitmix64.
+fn scattered(pfn: Pfn) -> u64 {
+    let x = pfn.0.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let x = (x ^ x >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ x >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ x >> 31
+}
+
+/// Codecs: the name, the option of `tamis-capture`, the encoder, the bytes that it keeps.
+type Candidate = (&'static str, &'static str, Box<dyn Encoder>, usize);
+
+fn candidates() -> [Candidate; 6] {
+    [
+        ("raw", "", Box::new(codec::NoCodec), 0),
+        ("zlib", "-c", Box::new(codec::Deflate::new()), codec::Deflate::STATE),
+        ("lzo", "-l", Box::new(codec::Lzo::new()), codec::Lzo::STATE),
+        ("snappy", "-p", Box::new(codec::Snappy::new()), codec::Snappy::STATE),
+        ("zstd", "-z", Box::new(codec::Zstd::new()), codec::Zstd::STATE),
+        ("lz4", "--lz4", Box::new(codec::Lz4::new()), codec::Lz4::STATE),
+    ]
+}
+
+/// A codec: its name, the option of `tamis-capture`, and the least memory limit with it.
+pub type Least = (&'static str, &'static str, u64);
+
+/// What was seen of a class.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    /// Pages in the dump.
+    pages: u64,
+    /// Of those looked at: how many, how many of them were zeros, and the bytes of the others.
+    looked: u64,
+    zero: u64,
+    bytes: [u64; 6],
+    time: [Duration; 6],
+}
+
+impl Seen {
+    /// The share of `what` of one page.
+    fn each(&self, what: f64) -> f64 {
+        if self.looked == 0 { 0.0 } else { what / self.looked as f64 }
+    }
+}
+
+/// The pages of the running kernel that no vmcore of it has: those that are reserved for the crash
+/// kernel.
+fn reserved(opened: &Opened) -> Vec<PfnSpan> {
+    let text = std::fs::read_to_string("/proc/iomem").unwrap_or_default();
+    crash_kernel(&text).map(|(at, len)| opened.shift.touched(at, len)).collect()
+}
+
+/// Starts and lengths of the ranges for the crash kernel, of the text of /proc/iomem.
+fn crash_kernel(iomem: &str) -> impl Iterator<Item = (PhysAddr, u64)> {
+    iomem.lines().filter_map(|line| {
+        let (range, name) = line.split_once(':')?;
+        let (start, end) = range.trim().split_once('-')?;
+        let [start, end] = [start, end].map(|word| u64::from_str_radix(word, 16).ok());
+        let (start, end) = (start?, end?);
+        // Without the rights to see them all addresses are 0.
+        let seen = name.trim() == "Crash kernel" && start < end;
+        seen.then(|| (PhysAddr(start), (end - start).saturating_add(1)))
+    })
+}
+
+/// Looks at a sample of the pages of a dump, or of the running kernel if it is `live`, and works out
+/// what levels come to.
+pub fn sample(opened: &mut Opened, live: bool, levels: &[DumpLevel]) -> (Vec<Row>, Vec<Least>) {
+    let mut seen = [Seen::default(); Class::COUNT];
+    let reserved = if live { reserved(opened) } else { Vec::new() };
+    let mut classes = Classes::of_any(opened);
+    let mut candidates = candidates();
+    let page = opened.shift.bytes();
+    // Of so many pages of all memory one is looked at; of a class that is rare, the first ones, too.
+    let memory: u64 = opened.dump.ranges().iter().map(|s| s.len / page as u64).sum();
+    let step = (memory / (4 * SAMPLES)).max(1);
+    let mut bits = vec![0; 32 << 10];
+    let (mut bytes, mut out) = (vec![0; page], vec![0; page + 2 * SLACK + page / 8]);
+    let mut progress = Progress::new("Looking at pages");
+    while let Some(window) = classes.next(opened) {
+        let mut map = stored(opened, window, &mut bits);
+        for span in &reserved {
+            map.clear_span(*span);
+        }
+        for (pfn, class) in classes.pages() {
+            let seen = &mut seen[class.index()];
+            if class == Class::Hole || !map.get(pfn) {
+                continue;
+            }
+            seen.pages += 1;
+            let due = seen.looked < AT_LEAST || scattered(pfn).is_multiple_of(step);
+            if due && seen.looked < 4 * SAMPLES {
+                look(opened, pfn, &mut bytes, &mut out, &mut candidates, seen);
+            }
+        }
+        progress.set(window.end.0, opened.max_pfn.0);
+    }
+    drop(progress);
+    let rows = levels.iter().map(|l| Row::of(*l, &seen, classes.always(), page)).collect();
+    let least = candidates
+        .iter()
+        .map(|(name, option, _, state)| (*name, *option, least(opened, live, *state, page)))
+        .collect();
+    (rows, least)
+}
+
+/// Compresses a page with every codec.
+fn look(
+    opened: &mut Opened,
+    pfn: Pfn,
+    bytes: &mut [u8],
+    out: &mut [u8],
+    candidates: &mut [Candidate; 6],
+    seen: &mut Seen,
+) {
+    let at = PhysAddr(pfn.0 << opened.shift.bits());
+    if opened.dump.read(at, bytes).is_err() {
+        return;
+    }
+    seen.looked += 1;
+    if is_zero(bytes) {
+        seen.zero += 1;
+        return;
+    }
+    for (n, (.., encoder, _)) in candidates.iter_mut().enumerate() {
+        let started = Instant::now();
+        let stored = encoder.encode(bytes, out);
+        seen.time[n] += started.elapsed();
+        seen.bytes[n] += match stored {
+            Stored::Compressed(len) => len as u64,
+            Stored::Raw => bytes.len() as u64,
+        };
+    }
+}
+
+/// A level, and what comes of it with each codec.
+pub struct Row {
+    /// The level.
+    pub level: u8,
+    /// Pages in the dump.
+    pub pages: u64,
+    /// Bytes of pages and descriptors, by codec.
+    pub bytes: [u64; 6],
+    /// Seconds of one CPU, by codec.
+    pub seconds: [f64; 6],
+}
+
+impl Row {
+    fn of(level: DumpLevel, seen: &[Seen; Class::COUNT], always: bool, page: usize) -> Row {
+        let mut row = Row { level: level.bits(), pages: 0, bytes: [0; 6], seconds: [0.0; 6] };
+        let mut sums = [0.0; 6];
+        for class in Class::ALL.into_iter().filter(|c| !c.left_out(level, always)) {
+            let seen = &seen[class.index()];
+            let pages = seen.pages as f64;
+            row.pages += seen.pages;
+            for (n, sum) in sums.iter_mut().enumerate() {
+                *sum += pages * seen.each(seen.bytes[n] as f64);
+                row.seconds[n] += pages * seen.each(seen.time[n].as_secs_f64());
+                if !level.contains(DumpLevel::ZERO) {
+                    // Each codec makes some tens of bytes of a page of zeros.
+                    let bytes = if n == 0 { page as f64 } else { 32.0 };
+                    *sum += pages * seen.each(seen.zero as f64) * bytes;
+                }
+            }
+        }
+        let descriptors = 24 * row.pages;
+        row.bytes = sums.map(|sum| sum.round() as u64 + descriptors);
+        row
+    }
+}
+
+/// The least memory limit of a capture of this machine.
+fn least(opened: &Opened, live: bool, state: usize, page: usize) -> u64 {
+    // A crash adds a line to VMCOREINFO, CRASHTIME, and what is reserved splits ranges.
+    let (more_text, more_segments) = if live { (32, 4) } else { (0, 0) };
+    let segments = opened.dump.ranges().len() as u64 + more_segments;
+    Plan::least(&Needs {
+        page_size: page as u64,
+        page_struct: opened.info().get(Kind::Size, "page").unwrap_or(64),
+        max_pfn: opened.max_pfn.0,
+        segments,
+        vmcoreinfo: opened.text.len() as u64 + more_text,
+        info_file: 0,
+        codec: state as u64,
+        codec_bound: (page + SLACK) as u64,
+        // What `tamis-capture --dry-run` has as its stack and static data.
+        program: 128 << 10,
+        bitmap: None,
+        whole: false,
+        threads: 1,
+        thread_stack: 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_reserved_for_the_crash_kernel_is_found() {
+        let iomem = "00001000-0009ffff : System RAM\n\
+            00100000-1ffdffff : System RAM\n  \
+              01000000-01ffffff : Kernel code\n  \
+              15000000-1effffff : Crash kernel\n\
+            100000000-1ffffffff : System RAM\n  \
+              1f0000000-1ffffffff : Crash kernel\n";
+        let found: Vec<_> = crash_kernel(iomem).map(|(at, len)| (at.0, len)).collect();
+        assert_eq!(found, [(0x1500_0000, 0xa00_0000), (0x1_f000_0000, 0x1000_0000)]);
+        let nobodys = "00000000-00000000 : Crash kernel\nx-y : Crash kernel\nCrash kernel\n";
+        assert_eq!(crash_kernel(nobodys).count(), 0);
+    }
+}
