@@ -1,0 +1,116 @@
+//! A lock with places to wait at.
+
+use core::cell::UnsafeCell;
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicU32, Ordering};
+use tamis_core::capture::crew::{Crew, Next, Queue, Side};
+
+/// A value behind a lock, with a place to wait at for each [`Side`].
+///
+/// Waiting threads sleep in the kernel (futex(2)); nobody spins.
+pub struct Monitor<T> {
+    lock: AtomicU32,
+    /// The capturing thread's side, and that of the workers.
+    sides: [Waiting; 2],
+    value: UnsafeCell<T>,
+}
+
+/// The threads of a side that wait.
+struct Waiting {
+    /// How many there are. It changes while the lock is held.
+    count: AtomicU32,
+    /// Calls made to them.
+    calls: AtomicU32,
+}
+
+impl Waiting {
+    const fn none() -> Waiting {
+        Waiting { count: AtomicU32::new(0), calls: AtomicU32::new(0) }
+    }
+}
+
+// SAFETY: the value is only reached with the lock held (`wait`), and may go from thread to thread.
+unsafe impl<T: Send> Sync for Monitor<T> {}
+
+/// Nobody holds the lock; one thread does; one does and others may sleep.
+const FREE: u32 = 0;
+const HELD: u32 = 1;
+const WANTED: u32 = 2;
+
+/// Sleeps while `word` is `value`, or not at all, or until woken.
+fn futex_wait(word: &AtomicU32, value: u32) {
+    let how = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+    let none = null_mut::<libc::timespec>();
+    // SAFETY: the address of a live word, and no time limit.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), how, value, none) };
+}
+
+/// Wakes one that sleeps at `word`.
+fn futex_wake(word: &AtomicU32) {
+    let how = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
+    // SAFETY: the address of a live word.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), how, 1) };
+}
+
+impl<T> Monitor<T> {
+    /// Nobody holds it.
+    pub const fn new(value: T) -> Monitor<T> {
+        let sides = [Waiting::none(), Waiting::none()];
+        Monitor { lock: AtomicU32::new(FREE), sides, value: UnsafeCell::new(value) }
+    }
+
+    fn lock(&self) {
+        let free = self.lock.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed);
+        if free.is_err() {
+            while self.lock.swap(WANTED, Ordering::Acquire) != FREE {
+                futex_wait(&self.lock, WANTED);
+            }
+        }
+    }
+
+    fn unlock(&self) {
+        if self.lock.swap(FREE, Ordering::Release) == WANTED {
+            futex_wake(&self.lock);
+        }
+    }
+
+    /// See [`Crew::wait`].
+    pub fn wait(&self, side: Side, look: &mut dyn FnMut(&mut T) -> Next) {
+        let [capture, worker] = &self.sides;
+        let (own, other) = match side {
+            Side::Capture => (capture, worker),
+            Side::Worker => (worker, capture),
+        };
+        self.lock();
+        // SAFETY: the lock is held from `lock` to `unlock`, so that no other thread has a reference
+        // to the value; this one has none while it sleeps.
+        let mut next = look(unsafe { &mut *self.value.get() });
+        while next == Next::Wait {
+            // A call made after this load changes the word, and the kernel does not put the thread
+            // to sleep.
+            let calls = own.calls.load(Ordering::Relaxed);
+            own.count.fetch_add(1, Ordering::Relaxed);
+            self.unlock();
+            futex_wait(&own.calls, calls);
+            self.lock();
+            own.count.fetch_sub(1, Ordering::Relaxed);
+            // SAFETY: as above.
+            next = look(unsafe { &mut *self.value.get() });
+        }
+        // Nobody else begins to wait while the lock is held: who does not now will look first.
+        let wake = next == Next::GoAndWake && other.count.load(Ordering::Relaxed) > 0;
+        if wake {
+            other.calls.fetch_add(1, Ordering::Relaxed);
+        }
+        self.unlock();
+        if wake {
+            futex_wake(&other.calls);
+        }
+    }
+}
+
+impl<'m> Crew<'m> for Monitor<Queue<'m>> {
+    fn wait(&self, side: Side, look: &mut dyn FnMut(&mut Queue<'m>) -> Next) {
+        Monitor::wait(self, side, look);
+    }
+}

@@ -1,0 +1,97 @@
+//! What only PID 1 needs.
+
+use super::file::{File, open};
+use super::{STDERR, done, with_name};
+use core::ffi::c_int;
+use tamis_core::io::IoError;
+
+/// Whether this is the first process.
+pub fn is_pid_1() -> bool {
+    // SAFETY: always allowed.
+    unsafe { libc::getpid() == 1 }
+}
+
+/// Mounts `source` on `at`.
+pub fn mount(source: &[u8], at: &[u8], kind: &[u8]) -> Result<(), IoError> {
+    let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    let flags = if kind == b"devtmpfs" { libc::MS_NOSUID } else { flags };
+    let mounted = with_name(source, |source| {
+        with_name(at, |at| {
+            with_name(kind, |kind| {
+                // SAFETY: three NUL-ended names, and no data.
+                unsafe { libc::mount(source, at, kind, flags, core::ptr::null()) }
+            })
+        })
+    });
+    done(mounted???)
+}
+
+/// Unmounts what is on `at`, when nobody uses it any more.
+pub fn unmount(at: &[u8]) -> Result<(), IoError> {
+    // SAFETY: a NUL-ended name.
+    done(with_name(at, |name| unsafe { libc::umount2(name, 0) })?)
+}
+
+/// Loads a kernel module with these parameters, which are words. A module that is compressed is
+/// unpacked by the kernel, if it can.
+pub fn load_module(path: &[u8], parameters: &[u8]) -> Result<(), IoError> {
+    /// `MODULE_INIT_COMPRESSED_FILE` (Linux `include/uapi/linux/module.h`, since 5.17).
+    const COMPRESSED: c_int = 4;
+    let file = File::open(path)?;
+    let flags = if path.ends_with(b".ko") { 0 } else { COMPRESSED };
+    let result = with_name(parameters, |parameters| {
+        // SAFETY: an open file descriptor, a NUL-ended text, flags.
+        unsafe { libc::syscall(libc::SYS_finit_module, file.fd, parameters, flags) }
+    });
+    match done(result? as c_int) {
+        Err(IoError { code: libc::EEXIST, .. }) => Ok(()),
+        other => other,
+    }
+}
+
+/// Makes an open file standard input, output and error.
+pub fn become_console(file: File) {
+    for fd in 0..=STDERR {
+        // SAFETY: an open file descriptor; what was at `fd` is closed.
+        unsafe { libc::dup2(file.fd, fd) };
+    }
+}
+
+/// Opens a device to write to it.
+pub fn open_device(path: &[u8]) -> Result<File, IoError> {
+    open(path, libc::O_RDWR)
+}
+
+/// Seconds that a watchdog waits for a write before it bites.
+pub fn watchdog_timeout(watchdog: &File) -> Result<u32, IoError> {
+    /// `WDIOC_GETTIMEOUT` (Linux `include/uapi/linux/watchdog.h`): `_IOR('W', 7, int)`.
+    const GET_TIMEOUT: libc::Ioctl = 0x8004_5707_u32 as libc::Ioctl;
+    let mut seconds: c_int = 0;
+    // SAFETY: an open file descriptor, and a place for the int that the call gives.
+    done(unsafe { libc::ioctl(watchdog.fd, GET_TIMEOUT, &raw mut seconds) })?;
+    Ok(u32::try_from(seconds).unwrap_or(0))
+}
+
+/// Writes everything that is not written yet, everywhere.
+pub fn sync_all() {
+    // SAFETY: always allowed.
+    unsafe { libc::sync() };
+}
+
+/// Bytes of memory in this kernel, and those of them that are free.
+pub fn memory() -> (u64, u64) {
+    // SAFETY: `sysinfo` is plain numbers, for which zeros are a value, and a place of its type.
+    let info = unsafe {
+        let mut info: libc::sysinfo = core::mem::zeroed();
+        libc::sysinfo(&mut info);
+        info
+    };
+    let unit = u64::from(info.mem_unit);
+    (info.totalram.saturating_mul(unit), info.freeram.saturating_mul(unit))
+}
+
+/// Reboots, switches off or halts the machine. Comes back only if that is not allowed.
+pub fn end_machine(how: c_int) {
+    // SAFETY: no memory is involved.
+    unsafe { libc::reboot(how) };
+}

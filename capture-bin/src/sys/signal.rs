@@ -1,0 +1,88 @@
+//! Signals and clocks.
+
+use core::ffi::c_int;
+use core::ptr::null_mut;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// Nanoseconds since some moment.
+pub fn now() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a clock that is always there, and a place of the right type.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
+}
+
+/// Does nothing for a while.
+pub fn sleep_ms(ms: u64) {
+    let time = libc::timespec { tv_sec: (ms / 1000) as _, tv_nsec: (ms % 1000 * 1_000_000) as _ };
+    // SAFETY: a time, and no place for what is left of it.
+    unsafe { libc::nanosleep(&time, null_mut()) };
+}
+
+/// Writes to a pipe whose reader has gone, and past the largest size that a file may have, give an
+/// error instead of killing the process.
+pub fn ignore_write_signals() {
+    // SAFETY: setting signals to be ignored.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+    }
+}
+
+/// Whether a signal said that the program is to end.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Whether the program is to end, saving what it has.
+pub fn stop_asked() -> bool {
+    STOP.load(Ordering::Relaxed)
+}
+
+/// Says that the program is to end.
+pub fn ask_to_stop() {
+    STOP.store(true, Ordering::Relaxed);
+}
+
+extern "C" fn on_stop(_: c_int) {
+    ask_to_stop();
+}
+
+/// From now on the first signal of those that ask a program to end is taken as that; the second one
+/// ends it as ever. What the caller ignores (as `nohup` does) stays ignored.
+pub fn stop_on_signals() {
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        // SAFETY: `sigaction` is plain numbers, for which zeros are a value; the handler has the
+        // plain type, and only sets an atomic.
+        unsafe {
+            let mut action: libc::sigaction = core::mem::zeroed();
+            libc::sigaction(signal, core::ptr::null(), &mut action);
+            if action.sa_sigaction == libc::SIG_IGN {
+                continue;
+            }
+            action = core::mem::zeroed();
+            action.sa_sigaction = on_stop as *const () as usize;
+            action.sa_flags = libc::SA_RESETHAND;
+            libc::sigaction(signal, &action, null_mut());
+        }
+    }
+}
+
+/// Calls `then` after so many seconds (0: never), and on signals that say that the program is
+/// broken. It must only make system calls and set atomics, and not come back from the latter.
+pub fn on_trouble(seconds: u32, then: extern "C" fn(c_int)) {
+    for signal in [libc::SIGALRM, libc::SIGSEGV, libc::SIGILL, libc::SIGFPE, libc::SIGABRT] {
+        // SAFETY: `sigaction` is plain numbers, for which zeros are a value; the handler has the
+        // plain type, and only makes system calls (its caller's promise).
+        unsafe {
+            let mut action: libc::sigaction = core::mem::zeroed();
+            action.sa_sigaction = then as *const () as usize;
+            libc::sigaction(signal, &action, null_mut());
+        }
+    }
+    alarm(seconds);
+}
+
+/// Has SIGALRM sent after so many seconds. 0: never.
+pub fn alarm(seconds: u32) {
+    // SAFETY: no memory is involved.
+    unsafe { libc::alarm(seconds) };
+}
