@@ -1,6 +1,6 @@
 //! What people get to see. Nothing here allocates.
 
-use crate::args::{MESSAGE_DEBUG, MESSAGE_REPORT};
+use crate::cli::{MESSAGE_DEBUG, MESSAGE_REPORT};
 use crate::sys::{self, File};
 use core::fmt::{self, Write};
 use tamis_core::capture::{Notice, Observer, Phase, Report};

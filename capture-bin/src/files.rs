@@ -5,7 +5,7 @@
 //! pages at the same time: the kernel writes out and drops what it has of a block before one is
 //! written past it, and nothing here is done by two threads.
 
-use crate::args::Mapping;
+use crate::cli::Mapping;
 use crate::sys::{self, File, FileKind, Window};
 use tamis_core::io::{Append, BLOCK, Sink, SinkError};
 use tamis_core::io::{IoError, IoKind, RandomAccess};

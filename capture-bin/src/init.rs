@@ -2,7 +2,7 @@
 //! target, and ends the machine as ordered, whatever happens. `capture-bin/docs/init.md` is the manual.
 
 use crate::arena::Heap;
-use crate::args::{self, Args, Mode};
+use crate::cli::{self, Args, Mode};
 use crate::console::{Console, Line, Why};
 use crate::job::{Ended, Job, Outputs};
 use crate::log;
@@ -272,7 +272,7 @@ fn parse_args(text: &[u8]) -> Result<Args<'_>, ()> {
     let given =
         words(text).map(|w| w.strip_prefix(b"\"").and_then(|w| w.strip_suffix(b"\"")).unwrap_or(w));
     let operands = [&b"/proc/vmcore"[..], COMPLETE];
-    match args::parse(given.chain(operands)) {
+    match cli::parse(given.chain(operands)) {
         Ok(parsed) if parsed.mode == Mode::Capture && !parsed.flattened && !parsed.split => {
             Ok(parsed)
         }

@@ -1,7 +1,7 @@
 //! One capture, from the command line to the exit status.
 
 use crate::arena::{Arena, Heap};
-use crate::args::{Args, Compression};
+use crate::cli::{Args, Compression};
 use crate::console::{Console, Why};
 use crate::crew::{self, Crew};
 use crate::files::{DumpFile, Input, Pipe};

@@ -19,7 +19,8 @@ extern crate alloc;
 
 #[expect(unsafe_code, reason = "the one place that hands out raw memory")]
 pub mod arena;
-pub mod args;
+pub mod cli;
+
 pub mod console;
 mod crew;
 mod files;
@@ -29,7 +30,7 @@ mod log;
 #[expect(unsafe_code, reason = "the one place that calls the system")]
 pub mod sys;
 
-use args::{ArgError, Mode};
+use cli::{ArgError, Mode};
 use core::fmt::Write;
 
 /// Exit status of a run that did what it was asked.
@@ -48,7 +49,7 @@ pub fn run(heap: &'static arena::Heap, argv: impl Iterator<Item = &'static [u8]>
     if argv.peek() == Some(&&b"--init"[..]) {
         return init::run(heap);
     }
-    let args = match args::parse(argv) {
+    let args = match cli::parse(argv) {
         Ok(args) => args,
         Err(error) => {
             let _: ArgError<'_> = error;
@@ -60,7 +61,7 @@ pub fn run(heap: &'static arena::Heap, argv: impl Iterator<Item = &'static [u8]>
     match args.mode {
         Mode::Help => {
             let mut line = console::Line::new(sys::STDOUT);
-            let _ = line.write_str(args::HELP);
+            let _ = line.write_str(cli::HELP);
             DONE
         }
         Mode::Version => {

@@ -1,6 +1,6 @@
 //! `--dump-dmesg`: the dead kernel's log into a text file.
 
-use crate::args::Args;
+use crate::cli::Args;
 use crate::console::{Console, Why};
 use crate::files::Pipe;
 use crate::job::{Job, Opened, hint, map, open};

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use tamis_boot::orders::{Orders, words};
 use tamis_boot::raw_target::RawTarget;
 use tamis_boot::volume;
-use tamis_capture::args::{self, Mode};
+use tamis_capture::cli::{self, Mode};
 use tamis_core::arch::Arch;
 use tamis_core::endian::{Endian, Word};
 use tamis_core::facts::Facts;
@@ -163,7 +163,7 @@ pub const ARGS: Target = Target {
 
 fn arguments(data: &[u8], reach: &mut Reach) {
     let words = || data.split(|b| *b == 0).take(300);
-    match args::parse(words()) {
+    match cli::parse(words()) {
         Err(error) => {
             let text = error.to_string();
             assert!(!text.is_empty() && !text.contains('\n') && !text.contains('\x1b'), "{text:?}");
@@ -247,7 +247,7 @@ fn orders(data: &[u8], reach: &mut Reach) {
         }
     }
     assert!(length <= line.len());
-    if args::parse(words(orders.args).chain([&b"vmcore"[..], b"dump"])).is_ok()
+    if cli::parse(words(orders.args).chain([&b"vmcore"[..], b"dump"])).is_ok()
         && orders.args != Orders::default().args
     {
         reach.at("options");

@@ -1,0 +1,374 @@
+//! The words of the command line, one after the other.
+
+use super::table::{CONFLICTS, Opt, Takes, find_long, find_short};
+use super::{
+    ArgError, Args, Compression, DEFAULT_MESSAGE_LEVEL, MAX_LEVELS, MAX_OUTPUTS, MESSAGE_DEBUG,
+    MESSAGE_REPORT, Mapping, Mode, Notices,
+};
+
+/// Reads a command line, without the name of the program.
+///
+/// # Errors
+/// The first thing wrong, in the order of the words; then conflicts between options; then
+/// operands. With `--help` or `--version`, only the words themselves are checked.
+pub fn parse<'a, I: Iterator<Item = &'a [u8]>>(mut argv: I) -> Result<Args<'a>, ArgError<'a>> {
+    let mut parser = Parser::new();
+    let mut only_operands = false;
+    while let Some(word) = argv.next() {
+        match word {
+            b"--" if !only_operands => only_operands = true,
+            [b'-', b'-', long @ ..] if !only_operands => {
+                let (name, value) = match long.iter().position(|&byte| byte == b'=') {
+                    Some(at) => (long.get(..at).unwrap_or_default(), long.get(at + 1..)),
+                    None => (long, None),
+                };
+                let row = find_long(word, name)?;
+                match (row.takes, value) {
+                    (Takes::Nothing(opt), None) => parser.flag(opt),
+                    (Takes::Nothing(_), Some(value)) => {
+                        return Err(ArgError::UnexpectedValue { option: row.name, value });
+                    }
+                    (Takes::Value(opt), value) => {
+                        let value = value
+                            .or_else(|| argv.next())
+                            .ok_or(ArgError::MissingValue(row.name))?;
+                        parser.value(opt, row.name, value)?;
+                    }
+                    (Takes::Refused(instead), _) => {
+                        return Err(ArgError::Refused { option: row.name, instead });
+                    }
+                }
+            }
+            // A lone `-` is an operand.
+            [b'-', letters @ ..] if !only_operands && !letters.is_empty() => {
+                let mut rest = letters;
+                while let [letter, tail @ ..] = rest {
+                    rest = tail;
+                    let row = find_short(*letter)
+                        .ok_or(ArgError::UnknownShort { letter: *letter, word })?;
+                    match row.takes {
+                        Takes::Nothing(opt) => {
+                            parser.flag(opt);
+                            // A level is part of the word: `-c VMCORE` must not swallow a name.
+                            let digits = tail.iter().take_while(|b| b.is_ascii_digit()).count();
+                            if let Opt::Zlib | Opt::Zstd = opt
+                                && let Some((level @ [_, ..], after)) =
+                                    tail.split_at_checked(digits)
+                            {
+                                parser.level(opt, row.name, level)?;
+                                rest = after;
+                            }
+                        }
+                        Takes::Value(opt) => {
+                            let attached = (!tail.is_empty()).then_some(tail);
+                            let value = attached
+                                .or_else(|| argv.next())
+                                .ok_or(ArgError::MissingValue(row.name))?;
+                            parser.value(opt, row.name, value)?;
+                            rest = &[];
+                        }
+                        Takes::Refused(instead) => {
+                            return Err(ArgError::Refused { option: row.name, instead });
+                        }
+                    }
+                }
+            }
+            operand => parser.operand(operand)?,
+        }
+    }
+    parser.finish()
+}
+
+/// The command line as far as it is read.
+struct Parser<'a> {
+    args: Args<'a>,
+    /// One bit per [`Opt`] given.
+    seen: u32,
+}
+
+impl<'a> Parser<'a> {
+    fn new() -> Self {
+        let args = Args {
+            mode: Mode::Capture,
+            check_params: false,
+            compress: Compression::None,
+            elf: false,
+            flattened: false,
+            force: false,
+            size_limit: None,
+            vmcoreinfo: None,
+            cyclic_buffer_kib: None,
+            non_cyclic: false,
+            memory_limit: None,
+            usual_limit: tamis_core::capture::plan::DEFAULT_LIMIT,
+            split: false,
+            splitblock_kib: None,
+            message_level: DEFAULT_MESSAGE_LEVEL,
+            dry_run: false,
+            partial_dmesg: false,
+            mapping: Mapping::Auto,
+            num_threads: 1,
+            notices: Notices { write_cache: false, work_dir: false, num_threads: false },
+            vmcore: None,
+            levels: [0; MAX_LEVELS],
+            level_count: 1,
+            outputs: [&[]; MAX_OUTPUTS],
+            output_count: 0,
+        };
+        Parser { args, seen: 0 }
+    }
+
+    fn has(&self, opt: Opt) -> bool {
+        self.seen & opt.bit() != 0
+    }
+
+    fn flag(&mut self, opt: Opt) {
+        self.seen |= opt.bit();
+        match opt {
+            Opt::Zlib => self.args.compress = Compression::Zlib,
+            Opt::Lzo => self.args.compress = Compression::Lzo,
+            Opt::Snappy => self.args.compress = Compression::Snappy,
+            Opt::Zstd => self.args.compress = Compression::Zstd,
+            Opt::Lz4 => self.args.compress = Compression::Lz4,
+            _ => {}
+        }
+    }
+
+    /// The level behind `-c` or `-z`. Only levels that make a difference are there: one that is
+    /// asked for and does nothing would be a promise not kept.
+    fn level(&mut self, opt: Opt, name: &'static str, level: &'a [u8]) -> Result<(), ArgError<'a>> {
+        self.args.compress = match (opt, level) {
+            (Opt::Zlib, b"0") => Compression::ZlibFixed,
+            (Opt::Zlib, b"1") => Compression::Zlib,
+            (Opt::Zstd, b"1") => Compression::Zstd,
+            (Opt::Zstd, b"2") => Compression::ZstdTwice,
+            _ => {
+                let wants = match opt {
+                    Opt::Zlib => "no level, 1 (the same), or 0 (faster, larger)",
+                    _ => "no level, 1 (the same), or 2 (slower, smaller)",
+                };
+                return Err(ArgError::BadValue { option: name, value: level, wants });
+            }
+        };
+        Ok(())
+    }
+
+    /// `name` is how messages call the option.
+    fn value(&mut self, opt: Opt, name: &'static str, value: &'a [u8]) -> Result<(), ArgError<'a>> {
+        let bad = |wants| ArgError::BadValue { option: name, value, wants };
+        self.seen |= opt.bit();
+        let args = &mut self.args;
+        match opt {
+            Opt::Levels => args.level_count = read_levels(name, value, &mut args.levels)?,
+            Opt::SizeLimit | Opt::MemoryLimit => {
+                let bytes = size(value).ok_or(bad(
+                    "a number above 0 (decimal, 0x or 0), then one of K M G T P E or nothing",
+                ))?;
+                if matches!(opt, Opt::SizeLimit) {
+                    args.size_limit = Some(bytes);
+                } else {
+                    args.memory_limit = Some(bytes);
+                }
+            }
+            Opt::CyclicBuffer => {
+                let kib = kib(value).ok_or(bad("a decimal number of KiB, 0 for automatic"))?;
+                args.cyclic_buffer_kib = (kib > 0).then_some(kib);
+            }
+            Opt::SplitBlock => {
+                let kib = kib(value).filter(|&kib| kib > 0);
+                args.splitblock_kib = Some(kib.ok_or(bad("a decimal number of KiB above 0"))?);
+            }
+            Opt::MessageLevel => {
+                args.message_level = up_to_31(value).ok_or(bad(FROM_0_TO_31))?;
+            }
+            Opt::NumThreads => {
+                let count = threads(value).ok_or(bad("a decimal number"))?;
+                args.num_threads = count.max(1);
+            }
+            Opt::WriteCache => {
+                decimal(value).ok_or(bad("a decimal number"))?;
+            }
+            Opt::Vmcoreinfo => {
+                args.vmcoreinfo = Some(value).filter(|name| !name.is_empty());
+                args.vmcoreinfo.ok_or(bad("the name of a file"))?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn operand(&mut self, word: &'a [u8]) -> Result<(), ArgError<'a>> {
+        let args = &mut self.args;
+        if args.vmcore.is_none() {
+            args.vmcore = Some(word);
+        } else {
+            let slot = args.outputs.get_mut(args.output_count).ok_or(ArgError::TooManyOutputs)?;
+            *slot = word;
+            args.output_count += 1;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Args<'a>, ArgError<'a>> {
+        self.args.mode = if self.has(Opt::Help) {
+            Mode::Help
+        } else if self.has(Opt::Version) {
+            Mode::Version
+        } else if self.has(Opt::DumpDmesg) {
+            Mode::Dmesg
+        } else {
+            Mode::Capture
+        };
+        self.args.check_params = self.has(Opt::CheckParams);
+        self.args.elf = self.has(Opt::Elf);
+        self.args.flattened = self.has(Opt::Flattened);
+        self.args.force = self.has(Opt::Force);
+        self.args.non_cyclic = self.has(Opt::NonCyclic);
+        self.args.split = self.has(Opt::Split);
+        self.args.dry_run = self.has(Opt::DryRun);
+        self.args.partial_dmesg = self.has(Opt::PartialDmesg);
+        self.args.mapping = match (self.has(Opt::Mmap), self.has(Opt::NonMmap)) {
+            (true, _) => Mapping::Always,
+            (false, true) => Mapping::Never,
+            (false, false) => Mapping::Auto,
+        };
+        self.args.notices = Notices {
+            write_cache: self.has(Opt::WriteCache),
+            work_dir: self.has(Opt::WorkDir),
+            num_threads: self.args.num_threads > 1 && self.args.compress == Compression::None,
+        };
+        if self.has(Opt::Debug) {
+            self.args.message_level |= MESSAGE_DEBUG;
+        }
+        if self.has(Opt::ShowStats) {
+            self.args.message_level |= MESSAGE_REPORT;
+        }
+        if self.args.check_params {
+            self.args.message_level = DEFAULT_MESSAGE_LEVEL;
+        }
+        if !matches!(self.args.mode, Mode::Help | Mode::Version) {
+            self.check_conflicts()?;
+            check_operands(&self.args)?;
+        }
+        Ok(self.args)
+    }
+
+    fn check_conflicts(&self) -> Result<(), ArgError<'a>> {
+        for &(one, other, why) in CONFLICTS {
+            if self.has(one) && self.has(other) {
+                return Err(ArgError::Conflict(why));
+            }
+        }
+        if self.has(Opt::PartialDmesg) && !self.has(Opt::DumpDmesg) {
+            return Err(ArgError::Conflict("--partial-dmesg needs --dump-dmesg"));
+        }
+        Ok(())
+    }
+}
+
+fn check_operands<'a>(args: &Args<'a>) -> Result<(), ArgError<'a>> {
+    let (wants, min, max) = if matches!(args.mode, Mode::Dmesg) {
+        ("VMCORE LOGFILE", 1, 1)
+    } else if args.flattened {
+        ("only VMCORE, with -F", 0, 0)
+    } else if args.split {
+        ("VMCORE and at least two DUMPFILEs, with --split", 2, MAX_OUTPUTS)
+    } else if args.dry_run {
+        ("VMCORE, and DUMPFILE if you like, with --dry-run", 0, 1)
+    } else {
+        ("VMCORE DUMPFILE", 1, 1)
+    };
+    let mut names = args.outputs();
+    if args.vmcore.is_none() || !(min..=max).contains(&names.len()) {
+        let given = usize::from(args.vmcore.is_some()) + names.len();
+        return Err(ArgError::Operands { wants, given });
+    }
+    // An output that is also the vmcore would, with -f, be truncated before it is read.
+    if let Some(vmcore) = args.vmcore
+        && names.contains(&vmcore)
+    {
+        return Err(ArgError::SameFile(vmcore));
+    }
+    while let [name, others @ ..] = names {
+        if others.contains(name) {
+            return Err(ArgError::SameFile(name));
+        }
+        names = others;
+    }
+    Ok(())
+}
+
+const FROM_0_TO_31: &str = "a decimal number from 0 to 31";
+
+/// Reads a comma separated list; returns how many levels there are.
+fn read_levels<'a>(
+    option: &'static str,
+    list: &'a [u8],
+    levels: &mut [u8; MAX_LEVELS],
+) -> Result<usize, ArgError<'a>> {
+    let mut count = 0;
+    for item in list.split(|&byte| byte == b',') {
+        let bad = |value, wants| ArgError::BadValue { option, value, wants };
+        if item.is_empty() {
+            return Err(bad(list, "decimal numbers from 0 to 31 with a comma between two"));
+        }
+        let level = up_to_31(item).ok_or(bad(item, FROM_0_TO_31))?;
+        *levels.get_mut(count).ok_or(bad(list, "at most 32 levels"))? = level;
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// Reads digits as far as they go; at least one. The rest of the text comes back with the number.
+fn digits(text: &[u8], radix: u32) -> Option<(u64, &[u8])> {
+    let mut number: u64 = 0;
+    let mut rest = text;
+    while let [byte, tail @ ..] = rest
+        && let Some(digit) = char::from(*byte).to_digit(radix)
+    {
+        number = number.checked_mul(u64::from(radix))?.checked_add(u64::from(digit))?;
+        rest = tail;
+    }
+    (rest.len() < text.len()).then_some((number, rest))
+}
+
+fn decimal(text: &[u8]) -> Option<u64> {
+    digits(text, 10).and_then(|(number, rest)| rest.is_empty().then_some(number))
+}
+
+fn up_to_31(text: &[u8]) -> Option<u8> {
+    decimal(text).and_then(|number| u8::try_from(number).ok()).filter(|&number| number <= 31)
+}
+
+/// A number of KiB that is also a number of bytes.
+fn kib(text: &[u8]) -> Option<u64> {
+    decimal(text).filter(|&kib| kib <= u64::MAX / 1024)
+}
+
+/// A number of threads; below zero means none.
+fn threads(text: &[u8]) -> Option<u64> {
+    let (negative, number) = match text {
+        [b'-', number @ ..] => (true, number),
+        _ => (false, text),
+    };
+    let count = decimal(number).filter(|&count| i64::try_from(count).is_ok())?;
+    Some(if negative { 0 } else { count })
+}
+
+/// A size above zero: a number as C writes it, then perhaps a unit in steps of 1024.
+fn size(text: &[u8]) -> Option<u64> {
+    let (number, unit) = match text {
+        [b'0', b'x' | b'X', hex @ ..] => digits(hex, 16),
+        [b'0', ..] => digits(text, 8),
+        _ => digits(text, 10),
+    }?;
+    let unit = match unit {
+        [] => 1,
+        [letter] => {
+            let steps = b"KMGTPE".iter().position(|unit| *unit == letter.to_ascii_uppercase())?;
+            1024_u64.checked_pow(u32::try_from(steps).ok()?.checked_add(1)?)?
+        }
+        _ => return None,
+    };
+    number.checked_mul(unit).filter(|&bytes| bytes > 0)
+}
