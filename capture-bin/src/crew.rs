@@ -1,7 +1,7 @@
 //! The threads of `--num-threads`: their memory and what they run.
 
 use crate::arena::Arena;
-use crate::files::Input;
+use crate::input::Input;
 use crate::sys::{self, MAX_THREADS, Monitor, Work};
 use alloc::boxed::Box;
 use tamis_core::capture::crew::{self, Batch, Next, PageMade, Queue, Side, Slot};

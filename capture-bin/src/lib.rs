@@ -20,13 +20,13 @@ extern crate alloc;
 #[expect(unsafe_code, reason = "the one place that hands out raw memory")]
 pub mod arena;
 pub mod cli;
-
 pub mod console;
 mod crew;
-mod files;
 pub mod init;
+mod input;
 mod job;
 mod log;
+mod out;
 #[expect(unsafe_code, reason = "the one place that calls the system")]
 pub mod sys;
 

@@ -2,8 +2,8 @@
 
 use crate::cli::Args;
 use crate::console::{Console, Why};
-use crate::files::Pipe;
 use crate::job::{Job, Opened, hint, map, open};
+use crate::out::Pipe;
 use crate::sys::{self, File};
 use crate::{DONE, FAILED};
 use tamis_core::arch::Arch;

@@ -1,119 +1,17 @@
-//! Files as the engine wants them: a source that can be read anywhere, sinks for dumps.
+//! Dumps as files and on block devices.
 //!
 //! What is large and lies in whole blocks goes past the page cache (O_DIRECT): it costs no copy, and
 //! leaves nothing in the memory of a crash kernel. The rest goes through it, and never into the same
 //! pages at the same time: the kernel writes out and drops what it has of a block before one is
 //! written past it, and nothing here is done by two threads.
 
-use crate::cli::Mapping;
-use crate::sys::{self, File, FileKind, Window};
-use tamis_core::io::{Append, BLOCK, Sink, SinkError};
-use tamis_core::io::{IoError, IoKind, RandomAccess};
-
-/// An input file: mapped where that is asked for and can be done, read elsewhere.
-pub struct Input {
-    file: File,
-    size: u64,
-    window: Option<Window>,
-}
-
-impl Input {
-    /// Opens a vmcore, to be mapped or only read.
-    pub fn open(path: &[u8], mapping: Mapping) -> Result<Input, IoError> {
-        let file = File::open(path)?;
-        // /proc/vmcore is a regular file, and its size is what can be read.
-        let size = match file.kind()? {
-            FileKind::Regular(size) => size,
-            FileKind::Block | FileKind::Other => 0,
-        };
-        let map = match mapping {
-            Mapping::Auto => file.is_in_proc(),
-            Mapping::Always => true,
-            Mapping::Never => false,
-        };
-        let window = if map && size > 0 { Window::new() } else { None };
-        Ok(Input { file, size, window })
-    }
-
-    /// Whether it is mapped, where that works.
-    pub fn is_mapped(&self) -> bool {
-        self.window.is_some()
-    }
-
-    /// The same file, with a window of its own.
-    pub fn another(&self) -> Result<Input, IoError> {
-        let window = if self.window.is_some() { Window::new() } else { None };
-        Ok(Input { file: self.file.another()?, size: self.size, window })
-    }
-}
-
-impl RandomAccess for Input {
-    fn read_at(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError> {
-        self.file.read_at(at, buf)
-    }
-
-    fn window(&mut self, at: u64, len: usize) -> Option<&[u8]> {
-        self.window.as_mut()?.bytes(&self.file, self.size, at, len)
-    }
-
-    fn window_broke(&mut self) -> bool {
-        self.window.as_mut().is_some_and(Window::broke)
-    }
-}
-
-/// The error of a limit that was set on the command line.
-const LIMIT_REACHED: IoError = IoError { kind: IoKind::NoSpace, code: 0 };
+use super::LIMIT_REACHED;
+use super::direct::Streams;
+use crate::sys::{self, File, FileKind};
+use tamis_core::io::{BLOCK, IoError, Sink, SinkError};
 
 /// Fewest bytes that are written past the page cache: the program waits for each such write.
 const DIRECT_LEAST: usize = 128 << 10;
-/// Bytes of a dump that are sent to the medium at a time.
-const SEND: u64 = 1 << 20;
-/// Bytes of a page, or a whole number of them, on every machine that this program runs on.
-const PAGE: u64 = BLOCK;
-
-/// Bytes that are written through the page cache one after the other. They are sent to the medium while more come, and
-/// leave the page cache once they are there: the memory of a crash kernel must not fill with pages
-/// of the dump.
-#[derive(Clone, Copy, Default)]
-struct Stream {
-    /// From here to `sent`: under way.
-    from: u64,
-    /// From here to `end`: in the page cache only.
-    sent: u64,
-    end: u64,
-}
-
-/// What such writes to a file have in common: data and descriptors are a stream each, with gaps in
-/// it where bytes went past the page cache or nothing was written.
-#[derive(Default)]
-struct Streams {
-    /// The one that has come less far, and the other.
-    streams: [Stream; 2],
-    /// An error that came after a write; the next sync is to tell it.
-    late: Option<IoError>,
-}
-
-impl Streams {
-    /// Bytes were written.
-    fn written(&mut self, file: &File, at: u64, len: u64) {
-        let [low, high] = &mut self.streams;
-        let stream = if at < high.end { &mut *low } else { &mut *high };
-        if at < stream.end {
-            *stream = Stream { from: at, sent: at, end: at };
-        }
-        stream.end = at.saturating_add(len);
-        if stream.end - stream.sent >= SEND {
-            let send = stream.end / PAGE * PAGE;
-            let begun = file.begin_write_out(stream.sent, send);
-            let ended = file.end_write_out(stream.from, stream.sent);
-            (stream.from, stream.sent) = (stream.sent, send);
-            self.late = self.late.or(begun.and(ended).err());
-        }
-        if low.end > high.end {
-            core::mem::swap(low, high);
-        }
-    }
-}
 
 /// Nanoseconds without a sync after which there is one, before the next descriptors.
 const SYNC_AFTER: u64 = 1_000_000_000;
@@ -320,37 +218,6 @@ impl Sink for DumpFile {
     }
 }
 
-/// A stream, with a limit on its length.
-pub struct Pipe {
-    file: File,
-    left: u64,
-    limit: u64,
-}
-
-impl Pipe {
-    /// Over an open file.
-    pub fn new(file: File, limit: Option<u64>) -> Pipe {
-        let limit = limit.unwrap_or(u64::MAX);
-        Pipe { file, left: limit, limit }
-    }
-
-    /// Whether nothing was written to it.
-    pub fn is_untouched(&self) -> bool {
-        self.left == self.limit
-    }
-}
-
-impl Append for Pipe {
-    fn append(&mut self, bytes: &[u8]) -> Result<(), IoError> {
-        self.left = self.left.checked_sub(bytes.len() as u64).ok_or(LIMIT_REACHED)?;
-        self.file.write(bytes).map_err(|(io, _)| io)
-    }
-
-    fn room(&self) -> u64 {
-        self.left
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -422,20 +289,5 @@ mod tests {
         let there = std::fs::read(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert!(there.len() == 512 + (1 << 20) && there[512..].iter().all(|b| *b == 7));
-    }
-
-    #[test]
-    fn only_what_is_in_proc_is_mapped_unless_asked_for() {
-        let file = |path: &str| File::open(path.as_bytes()).unwrap();
-        assert!(file("/proc/self/status").is_in_proc());
-        let ordinary = std::env::current_exe().unwrap();
-        let ordinary = ordinary.to_str().unwrap();
-        assert!(!file(ordinary).is_in_proc());
-        for (mapping, maps) in
-            [(Mapping::Auto, false), (Mapping::Always, true), (Mapping::Never, false)]
-        {
-            let mut input = Input::open(ordinary.as_bytes(), mapping).unwrap();
-            assert_eq!((input.is_mapped(), input.window(0, 4).is_some()), (maps, maps));
-        }
     }
 }

@@ -1,0 +1,76 @@
+//! The vmcore: a file that can be read anywhere.
+
+use crate::cli::Mapping;
+use crate::sys::{File, FileKind, Window};
+use tamis_core::io::{IoError, RandomAccess};
+
+/// An input file: mapped where that is asked for and can be done, read elsewhere.
+pub struct Input {
+    file: File,
+    size: u64,
+    window: Option<Window>,
+}
+
+impl Input {
+    /// Opens a vmcore, to be mapped or only read.
+    pub fn open(path: &[u8], mapping: Mapping) -> Result<Input, IoError> {
+        let file = File::open(path)?;
+        // /proc/vmcore is a regular file, and its size is what can be read.
+        let size = match file.kind()? {
+            FileKind::Regular(size) => size,
+            FileKind::Block | FileKind::Other => 0,
+        };
+        let map = match mapping {
+            Mapping::Auto => file.is_in_proc(),
+            Mapping::Always => true,
+            Mapping::Never => false,
+        };
+        let window = if map && size > 0 { Window::new() } else { None };
+        Ok(Input { file, size, window })
+    }
+
+    /// Whether it is mapped, where that works.
+    pub fn is_mapped(&self) -> bool {
+        self.window.is_some()
+    }
+
+    /// The same file, with a window of its own.
+    pub fn another(&self) -> Result<Input, IoError> {
+        let window = if self.window.is_some() { Window::new() } else { None };
+        Ok(Input { file: self.file.another()?, size: self.size, window })
+    }
+}
+
+impl RandomAccess for Input {
+    fn read_at(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError> {
+        self.file.read_at(at, buf)
+    }
+
+    fn window(&mut self, at: u64, len: usize) -> Option<&[u8]> {
+        self.window.as_mut()?.bytes(&self.file, self.size, at, len)
+    }
+
+    fn window_broke(&mut self) -> bool {
+        self.window.as_mut().is_some_and(Window::broke)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_in_proc_is_mapped_unless_asked_for() {
+        let file = |path: &str| File::open(path.as_bytes()).unwrap();
+        assert!(file("/proc/self/status").is_in_proc());
+        let ordinary = std::env::current_exe().unwrap();
+        let ordinary = ordinary.to_str().unwrap();
+        assert!(!file(ordinary).is_in_proc());
+        for (mapping, maps) in
+            [(Mapping::Auto, false), (Mapping::Always, true), (Mapping::Never, false)]
+        {
+            let mut input = Input::open(ordinary.as_bytes(), mapping).unwrap();
+            assert_eq!((input.is_mapped(), input.window(0, 4).is_some()), (maps, maps));
+        }
+    }
+}
