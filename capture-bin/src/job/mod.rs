@@ -1,25 +1,31 @@
 //! One capture, from the command line to the exit status.
 
-use crate::arena::{Arena, Heap};
-use crate::cli::{Args, Compression};
+mod outputs;
+mod plan;
+mod report;
+
+pub(crate) use outputs::{Outputs, hint};
+pub(crate) use plan::map;
+pub(crate) use report::Ended;
+
+use self::outputs::{Failure, write};
+use self::plan::{PROGRAM, codec_needs, encoder, explain_plan, plan, threads};
+use self::report::{finish, what_it_is};
+use crate::arena::Heap;
+use crate::cli::Args;
 use crate::console::{Console, Why};
 use crate::crew::{self, Crew};
 use crate::input::Input;
-use crate::out::{DumpFile, Pipe};
 use crate::sys::{self, File, FileKind};
 use crate::{DONE, FAILED, OTHER_KERNEL};
 use alloc::boxed::Box;
-use core::fmt::Write;
 use tamis_core::arch::Arch;
 use tamis_core::arch::paging::TableCache;
 use tamis_core::capture::plan::{Needs, Plan};
-use tamis_core::capture::{
-    self, About, Buffers, Capture, CaptureError, MAX_PARTS, Report, Scanner,
-};
-use tamis_core::codec::{self, Deflate, Encoder, Lz4, Lzo, NoCodec, Snappy, Zstd};
+use tamis_core::capture::{self, About, Buffers, Capture, Report, Scanner};
+use tamis_core::codec::Encoder;
 use tamis_core::input::elf::{ElfVmcore, Facts, OpenError, Place, probe};
-use tamis_core::io::{Discard, Flattened, Sink};
-use tamis_core::io::{IoError, IoKind, RandomAccess};
+use tamis_core::io::{IoKind, RandomAccess};
 use tamis_core::kernel::mem_map::{MemMap, RootCache};
 use tamis_core::kernel::memory::KernelMemory;
 use tamis_core::kernel::page::Classifier;
@@ -30,19 +36,8 @@ use tamis_core::units::{PageShift, Pfn};
 use tamis_core::vmcoreinfo::Info;
 use tamis_core::wire::vmcoreinfo::Kind;
 
-/// Bytes that the program has whatever it does: its stack and its static data. A test runs it with
-/// a stack of less.
-pub const PROGRAM: u64 = 128 << 10;
-
-/// Address space that the kernel maps into every process for its own ends (vdso, guard pages, the
-/// rounding of each piece to pages).
-const KERNELS_OWN: u64 = 64 << 10;
-
 /// VMCOREINFO is a page of text; more than this is no such text.
 const INFO_MOST: u64 = 1 << 20;
-
-/// Blocks in which a split dump is divided where none are asked for: 1 GiB.
-const SPLIT_BLOCK: u64 = 1 << 30;
 
 /// What stays the same over the levels that are tried: the vmcore and what it tells.
 pub(crate) struct Opened<'a> {
@@ -183,119 +178,6 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
     Ok(Opened { vmcore, facts, info, plan, shift, args })
 }
 
-/// Threads that are of use: no more than CPUs, and one where nothing is compressed.
-fn threads(args: &Args<'_>) -> u64 {
-    if args.compress == Compression::None {
-        return 1;
-    }
-    let most = sys::cpus().min(sys::MAX_THREADS) as u64;
-    args.num_threads.clamp(1, most)
-}
-
-/// Bytes of a codec's state, and of the output room that it wants for a page.
-fn codec_needs(compress: Compression, page: u64) -> (u64, u64) {
-    let state = match compress {
-        Compression::None => 0,
-        Compression::Zlib | Compression::ZlibFixed => Deflate::STATE,
-        Compression::Lzo => Lzo::STATE,
-        Compression::Snappy => Snappy::STATE,
-        Compression::Zstd | Compression::ZstdTwice => Zstd::STATE,
-        Compression::Lz4 => Lz4::STATE,
-    };
-    (state as u64, page + codec::SLACK as u64)
-}
-
-fn encoder(compress: Compression) -> Box<dyn Encoder + Send> {
-    match compress {
-        Compression::None => Box::new(NoCodec),
-        Compression::Zlib => Box::new(Deflate::new()),
-        Compression::ZlibFixed => Box::new(Deflate::fixed()),
-        Compression::Lzo => Box::new(Lzo::new()),
-        Compression::Snappy => Box::new(Snappy::new()),
-        Compression::Zstd => Box::new(Zstd::new()),
-        Compression::ZstdTwice => Box::new(Zstd::twice()),
-        Compression::Lz4 => Box::new(Lz4::new()),
-    }
-}
-
-/// The memory plan. A request that cannot be met is an explicit limit's fault and refused;
-/// otherwise the request gives way, or at last the default limit: a dump matters more.
-fn plan(needs: &Needs, args: &Args<'_>, console: &Console) -> Result<Plan, i32> {
-    let limit = args.memory_limit.unwrap_or(args.usual_limit);
-    let over = match Plan::fit(limit, needs) {
-        Ok(plan) => return Ok(plan),
-        Err(over) => over,
-    };
-    if args.memory_limit.is_some() || needs.whole {
-        console.warn(format_args!("{over}"));
-        console
-            .warn(format_args!("try --memory-limit {} or more; nothing was written", over.least));
-        return Err(FAILED);
-    }
-    let fewer = Needs { threads: over.threads.max(1), ..*needs };
-    let freed = Needs { bitmap: None, threads: 1, ..*needs };
-    let plan = Plan::fit(limit, &fewer)
-        .or_else(|_| Plan::fit(limit, &freed))
-        .or_else(|over| Plan::fit(over.least, &freed));
-    plan.map_err(|over| {
-        console.warn(format_args!("{over}"));
-        FAILED
-    })
-}
-
-/// Says what had to give way for the plan.
-fn explain_plan(opened: &Opened<'_>, max_pfn: Pfn, console: &Console) {
-    let (plan, args) = (&opened.plan, opened.args);
-    let limit = args.memory_limit.unwrap_or(args.usual_limit);
-    if let Some(kib) = args.cyclic_buffer_kib
-        && plan.bitmap < kib.saturating_mul(1024)
-    {
-        console.warn(format_args!(
-            "--cyclic-buffer {kib} is too large for {limit} bytes of memory: taking {} KiB",
-            plan.bitmap / 1024
-        ));
-    }
-    let threads = plan.workers.max(1);
-    if args.num_threads > threads && args.compress != Compression::None {
-        console.warn(format_args!(
-            "--num-threads {}: taking {threads}, for {} CPUs and {limit} bytes of memory",
-            args.num_threads,
-            sys::cpus()
-        ));
-    }
-    if plan.total() > limit {
-        console.warn(format_args!(
-            "the input needs {} bytes of memory, more than the usual {limit}",
-            plan.total()
-        ));
-    }
-    if console.debugs() || args.dry_run {
-        let mut table = console.table();
-        let _ = writeln!(table, "Memory plan");
-        for (owner, bytes) in plan.rows() {
-            let _ = writeln!(table, "  {owner:<24}{bytes:>10} bytes");
-        }
-        let _ = writeln!(table, "  {:<24}{:>10} bytes of {limit}", "total", plan.total());
-        let maps = opened.vmcore.file().is_mapped();
-        let window = if maps { sys::Window::LEN * (plan.workers + 1) } else { 0 };
-        let space = plan.total() + sys::image_size() + window + KERNELS_OWN;
-        let _ = writeln!(table, "  {:<24}{space:>10} bytes", "address space");
-    }
-    console.debug(format_args!(
-        "Buffer for the cyclic mode: {} bytes, number of cycles: {}\n",
-        plan.bitmap,
-        plan.cycles(max_pfn.0)
-    ));
-}
-
-pub(crate) fn map(len: u64, console: &Console) -> Result<Arena, i32> {
-    let len = usize::try_from(len).unwrap_or(usize::MAX);
-    Arena::map(len).map_err(|io| {
-        console.warn(format_args!("reserving {len} bytes of memory: {}", Why(io)));
-        FAILED
-    })
-}
-
 fn read_info<'t>(
     input: &mut Input,
     facts: &Facts,
@@ -309,24 +191,6 @@ fn read_info<'t>(
             console.warn(format_args!("reading VMCOREINFO: {}", Why(io)));
             None
         }
-    }
-}
-
-/// What a file that is no vmcore looks like.
-fn what_it_is(input: &mut Input) -> &'static str {
-    let mut head = [0; 16];
-    let _ = input.read_at(0, &mut head);
-    match &head {
-        [b'K', b'D', b'U', b'M', b'P', ..] => {
-            "it is a kdump-compressed dump already: `tamis refilter` drops more pages from it"
-        }
-        b"makedumpfile\0\0\0\0" => {
-            "it is a flattened dump: `tamis rearrange` makes a dump file of it"
-        }
-        [0x1f, 0x8b, ..] => "it is compressed with gzip: unpack it first",
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => "it is compressed with zstd: unpack it first",
-        [0, 0, 0, 0, 0, 0, 0, 0, ..] => "it begins with zeros, or is shorter than an ELF header",
-        _ => "a vmcore is an ELF core file, such as /proc/vmcore in a crash kernel",
     }
 }
 
@@ -346,34 +210,6 @@ pub(crate) fn capture(heap: &'static Heap, args: &Args<'_>) -> i32 {
     let verdict = if status == DONE { "Completed" } else { "Failed" };
     console.say(format_args!("\ntamis-capture {verdict}.\n"));
     status
-}
-
-/// Where a dump goes.
-pub(crate) struct Outputs<'o> {
-    /// Names of files or devices; none for a stream or a dry run.
-    pub(crate) names: &'o [&'o [u8]],
-    /// Bytes to leave free at the start of a device.
-    pub(crate) base: u64,
-    /// Whether existing files are overwritten.
-    pub(crate) force: bool,
-}
-
-/// How a dump ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Ended {
-    /// All of it is there.
-    Done,
-    /// It is incomplete, or was not begun.
-    Failed,
-    /// As [`Ended::Failed`]: there was no space for more, at any of the levels.
-    NoSpace,
-}
-
-impl Ended {
-    /// The exit status that says so.
-    pub(crate) fn status(self) -> i32 {
-        if self == Ended::Done { DONE } else { FAILED }
-    }
 }
 
 /// A vmcore with all that is needed to save it, as often as it takes.
@@ -461,7 +297,8 @@ impl<'a> Job<'a> {
             Ok(arch) => job.find_mem_map(arch, console),
             Err(error) => job.without_mem_map(&error, console),
         }
-        explain_plan(&job.opened, job.max_pfn, console);
+        let (opened, is_mapped) = (&job.opened, job.opened.vmcore.file().is_mapped());
+        explain_plan(&opened.plan, args, is_mapped, job.max_pfn, console);
         Ok(job)
     }
 
@@ -602,151 +439,4 @@ struct Storage {
     run: &'static mut [u8],
     data: &'static mut [u8],
     descriptors: &'static mut [u8],
-}
-
-/// Why nothing, or not all, was written.
-enum Failure {
-    /// An output could not be created.
-    Create { part: usize, io: IoError },
-    /// An output is of a kind that does not take this format.
-    Kind(&'static str),
-    /// The capture ended early.
-    Capture(CaptureError),
-}
-
-/// Creates the outputs and writes them.
-fn write(
-    capture: &mut Capture<'_, ElfVmcore<'static, Input>>,
-    about: &About<'_>,
-    args: &Args<'_>,
-    outputs: &Outputs<'_>,
-    page: PageShift,
-    crew: Option<&dyn capture::crew::Crew<'_>>,
-) -> Result<Report, Failure> {
-    let mut one = |sink: &mut dyn Sink| {
-        let written = if args.elf {
-            capture.elf(sink)
-        } else {
-            capture.kdump_with(about, &mut [sink], 0, crew)
-        };
-        written.map_err(Failure::Capture)
-    };
-    if args.dry_run {
-        return one(&mut Discard);
-    }
-    if args.flattened {
-        return one(&mut Flattened::new(Pipe::new(File::stdout(), args.size_limit)));
-    }
-    let mut files = heapless::Vec::<DumpFile, MAX_PARTS>::new();
-    for (part, name) in outputs.names.iter().enumerate() {
-        match DumpFile::create(name, outputs.force, args.size_limit, outputs.base) {
-            Ok(file) if args.elf && file.is_block_device() => {
-                return Err(Failure::Kind("an ELF dump needs a file, not a block device"));
-            }
-            Ok(file) => drop(files.push(file)),
-            Err(io) => {
-                // Nothing is left behind of the others.
-                for made in outputs.names.iter().take(part) {
-                    let _ = sys::unlink_regular(made);
-                }
-                return Err(Failure::Create { part, io });
-            }
-        }
-    }
-    match files.as_mut_slice() {
-        [file] => one(file),
-        _ => {
-            let block = args.splitblock_kib.map_or(SPLIT_BLOCK, |kib| kib.saturating_mul(1024));
-            let mut sinks = heapless::Vec::<&mut dyn Sink, MAX_PARTS>::new();
-            for file in &mut files {
-                let _ = sinks.push(file);
-            }
-            capture
-                .kdump_with(about, &mut sinks, block >> page.bits(), crew)
-                .map_err(Failure::Capture)
-        }
-    }
-}
-
-/// What to do about an output that could not be created.
-pub(crate) fn hint(io: IoError) -> &'static str {
-    if io.code == libc::EEXIST { "; -f overwrites an existing file" } else { "" }
-}
-
-/// Tells how it went. `last` says that no other level is to be tried.
-fn finish(
-    result: Result<Report, Failure>,
-    report: &Report,
-    args: &Args<'_>,
-    outputs: &Outputs<'_>,
-    last: bool,
-    console: &mut Console,
-) -> Ended {
-    console.summary();
-    let name = |part: usize| outputs.names.get(part).copied().unwrap_or(b"STDOUT");
-    let failure = match result {
-        Ok(report) => {
-            console.report(&report, args.elf);
-            if args.dry_run {
-                console.say(format_args!("\nDry run: nothing was written.\n"));
-                return Ended::Done;
-            }
-            if report.incomplete {
-                console.warn(format_args!(
-                    "the dump is incomplete: {} of {} pages could not be read",
-                    report.tally.unreadable, report.tally.kept
-                ));
-            }
-            console.saved(outputs.names);
-            return if report.incomplete { Ended::Failed } else { Ended::Done };
-        }
-        Err(failure) => failure,
-    };
-    let error = match failure {
-        Failure::Create { part, io } => {
-            let name = name(part).escape_ascii();
-            console.warn(format_args!("creating {name}: {}{}", Why(io), hint(io)));
-            let full = io.kind == IoKind::NoSpace;
-            return if full { Ended::NoSpace } else { Ended::Failed };
-        }
-        Failure::Kind(why) => {
-            console.warn(format_args!("{why}"));
-            return Ended::Failed;
-        }
-        Failure::Capture(error) => error,
-    };
-    match error {
-        CaptureError::Sink { step, part, error } => {
-            let (name, at) = (name(part).escape_ascii(), error.at);
-            let why = Why(error.io);
-            console.warn(format_args!("writing {step} to {name} at offset {at}: {why}"));
-        }
-        other => console.warn(format_args!("{other}")),
-    }
-    if last || args.flattened || !error.is_no_space() {
-        console.report(report, args.elf);
-        tell_what_is_saved(report, args, console);
-    }
-    if error.is_no_space() && !args.flattened { Ended::NoSpace } else { Ended::Failed }
-}
-
-/// Says what a dump has that ended early.
-fn tell_what_is_saved(report: &Report, args: &Args<'_>, console: &Console) {
-    let (saved, kept, bytes) = (report.saved, report.tally.kept, report.bytes);
-    if saved == 0 {
-        console.warn(format_args!("there is no dump: not one page could be saved"));
-        return;
-    }
-    console.warn(format_args!(
-        "the dump is incomplete: {saved} of {kept} pages are saved ({bytes} bytes), {} are missing",
-        kept.saturating_sub(saved)
-    ));
-    console.warn(format_args!(
-        "{}",
-        match (args.flattened, args.elf) {
-            (true, _) => "the stream has no end, which says so; `tamis repair` makes a dump of it",
-            (_, true) => "its header says so; readers open it, for what it has",
-            _ => "its header says so; readers open it, and report pages that it does not have",
-        }
-    ));
 }

@@ -1,0 +1,92 @@
+//! Where a dump goes.
+
+use crate::cli::Args;
+use crate::input::Input;
+use crate::out::{DumpFile, Pipe};
+use crate::sys::{self, File};
+use tamis_core::capture::{self, About, Capture, CaptureError, MAX_PARTS, Report};
+use tamis_core::input::elf::ElfVmcore;
+use tamis_core::io::{Discard, Flattened, IoError, Sink};
+use tamis_core::units::PageShift;
+
+/// Blocks in which a split dump is divided where none are asked for: 1 GiB.
+const SPLIT_BLOCK: u64 = 1 << 30;
+
+/// Where a dump goes.
+pub(crate) struct Outputs<'o> {
+    /// Names of files or devices; none for a stream or a dry run.
+    pub(crate) names: &'o [&'o [u8]],
+    /// Bytes to leave free at the start of a device.
+    pub(crate) base: u64,
+    /// Whether existing files are overwritten.
+    pub(crate) force: bool,
+}
+
+/// Why nothing, or not all, was written.
+pub(super) enum Failure {
+    /// An output could not be created.
+    Create { part: usize, io: IoError },
+    /// An output is of a kind that does not take this format.
+    Kind(&'static str),
+    /// The capture ended early.
+    Capture(CaptureError),
+}
+
+/// Creates the outputs and writes them.
+pub(super) fn write(
+    capture: &mut Capture<'_, ElfVmcore<'static, Input>>,
+    about: &About<'_>,
+    args: &Args<'_>,
+    outputs: &Outputs<'_>,
+    page: PageShift,
+    crew: Option<&dyn capture::crew::Crew<'_>>,
+) -> Result<Report, Failure> {
+    let mut one = |sink: &mut dyn Sink| {
+        let written = if args.elf {
+            capture.elf(sink)
+        } else {
+            capture.kdump_with(about, &mut [sink], 0, crew)
+        };
+        written.map_err(Failure::Capture)
+    };
+    if args.dry_run {
+        return one(&mut Discard);
+    }
+    if args.flattened {
+        return one(&mut Flattened::new(Pipe::new(File::stdout(), args.size_limit)));
+    }
+    let mut files = heapless::Vec::<DumpFile, MAX_PARTS>::new();
+    for (part, name) in outputs.names.iter().enumerate() {
+        match DumpFile::create(name, outputs.force, args.size_limit, outputs.base) {
+            Ok(file) if args.elf && file.is_block_device() => {
+                return Err(Failure::Kind("an ELF dump needs a file, not a block device"));
+            }
+            Ok(file) => drop(files.push(file)),
+            Err(io) => {
+                // Nothing is left behind of the others.
+                for made in outputs.names.iter().take(part) {
+                    let _ = sys::unlink_regular(made);
+                }
+                return Err(Failure::Create { part, io });
+            }
+        }
+    }
+    match files.as_mut_slice() {
+        [file] => one(file),
+        _ => {
+            let block = args.splitblock_kib.map_or(SPLIT_BLOCK, |kib| kib.saturating_mul(1024));
+            let mut sinks = heapless::Vec::<&mut dyn Sink, MAX_PARTS>::new();
+            for file in &mut files {
+                let _ = sinks.push(file);
+            }
+            capture
+                .kdump_with(about, &mut sinks, block >> page.bits(), crew)
+                .map_err(Failure::Capture)
+        }
+    }
+}
+
+/// What to do about an output that could not be created.
+pub(crate) fn hint(io: IoError) -> &'static str {
+    if io.code == libc::EEXIST { "; -f overwrites an existing file" } else { "" }
+}

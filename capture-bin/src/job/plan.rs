@@ -1,0 +1,137 @@
+//! Limits: threads, codecs, and the memory plan.
+
+use crate::FAILED;
+use crate::arena::Arena;
+use crate::cli::{Args, Compression};
+use crate::console::{Console, Why};
+use crate::sys;
+use alloc::boxed::Box;
+use core::fmt::Write;
+use tamis_core::capture::plan::{Needs, Plan};
+use tamis_core::codec::{self, Deflate, Encoder, Lz4, Lzo, NoCodec, Snappy, Zstd};
+use tamis_core::units::Pfn;
+
+/// Bytes that the program has whatever it does: its stack and its static data. A test runs it with
+/// a stack of less.
+pub const PROGRAM: u64 = 128 << 10;
+
+/// Address space that the kernel maps into every process for its own ends (vdso, guard pages, the
+/// rounding of each piece to pages).
+const KERNELS_OWN: u64 = 64 << 10;
+
+/// Threads that are of use: no more than CPUs, and one where nothing is compressed.
+pub(super) fn threads(args: &Args<'_>) -> u64 {
+    if args.compress == Compression::None {
+        return 1;
+    }
+    let most = sys::cpus().min(sys::MAX_THREADS) as u64;
+    args.num_threads.clamp(1, most)
+}
+
+/// Bytes of a codec's state, and of the output room that it wants for a page.
+pub(super) fn codec_needs(compress: Compression, page: u64) -> (u64, u64) {
+    let state = match compress {
+        Compression::None => 0,
+        Compression::Zlib | Compression::ZlibFixed => Deflate::STATE,
+        Compression::Lzo => Lzo::STATE,
+        Compression::Snappy => Snappy::STATE,
+        Compression::Zstd | Compression::ZstdTwice => Zstd::STATE,
+        Compression::Lz4 => Lz4::STATE,
+    };
+    (state as u64, page + codec::SLACK as u64)
+}
+
+pub(super) fn encoder(compress: Compression) -> Box<dyn Encoder + Send> {
+    match compress {
+        Compression::None => Box::new(NoCodec),
+        Compression::Zlib => Box::new(Deflate::new()),
+        Compression::ZlibFixed => Box::new(Deflate::fixed()),
+        Compression::Lzo => Box::new(Lzo::new()),
+        Compression::Snappy => Box::new(Snappy::new()),
+        Compression::Zstd => Box::new(Zstd::new()),
+        Compression::ZstdTwice => Box::new(Zstd::twice()),
+        Compression::Lz4 => Box::new(Lz4::new()),
+    }
+}
+
+/// The memory plan. A request that cannot be met is an explicit limit's fault and refused;
+/// otherwise the request gives way, or at last the default limit: a dump matters more.
+pub(super) fn plan(needs: &Needs, args: &Args<'_>, console: &Console) -> Result<Plan, i32> {
+    let limit = args.memory_limit.unwrap_or(args.usual_limit);
+    let over = match Plan::fit(limit, needs) {
+        Ok(plan) => return Ok(plan),
+        Err(over) => over,
+    };
+    if args.memory_limit.is_some() || needs.whole {
+        console.warn(format_args!("{over}"));
+        console
+            .warn(format_args!("try --memory-limit {} or more; nothing was written", over.least));
+        return Err(FAILED);
+    }
+    let fewer = Needs { threads: over.threads.max(1), ..*needs };
+    let freed = Needs { bitmap: None, threads: 1, ..*needs };
+    let plan = Plan::fit(limit, &fewer)
+        .or_else(|_| Plan::fit(limit, &freed))
+        .or_else(|over| Plan::fit(over.least, &freed));
+    plan.map_err(|over| {
+        console.warn(format_args!("{over}"));
+        FAILED
+    })
+}
+
+/// Says what had to give way for the plan.
+pub(super) fn explain_plan(
+    plan: &Plan,
+    args: &Args<'_>,
+    is_mapped: bool,
+    max_pfn: Pfn,
+    console: &Console,
+) {
+    let limit = args.memory_limit.unwrap_or(args.usual_limit);
+    if let Some(kib) = args.cyclic_buffer_kib
+        && plan.bitmap < kib.saturating_mul(1024)
+    {
+        console.warn(format_args!(
+            "--cyclic-buffer {kib} is too large for {limit} bytes of memory: taking {} KiB",
+            plan.bitmap / 1024
+        ));
+    }
+    let threads = plan.workers.max(1);
+    if args.num_threads > threads && args.compress != Compression::None {
+        console.warn(format_args!(
+            "--num-threads {}: taking {threads}, for {} CPUs and {limit} bytes of memory",
+            args.num_threads,
+            sys::cpus()
+        ));
+    }
+    if plan.total() > limit {
+        console.warn(format_args!(
+            "the input needs {} bytes of memory, more than the usual {limit}",
+            plan.total()
+        ));
+    }
+    if console.debugs() || args.dry_run {
+        let mut table = console.table();
+        let _ = writeln!(table, "Memory plan");
+        for (owner, bytes) in plan.rows() {
+            let _ = writeln!(table, "  {owner:<24}{bytes:>10} bytes");
+        }
+        let _ = writeln!(table, "  {:<24}{:>10} bytes of {limit}", "total", plan.total());
+        let window = if is_mapped { sys::Window::LEN * (plan.workers + 1) } else { 0 };
+        let space = plan.total() + sys::image_size() + window + KERNELS_OWN;
+        let _ = writeln!(table, "  {:<24}{space:>10} bytes", "address space");
+    }
+    console.debug(format_args!(
+        "Buffer for the cyclic mode: {} bytes, number of cycles: {}\n",
+        plan.bitmap,
+        plan.cycles(max_pfn.0)
+    ));
+}
+
+pub(crate) fn map(len: u64, console: &Console) -> Result<Arena, i32> {
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    Arena::map(len).map_err(|io| {
+        console.warn(format_args!("reserving {len} bytes of memory: {}", Why(io)));
+        FAILED
+    })
+}
