@@ -1,20 +1,30 @@
 //! PID 1: the whole initramfs. It makes the system usable, saves the log and the dump onto the
 //! target, and ends the machine as ordered, whatever happens. `capture-bin/docs/init.md` is the manual.
 
+mod memory;
+mod raw;
+mod retention;
+mod say;
+mod target;
+mod text;
+
+use self::memory::tell_memory;
+use self::raw::save_raw;
+use self::retention::{COMPLETE, INCOMPLETE, LOG, crash_name, make_room};
+use self::say::{failed, say};
+use self::target::{Found, find_target};
+use self::text::{Path, read_text};
 use crate::arena::Heap;
 use crate::cli::{self, Args, Mode};
-use crate::console::{Console, Line, Why};
+use crate::console::{Console, Why};
 use crate::job::{Ended, Job, Outputs};
 use crate::log;
 use crate::sys::{self, File};
 use core::ffi::c_int;
-use core::fmt::Write;
 use core::sync::atomic::{AtomicI32, Ordering};
 use tamis_boot::orders::{Final, OrderError, Orders, RAW, words};
 use tamis_boot::paths::{self, MOST_TEXT};
-use tamis_boot::raw_target::RawTarget;
-use tamis_boot::volume;
-use tamis_core::io::{IoError, IoKind};
+use tamis_core::io::IoError;
 
 /// What starts the machine again if nobody writes to it for long enough.
 const WATCHDOG: &[u8] = b"/dev/watchdog";
@@ -22,16 +32,6 @@ const WATCHDOG: &[u8] = b"/dev/watchdog";
 const MOUNT: &[u8] = b"/mnt";
 /// Options of a capture when those ordered make no sense: a dump matters more.
 const FALLBACK: &[u8] = b"-c -d 31";
-/// The name of a dump that is complete, and of one that is not (yet).
-const COMPLETE: &[u8] = b"vmcore";
-const INCOMPLETE: &[u8] = b"vmcore.incomplete";
-/// The kernel log as text.
-const LOG: &[u8] = b"vmcore-dmesg.txt";
-/// Where a dump begins on a raw device.
-const RAW_BASE: u64 = RawTarget::BLOCK as u64;
-
-/// Longest path that is put together here.
-type Path = heapless::Vec<u8, 512>;
 
 /// How the machine ends; kept where a signal handler or a panic finds it. 0: not PID 1.
 static LAST: AtomicI32 = AtomicI32::new(0);
@@ -62,14 +62,6 @@ extern "C" fn in_trouble(signal: c_int) {
     }
     end_after_failure();
     sys::exit(crate::FAILED);
-}
-
-/// The steps of PID 1, said aloud.
-fn say(text: core::fmt::Arguments<'_>) {
-    let mut line = Line::new(sys::STDERR);
-    line.bytes(b"tamis-capture: ");
-    let _ = line.write_fmt(text);
-    line.bytes(b"\n");
 }
 
 /// Runs as the init of a crash kernel. Gives an exit status only if the machine cannot be ended.
@@ -122,42 +114,6 @@ pub fn run(heap: &'static Heap) -> i32 {
     sys::end_machine(how);
     // Not PID 1, or not allowed: as any program.
     status
-}
-
-/// Says what memory there is and was: the figures by which `crashkernel=` is chosen.
-fn tell_memory(console: &Console, free_at_first: u64) {
-    let mut own = [0; 2048];
-    let own = number_after(read_text(b"/proc/self/status", &mut own), b"VmHWM:").unwrap_or(0);
-    let (total, free) = sys::memory();
-    let least = console.least_free().unwrap_or(free).min(free);
-    say(format_args!(
-        "memory: {} kB in this kernel; free {} kB at first, {} kB at least, {} kB at last; at most \
-         {own} kB taken by this program",
-        total / 1024,
-        free_at_first / 1024,
-        least / 1024,
-        free / 1024,
-    ));
-}
-
-/// The number in the line that begins with `name`.
-fn number_after(text: &[u8], name: &[u8]) -> Option<u64> {
-    let line = text.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(name))?;
-    let digits = line.split(u8::is_ascii_whitespace).find(|word| !word.is_empty())?;
-    core::str::from_utf8(digits).ok()?.parse().ok()
-}
-
-/// What a small file holds, as far as it fits.
-fn read_text<'b>(path: &[u8], buffer: &'b mut [u8]) -> &'b [u8] {
-    let Ok(file) = File::open(path) else { return &[] };
-    let mut len = 0;
-    while let Some(room) = buffer.get_mut(len..).filter(|room| !room.is_empty()) {
-        match file.read_some(len as u64, room) {
-            Ok(0) | Err(_) => break,
-            Ok(n) => len += n,
-        }
-    }
-    buffer.get(..len).unwrap_or_default()
 }
 
 /// Loads the modules, each with its parameters on the kernel command line.
@@ -329,109 +285,6 @@ fn save_once(job: &mut Job<'_>, orders: &Orders<'_>, console: &mut Console) -> E
     saved
 }
 
-/// A block device, and the file system on it.
-#[derive(Default)]
-struct Found {
-    device: Path,
-    kind: &'static str,
-}
-
-impl Found {
-    fn is(&mut self, device: &[u8], kind: &'static str) -> bool {
-        self.device.clear();
-        self.kind = kind;
-        self.device.extend_from_slice(device).is_ok()
-    }
-}
-
-/// Looks for the target among the block devices that there are now.
-fn find_target(target: &[u8], found: &mut Found) -> bool {
-    if target.starts_with(b"/") {
-        return look_at(target, |_, _| true, found);
-    }
-    let mut matched = false;
-    // /proc/partitions: major minor #blocks name.
-    let mut text = [0; MOST_TEXT];
-    let table = read_text(b"/proc/partitions", &mut text);
-    for line in table.split(|&b| b == b'\n').skip(2) {
-        let mut fields = line.split(u8::is_ascii_whitespace).filter(|f| !f.is_empty());
-        let Some(name) = fields.nth(3).filter(|_| !matched) else { continue };
-        let mut device = Path::new();
-        if device.extend_from_slice(b"/dev/").and_then(|()| device.extend_from_slice(name)).is_err()
-        {
-            continue;
-        }
-        matched = match target {
-            [b'U', b'U', b'I', b'D', b'=', id @ ..] => {
-                look_at(&device, |v, _| v.is_some_and(|v| v.id.is(id)), found)
-            }
-            [b'L', b'A', b'B', b'E', b'L', b'=', label @ ..] => {
-                look_at(&device, |v, _| v.is_some_and(|v| v.label == label), found)
-            }
-            [b'P', b'A', b'R', b'T', b'U', b'U', b'I', b'D', b'=', id @ ..] => {
-                is_partition(name, id) && look_at(&device, |_, _| true, found)
-            }
-            _ => false,
-        };
-    }
-    matched
-}
-
-/// Reads the head of a device that can be opened; `wanted` decides by what is on it.
-fn look_at(
-    device: &[u8],
-    wanted: impl Fn(Option<&volume::Volume<'_>>, &File) -> bool,
-    found: &mut Found,
-) -> bool {
-    let Ok(file) = File::open(device) else { return false };
-    // The first block has the marks of all but btrfs, whose superblock is at 64 KiB: its page is
-    // put where it would be in a short head.
-    let mut head = [0; 4096];
-    let mut len = 0;
-    while let Some(room) = head.get_mut(len..).filter(|room| !room.is_empty()) {
-        match file.read_some(len as u64, room) {
-            Ok(0) | Err(_) => break,
-            Ok(n) => len += n,
-        }
-    }
-    let mut volume = volume::identify(head.get(..len).unwrap_or_default());
-    let mut btrfs = [0; 4096];
-    if volume.is_none() && file.read_at(volume::BTRFS_AT, &mut btrfs).is_ok() {
-        volume = volume::identify_btrfs(&btrfs);
-    }
-    wanted(volume.as_ref(), &file) && found.is(device, volume.map_or("", |v| v.kind))
-}
-
-/// Whether the partition `name` has this PARTUUID: its disk's table is read.
-fn is_partition(name: &[u8], id: &[u8]) -> bool {
-    let mut path = Path::new();
-    let mut put = |parts: &[&[u8]]| -> Path {
-        path.clear();
-        for part in parts {
-            let _ = path.extend_from_slice(part);
-        }
-        path.clone()
-    };
-    let mut digits = [0; 16];
-    let number = read_text(&put(&[b"/sys/class/block/", name, b"/partition"]), &mut digits);
-    let number = core::str::from_utf8(number.trim_ascii()).ok().and_then(|n| n.parse().ok());
-    let Some(number) = number else { return false };
-    // Disks whose names end in a digit have a `p` before the partition's number.
-    let letters = name.len() - name.iter().rev().take_while(|b| b.is_ascii_digit()).count();
-    let disk = name.get(..letters).unwrap_or_default();
-    let disk = match disk {
-        [head @ .., b'p'] if head.last().is_some_and(u8::is_ascii_digit) => head,
-        _ => disk,
-    };
-    let mut size = [0; 16];
-    let sector =
-        read_text(&put(&[b"/sys/class/block/", disk, b"/queue/logical_block_size"]), &mut size);
-    let sector = core::str::from_utf8(sector.trim_ascii()).ok().and_then(|n| n.parse().ok());
-    let Ok(file) = File::open(&put(&[b"/dev/", disk])) else { return false };
-    let mut read = |at: u64, buf: &mut [u8]| file.read_at(at, buf).is_ok();
-    volume::has_partuuid(&mut read, sector.unwrap_or(512), number, id)
-}
-
 /// Log and dump as files in a folder of their own.
 fn save_files(job: &mut Job<'_>, orders: &Orders<'_>, console: &mut Console) -> Ended {
     let mut parent = Path::new();
@@ -452,12 +305,6 @@ fn save_files(job: &mut Job<'_>, orders: &Orders<'_>, console: &mut Console) -> 
             ended => return ended,
         }
     }
-}
-
-/// What the failure of one step means for the whole.
-fn failed(what: &str, path: &[u8], io: IoError) -> Ended {
-    say(format_args!("{what} {}: {}", path.escape_ascii(), Why(io)));
-    if io.kind == IoKind::NoSpace { Ended::NoSpace } else { Ended::Failed }
 }
 
 fn save_folder(
@@ -523,119 +370,9 @@ fn save_log(job: &mut Job<'_>, path: &[u8], console: &Console) -> bool {
     synced.is_some_and(|synced| synced.is_ok())
 }
 
-/// Deletes the oldest dump, if more than `keep` others are there. Dumps are folders whose name
-/// begins with a date; nothing else is touched.
-fn make_room(parent: &Path, own: &[u8], keep: Option<u32>) -> bool {
-    let Some(keep) = keep else { return false };
-    let (mut count, mut oldest) = (0u32, heapless::Vec::<u8, 256>::new());
-    let _ = sys::names_in(parent, &mut |name| {
-        let is_dump = name.len() > 20
-            && name.iter().take(19).enumerate().all(|(i, b)| match i {
-                4 | 7 | 10 | 13 | 16 => *b == b'-',
-                _ => b.is_ascii_digit(),
-            });
-        if is_dump && name != own {
-            count += 1;
-            if oldest.is_empty() || name < &oldest[..] {
-                oldest.clear();
-                let _ = oldest.extend_from_slice(name);
-            }
-        }
-    });
-    if count <= keep || oldest.is_empty() {
-        return false;
-    }
-    let mut folder = parent.clone();
-    let fits = folder.push(b'/').is_ok() && folder.extend_from_slice(&oldest).is_ok();
-    if !fits {
-        return false;
-    }
-    say(format_args!("no space: deleting the oldest dump, {}", oldest.escape_ascii()));
-    for file in [LOG, COMPLETE, INCOMPLETE] {
-        let mut path = folder.clone();
-        if path.push(b'/').is_ok() && path.extend_from_slice(file).is_ok() {
-            let _ = sys::unlink_regular(&path);
-        }
-    }
-    match sys::remove_folder(&folder) {
-        Ok(()) => true,
-        Err(io) => {
-            say(format_args!("deleting {}: {}", folder.escape_ascii(), Why(io)));
-            false
-        }
-    }
-}
-
-/// Writes the first block of a raw device, down to the medium.
-fn write_raw_block(device: &File, complete: bool) -> Result<(), IoError> {
-    let block = RawTarget { complete, base: RAW_BASE }.block();
-    device.write_at(0, &block).map_err(|(io, _)| io)?;
-    device.sync_data()
-}
-
-/// The dump straight onto a block device, behind a small header.
-fn save_raw(job: &mut Job<'_>, path: &Path, console: &mut Console) -> Ended {
-    let device = match sys::open_device(path) {
-        Ok(device) => device,
-        Err(io) => return failed("opening", path, io),
-    };
-    // An older dump must not be taken for this one: its header goes first.
-    let begun = device.write_at(RAW_BASE, &[0; 4096]).map_err(|(io, _)| io);
-    if let Err(io) = begun.and_then(|()| write_raw_block(&device, false)) {
-        return failed("writing", path, io);
-    }
-    let names: [&[u8]; 1] = [path];
-    let ended = job.write(&Outputs { names: &names, base: RAW_BASE, force: true }, console);
-    if ended != Ended::Done {
-        return ended;
-    }
-    if let Err(io) = write_raw_block(&device, true) {
-        return failed("writing", path, io);
-    }
-    say(format_args!("saved onto {}", path.escape_ascii()));
-    Ended::Done
-}
-
-/// Name of a crash's folder: when it was, in UTC, and where. No colons: vfat has none.
-fn crash_name(time: u64, host: &[u8]) -> heapless::String<96> {
-    let (days, second) = (time / 86_400, time % 86_400);
-    // Days since 1970 to a date (era of 400 years, year begins in March).
-    let z = days + 719_468;
-    let (era, day_of_era) = (z / 146_097, z % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = (year_of_era + era * 400 + u64::from(month <= 2)).min(9999);
-    let mut name = heapless::String::new();
-    let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
-    let _ = write!(name, "{year:04}-{month:02}-{day:02}-{h:02}-{m:02}-{s:02}-");
-    let mut any = false;
-    for &byte in host {
-        let safe = byte.is_ascii_alphanumeric() || (b"-._".contains(&byte) && any);
-        let _ = name.push(if safe { char::from(byte) } else { '_' });
-        any = true;
-    }
-    if !any {
-        let _ = name.push_str("unknown");
-    }
-    name
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn crashes_are_named_by_date_and_host() {
-        assert_eq!(crash_name(0, b"box"), "1970-01-01-00-00-00-box");
-        assert_eq!(crash_name(1_795_394_600, b"a.b"), "2026-11-23-00-43-20-a.b");
-        assert_eq!(crash_name(951_782_399, b""), "2000-02-28-23-59-59-unknown");
-        assert_eq!(crash_name(951_782_400, b"/../x:y"), "2000-02-29-00-00-00-_.._x_y");
-        assert!(crash_name(u64::MAX / 2, &[b'x'; 64]).starts_with("9999-"));
-    }
 
     #[test]
     fn modules_get_their_parameters_from_the_command_line() {
@@ -648,14 +385,6 @@ mod tests {
         assert_eq!((of(b"/modules/cat.ko"), of(b"")), (Path::new(), Path::new()));
         let long = [b"dog.a=".as_slice(), &[b'x'; 600], b" dog.b=1"].concat();
         assert_eq!(module_parameters(b"dog.ko", &long), b"b=1 ");
-    }
-
-    #[test]
-    fn numbers_are_found_by_name() {
-        let text = b"MemTotal:  123 kB\nMemFree:\t7 kB\nOdd: x\n";
-        assert_eq!(number_after(text, b"MemFree:"), Some(7));
-        assert_eq!(number_after(text, b"MemTotal:"), Some(123));
-        assert_eq!((number_after(text, b"Odd:"), number_after(text, b"Gone:")), (None, None));
     }
 
     #[test]
