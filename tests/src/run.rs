@@ -49,45 +49,63 @@ pub fn host_release() -> PathBuf {
     executable(&["build", "--release", "--package", "tamis"], "tamis")
 }
 
-/// Builds a program and gives its path.
+/// Builds a program and returns its path.
 fn executable(words: &[&str], name: &str) -> PathBuf {
+    build(words, name, Stdio::piped()).unwrap_or_else(|why| panic!("{why}"))
+}
+
+/// Builds a program with cargo and these words, and returns its path; or what cargo said, as far as
+/// its messages do not go elsewhere.
+pub fn build(words: &[&str], name: &str, messages_to: Stdio) -> Result<PathBuf, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's root");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(words)
         .args(["--message-format", "json-render-diagnostics"])
         .current_dir(root)
-        .output()
-        .unwrap_or_else(|e| panic!("cargo cannot be run to build {name}: {e}"));
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(messages_to)
+        .spawn()
+        .and_then(std::process::Child::wait_with_output)
+        .map_err(|e| format!("cargo cannot be run to build {name}: {e}"))?;
     let messages = String::from_utf8_lossy(&output.stdout);
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{name} does not build:\n{complaint}");
-    let path = messages
+    if !output.status.success() {
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{name} does not build:\n{complaint}"));
+    }
+    messages
         .lines()
         .filter(|line| line.contains(&format!(r#""name":"{name}""#)))
         .filter_map(|line| line.split(r#""executable":""#).nth(1))
         .filter_map(|rest| rest.split('"').next())
         .next_back()
-        .unwrap_or_else(|| panic!("cargo names no executable of {name}:\n{messages}"));
-    PathBuf::from(path)
+        .map(PathBuf::from)
+        .ok_or_else(|| format!("cargo names no executable of {name}:\n{messages}"))
 }
 
-/// Adds the target to the toolchain where it is missing: rustup installs what rust-toolchain.toml names only
+/// Adds a target to the toolchain where it is missing: rustup installs what rust-toolchain.toml names only
 /// together with the toolchain, not into one that is there already.
-fn ensure_target() {
+pub fn add_target(target: &str) -> Result<(), String> {
     let libraries = Command::new("rustc")
-        .args(["--print", "target-libdir", "--target", TARGET])
+        .args(["--print", "target-libdir", "--target", target])
         .output()
-        .unwrap_or_else(|e| panic!("rustc cannot be run to look for {TARGET}: {e}"));
+        .map_err(|e| format!("rustc cannot be run to look for {target}: {e}"))?;
     if Path::new(String::from_utf8_lossy(&libraries.stdout).trim()).is_dir() {
-        return;
+        return Ok(());
     }
-    let added =
-        Command::new("rustup").args(["target", "add", TARGET]).output().unwrap_or_else(|e| {
-            panic!("{TARGET} is not installed, and rustup cannot be run to add it: {e}")
-        });
-    let said = String::from_utf8_lossy(&added.stderr);
-    assert!(added.status.success(), "rustup cannot add {TARGET}:\n{said}");
+    let added = Command::new("rustup")
+        .args(["target", "add", target])
+        .output()
+        .map_err(|e| format!("{target} is missing, and rustup cannot be run to add it: {e}"))?;
+    if added.status.success() {
+        return Ok(());
+    }
+    Err(format!("rustup cannot add {target}:\n{}", String::from_utf8_lossy(&added.stderr)))
+}
+
+fn ensure_target() {
+    add_target(TARGET).unwrap_or_else(|why| panic!("{why}"));
 }
 
 /// How a run ended.

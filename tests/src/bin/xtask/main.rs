@@ -1,8 +1,10 @@
-//! Chores of the workspace: `cargo xtask bench`, `cargo xtask circles`, `cargo xtask count`.
+//! Chores of the workspace: `cargo xtask bench`, `cargo xtask circles`, `cargo xtask count`, `cargo xtask
+//! dist`.
 
 mod bench;
 mod circles;
 mod count;
+mod dist;
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -13,7 +15,8 @@ fn main() -> ExitCode {
         Some("bench") => bench::run(words),
         Some("circles") => circles::run(words),
         Some("count") => count::run(words),
-        _ => Err([bench::USAGE, circles::USAGE, count::USAGE].join("\n\n")),
+        Some("dist") => dist::run(words),
+        _ => Err([bench::USAGE, circles::USAGE, count::USAGE, dist::USAGE].join("\n\n")),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
