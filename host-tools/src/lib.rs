@@ -19,6 +19,7 @@ pub mod cmd;
 pub mod crew;
 pub mod dump;
 pub mod fail;
+pub mod initramfs;
 pub mod pool;
 pub mod render;
 pub mod rewrite;

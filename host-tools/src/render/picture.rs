@@ -1,6 +1,6 @@
 //! Pictures of rectangles and words, as SVG and PNG.
 
-use crate::cmd::initramfs::gzip::crc32;
+use crate::initramfs::gzip::crc32;
 use font8x8::{BASIC_FONTS, UnicodeFonts};
 use std::fmt::Write;
 

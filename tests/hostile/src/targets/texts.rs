@@ -17,14 +17,8 @@ use tamis_core::memory::{Machine, MemoryRange};
 use tamis_core::units::{PageShift, Pfn, PhysAddr, VirtAddr};
 use tamis_core::vmcoreinfo::Info;
 use tamis_core::wire::vmcoreinfo::{Kind, VmcoreInfo};
+use tamis_host::initramfs::{cpio, gzip};
 use tamis_tests::synth::{KernelStyle, Machine as Synth};
-
-#[path = "../../../../host-tools/src/cmd/initramfs/cpio.rs"]
-#[allow(dead_code, missing_docs)]
-mod cpio;
-#[path = "../../../../host-tools/src/cmd/initramfs/gzip.rs"]
-#[allow(dead_code, missing_docs)]
-mod gzip;
 
 pub const VMCOREINFO: Target = Target {
     name: "vmcoreinfo",

@@ -25,7 +25,7 @@ impl Archive {
     }
 
     /// Files in it.
-    pub fn len(&self) -> usize {
+    pub fn files(&self) -> usize {
         self.entries.values().filter(|(mode, _)| mode & 0o100_000 != 0).count()
     }
 
@@ -61,8 +61,11 @@ fn put(out: &mut Vec<u8>, inode: u32, name: &str, mode: u32, data: &[u8]) {
 
 /// A file or folder of an archive that is read.
 pub struct Entry<'a> {
+    /// Its name, without a slash in front.
     pub name: String,
+    /// Type and permissions.
     pub mode: u32,
+    /// Its contents.
     pub data: &'a [u8],
 }
 

@@ -1,13 +1,13 @@
-//! `tamis initramfs`.
+//! Initramfs images for crash kernels.
 
-mod cpio;
+pub mod cpio;
 pub mod gzip;
 mod machine;
 mod modules;
 
 use crate::dump::out;
-use crate::fail::{DONE, Fail, Result};
-use crate::render::console::{print, remark};
+use crate::fail::{Fail, Result};
+use crate::render::console::remark;
 use crate::render::text::{number, plain, size};
 use cpio::Archive;
 use machine::Machine;
@@ -17,40 +17,9 @@ use std::path::{Path, PathBuf};
 use tamis_boot::orders::{self, Order, OrderError, Orders};
 use tamis_boot::paths::{self, MOST_TEXT};
 
-/// Make the initramfs of a crash kernel out of tamis-capture alone.
-///
-/// The image holds tamis-capture as /init, its orders (/etc/tamis.conf), and the kernel modules
-/// that the target needs (/etc/tamis.modules, and the modules themselves, unpacked). Nothing else
-/// is needed: the crash kernel saves the dump onto the target and ends as ordered. What orders
-/// there are is told in capture-bin/docs/init.md.
-///
-/// Modules are named, or given as files; what they depend on comes along, in loading order, by
-/// modules.dep, modules.softdep and modules.alias of the kernel. What is built into the kernel is
-/// left out. --fstype brings the file system's modules. --from-running finds out on this machine:
-/// the drivers of the target's disk, up to its bus, the file system that is on it, and the drivers
-/// of watchdogs that run, which the crash kernel has to feed.
-///
-/// The same inputs make the same image, byte for byte. Printed are sizes, the command that loads
-/// the image, and how much memory to reserve.
-///
-/// --list shows what is in an image, the orders included.
-///
-/// Exit status: 0 made; 3 it could not be done.
-///
-/// Examples:
-///   $ tamis initramfs -o kdump.img --from-running --target UUID=6c1f5f0e-3c0a-4b5e-9d43-2f8f0f3a7b11
-///   $ tamis initramfs -o kdump.img --kernel 6.1.0-56-cloud-amd64 --module virtio_pci \
-///         --module virtio_blk --fstype ext4 --target /dev/vdb --order keep=3
-///   $ tamis initramfs --list kdump.img
+/// What goes into an image.
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
-pub struct Args {
-    /// The image to write
-    #[arg(short, long, value_name = "FILE", required_unless_present = "list")]
-    output: Option<PathBuf>,
-    /// Show what is in this image, and write nothing
-    #[arg(long, value_name = "FILE", exclusive = true)]
-    list: Option<PathBuf>,
+pub struct Request {
     /// The static tamis-capture [default: the one beside tamis, or in the usual folders]
     #[arg(long, value_name = "PATH")]
     capture: Option<PathBuf>,
@@ -89,30 +58,22 @@ pub struct Args {
 /// What vfat wants beside itself, by default settings of kernels; it asks for them by name.
 const VFAT_NLS: [&str; 4] = ["nls_cp437", "nls_ascii", "nls_iso8859_1", "nls_utf8"];
 
-/// Runs it.
-pub fn run(args: &Args) -> Result<u8> {
-    match (&args.list, &args.output) {
-        (Some(image), _) => list(image),
-        (None, Some(output)) => build(args, output),
-        (None, None) => Err(Fail::new("no --output")),
-    }
-}
-
-fn build(args: &Args, output: &Path) -> Result<u8> {
+/// Makes an image; returns what to tell about it.
+pub fn build(request: &Request, output: &Path) -> Result<String> {
     let machine = Machine::running();
-    let version = match &args.kernel {
+    let version = match &request.kernel {
         Some(version) => version.clone(),
         None => machine.release()?,
     };
     let folder =
-        args.modules_dir.clone().unwrap_or_else(|| Path::new("/lib/modules").join(&version));
-    let (capture_path, capture) = find_capture(args.capture.as_deref())?;
-    let conf = orders(args)?;
+        request.modules_dir.clone().unwrap_or_else(|| Path::new("/lib/modules").join(&version));
+    let (capture_path, capture) = find_capture(request.capture.as_deref())?;
+    let conf = orders(request)?;
     let ordered = obeyed(&conf)?;
 
     let mut wanted = Wanted::default();
-    let mut fstype = args.fstype.clone();
-    if args.from_running {
+    let mut fstype = request.fstype.clone();
+    if request.from_running {
         let Some(target) = text_of(ordered.target) else {
             return Err(Fail::new("--from-running needs a target")
                 .next("name it with --target, as tamis-capture is to find it"));
@@ -122,7 +83,7 @@ fn build(args: &Args, output: &Path) -> Result<u8> {
         // A driver that is neither a module nor listed as built in cannot be helped from here.
         found.drivers.iter().chain(&machine.watchdogs()).for_each(|name| wanted.maybe(name));
     }
-    args.modules.iter().for_each(|name| wanted.need(name));
+    request.modules.iter().for_each(|name| wanted.need(name));
     let kind =
         fstype.or_else(|| text_of(ordered.fstype)).filter(|kind| kind.as_bytes() != orders::RAW);
     if let Some(kind) = &kind {
@@ -131,8 +92,8 @@ fn build(args: &Args, output: &Path) -> Result<u8> {
         }
         wanted.need(kind);
     }
-    let all_built_in = args.from_running
-        && args.modules.is_empty()
+    let all_built_in = request.from_running
+        && request.modules.is_empty()
         && !folder.exists()
         && kind.is_none_or(|kind| machine.knows(&kind));
     let modules = if all_built_in {
@@ -168,15 +129,15 @@ fn build(args: &Args, output: &Path) -> Result<u8> {
     let unpacked = archive.bytes();
     let packed = gzip::pack(&unpacked);
     let inputs: Vec<PathBuf> =
-        [Some(capture_path.clone()), args.conf.clone()].into_iter().flatten().collect();
-    let mut file = out::create(output, args.force, &inputs)?;
+        [Some(capture_path.clone()), request.conf.clone()].into_iter().flatten().collect();
+    let mut file = out::create(output, request.force, &inputs)?;
     file.put(0, &packed)?;
     file.done()?;
 
     let mut text = format!(
         "{}: {} files, {} compressed, {} unpacked\n  {:<28}{:>12} bytes\n{table}",
         output.display(),
-        archive.len(),
+        archive.files(),
         size(packed.len() as u64),
         size(unpacked.len() as u64),
         "init",
@@ -190,8 +151,7 @@ fn build(args: &Args, output: &Path) -> Result<u8> {
         output.display(),
         reserve(unpacked.len() as u64, packed.len() as u64),
     );
-    print(text)?;
-    Ok(DONE)
+    Ok(text)
 }
 
 /// MiB to reserve: what a small kernel needs with room to spare, and the image, which is there
@@ -202,21 +162,21 @@ fn reserve(unpacked: u64, packed: u64) -> u64 {
 }
 
 /// The orders as tamis-capture reads them: the file's, then those of the command line, which win.
-fn orders(args: &Args) -> Result<String> {
+fn orders(request: &Request) -> Result<String> {
     let mut text = String::new();
-    if let Some(path) = &args.conf {
+    if let Some(path) = &request.conf {
         text = std::fs::read_to_string(path).map_err(|e| Fail::file(path, e))?;
         if !text.is_empty() && !text.ends_with('\n') {
             text.push('\n');
         }
     }
-    let named = [("target", &args.target), ("fstype", &args.fstype), ("args", &args.args)];
+    let named = [("target", &request.target), ("fstype", &request.fstype), ("args", &request.args)];
     for (name, value) in named {
         if let Some(value) = value {
             let _ = writeln!(text, "{}", Order { name, value });
         }
     }
-    for order in &args.orders {
+    for order in &request.orders {
         let Some((name, value)) = order.split_once('=') else {
             return Err(Fail::new(format_args!("--order {order}: no NAME=VALUE"))
                 .next("as in --order final=poweroff"));
@@ -310,7 +270,8 @@ fn is_static(elf: &[u8]) -> Option<bool> {
     Some(alone)
 }
 
-fn list(path: &Path) -> Result<u8> {
+/// Tells what is in an image.
+pub fn list(path: &Path) -> Result<String> {
     let stored = std::fs::read(path).map_err(|e| Fail::file(path, e))?;
     let unpacked = if stored.starts_with(&[0x1f, 0x8b]) {
         gzip::unpack(&stored).map_err(|why| Fail::file(path, why))?
@@ -337,8 +298,7 @@ fn list(path: &Path) -> Result<u8> {
             }
         }
     }
-    print(text)?;
-    Ok(DONE)
+    Ok(text)
 }
 
 #[cfg(test)]

@@ -153,15 +153,15 @@ fn gzip_comes_back_and_has_neither_name_nor_time() {
     assert_eq!(gzip::unpack(&named).unwrap(), data);
 }
 
-fn arguments(words: &[&str]) -> Args {
+fn arguments(words: &[&str]) -> Request {
     #[derive(clap::Parser)]
     struct Line {
         #[command(flatten)]
-        args: Args,
+        request: Request,
     }
     <Line as clap::Parser>::try_parse_from([&["initramfs"], words].concat())
         .unwrap_or_else(|e| panic!("{e}"))
-        .args
+        .request
 }
 
 #[test]
@@ -169,10 +169,8 @@ fn the_same_inputs_make_the_image_of_the_golden_file() {
     let folder = modules_folder("golden");
     let capture = folder.put("tamis-capture", program(1));
     let conf = folder.put("conf", "# mine\ntamis.final = poweroff\nargs = -d 1");
-    let line = |output: &Path| {
-        arguments(&[
-            "--output",
-            output.to_str().unwrap(),
+    let make = |output: &Path| {
+        let request = arguments(&[
             "--kernel",
             "6.6",
             "--modules-dir",
@@ -191,13 +189,14 @@ fn the_same_inputs_make_the_image_of_the_golden_file() {
             "-c -d 31",
             "--order",
             "keep=3",
-        ])
+        ]);
+        build(&request, output)
     };
     let (one, two) = (folder.0.join("one.img"), folder.0.join("two.img"));
-    assert_eq!(run(&line(&one)).unwrap(), DONE);
-    assert_eq!(run(&line(&two)).unwrap(), DONE);
+    assert!(make(&one).unwrap().contains("one.img: 9 files, "));
+    make(&two).unwrap();
     assert_eq!(fs::read(&one).unwrap(), fs::read(&two).unwrap());
-    assert!(run(&line(&one)).is_err(), "an existing file was overwritten");
+    assert!(make(&one).is_err(), "an existing file was overwritten");
 
     let unpacked = gzip::unpack(&fs::read(&one).unwrap()).unwrap();
     let entries = cpio::read(&unpacked).unwrap();
@@ -233,7 +232,7 @@ fn the_same_inputs_make_the_image_of_the_golden_file() {
          /modules/mbcache.ko\n/modules/jbd2.ko\n/modules/ext4.ko\n"
     );
     assert_eq!(gzip::crc32(&unpacked), 1_133_006_092, "the archive itself");
-    assert_eq!(list(&one).unwrap(), DONE);
+    assert!(list(&one).unwrap().contains("/etc/tamis.conf:\n  # mine\n"));
     for cut in 0..unpacked.len() - 4 {
         assert!(cpio::read(&unpacked[..cut]).is_err() || unpacked.len() - cut < 512, "{cut}");
     }
@@ -241,8 +240,7 @@ fn the_same_inputs_make_the_image_of_the_golden_file() {
 
 #[test]
 fn orders_that_are_not_valid_are_refused() {
-    let error =
-        |words: &[&str]| orders(&arguments(&[&["-o", "x"], words].concat())).unwrap_err().line();
+    let error = |words: &[&str]| orders(&arguments(words)).unwrap_err().line();
     assert!(
         error(&["--order", "colour=red"])
             .contains("no order tamis.colour; the orders are args, target")
