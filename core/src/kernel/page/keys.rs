@@ -1,15 +1,128 @@
-//! Which keys of VMCOREINFO each rule needs.
+//! Which facts each rule needs: one resolver a rule.
 
-use super::{Classifier, HugetlbBy, OrderAt, SlabBy, Unclassified};
+use super::{Blocks, Cache, Classifier, Compound, HugetlbBy, Layout, OrderAt, SlabBy};
 use crate::arch::Arch;
+use crate::endian::Word;
 use crate::facts::{Facts, KernelVersion, MissingKey};
 use crate::level::DumpLevel;
 use crate::memory::Machine;
 use crate::wire::vmcoreinfo::Kind;
 
+/// A rule that needs facts.
+pub(super) struct Rule {
+    /// The pages that are kept where a fact is missing.
+    pub(super) class: &'static str,
+    /// The levels that drop them.
+    levels: DumpLevel,
+    /// Looks for the facts.
+    resolve: fn(&mut Classifier, &Keys<'_>) -> Result<(), MissingKey>,
+}
+
+/// Page cache, with private data or without.
+const CACHES: DumpLevel = DumpLevel::CACHE.union(DumpLevel::CACHE_PRIVATE);
+/// Also at level 0, where offline memory and the heads of broken pages are recognised.
+const EVERY: DumpLevel = DumpLevel::empty();
+
+/// All of them. Later ones may need what earlier ones resolved.
+pub(super) const RULES: [Rule; 10] = [
+    Rule { class: "large pages, but for their first page", levels: EVERY, resolve: large },
+    Rule { class: "page cache", levels: CACHES, resolve: cache },
+    Rule { class: "swap cache off the LRU lists", levels: CACHES, resolve: swap_cache },
+    Rule { class: "page cache that may be anonymous", levels: CACHES, resolve: cache_or_slab },
+    Rule { class: "memory of processes", levels: DumpLevel::USER, resolve: user },
+    Rule { class: "anonymous memory", levels: DumpLevel::USER, resolve: anonymous },
+    Rule { class: "huge pages of hugetlbfs", levels: DumpLevel::USER, resolve: hugetlbfs },
+    Rule { class: "free memory", levels: DumpLevel::FREE, resolve: free },
+    Rule { class: "unaccepted memory", levels: DumpLevel::FREE, resolve: unaccepted },
+    Rule { class: "offline memory", levels: EVERY, resolve: offline },
+];
+
+fn offset(name: &'static str) -> MissingKey {
+    MissingKey(Kind::Offset, name)
+}
+
+fn number(name: &'static str) -> MissingKey {
+    MissingKey(Kind::Number, name)
+}
+
+/// The facts of one kernel, as the rules ask for them.
+struct Keys<'f> {
+    facts: &'f dyn Facts,
+    version: Option<KernelVersion>,
+    word: Word,
+    /// Bytes of a `struct page`.
+    size: usize,
+}
+
+impl Keys<'_> {
+    /// Offset of a member of `len` bytes, if all of it lies in the structure.
+    fn member(&self, name: &str, len: usize) -> Option<usize> {
+        self.facts.offset(name).filter(|o| o.checked_add(len).is_some_and(|end| end <= self.size))
+    }
+
+    /// Offset of a member that is an `unsigned long` or a pointer.
+    fn long(&self, name: &str) -> Option<usize> {
+        self.member(name, self.word.bytes())
+    }
+
+    /// Offset in the second structure of a folio. Offsets in a folio count from the head: its
+    /// second page starts at `SIZE(page)`.
+    fn in_tail(&self, name: &str) -> Option<usize> {
+        self.facts.offset(name)?.checked_sub(self.size).filter(|&o| o < self.size)
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        self.facts.get(Kind::Number, name)
+    }
+
+    /// The mask of a page flag, which is exported as the number of its bit.
+    fn flag(&self, name: &str) -> Option<u64> {
+        let bits = 8 * self.word.bytes() as u64;
+        self.number(name).filter(|&n| n < bits).map(|n| 1u64 << n)
+    }
+
+    /// As [`Keys::flag`]; before 2.6.26 the flags were fixed numbers, not all of which are
+    /// exported.
+    fn flag_or_fixed(&self, name: &str, bit: u32) -> Option<u64> {
+        self.flag(name).or(self.flags_fixed().then_some(1 << bit))
+    }
+
+    fn flags_fixed(&self) -> bool {
+        self.before(KernelVersion(2, 6, 26))
+    }
+
+    /// A page type, of 32 bits.
+    fn kind(&self, name: &str) -> Option<u32> {
+        self.number(name).map(|v| v as u32)
+    }
+
+    /// Whether the kernel is known to be older than `version`.
+    fn before(&self, version: KernelVersion) -> bool {
+        self.version.is_some_and(|have| have < version)
+    }
+
+    /// Number of orders of free blocks.
+    fn orders(&self) -> Option<u64> {
+        self.facts.get(Kind::Length, "zone.free_area").filter(|n| (1..=64).contains(n))
+    }
+
+    /// What would tell slab pages from others: the key of today, or the one that this kernel would
+    /// have had.
+    fn slab_key(&self) -> MissingKey {
+        let old = self.before(KernelVersion(6, 10, 0));
+        number(if old { "PG_slab" } else { "PAGE_SLAB_MAPCOUNT_VALUE" })
+    }
+
+    /// The same for tails.
+    fn head_key(&self) -> MissingKey {
+        let old = self.before(KernelVersion(7, 1, 0));
+        offset(if old { "page.compound_head" } else { "page.compound_info" })
+    }
+}
+
 impl Classifier {
-    /// Resolves all keys. An error means that nothing can be told about any page: `SIZE(page)`,
-    /// `OFFSET(page.flags)`, `OFFSET(page.mapping)` or the reference count is missing.
+    /// Resolves all keys. Without `SIZE(page)`, `OFFSET(page.flags)`, `OFFSET(page.mapping)` and
+    /// the reference count no page can be classified.
     pub fn new(
         facts: &dyn Facts,
         arch: &Arch,
@@ -17,279 +130,253 @@ impl Classifier {
         page_shift: u32,
         level: DumpLevel,
     ) -> Result<Classifier, MissingKey> {
-        let Machine { endian, word, .. } = machine;
-        let long = word.bytes();
         let size = facts.need(Kind::Size, "page")? as usize;
-        // A member that does not lie in the structure is none.
-        let member = |name: &str, len: usize| {
-            facts.offset(name).filter(|o| o.checked_add(len).is_some_and(|end| end <= size))
-        };
-        if facts.get(Kind::Offset, "page._refcount").is_none() {
-            facts
-                .get(Kind::Offset, "page._count")
-                .ok_or(MissingKey(Kind::Offset, "page._refcount"))?;
-        }
-        if !(2 * long..=4096).contains(&size) {
-            return Err(MissingKey(Kind::Size, "page"));
-        }
-        let need = |name: &'static str| member(name, long).ok_or(MissingKey(Kind::Offset, name));
-        let number = |name: &str| facts.get(Kind::Number, name);
-        // Flag numbers are below 64, page types are 32 bits wide.
-        let flag = |name: &str| number(name).filter(|&n| n < 8 * long as u64).map(|n| 1u64 << n);
-        let kind = |name: &str| number(name).map(|v| v as u32);
-        let version = facts.version();
-        let before = |v: KernelVersion| version.is_some_and(|have| have < v);
-        // Before 2.6.26 the flags were fixed numbers and not all of them are exported.
-        let fixed = |bit: u64| before(KernelVersion(2, 6, 26)).then_some(1 << bit);
-
-        let mut c = Classifier {
+        let keys = Keys { facts, version: facts.version(), word: machine.word, size };
+        let layout = layout(&keys, machine)?;
+        let mut classifier = Classifier {
             level,
-            endian,
-            word,
-            size,
-            flags: need("page.flags")?,
-            mapping: need("page.mapping")?,
-            mapcount: member("page._mapcount", 4),
-            private: member("page.private", long),
-            compound_head: member("page.compound_head", long)
-                .or_else(|| member("page.compound_info", long)),
-            tails_known: true,
-            head_mask: number("PG_head_mask").unwrap_or(0),
-            lru: 0,
-            private_flag: flag("PG_private").or(fixed(11)),
-            swapcache: 0,
-            swapbacked: 0,
-            hwpoison: flag("PG_hwpoison").unwrap_or(0),
-            slab: SlabBy::Unknown,
+            slab: slab(&keys, &layout),
+            compound: compound(&keys, &layout, arch.max_compound_order(page_shift)),
+            // Kernels before 4.6 do not export it; their tails match no class by themselves.
+            tails_known: layout.compound_head.is_some() || keys.before(KernelVersion(4, 6, 0)),
+            layout,
+            hwpoison: keys.flag("PG_hwpoison").unwrap_or(0),
+            cache: Cache::default(),
+            user: false,
             buddy: None,
             unaccepted: None,
             offline: None,
-            order: OrderAt::Unknown,
-            hugetlb: HugetlbBy::Unknown,
-            max_order: arch.max_compound_order(page_shift).into(),
-            unclassified: [None; 12],
+            missing: [None; RULES.len()],
         };
-        let has_mapcount = c.mapcount.is_some();
-        c.slab = match kind("PAGE_SLAB_MAPCOUNT_VALUE").filter(|_| has_mapcount) {
-            Some(value) => SlabBy::Type(value),
-            // Exported from 3.10 to 6.9; before that it is bit 7 in every configuration.
-            None => match flag("PG_slab").or(before(KernelVersion(3, 10, 0)).then_some(1 << 7)) {
-                Some(mask) => SlabBy::Flag(mask),
-                None => SlabBy::Unknown,
-            },
-        };
-        // Kernels before 4.6 do not export it; their tails match no class by themselves.
-        c.tails_known = c.compound_head.is_some() || before(KernelVersion(4, 6, 0));
-        c.resolve_compound(facts, &member, &kind, &flag, &before);
-
-        // The names of today, or those that this kernel would have had.
-        let slab_key = MissingKey(
-            Kind::Number,
-            if before(KernelVersion(6, 10, 0)) { "PG_slab" } else { "PAGE_SLAB_MAPCOUNT_VALUE" },
-        );
-        let slab_known = c.slab != SlabBy::Unknown;
-        let head_key = MissingKey(
-            Kind::Offset,
-            if before(KernelVersion(7, 1, 0)) {
-                "page.compound_head"
-            } else {
-                "page.compound_info"
-            },
-        );
-
-        if c.head_mask == 0 {
-            let key = MissingKey(Kind::Number, "PG_head_mask");
-            c.cannot_tell("large pages, but for their first page", key);
-        }
-        if level.intersects(DumpLevel::CACHE | DumpLevel::CACHE_PRIVATE) {
-            let class = "page cache";
-            match flag("PG_lru").or(fixed(5)) {
-                None => c.cannot_tell(class, MissingKey(Kind::Number, "PG_lru")),
-                Some(_) if !c.tails_known => c.cannot_tell(class, head_key),
-                Some(_)
-                    if c.private_flag.is_none() && !level.contains(DumpLevel::CACHE_PRIVATE) =>
-                {
-                    c.cannot_tell(class, MissingKey(Kind::Number, "PG_private"));
-                }
-                Some(mask) => {
-                    c.lru = mask;
-                    c.resolve_swapcache(&flag, &fixed, &number);
-                    if !slab_known {
-                        c.cannot_tell("page cache that may be anonymous", slab_key);
-                    }
-                }
+        let mut missing = [None; RULES.len()];
+        for (rule, key) in RULES.iter().zip(&mut missing) {
+            if rule.levels.is_empty() || level.intersects(rule.levels) {
+                *key = (rule.resolve)(&mut classifier, &keys).err();
             }
         }
-        if level.contains(DumpLevel::USER) {
-            if !c.tails_known {
-                c.cannot_tell("memory of processes", head_key);
-            } else if !slab_known {
-                c.cannot_tell("anonymous memory", slab_key);
-            }
-            if c.head_mask != 0 && c.hugetlb == HugetlbBy::Unknown {
-                let key = MissingKey(Kind::Number, "PAGE_HUGETLB_MAPCOUNT_VALUE");
-                c.cannot_tell("huge pages of hugetlbfs", key);
-            }
-        }
-        let orders = facts.get(Kind::Length, "zone.free_area").filter(|&n| (1..=64).contains(&n));
-        if level.contains(DumpLevel::FREE) {
-            let value = kind("PAGE_BUDDY_MAPCOUNT_VALUE");
-            let missing = [
-                (value.is_none(), MissingKey(Kind::Number, "PAGE_BUDDY_MAPCOUNT_VALUE")),
-                (!has_mapcount, MissingKey(Kind::Offset, "page._mapcount")),
-                (c.private.is_none(), MissingKey(Kind::Offset, "page.private")),
-                (orders.is_none(), MissingKey(Kind::Length, "zone.free_area")),
-                (!slab_known, slab_key),
-            ];
-            match (missing.iter().find(|m| m.0), value, orders) {
-                (None, Some(value), Some(orders)) => c.buddy = Some((value, orders)),
-                (Some((_, key)), ..) => c.cannot_tell("free memory", *key),
-                _ => {}
-            }
-            if let (Some(value), true) = (kind("PAGE_UNACCEPTED_MAPCOUNT_VALUE"), has_mapcount) {
-                match orders {
-                    Some(orders) => c.unaccepted = Some((value, orders)),
-                    None => c.cannot_tell(
-                        "unaccepted memory",
-                        MissingKey(Kind::Length, "zone.free_area"),
-                    ),
-                }
-            }
-        }
-        if let Some(value) = kind("PAGE_OFFLINE_MAPCOUNT_VALUE") {
-            let class = "offline memory";
-            if !has_mapcount {
-                c.cannot_tell(class, MissingKey(Kind::Offset, "page._mapcount"));
-            } else if !slab_known {
-                c.cannot_tell(class, slab_key);
-            } else {
-                c.offline = Some(value);
-            }
-        }
-        Ok(c)
+        classifier.missing = missing;
+        Ok(classifier)
     }
 
-    /// Order of compound pages and the mark of hugetlbfs.
-    fn resolve_compound(
-        &mut self,
-        facts: &dyn Facts,
-        member: &dyn Fn(&str, usize) -> Option<usize>,
-        kind: &dyn Fn(&str) -> Option<u32>,
-        flag: &dyn Fn(&str) -> Option<u64>,
-        before: &dyn Fn(KernelVersion) -> bool,
-    ) {
-        let size = self.size;
-        // Offsets in a folio count from the head: its second page starts at SIZE(page).
-        let in_tail = |name: &str| facts.offset(name)?.checked_sub(size).filter(|&o| o < size);
-        let dtor_id = facts.get(Kind::Number, "HUGETLB_PAGE_DTOR");
-        let dtor_address = facts.get(Kind::Symbol, "free_huge_page");
-        let long = self.word.bytes();
-        if let (Some(value), true) = (kind("PAGE_HUGETLB_MAPCOUNT_VALUE"), self.mapcount.is_some())
-        {
-            self.order = OrderAt::FlagsByte;
-            self.hugetlb = HugetlbBy::Type(value);
-        } else if let Some(mask) = flag("PG_hugetlb") {
-            self.order = OrderAt::FlagsByte;
-            self.hugetlb = HugetlbBy::TailFlag(mask);
-        } else if let (Some(order), Some(dtor)) =
-            (in_tail("folio._folio_order"), in_tail("folio._folio_dtor"))
-        {
-            self.order = OrderAt::Byte(order);
-            if let Some(id) = dtor_id {
-                self.hugetlb = HugetlbBy::DtorByte(dtor, id);
-            }
-        } else if let (Some(order), Some(dtor)) =
-            (member("page.compound_order", 1), member("page.compound_dtor", 1))
-        {
-            // The two members are neighbours: their distance is their width.
-            let wide = match order.abs_diff(dtor) {
-                1 => false,
-                2 => true,
-                _ => before(KernelVersion(4, 16, 0)),
-            };
-            match (dtor_id, dtor_address) {
-                (Some(id), _) if wide => {
-                    self.order = OrderAt::Short(order);
-                    self.hugetlb = HugetlbBy::DtorShort(dtor, id);
-                }
-                (Some(id), _) => {
-                    self.order = OrderAt::Byte(order);
-                    self.hugetlb = HugetlbBy::DtorByte(dtor, id);
-                }
-                (None, Some(address)) if before(KernelVersion(4, 4, 0)) => {
-                    self.order = OrderAt::Word(order);
-                    self.hugetlb = HugetlbBy::DtorPointer(dtor, address);
-                }
-                _ if before(KernelVersion(4, 4, 0)) => self.order = OrderAt::Word(order),
-                _ if wide => self.order = OrderAt::Short(order),
-                _ => self.order = OrderAt::Byte(order),
-            }
-        } else if before(KernelVersion(4, 4, 0))
-            && let (Some(lru), Some(next), Some(prev)) = (
-                member("page.lru", 2 * long),
-                facts.offset("list_head.next").filter(|o| *o <= long),
-                facts.offset("list_head.prev").filter(|o| *o <= long),
-            )
-        {
-            self.order = OrderAt::Word(lru + prev);
-            if let Some(address) = dtor_address {
-                self.hugetlb = HugetlbBy::DtorPointer(lru + next, address);
-            }
-        }
-        // Two-byte and word-wide members must not reach past the structure.
-        let fits = |at: usize, len: usize| at + len <= size;
-        let bad_order = match self.order {
-            OrderAt::Short(at) => !fits(at, 2),
-            OrderAt::Word(at) => !fits(at, long),
-            _ => false,
-        };
-        let bad_dtor = match self.hugetlb {
-            HugetlbBy::DtorShort(at, _) => !fits(at, 2),
-            HugetlbBy::DtorPointer(at, _) => !fits(at, long),
-            _ => false,
-        };
-        if bad_order || bad_dtor {
-            self.order = OrderAt::Unknown;
-            self.hugetlb = HugetlbBy::Unknown;
-        }
+    /// The key without which slab pages are not told from others.
+    fn need_slab(&self, keys: &Keys<'_>) -> Result<(), MissingKey> {
+        if self.slab == SlabBy::Unknown { Err(keys.slab_key()) } else { Ok(()) }
     }
 
-    /// Swap cache pages need not be on an LRU list. From 4.10 on PG_swapcache is another name for
-    /// a bit that others use, meaningful only together with PG_swapbacked.
-    fn resolve_swapcache(
-        &mut self,
-        flag: &dyn Fn(&str) -> Option<u64>,
-        fixed: &dyn Fn(u64) -> Option<u64>,
-        number: &dyn Fn(&str) -> Option<u64>,
-    ) {
-        let class = "swap cache off the LRU lists";
-        let Some(swapcache) = flag("PG_swapcache").or(fixed(15)) else {
-            return self.cannot_tell(class, MissingKey(Kind::Number, "PG_swapcache"));
-        };
-        // Without the other number nothing says that the bit is not shared.
-        let own_bit = fixed(15).is_some()
-            || number("PG_private").zip(number("PG_swapcache")).is_some_and(|(p, s)| p < s);
-        match flag("PG_swapbacked") {
-            Some(swapbacked) => {
-                self.swapcache = swapcache;
-                self.swapbacked = swapbacked;
-            }
-            // A shared bit is numbered below PG_private; a bit of its own is above.
-            None if own_bit => {
-                self.swapcache = swapcache;
-            }
-            None => {
-                // Kernels without a shared bit do not export the other name.
-                let private = number("PG_private").is_none();
-                let name = if private { "PG_private" } else { "PG_swapbacked" };
-                self.cannot_tell(class, MissingKey(Kind::Number, name));
-            }
-        }
+    /// The key without which pages are not told from tails of compound ones.
+    fn need_tails(&self, keys: &Keys<'_>) -> Result<(), MissingKey> {
+        if self.tails_known { Ok(()) } else { Err(keys.head_key()) }
     }
 
-    fn cannot_tell(&mut self, kept: &'static str, key: MissingKey) {
-        if let Some(slot) = self.unclassified.iter_mut().find(|slot| slot.is_none()) {
-            *slot = Some(Unclassified { kept, key });
-        }
+    fn need_mapcount(&self) -> Result<usize, MissingKey> {
+        self.layout.mapcount.ok_or(offset("page._mapcount"))
     }
+}
+
+fn layout(keys: &Keys<'_>, machine: Machine) -> Result<Layout, MissingKey> {
+    let Machine { endian, word, .. } = machine;
+    // Not looked at: what has no reference count is not a `struct page`.
+    if keys.facts.get(Kind::Offset, "page._refcount").is_none() {
+        keys.facts.get(Kind::Offset, "page._count").ok_or(offset("page._refcount"))?;
+    }
+    if !(2 * word.bytes()..=4096).contains(&keys.size) {
+        return Err(MissingKey(Kind::Size, "page"));
+    }
+    Ok(Layout {
+        endian,
+        word,
+        size: keys.size,
+        flags: keys.long("page.flags").ok_or(offset("page.flags"))?,
+        mapping: keys.long("page.mapping").ok_or(offset("page.mapping"))?,
+        mapcount: keys.member("page._mapcount", 4),
+        private: keys.long("page.private"),
+        compound_head: keys.long("page.compound_head").or_else(|| keys.long("page.compound_info")),
+    })
+}
+
+fn slab(keys: &Keys<'_>, layout: &Layout) -> SlabBy {
+    if let (Some(kind), true) = (keys.kind("PAGE_SLAB_MAPCOUNT_VALUE"), layout.mapcount.is_some()) {
+        return SlabBy::Type(kind);
+    }
+    // Exported from 3.10 to 6.9; before that it is bit 7 in every configuration.
+    let flag = keys.flag("PG_slab").or(keys.before(KernelVersion(3, 10, 0)).then_some(1 << 7));
+    flag.map_or(SlabBy::Unknown, SlabBy::Flag)
+}
+
+/// Order of compound pages and the mark of hugetlbfs, as kernels of one era have them.
+type Marks = (OrderAt, HugetlbBy);
+
+fn compound(keys: &Keys<'_>, layout: &Layout, max_order: u32) -> Compound {
+    let marks = marks_by_type(keys, layout)
+        .or_else(|| marks_by_flag(keys))
+        .or_else(|| marks_in_folio(keys))
+        .or_else(|| marks_in_page(keys))
+        .or_else(|| marks_in_list(keys));
+    // Members of several bytes must not reach past the structure.
+    let fits = |at: usize, len: usize| at + len <= keys.size;
+    let long = keys.word.bytes();
+    let marks = marks.filter(|(order, hugetlb)| {
+        let order = match *order {
+            OrderAt::Short(at) => fits(at, 2),
+            OrderAt::Word(at) => fits(at, long),
+            _ => true,
+        };
+        let hugetlb = match *hugetlb {
+            HugetlbBy::DtorShort(at, _) => fits(at, 2),
+            HugetlbBy::DtorPointer(at, _) => fits(at, long),
+            _ => true,
+        };
+        order && hugetlb
+    });
+    let (order, hugetlb) = marks.unwrap_or((OrderAt::Unknown, HugetlbBy::Unknown));
+    let head_mask = keys.number("PG_head_mask").unwrap_or(0);
+    Compound { head_mask, order, hugetlb, max_order: max_order.into() }
+}
+
+/// Linux 6.9 and later.
+fn marks_by_type(keys: &Keys<'_>, layout: &Layout) -> Option<Marks> {
+    layout.mapcount?;
+    Some((OrderAt::FlagsByte, HugetlbBy::Type(keys.kind("PAGE_HUGETLB_MAPCOUNT_VALUE")?)))
+}
+
+/// Linux 6.6 to 6.8.
+fn marks_by_flag(keys: &Keys<'_>) -> Option<Marks> {
+    Some((OrderAt::FlagsByte, HugetlbBy::TailFlag(keys.flag("PG_hugetlb")?)))
+}
+
+/// Linux 5.16 to 6.5.
+fn marks_in_folio(keys: &Keys<'_>) -> Option<Marks> {
+    let order = OrderAt::Byte(keys.in_tail("folio._folio_order")?);
+    let dtor = keys.in_tail("folio._folio_dtor")?;
+    let hugetlb = keys.number("HUGETLB_PAGE_DTOR");
+    Some((order, hugetlb.map_or(HugetlbBy::Unknown, |id| HugetlbBy::DtorByte(dtor, id))))
+}
+
+/// Kernels that export the members themselves.
+fn marks_in_page(keys: &Keys<'_>) -> Option<Marks> {
+    let order = keys.member("page.compound_order", 1)?;
+    let dtor = keys.member("page.compound_dtor", 1)?;
+    // The two members are neighbours: their distance is their width.
+    let wide = match order.abs_diff(dtor) {
+        1 => false,
+        2 => true,
+        _ => keys.before(KernelVersion(4, 16, 0)),
+    };
+    let pointer = keys.before(KernelVersion(4, 4, 0));
+    let address = keys.facts.get(Kind::Symbol, "free_huge_page");
+    Some(match (keys.number("HUGETLB_PAGE_DTOR"), address) {
+        (Some(id), _) if wide => (OrderAt::Short(order), HugetlbBy::DtorShort(dtor, id)),
+        (Some(id), _) => (OrderAt::Byte(order), HugetlbBy::DtorByte(dtor, id)),
+        (None, Some(address)) if pointer => {
+            (OrderAt::Word(order), HugetlbBy::DtorPointer(dtor, address))
+        }
+        _ if pointer => (OrderAt::Word(order), HugetlbBy::Unknown),
+        _ if wide => (OrderAt::Short(order), HugetlbBy::Unknown),
+        _ => (OrderAt::Byte(order), HugetlbBy::Unknown),
+    })
+}
+
+/// Before Linux 4.4: the first tail's list head holds both.
+fn marks_in_list(keys: &Keys<'_>) -> Option<Marks> {
+    if !keys.before(KernelVersion(4, 4, 0)) {
+        return None;
+    }
+    let long = keys.word.bytes();
+    let lru = keys.member("page.lru", 2 * long)?;
+    let in_list = |name| keys.facts.offset(name).filter(|o| *o <= long);
+    let (next, prev) = (in_list("list_head.next")?, in_list("list_head.prev")?);
+    let dtor = keys.facts.get(Kind::Symbol, "free_huge_page");
+    let hugetlb = dtor.map_or(HugetlbBy::Unknown, |at| HugetlbBy::DtorPointer(lru + next, at));
+    Some((OrderAt::Word(lru + prev), hugetlb))
+}
+
+fn large(c: &mut Classifier, _: &Keys<'_>) -> Result<(), MissingKey> {
+    if c.compound.head_mask == 0 { Err(number("PG_head_mask")) } else { Ok(()) }
+}
+
+fn cache(c: &mut Classifier, keys: &Keys<'_>) -> Result<(), MissingKey> {
+    let lru = keys.flag_or_fixed("PG_lru", 5).ok_or(number("PG_lru"))?;
+    c.need_tails(keys)?;
+    let private = keys.flag_or_fixed("PG_private", 11);
+    if private.is_none() && !c.level.contains(DumpLevel::CACHE_PRIVATE) {
+        return Err(number("PG_private"));
+    }
+    c.cache = Cache { lru, private, ..Cache::default() };
+    Ok(())
+}
+
+/// Swap cache pages need not be on an LRU list. From 4.10 on PG_swapcache is another name for a bit
+/// that others use, meaningful only together with PG_swapbacked.
+fn swap_cache(c: &mut Classifier, keys: &Keys<'_>) -> Result<(), MissingKey> {
+    if c.cache.lru == 0 {
+        return Ok(());
+    }
+    let swapcache = keys.flag_or_fixed("PG_swapcache", 15).ok_or(number("PG_swapcache"))?;
+    let swapbacked = match (keys.flag("PG_swapbacked"), keys.number("PG_private")) {
+        (Some(swapbacked), _) => swapbacked,
+        (None, _) if keys.flags_fixed() => 0,
+        // A shared bit is numbered below PG_private; a bit of its own is above. Without the other
+        // number nothing says that the bit is not shared.
+        (None, Some(private)) => match keys.number("PG_swapcache") {
+            Some(own) if private < own => 0,
+            // Kernels without a shared bit do not export the other name.
+            _ => return Err(number("PG_swapbacked")),
+        },
+        (None, None) => return Err(number("PG_private")),
+    };
+    c.cache = Cache { swapcache, swapbacked, ..c.cache };
+    Ok(())
+}
+
+/// Where slab pages are not known, a page whose `mapping` looks anonymous is no page cache.
+fn cache_or_slab(c: &mut Classifier, keys: &Keys<'_>) -> Result<(), MissingKey> {
+    if c.cache.lru != 0 { c.need_slab(keys) } else { Ok(()) }
+}
+
+fn user(c: &mut Classifier, keys: &Keys<'_>) -> Result<(), MissingKey> {
+    c.need_tails(keys)?;
+    c.user = true;
+    Ok(())
+}
+
+fn anonymous(c: &mut Classifier, keys: &Keys<'_>) -> Result<(), MissingKey> {
+    if c.user { c.need_slab(keys) } else { Ok(()) }
+}
+
+fn hugetlbfs(c: &mut Classifier, _: &Keys<'_>) -> Result<(), MissingKey> {
+    if c.compound.head_mask != 0 && c.compound.hugetlb == HugetlbBy::Unknown {
+        return Err(number("PAGE_HUGETLB_MAPCOUNT_VALUE"));
+    }
+    Ok(())
+}
+
+/// Blocks of the buddy allocator.
+fn free(c: &mut Classifier, keys: &Keys<'_>) -> Result<(), MissingKey> {
+    let key = "PAGE_BUDDY_MAPCOUNT_VALUE";
+    let kind = keys.kind(key).ok_or(number(key))?;
+    c.need_mapcount()?;
+    c.layout.private.ok_or(offset("page.private"))?;
+    let orders = keys.orders().ok_or(MissingKey(Kind::Length, "zone.free_area"))?;
+    c.need_slab(keys)?;
+    c.buddy = Some(Blocks { kind, orders });
+    Ok(())
+}
+
+/// Memory of a confidential guest that was not accepted yet (6.5 and later): blocks of the highest
+/// order.
+fn unaccepted(c: &mut Classifier, keys: &Keys<'_>) -> Result<(), MissingKey> {
+    if let (Some(kind), Ok(_)) = (keys.kind("PAGE_UNACCEPTED_MAPCOUNT_VALUE"), c.need_mapcount()) {
+        let orders = keys.orders().ok_or(MissingKey(Kind::Length, "zone.free_area"))?;
+        c.unaccepted = Some(Blocks { kind, orders });
+    }
+    Ok(())
+}
+
+fn offline(c: &mut Classifier, keys: &Keys<'_>) -> Result<(), MissingKey> {
+    if let Some(kind) = keys.kind("PAGE_OFFLINE_MAPCOUNT_VALUE") {
+        c.need_mapcount()?;
+        c.need_slab(keys)?;
+        c.offline = Some(kind);
+    }
+    Ok(())
 }

@@ -1,9 +1,15 @@
 //! What a page is for, read off its `struct page`.
 //!
-//! Which rule holds is decided by which keys VMCOREINFO has; a kernel version only where no key
-//! tells. Where a key is missing, the class that needs it is kept, and the key is named
+//! Which rule holds is decided by which keys VMCOREINFO has; by the kernel version only where no
+//! key decides. Where a key is missing, the class that needs it is kept, and the key is named
 //! ([`Classifier::unclassified`]). `core/docs/differences.md` lists where this is stricter than
 //! makedumpfile.
+//!
+//! # How to add a rule
+//! 1. What it compares, resolved once, as a field of [`Classifier`].
+//! 2. A row of `RULES` in `keys.rs`: the class, the dump levels that drop it, and the function that
+//!    looks for the facts.
+//! 3. Its place in `rules.rs`: the first rule that matches decides.
 
 mod keys;
 mod rules;
@@ -15,14 +21,50 @@ pub use scan::Carry;
 use crate::endian::{Endian, Word};
 use crate::facts::MissingKey;
 use crate::level::DumpLevel;
+use keys::RULES;
 
-/// A class that cannot be told from others, so that its pages are kept.
+/// A class of pages that this kernel's VMCOREINFO does not let us recognise: its pages are kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Unclassified {
     /// The class.
     pub kept: &'static str,
-    /// What would have to be known.
+    /// The key that would have to be known.
     pub key: MissingKey,
+}
+
+/// Where the members of a `struct page` lie.
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    endian: Endian,
+    word: Word,
+    size: usize,
+    flags: usize,
+    mapping: usize,
+    mapcount: Option<usize>,
+    private: Option<usize>,
+    compound_head: Option<usize>,
+}
+
+/// How slab pages are told from others: they use other members for their own ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum SlabBy {
+    /// Not known.
+    Unknown,
+    /// A page type (6.10 and later).
+    Type(u32),
+    /// A page flag.
+    Flag(u64),
+}
+
+/// Large pages: several pages of which the first `struct page` (the head) speaks for all.
+#[derive(Clone, Copy, Debug)]
+struct Compound {
+    /// Flags of a head; 0 where not known.
+    head_mask: u64,
+    order: OrderAt,
+    hugetlb: HugetlbBy,
+    /// The largest order that a huge page of this architecture has.
+    max_order: u64,
 }
 
 /// Where the order (log2 of the pages) of a compound page is. It stands in the second `struct
@@ -58,56 +100,56 @@ enum HugetlbBy {
     DtorPointer(usize, u64),
 }
 
-/// How slab pages are told from others: they use other fields for their own ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum SlabBy {
-    Unknown,
-    /// A page type (6.10 and later).
-    Type(u32),
-    /// A page flag.
-    Flag(u64),
+/// Flags of page cache. A flag that is not known is 0: no page has it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Cache {
+    lru: u64,
+    /// Where not known, every page has private data.
+    private: Option<u64>,
+    swapcache: u64,
+    /// Without it, `swapcache` means something else; 0 where it is a bit of its own.
+    swapbacked: u64,
 }
 
-/// Offsets in a `struct page` and values in it, resolved once.
+/// Blocks of pages whose first page has a page type.
+#[derive(Clone, Copy, Debug)]
+struct Blocks {
+    /// The page type.
+    kind: u32,
+    /// Their orders are below this one.
+    orders: u64,
+}
+
+/// Offsets in a `struct page` and values in it, resolved once. A rule whose value is missing never
+/// matches.
 #[derive(Clone, Copy, Debug)]
 pub struct Classifier {
     level: DumpLevel,
-    endian: Endian,
-    word: Word,
-    size: usize,
-    flags: usize,
-    mapping: usize,
-    mapcount: Option<usize>,
-    private: Option<usize>,
-    compound_head: Option<usize>,
+    layout: Layout,
+    slab: SlabBy,
+    compound: Compound,
     /// Whether pages can be told from tails of compound ones.
     tails_known: bool,
-    head_mask: u64,
-    lru: u64,
-    private_flag: Option<u64>,
-    swapcache: u64,
-    swapbacked: u64,
     hwpoison: u64,
-    slab: SlabBy,
-    /// Value of a free block's `_mapcount`, number of orders.
-    buddy: Option<(u32, u64)>,
-    unaccepted: Option<(u32, u64)>,
+    cache: Cache,
+    user: bool,
+    buddy: Option<Blocks>,
+    unaccepted: Option<Blocks>,
     offline: Option<u32>,
-    order: OrderAt,
-    hugetlb: HugetlbBy,
-    max_order: u64,
-    unclassified: [Option<Unclassified>; 12],
+    /// What each rule lacks.
+    missing: [Option<MissingKey>; RULES.len()],
 }
 
 impl Classifier {
-    /// Classes that this level would drop but that cannot be told apart.
+    /// Classes that this level would drop but that cannot be recognised.
     pub fn unclassified(&self) -> impl Iterator<Item = Unclassified> + '_ {
-        self.unclassified.iter().flatten().copied()
+        let missing = RULES.iter().zip(&self.missing);
+        missing.filter_map(|(rule, key)| Some(Unclassified { kept: rule.class, key: (*key)? }))
     }
 
     /// Bytes of a `struct page`.
     pub fn page_struct(&self) -> usize {
-        self.size
+        self.layout.size
     }
 
     /// Whether looking at the mem_map can drop anything.

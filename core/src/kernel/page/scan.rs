@@ -16,11 +16,11 @@ pub struct Carry {
 }
 
 impl Classifier {
-    /// Judges the pages from `first` up to `until` whose `struct page`s are in `slice` (which may
-    /// hold more, to let the last be judged with the one after it) and clears the bits of those
-    /// that go.
+    /// Classifies the pages from `first` up to `until` whose `struct page`s are in `slice` (which
+    /// may hold more, so that the last is seen with the one after it) and clears the bits of those
+    /// that are dropped.
     ///
-    /// Pages whose bit is clear already are not looked at. Gives the first pfn that is not
+    /// Pages whose bit is clear already are not looked at. Returns the first pfn that is not
     /// decided yet, which is past `until` where a range runs over it, and the rest of a range that
     /// runs over the end of `map`.
     pub fn scan(
@@ -31,7 +31,7 @@ impl Classifier {
         map: &mut Bitmap<'_>,
         tally: &mut dyn DropObserver,
     ) -> (Pfn, Option<Carry>) {
-        match (self.endian, self.word, self.size) {
+        match (self.layout.endian, self.layout.word, self.layout.size) {
             // The usual layout with its constants inlined.
             (Endian::Little, Word::Bits64, 64) => {
                 self.scan_sized(&Le64, slice, 64, first, until, map, tally)
@@ -56,7 +56,7 @@ impl Classifier {
     ) -> (Pfn, Option<Carry>) {
         let mut pfn = first;
         while pfn < until {
-            // Runs of set bits, no further than this: what is not there needs no look.
+            // Runs of set bits up to `until`: pages that do not exist are passed over.
             let rest = until.0 - pfn.0;
             let Some(run) = map.next_run(pfn, rest).filter(|run| run.start < until) else {
                 return (until, None);
