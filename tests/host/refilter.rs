@@ -7,6 +7,7 @@ use crate::common::{Bench, json};
 use crate::make::{Make, Page, USUAL};
 use tamis_tests::check;
 use tamis_tests::dumpread::Dump;
+use tamis_tests::elfread::Elf;
 use tamis_tests::oracle;
 use tamis_tests::peak::peak_rss_kib;
 use tamis_tests::run::host_binary;
@@ -36,6 +37,30 @@ fn a_dump_refiltered_is_the_dump_of_both_levels() {
             bench.assert_same("again", "new", &format!("{style:?}: {old} then {new}"));
         }
     }
+}
+
+/// The program header of the notes keeps its flags and its alignment, whichever program makes an ELF dump.
+#[test]
+fn an_elf_dump_inherits_the_header_of_the_notes() {
+    const NOTE: u32 = 4;
+    let bench = Bench::of(&zoo(KernelStyle::V6_12).build());
+    let mut vmcore = bench.get("vmcore");
+    let old = Elf::parse(&vmcore).unwrap();
+    let index = old.phdrs.iter().position(|phdr| phdr.kind == NOTE).expect("notes");
+    assert_ne!((old.phdrs[index].flags, old.phdrs[index].align), (4, 4));
+    let at = old.e_phoff as usize + 56 * index;
+    vmcore[at + 4..at + 8].copy_from_slice(&4u32.to_le_bytes());
+    vmcore[at + 48..at + 56].copy_from_slice(&4u64.to_le_bytes());
+    bench.put("vmcore", &vmcore);
+    bench.capture("-E -d 31", &["captured"]);
+    bench.tamis("refilter --to elf -d 31 vmcore refiltered").expect(0);
+    bench.tamis("refilter --to elf captured again").expect(0);
+    for name in ["captured", "refiltered", "again"] {
+        let elf = Elf::parse(&bench.get(name)).unwrap();
+        let notes: Vec<_> = elf.of_kind(NOTE).map(|phdr| (phdr.flags, phdr.align)).collect();
+        assert_eq!(notes, [(4, 4)], "{name}");
+    }
+    bench.assert_same("captured", "refiltered", "the same dump by either program");
 }
 
 #[test]
