@@ -2,17 +2,13 @@
 
 use crate::cli::Args;
 use crate::console::{Console, Why};
-use crate::job::{Job, Opened, hint, map, open};
+use crate::job::{Job, Vmcore, hint, open};
 use crate::out::Pipe;
 use crate::sys::{self, File};
 use crate::{DONE, FAILED};
-use tamis_core::arch::Arch;
-use tamis_core::arch::paging::TableCache;
 use tamis_core::io::Append;
 use tamis_core::io::IoError;
 use tamis_core::kernel::log::{self, LogError, Options};
-use tamis_core::kernel::memory::KernelMemory;
-use tamis_core::memory::{PhysMemory as _, Ranges as _};
 
 /// Bytes of the log that are held before they are written.
 const HELD: usize = 4096;
@@ -54,12 +50,8 @@ pub(crate) fn dmesg(args: &Args<'_>) -> i32 {
         console.warn(format_args!("{line}"));
     }
     let name = args.outputs().first().copied().unwrap_or_default();
-    let saved = open(args, &console).and_then(|mut opened| {
-        let mut arena = map(opened.plan.tables + opened.plan.run, &console)?;
-        let tables = arena.take(opened.plan.tables as usize);
-        let scratch = arena.take(opened.plan.run as usize);
-        write(&mut opened, tables, scratch, name, args.force, &console)
-    });
+    let opened = open(args, &console).and_then(|opened| opened.load_log(&console));
+    let saved = opened.and_then(|mut vmcore| write(&mut vmcore, args, name, args.force, &console));
     let (status, verdict) = match saved {
         Ok(()) => (DONE, "Completed"),
         Err(status) => (status, "Failed"),
@@ -70,34 +62,32 @@ pub(crate) fn dmesg(args: &Args<'_>) -> i32 {
 
 /// Writes the log of a vmcore that is open for a capture; whether that worked. If not, why was told.
 pub(crate) fn save(job: &mut Job<'_>, name: &[u8], console: &Console) -> bool {
-    let (opened, tables, scratch) = job.parts();
-    write(opened, tables, scratch, name, true, console).is_ok()
+    let (vmcore, args) = job.parts();
+    write(vmcore, args, name, true, console).is_ok()
 }
 
 fn write(
-    opened: &mut Opened<'_>,
-    tables: &mut [u8],
-    scratch: &mut [u8],
+    vmcore: &mut Vmcore,
+    args: &Args<'_>,
     name: &[u8],
     force: bool,
     console: &Console,
 ) -> Result<(), i32> {
-    let args = opened.args;
-    let machine = opened.vmcore.machine();
-    let arch = Arch::new(machine, &opened.info, opened.vmcore.ranges()).map_err(|error| {
+    let no_kernel = |error| {
         console.warn(format_args!("the log cannot be found: {error}"));
         FAILED
-    })?;
-    let mut cache = TableCache::new(tables);
-    let mut memory = KernelMemory::new(&mut opened.vmcore, arch, &mut cache);
-
+    };
+    vmcore.arch().map_err(no_kernel)?;
     let file = File::create(name, force).map_err(|io| {
         console.warn(format_args!("creating {}: {}{}", name.escape_ascii(), Why(io), hint(io)));
         FAILED
     })?;
     let mut out = Gather { out: Pipe::new(file, args.size_limit), held: [0; HELD], len: 0 };
     let options = Options { since_clear: args.partial_dmesg };
-    let written = log::dump(&opened.info, &mut memory, options, scratch, &mut |b| out.add(b));
+    let written = vmcore.with_memory(|memory, info, scratch| {
+        log::dump(info, memory, options, scratch, &mut |b| out.add(b))
+    });
+    let written = written.map_err(no_kernel)?;
     let flushed = out.flush();
     let failed_to_write = |io| {
         console.warn(format_args!("writing {}: {}", name.escape_ascii(), Why(io)));

@@ -62,3 +62,7 @@ pub mod vmcoreinfo;
 pub mod wire;
 
 pub use page_codec as codec;
+
+pub use capture::plan::Plan;
+pub use capture::session::{Error, Headers, Options, Output, Session, Storage};
+pub use level::DumpLevel;

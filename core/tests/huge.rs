@@ -1,26 +1,19 @@
 //! A machine of 64 TiB, captured inside the same few MiB as any other: a source that makes up its
 //! page tables, memory sections and `struct page`s as they are read.
 
-use tamis_core::arch::Arch;
-use tamis_core::arch::paging::TableCache;
 use tamis_core::bitmap::Bitmap;
-use tamis_core::capture::plan::{DEFAULT_LIMIT, Needs, Plan};
-use tamis_core::capture::{About, Buffers, Capture, Notice, Observer, Phase, Scanner};
-use tamis_core::codec::NoCodec;
+use tamis_core::capture::plan::{DEFAULT_LIMIT, Needs};
+use tamis_core::capture::{Notice, Observer, Phase};
 use tamis_core::endian::{Endian, Word};
 use tamis_core::io::IoError;
 use tamis_core::io::{Sink, SinkError};
-use tamis_core::kernel::mem_map::{MemMap, RootCache};
-use tamis_core::kernel::memory::KernelMemory;
-use tamis_core::kernel::page::Classifier;
-use tamis_core::level::DumpLevel;
 use tamis_core::memory::{
     Dump, Machine, MemoryRange, Notes, Origin, PhysMemory, Ranges, ReadError, next_memory,
     ranges_in,
 };
 use tamis_core::tally::Reason;
 use tamis_core::units::{PageShift, Pfn, PhysAddr};
-use tamis_core::vmcoreinfo::Info;
+use tamis_core::{Options, Output, Plan, Session, Storage};
 
 const TIB: u64 = 1 << 40;
 const GIB: u64 = 1 << 30;
@@ -244,47 +237,29 @@ fn sixty_four_tebibytes_fit_the_default_budget() {
         len: GIB,
         ..MemoryRange::default()
     });
-    let mut source = Huge { segments: segments.to_vec() };
+    let source = Huge { segments: segments.to_vec() };
 
-    let table = |len: u64| vec![0u8; len as usize];
-    let (mut tables, mut sections) = (table(plan.tables), table(plan.sections));
-    let (mut slice, mut bitmap) = (table(plan.mem_map), table(plan.bitmap));
-    let (mut run, mut data, mut descriptors) =
-        (table(plan.run), table(plan.data), table(plan.descriptors));
-    let info = Info::new(Some(INFO.as_bytes()), None);
-    let arch = Arch::new(MACHINE, &info, source.ranges()).unwrap();
-    let mut cache = TableCache::new(&mut tables);
-    let mut roots = RootCache::new(&mut sections);
-    let page = PageShift::FOUR_KIB;
-    let map = {
-        let mut memory = KernelMemory::new(&mut source, arch, &mut cache);
-        MemMap::find(&info, &mut memory, &mut roots, page, 64, Pfn(max_pfn)).unwrap()
+    let piece = |len: u64| vec![0u8; len as usize].leak().into();
+    let storage = Storage {
+        bitmap: piece(plan.bitmap),
+        mem_map: piece(plan.mem_map),
+        tables: piece(plan.tables),
+        sections: piece(plan.sections),
+        run: piece(plan.run),
+        data: piece(plan.data),
+        descriptors: piece(plan.descriptors),
+        vmcoreinfo: piece(0),
+        ranges: (&mut [][..]).into(),
+        places: (&mut [][..]).into(),
     };
-    assert_eq!(map.max_pfn(), Pfn(max_pfn));
-    let level = DumpLevel::all();
-    let classifier = Classifier::new(&info, &arch, MACHINE, 12, level).unwrap();
-    assert_eq!(classifier.unclassified().count(), 0);
-    let scanner = Scanner::new(arch, cache, roots, map, classifier, &mut slice);
-    let buffers = Buffers {
-        bitmap: &mut bitmap,
-        run: &mut run,
-        data: &mut data,
-        descriptors: &mut descriptors,
-    };
-    let (mut watch, mut codec, mut sink) = (Watch::default(), NoCodec, Sparse::default());
-    let mut capture = Capture::new(
-        &mut source,
-        Some(scanner),
-        buffers,
-        &mut watch,
-        &mut codec,
-        page,
-        Pfn(max_pfn),
-        level,
-    );
-    let about =
-        About { level, utsname: &[0; 390], crash_time: 0, phys_base: 0, cpus: 1, vmcoreinfo: None };
-    let report = capture.kdump(&about, &mut [&mut sink], 0).unwrap();
+    let (text, page) = (INFO.as_bytes().into(), PageShift::FOUR_KIB);
+    let (end, options) = (Pfn(max_pfn), Options::default());
+    let mut session = Session::over(source, text, None, page, end, storage, &options);
+    assert_eq!(session.max_pfn(), end);
+    assert_eq!(session.why_only_zeros(), None);
+    assert_eq!(session.unclassified().count(), 0);
+    let (mut watch, mut sink) = (Watch::default(), Sparse::default());
+    let report = session.write(Output::Kdump(&mut sink), None, &mut watch).unwrap();
     assert_eq!(watch.notices, []);
 
     let pages = 6 * GIB / 4096;

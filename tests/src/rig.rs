@@ -2,27 +2,14 @@
 //! buffers so small that a dump takes many writes.
 
 use std::sync::{Condvar, Mutex};
-
-use tamis_core::arch::Arch;
 use tamis_core::arch::paging::TableCache;
-
 use tamis_core::capture::crew::{self, Batch, Crew, Next, PageMade, Queue, Side, Slot};
-use tamis_core::capture::{
-    About, Buffers, Capture, CaptureError, Notice, Observer, Phase, Report, Scanner,
-};
+use tamis_core::capture::{CaptureError, Notice, Observer, Phase, Report};
 use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, NoCodec, SLACK, Snappy, Zstd};
-use tamis_core::input::elf::{ElfVmcore, Place, probe};
-use tamis_core::io::RandomAccess;
-use tamis_core::io::Sink;
-use tamis_core::kernel::mem_map::{MemMap, RootCache};
-use tamis_core::kernel::memory::KernelMemory;
-use tamis_core::kernel::page::Classifier;
-use tamis_core::kernel::utsname::Utsname;
-use tamis_core::level::DumpLevel;
-use tamis_core::memory::{MemoryRange, PhysMemory as _, Ranges as _};
-use tamis_core::units::{PageShift, Pfn};
-use tamis_core::vmcoreinfo::Info;
-use tamis_core::wire::vmcoreinfo::Kind;
+use tamis_core::input::elf::Place;
+use tamis_core::io::{RandomAccess, Sink};
+use tamis_core::memory::MemoryRange;
+use tamis_core::{DumpLevel, Headers, Options, Output, Session, Storage};
 
 /// The page codecs, by the options of the command line.
 pub const CODECS: [&str; 6] = ["", "-c", "-l", "-p", "-z", "--lz4"];
@@ -155,31 +142,26 @@ pub fn capture_with<F: RandomAccess + Send>(
     sinks: &mut [&mut dyn Sink],
     watch: &mut Watch,
 ) -> Outcome {
-    let facts = probe(&mut file).expect("a vmcore");
-    let table = vec![MemoryRange::default(); facts.segments];
-    let places = vec![Place::default(); facts.segments];
-    let mut text = vec![0; facts.vmcoreinfo.map_or(0, |(_, len)| len as usize)];
-    if let Some((at, _)) = facts.vmcoreinfo {
-        file.read_at(facts.notes.0 + at, &mut text).expect("VMCOREINFO");
-    }
-    let info = Info::new(Some(&text).filter(|t| !t.is_empty()).map(|t| &**t), None);
-    let shift = PageShift::FOUR_KIB;
-    let mut source = ElfVmcore::load(file, facts, shift, table, places).expect("a vmcore");
-    let arch = Arch::new(source.machine(), &info, source.ranges()).expect("an architecture");
-    let mut max_pfn = Pfn(facts.mem_end.div_ceil(4096));
+    let headers = Headers::read(&mut file).expect("a vmcore");
+    let bytes = |len: usize| vec![0; len].into();
+    let [bitmap, data, descriptors] = wish.sizes.map(bytes);
+    let storage = Storage {
+        bitmap,
+        data,
+        descriptors,
+        mem_map: bytes(16 * 256),
+        tables: bytes(TableCache::STORAGE),
+        sections: bytes(4096),
+        run: bytes(8 * 4096),
+        vmcoreinfo: bytes(headers.vmcoreinfo_len() as usize),
+        ranges: vec![MemoryRange::default(); headers.elf().segments].into(),
+        places: vec![Place::default(); headers.elf().segments].into(),
+    };
     let level = DumpLevel::from_bits(wish.level).expect("a level");
-    let machine = source.machine();
-    let (mut tables, mut sections) = (vec![0; TableCache::STORAGE], vec![0; 4096]);
-    let mut cache = TableCache::new(&mut tables);
-    let mut memory = KernelMemory::new(&mut source, arch, &mut cache);
-    let uts = Utsname::read(Some(&mut memory), &info, machine);
-    let mut roots = RootCache::new(&mut sections);
-    let size = info.get(Kind::Size, "page").unwrap_or(0);
-    let found = MemMap::find(&info, &mut memory, &mut roots, shift, size, max_pfn).ok();
-    max_pfn = found.map_or(max_pfn, |map| max_pfn.min(map.max_pfn()));
-    let classifier = Classifier::new(&info, &arch, source.machine(), shift.bits(), level).ok();
-    let mut slice = vec![0; 16 * size as usize];
-    let mut others: Vec<_> = others.into_iter().map(|file| source.reopen(file)).collect();
+    let options = Options { level, ..Options::default() };
+    let mut session = Session::load(file, headers, storage, None, &options).expect("a vmcore");
+    session.set_sync_every(wish.sync_every);
+    let mut others: Vec<_> = others.into_iter().map(|file| session.dump().reopen(file)).collect();
     const BATCH: usize = 5;
     let count = 2 * (others.len() + 1);
     let mut made = vec![PageMade::default(); count * BATCH];
@@ -189,33 +171,7 @@ pub fn capture_with<F: RandomAccess + Send>(
         made.chunks_exact_mut(BATCH).zip(room).map(|(m, d)| Batch::new(m, d)).collect();
     let mut slots: Vec<_> = (0..count).map(|_| Slot::default()).collect();
     let monitor = Monitor::new(Queue::new(&mut slots, &mut batches));
-    let scanner = found.zip(classifier).map(|(map, classifier)| {
-        let tables = TableCache::new(&mut tables);
-        let roots = RootCache::new(&mut sections);
-        Scanner::new(arch, tables, roots, map, classifier, &mut slice)
-    });
-    let about = About {
-        level,
-        utsname: &uts.raw,
-        crash_time: info.crash_time().unwrap_or(0),
-        phys_base: arch.phys_base(),
-        cpus: facts.cpus,
-        vmcoreinfo: facts.vmcoreinfo,
-    };
     let mut encoder = encoder(wish.codec);
-    let [bitmap, data, descriptors] = &mut wish.sizes.map(|bytes| vec![0; bytes]);
-    let mut run = vec![0; 8 * 4096];
-    let mut capture = Capture::new(
-        &mut source,
-        scanner,
-        Buffers { bitmap, run: &mut run, data, descriptors },
-        watch,
-        &mut *encoder,
-        shift,
-        max_pfn,
-        level,
-    );
-    capture.set_sync_every(wish.sync_every);
     let workers = others.len();
     let result = std::thread::scope(|scope| {
         for source in &mut others {
@@ -225,14 +181,15 @@ pub fn capture_with<F: RandomAccess + Send>(
             });
         }
         let lent: Option<&dyn Crew<'_>> = if workers > 0 { Some(&monitor) } else { None };
-        let result = match sinks {
-            [sink] if wish.elf => capture.elf_with(*sink, lent),
-            sinks => capture.kdump_with(&about, sinks, wish.split_block, lent),
+        let output = match sinks {
+            [sink] if wish.elf => Output::Elf(*sink),
+            sinks => Output::Split(sinks, wish.split_block),
         };
+        let result = session.write_with(output, Some(&mut *encoder), watch, lent);
         crew::stop(&monitor, workers);
         result
     });
-    Outcome { result: result.map(drop), report: capture.report() }
+    Outcome { result: result.map(drop), report: session.report() }
 }
 
 /// The bytes of a machine's vmcore.

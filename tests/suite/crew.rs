@@ -1,16 +1,15 @@
 //! A capture with a crew of many threads writes the bytes of one without, whatever the source does.
 
+use tamis_core::arch::paging::TableCache;
 use tamis_core::capture::crew::{self, Batch, Crew, PageMade, Queue, Slot};
-use tamis_core::capture::{About, Buffers, Capture, CaptureError, Notice, Observer, Phase, Report};
+use tamis_core::capture::{CaptureError, Notice, Observer, Phase, Report};
 use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, NoCodec, SLACK, Snappy, Zstd};
 use tamis_core::endian::{Endian, Word};
-use tamis_core::input::elf::{ElfVmcore, probe};
 use tamis_core::io::{Append, Flattened};
 use tamis_core::io::{IoError, IoKind, RandomAccess};
-use tamis_core::level::DumpLevel;
-use tamis_core::units::{PageShift, Pfn};
 use tamis_core::wire::elf;
 use tamis_core::wire::machine::EM_X86_64;
+use tamis_core::{DumpLevel, Headers, Options, Output, Session, Storage};
 use tamis_tests::disk::MemoryFile;
 use tamis_tests::rig::Monitor;
 
@@ -147,10 +146,24 @@ struct Run<'f> {
 impl Run<'_> {
     fn run(&self) -> Outcome {
         let mut file = self.file;
-        let facts = probe(&mut file).unwrap();
-        let (table, places) = (vec![Default::default(); 2], vec![Default::default(); 2]);
-        let mut source = ElfVmcore::load(file, facts, PageShift::FOUR_KIB, table, places).unwrap();
-        let mut others: Vec<_> = (1..self.threads).map(|_| source.reopen(file)).collect();
+        let headers = Headers::read(&mut file).unwrap();
+        let bytes = |len: usize| vec![0; len].into();
+        let storage = Storage {
+            bitmap: bytes(self.window),
+            run: bytes(16 * PAGE),
+            data: bytes(1 << 16),
+            descriptors: bytes(2400),
+            mem_map: bytes(0),
+            tables: bytes(TableCache::STORAGE),
+            sections: bytes(PAGE),
+            vmcoreinfo: bytes(0),
+            ranges: vec![Default::default(); 2].into(),
+            places: vec![Default::default(); 2].into(),
+        };
+        let level = DumpLevel::from_bits(self.level).unwrap();
+        let options = Options { level, ..Options::default() };
+        let mut session = Session::load(file, headers, storage, None, &options).unwrap();
+        let mut others: Vec<_> = (1..self.threads).map(|_| session.dump().reopen(file)).collect();
 
         let count = 2 * self.threads;
         let mut made = vec![PageMade::default(); count * self.batch.max(1)];
@@ -162,28 +175,10 @@ impl Run<'_> {
         let queue = Queue::new(&mut slots, &mut batches);
         let monitor = Monitor::new(queue);
 
-        let mut buffers =
-            [vec![0; self.window], vec![0; 16 * PAGE], vec![0; 1 << 16], vec![0; 2400]];
-        let [bitmap, run, data, descriptors] = &mut buffers;
         let (mut heard, mut encoder) = (Heard::default(), (self.make)());
-        let about = About {
-            level: DumpLevel::from_bits(self.level).unwrap(),
-            utsname: &[0; 390],
-            crash_time: 0,
-            phys_base: 0,
-            cpus: 1,
-            vmcoreinfo: None,
+        let mut write = |output: Output<'_, '_>, crew: Option<&dyn Crew<'_>>| {
+            session.write_with(output, Some(&mut *encoder), &mut heard, crew)
         };
-        let mut capture = Capture::new(
-            &mut source,
-            None,
-            Buffers { bitmap, run, data, descriptors },
-            &mut heard,
-            &mut *encoder,
-            PageShift::FOUR_KIB,
-            Pfn(facts.mem_end.div_ceil(PAGE as u64)),
-            about.level,
-        );
         let (mut outputs, result) = std::thread::scope(|scope| {
             for source in &mut others {
                 let (monitor, make) = (&monitor, self.make);
@@ -199,23 +194,23 @@ impl Run<'_> {
                     let limit = if self.form.is_full() { 120_000 } else { usize::MAX };
                     let mut file = memory(limit);
                     let done = if matches!(self.form, Form::Elf | Form::FullElf) {
-                        capture.elf_with(&mut file, crew)
+                        write(Output::Elf(&mut file), crew)
                     } else {
-                        capture.kdump_with(&about, &mut [&mut file], 0, crew)
+                        write(Output::Kdump(&mut file), crew)
                     };
                     (vec![file.bytes], done)
                 }
                 Form::Parts => {
                     let mut files = [usize::MAX; 3].map(memory);
                     let [a, b, c] = &mut files;
-                    let done = capture.kdump_with(&about, &mut [a, b, c], 64, crew);
+                    let done = write(Output::Split(&mut [a, b, c], 64), crew);
                     (files.map(|f| f.bytes).to_vec(), done)
                 }
                 Form::Stream => {
                     let mut bytes = Vec::new();
                     let done = {
                         let mut stream = Flattened::new(Stream(&mut bytes));
-                        capture.kdump_with(&about, &mut [&mut stream], 0, crew)
+                        write(Output::Kdump(&mut stream), crew)
                     };
                     (vec![bytes], done)
                 }

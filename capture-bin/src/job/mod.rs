@@ -5,13 +5,12 @@ mod plan;
 mod report;
 
 pub(crate) use outputs::{Outputs, hint};
-pub(crate) use plan::map;
 pub(crate) use report::Ended;
 
 use self::outputs::{Failure, write};
-use self::plan::{PROGRAM, codec_needs, encoder, explain_plan, plan, threads};
+use self::plan::{SLACK, codec_needs, encoder, explain_plan, map, plan, threads};
 use self::report::{finish, what_it_is};
-use crate::arena::Heap;
+use crate::arena::{Arena, Heap};
 use crate::cli::Args;
 use crate::console::{Console, Why};
 use crate::crew::{self, Crew};
@@ -19,35 +18,29 @@ use crate::input::Input;
 use crate::sys::{self, File, FileKind};
 use crate::{DONE, FAILED, OTHER_KERNEL};
 use alloc::boxed::Box;
-use tamis_core::arch::Arch;
-use tamis_core::arch::paging::TableCache;
-use tamis_core::capture::plan::{Needs, Plan};
-use tamis_core::capture::{self, About, Buffers, Capture, Report, Scanner};
+use tamis_core::capture::session::{Carve, KernelError, PROGRAM, VMCOREINFO_MAX};
+use tamis_core::capture::{self, Report};
 use tamis_core::codec::Encoder;
-use tamis_core::input::elf::{ElfVmcore, Facts, OpenError, Place, probe};
-use tamis_core::io::{IoKind, RandomAccess};
-use tamis_core::kernel::mem_map::{MemMap, RootCache};
-use tamis_core::kernel::memory::KernelMemory;
-use tamis_core::kernel::page::Classifier;
-use tamis_core::kernel::utsname::Utsname;
-use tamis_core::level::DumpLevel;
-use tamis_core::memory::{Dump as _, MemoryRange, PhysMemory as _, Ranges as _};
-use tamis_core::units::{PageShift, Pfn};
+use tamis_core::input::elf::{ElfVmcore, OpenError, Place};
+use tamis_core::io::IoKind;
+use tamis_core::memory::{Dump as _, MemoryRange};
+use tamis_core::storage::ManagedSlice;
+use tamis_core::units::PageShift;
 use tamis_core::vmcoreinfo::Info;
-use tamis_core::wire::vmcoreinfo::Kind;
+use tamis_core::{DumpLevel, Headers, Options, Plan, Session};
 
-/// VMCOREINFO is a page of text; more than this is no such text.
-const INFO_MOST: u64 = 1 << 20;
-
-/// What stays the same over the levels that are tried: the vmcore and what it tells.
+/// The vmcore, opened as far as its headers, and what is to be done with it.
 pub(crate) struct Opened<'a> {
-    pub(crate) vmcore: ElfVmcore<'static, Input>,
-    pub(crate) facts: Facts,
-    pub(crate) info: Info<'static>,
-    pub(crate) plan: Plan,
-    pub(crate) shift: PageShift,
-    pub(crate) args: &'a Args<'a>,
+    input: Input,
+    headers: Headers,
+    file_text: Option<&'static [u8]>,
+    options: Options,
+    plan: Plan,
+    args: &'a Args<'a>,
 }
+
+/// A vmcore, and all that is known of its kernel.
+pub(crate) type Vmcore = Session<'static, ElfVmcore<'static, Input>>;
 
 /// Opens the vmcore and makes the memory plan. An error is an exit status; its reason was printed.
 pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'a>, i32> {
@@ -56,7 +49,7 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
         console.warn(format_args!("opening {}: {}", name.escape_ascii(), Why(io)));
         FAILED
     })?;
-    let facts = probe(&mut input).map_err(|error| {
+    let mut headers = Headers::read(&mut input).map_err(|error| {
         let name = name.escape_ascii();
         match error {
             OpenError::Read { what, at, io } if io.kind != IoKind::Eof => {
@@ -69,7 +62,7 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
         }
         FAILED
     })?;
-    if facts.notes_damaged {
+    if headers.elf().notes_damaged {
         console.warn(format_args!("the notes of {} are damaged", name.escape_ascii()));
     }
     let info_file = match args.vmcoreinfo {
@@ -77,7 +70,7 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
         Some(path) => {
             let opened = File::open(path).and_then(|file| Ok((file.kind()?, file)));
             match opened {
-                Ok((FileKind::Regular(size), file)) if size <= INFO_MOST => Some((file, size)),
+                Ok((FileKind::Regular(size), file)) if size <= VMCOREINFO_MAX => Some((file, size)),
                 Ok(_) => {
                     let path = path.escape_ascii();
                     console.warn(format_args!("{path} is no VMCOREINFO text: too large"));
@@ -94,63 +87,48 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
         "The memory of the kernel is {}.\n",
         if input.is_mapped() { "mapped" } else { "read, not mapped" }
     ));
-    let text_len = facts.vmcoreinfo.map_or(0, |(_, len)| len);
-    if text_len > INFO_MOST {
+    let text_len = headers.elf().vmcoreinfo.map_or(0, |(_, len)| len);
+    if text_len > VMCOREINFO_MAX {
         console.warn(format_args!("VMCOREINFO is {text_len} bytes long: it is not used"));
     }
-    let text_len = if text_len > INFO_MOST { 0 } else { text_len };
     let file_len = info_file.as_ref().map_or(0, |(_, size)| *size);
-
-    let mut needs = Needs {
-        page_size: 4096,
-        page_struct: 0,
-        max_pfn: facts.mem_end.div_ceil(4096),
-        segments: facts.segments as u64,
-        vmcoreinfo: text_len,
-        info_file: file_len,
-        codec: codec_needs(args.compress, 4096).0,
-        codec_bound: codec_needs(args.compress, 4096).1,
-        program: PROGRAM,
+    let options = Options {
+        level: level(args.levels().first().copied().unwrap_or(0)),
+        log_only: false,
+        codec: codec_needs(args.compress),
+        limit: args.memory_limit.unwrap_or(args.usual_limit),
         bitmap: args.cyclic_buffer_kib.map(|kib| kib.saturating_mul(1024)),
-        whole: args.non_cyclic,
+        whole_bitmap: args.non_cyclic,
         threads: threads(args),
         thread_stack: crew::STACK,
+        program: PROGRAM,
+        info_file: file_len,
+        page_shift: PageShift::of_size(sys::page_size()).unwrap_or(PageShift::FOUR_KIB),
     };
-    // The first look, before anything is allocated: the texts and the table must fit beside the
-    // rest.
-    plan(&needs, args, console)?;
-
-    let ranges = needs.segments * (size_of::<MemoryRange>() + size_of::<Place>()) as u64;
-    let early = text_len + file_len + ranges + 64;
-    let mut arena = map(early, console)?;
-    let table = arena.take_slice(facts.segments, MemoryRange::default());
-    let places = arena.take_slice(facts.segments, Place::default());
-    let note = read_info(&mut input, &facts, arena.take(text_len as usize), console);
+    // The first look, before anything is allocated: the file's text must fit beside the rest.
     let mut file_text = None;
     if let (Some((file, _)), Some(path)) = (info_file, args.vmcoreinfo) {
-        let text = arena.take(file_len as usize);
+        plan(&headers, &options, args, console)?;
+        let text = map(file_len, console)?.take(file_len as usize);
         if let Err(io) = file.read_at(0, text) {
             console.warn(format_args!("reading {}: {}", path.escape_ascii(), Why(io)));
             return Err(FAILED);
         }
+        if Info::new(None, Some(text)).file_release().is_none() {
+            let path = path.escape_ascii();
+            console.warn(format_args!("{path} has no OSRELEASE: it is no VMCOREINFO text"));
+            return Err(FAILED);
+        }
+        headers = headers.with_file(text);
         file_text = Some(&*text);
     }
-    let info = Info::new(note, file_text);
-    if file_text.is_some() && info.file_release().is_none() {
-        let path = args.vmcoreinfo.unwrap_or_default().escape_ascii();
-        console.warn(format_args!("{path} has no OSRELEASE: it is no VMCOREINFO text"));
-        return Err(FAILED);
-    }
-
-    let shift = info.page_shift().unwrap_or_else(|| {
-        let shift = PageShift::of_size(sys::page_size()).unwrap_or(PageShift::FOUR_KIB);
+    if headers.page_shift().is_none() {
         console.warn(format_args!(
             "PAGESIZE is missing in VMCOREINFO: taking pages of {} bytes",
-            shift.bytes()
+            options.page_shift.bytes()
         ));
-        shift
-    });
-    let page = shift.bytes() as u64;
+    }
+    let page = headers.page_shift().unwrap_or(options.page_shift).bytes() as u64;
     if let Some(kib) = args.splitblock_kib
         && !(kib * 1024).is_multiple_of(page)
     {
@@ -158,40 +136,60 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
             .warn(format_args!("--splitblock-size {kib} is no multiple of a page, {page} bytes"));
         return Err(FAILED);
     }
-    needs.page_size = page;
-    needs.page_struct =
-        info.get(Kind::Size, "page").filter(|s| (8..=4096).contains(s)).unwrap_or(0);
-    needs.max_pfn = facts.mem_end.div_ceil(page);
-    (needs.codec, needs.codec_bound) = codec_needs(args.compress, page);
-    let plan = plan(&needs, args, console)?;
-
-    let vmcore = ElfVmcore::load(input, facts, shift, table, places).map_err(|error| {
-        console.warn(format_args!("reading {}: {error}", name.escape_ascii()));
-        FAILED
-    })?;
-    if vmcore.is_truncated() {
-        console.warn(format_args!(
-            "{} ends long before its memory ranges do: the dump will be incomplete",
-            name.escape_ascii()
-        ));
-    }
-    Ok(Opened { vmcore, facts, info, plan, shift, args })
+    let (plan, options) = plan(&headers, &options, args, console)?;
+    Ok(Opened { input, headers, file_text, options, plan, args })
 }
 
-fn read_info<'t>(
-    input: &mut Input,
-    facts: &Facts,
-    text: &'t mut [u8],
-    console: &Console,
-) -> Option<&'t [u8]> {
-    let (at, _) = facts.vmcoreinfo.filter(|_| !text.is_empty())?;
-    match input.read_at(facts.notes.0.saturating_add(at), text) {
-        Ok(()) => Some(text),
-        Err(io) => {
-            console.warn(format_args!("reading VMCOREINFO: {}", Why(io)));
-            None
-        }
+impl Opened<'_> {
+    /// Loads the vmcore for what needs no memory but that of page tables and of reads: the log.
+    pub(crate) fn load_log(mut self, console: &Console) -> Result<Vmcore, i32> {
+        self.options.log_only = true;
+        self.plan =
+            Plan { bitmap: 0, mem_map: 0, sections: 0, data: 0, descriptors: 0, ..self.plan };
+        let Plan { tables, run, vmcoreinfo, segments, .. } = self.plan;
+        let mut arena = map(tables + run + vmcoreinfo + segments + SLACK, console)?;
+        self.load(&mut arena, console)
     }
+
+    fn load(self, arena: &mut Arena, console: &Console) -> Result<Vmcore, i32> {
+        let Opened { input, headers, file_text, options, plan, args } = self;
+        let name = args.vmcore.unwrap_or_default().escape_ascii();
+        let storage = plan.carve(&headers, arena);
+        let vmcore =
+            Session::load(input, headers, storage, file_text, &options).map_err(|error| {
+                console.warn(format_args!("reading {name}: {error}"));
+                FAILED
+            })?;
+        if headers.vmcoreinfo_len() > 0 && vmcore.note_is_empty() {
+            console.warn(format_args!("reading VMCOREINFO of {name}: it cannot be read"));
+        }
+        if vmcore.dump().is_truncated() {
+            console.warn(format_args!(
+                "{name} ends long before its memory ranges do: the dump will be incomplete"
+            ));
+        }
+        Ok(vmcore)
+    }
+}
+
+impl Carve<'static> for Arena {
+    #[inline(never)]
+    fn bytes(&mut self, len: usize) -> ManagedSlice<'static, u8> {
+        self.take(len).into()
+    }
+
+    fn ranges(&mut self, len: usize) -> ManagedSlice<'static, MemoryRange> {
+        self.take_slice(len, MemoryRange::default()).into()
+    }
+
+    fn places(&mut self, len: usize) -> ManagedSlice<'static, Place> {
+        self.take_slice(len, Place::default()).into()
+    }
+}
+
+/// The dump level of a number that the command line has checked.
+fn level(number: u8) -> DumpLevel {
+    DumpLevel::from_bits(number).unwrap_or_default()
 }
 
 /// Writes a dump as the command line says. Gives the exit status.
@@ -214,14 +212,10 @@ pub(crate) fn capture(heap: &'static Heap, args: &Args<'_>) -> i32 {
 
 /// A vmcore with all that is needed to save it, as often as it takes.
 pub(crate) struct Job<'a> {
-    opened: Opened<'a>,
-    memory: Storage,
+    vmcore: Vmcore,
     encoder: Box<dyn Encoder + Send>,
     crew: Option<Crew>,
-    arch: Option<Arch>,
-    mem_map: Option<(Arch, MemMap)>,
-    uts: Utsname,
-    max_pfn: Pfn,
+    args: &'a Args<'a>,
 }
 
 impl<'a> Job<'a> {
@@ -232,41 +226,22 @@ impl<'a> Job<'a> {
         args: &'a Args<'a>,
         console: &mut Console,
     ) -> Result<Job<'a>, i32> {
-        let mut opened = open(args, console)?;
-        let plan = opened.plan;
+        let opened = open(args, console)?;
+        let (plan, compress) = (opened.plan, args.compress);
+        let page = opened.headers.page_shift().unwrap_or(opened.options.page_shift).bytes();
         // Everything else, at once.
-        let rest = plan.total() - plan.program - plan.segments - plan.vmcoreinfo - plan.info_file;
-        let mut arena = map(rest, console)?;
-        // First, where it is aligned for anything: page data, in whole blocks.
-        let data = arena.take(plan.data as usize);
+        let mut arena = map(plan.total() - plan.program - plan.info_file + SLACK, console)?;
+        let vmcore = opened.load(&mut arena, console)?;
         heap.give(arena.take((plan.codec + plan.worker_codecs) as usize));
-        let memory = Storage {
-            bitmap: arena.take(plan.bitmap as usize),
-            mem_map: arena.take(plan.mem_map as usize),
-            tables: arena.take(plan.tables as usize),
-            sections: arena.take(plan.sections as usize),
-            run: arena.take(plan.run as usize),
-            data,
-            descriptors: arena.take(plan.descriptors as usize),
-        };
-        let (page, compress) = (opened.shift.bytes(), args.compress);
         let encoder = encoder(compress);
         let crew = (plan.workers > 0).then(|| {
-            let beyond = (codec_needs(compress, 0)).1 as usize;
+            let beyond = codec_needs(compress).1 as usize;
             Crew::new(&plan, page, beyond, &mut arena, || self::encoder(compress))
         });
         heap.seal();
 
-        let page = opened.shift;
-        let machine = opened.vmcore.machine();
-        let arch = Arch::new(machine, &opened.info, opened.vmcore.ranges());
-        let uts = {
-            let mut cache = TableCache::new(&mut *memory.tables);
-            let mut kernel =
-                arch.as_ref().ok().map(|a| KernelMemory::new(&mut opened.vmcore, *a, &mut cache));
-            Utsname::read(kernel.as_mut(), &opened.info, machine)
-        };
-        if let Some(file) = opened.info.file_release()
+        let (info, uts) = (vmcore.info(), vmcore.utsname());
+        if let Some(file) = info.file_release()
             && uts.read
             && file != uts.release()
         {
@@ -277,81 +252,46 @@ impl<'a> Job<'a> {
             ));
             return Err(OTHER_KERNEL);
         }
-        if !uts.read && !opened.info.is_empty() {
+        if !uts.read && !info.is_empty() {
             console.warn(format_args!(
                 "utsname cannot be read from the vmcore: the header says what VMCOREINFO says"
             ));
         }
-        let max_pfn = Pfn(opened.facts.mem_end.div_ceil(page.bytes() as u64));
-        let mut job = Job {
-            opened,
-            memory,
-            encoder,
-            crew,
-            arch: arch.as_ref().ok().copied(),
-            mem_map: None,
-            uts,
-            max_pfn,
-        };
-        match arch {
-            Ok(arch) => job.find_mem_map(arch, console),
-            Err(error) => job.without_mem_map(&error, console),
+        // Which keys are missing is said for each level.
+        match vmcore.why_only_zeros() {
+            None | Some(KernelError::Key(_)) => {}
+            Some(_) if args.levels().iter().all(|number| !level(*number).needs_mem_map()) => {}
+            Some(KernelError::NoInfo) => {
+                console
+                    .warn(format_args!("there is no VMCOREINFO: only pages of zeros are dropped"));
+            }
+            Some(why) => console.warn(format_args!("only pages of zeros are dropped: {why}")),
         }
-        let (opened, is_mapped) = (&job.opened, job.opened.vmcore.file().is_mapped());
-        explain_plan(&opened.plan, args, is_mapped, job.max_pfn, console);
-        Ok(job)
+        explain_plan(&plan, &vmcore, args, console);
+        Ok(Job { vmcore, encoder, crew, args })
     }
 
     /// When the kernel died, in seconds since 1970; 0 where unknown.
     pub(crate) fn crash_time(&self) -> u64 {
-        self.opened.info.crash_time().unwrap_or(0)
+        self.vmcore.crash_time()
     }
 
     /// The dead machine's name.
     pub(crate) fn nodename(&self) -> &[u8] {
-        self.uts.nodename()
+        self.vmcore.utsname().nodename()
     }
 
-    /// The open vmcore, memory for page tables, and memory for other things.
-    pub(crate) fn parts(&mut self) -> (&mut Opened<'a>, &mut [u8], &mut [u8]) {
-        (&mut self.opened, self.memory.tables, self.memory.run)
-    }
-
-    fn find_mem_map(&mut self, arch: Arch, console: &Console) {
-        let info = &self.opened.info;
-        let mut cache = TableCache::new(&mut *self.memory.tables);
-        let mut kernel = KernelMemory::new(&mut self.opened.vmcore, arch, &mut cache);
-        let mut roots = RootCache::new(&mut *self.memory.sections);
-        let size = info.get(Kind::Size, "page").unwrap_or(0);
-        let shift = self.opened.shift;
-        match MemMap::find(info, &mut kernel, &mut roots, shift, size, self.max_pfn) {
-            Ok(found) => {
-                self.max_pfn = self.max_pfn.min(found.max_pfn());
-                self.mem_map = Some((arch, found));
-            }
-            Err(error) => self.without_mem_map(&error, console),
-        }
-    }
-
-    /// Says what it means that there is no mem_map, to those who wanted pages dropped by it.
-    fn without_mem_map(&self, why: &dyn core::fmt::Display, console: &Console) {
-        if self.opened.args.levels().iter().all(|level| level & !1 == 0) {
-            return;
-        }
-        if self.opened.info.is_empty() {
-            console.warn(format_args!("there is no VMCOREINFO: only pages of zeros are dropped"));
-        } else {
-            console.warn(format_args!("only pages of zeros are dropped: {why}"));
-        }
+    /// The open vmcore, and the command line.
+    pub(crate) fn parts(&mut self) -> (&mut Vmcore, &'a Args<'a>) {
+        (&mut self.vmcore, self.args)
     }
 
     /// Writes the dump, with one dump level after the other until there is space for it.
     pub(crate) fn write(&mut self, outputs: &Outputs<'_>, console: &mut Console) -> Ended {
-        let args = self.opened.args;
+        let args = self.args;
         let levels = args.levels();
         for (try_nr, number) in levels.iter().enumerate() {
-            let level = DumpLevel::from_bits(*number).unwrap_or_default();
-            let (result, report) = self.write_level(level, outputs, console);
+            let (result, report) = self.write_level(level(*number), outputs, console);
             let next = levels.get(try_nr + 1);
             let ended = finish(result, &report, args, outputs, next.is_none(), console);
             let (Ended::NoSpace, Some(next)) = (ended, next) else { return ended };
@@ -369,74 +309,25 @@ impl<'a> Job<'a> {
         outputs: &Outputs<'_>,
         console: &mut Console,
     ) -> (Result<Report, Failure>, Report) {
-        let Job { opened, memory, encoder, crew, arch, mem_map, uts, max_pfn } = self;
-        let (machine, page) = (opened.vmcore.machine(), opened.shift);
-        let about = About {
-            level,
-            utsname: &uts.raw,
-            crash_time: opened.info.crash_time().unwrap_or(0),
-            phys_base: arch.as_ref().map_or(0, Arch::phys_base),
-            cpus: opened.facts.cpus,
-            vmcoreinfo: opened.facts.vmcoreinfo,
-        };
-        let classifier = mem_map.and_then(|(arch, map)| {
-            match Classifier::new(&opened.info, &arch, machine, page.bits(), level) {
-                Ok(classifier) => Some((arch, map, classifier)),
-                Err(key) => {
-                    if level.needs_mem_map() {
-                        console.warn(format_args!("only pages of zeros are dropped: {key}"));
-                    }
-                    None
-                }
-            }
-        });
-        if let Some((.., classifier)) = &classifier {
-            for doubt in classifier.unclassified() {
-                console.warn(format_args!("{}: kept, as {}", doubt.kept, doubt.key));
-            }
+        let Job { vmcore, encoder, crew, args } = self;
+        vmcore.set_level(level);
+        if let (Some(KernelError::Key(key)), true) =
+            (vmcore.why_only_zeros(), level.needs_mem_map())
+        {
+            console.warn(format_args!("only pages of zeros are dropped: {key}"));
         }
-        let scanner = classifier.map(|(arch, map, classifier)| {
-            let tables = TableCache::new(&mut *memory.tables);
-            let roots = RootCache::new(&mut *memory.sections);
-            Scanner::new(arch, tables, roots, map, classifier, &mut *memory.mem_map)
-        });
-        let buffers = Buffers {
-            bitmap: &mut *memory.bitmap,
-            run: &mut *memory.run,
-            data: &mut *memory.data,
-            descriptors: &mut *memory.descriptors,
-        };
-        let crew = crew.as_mut().map(|crew| crew.ready(&opened.vmcore));
-        let mut capture = Capture::new(
-            &mut opened.vmcore,
-            scanner,
-            buffers,
-            console,
-            &mut **encoder,
-            page,
-            *max_pfn,
-            level,
-        );
-        let args = opened.args;
+        for doubt in vmcore.unclassified() {
+            console.warn(format_args!("{}: kept, as {}", doubt.kept, doubt.key));
+        }
+        let crew = crew.as_mut().map(|crew| crew.ready(vmcore.dump()));
         let mut result = Ok(Report::default());
         let mut run = |crew: Option<&dyn capture::crew::Crew<'_>>| {
-            result = write(&mut capture, &about, args, outputs, page, crew);
+            result = write(vmcore, &mut **encoder, console, args, outputs, crew);
         };
         match crew {
             Some(crew) => crew.serve(&mut run),
             None => run(None),
         }
-        (result, capture.report())
+        (result, vmcore.report())
     }
-}
-
-/// The pieces of the arena.
-struct Storage {
-    bitmap: &'static mut [u8],
-    mem_map: &'static mut [u8],
-    tables: &'static mut [u8],
-    sections: &'static mut [u8],
-    run: &'static mut [u8],
-    data: &'static mut [u8],
-    descriptors: &'static mut [u8],
 }

@@ -1,13 +1,14 @@
 //! Where a dump goes.
 
+use super::Vmcore;
 use crate::cli::Args;
-use crate::input::Input;
+use crate::console::Console;
 use crate::out::{DumpFile, Pipe};
 use crate::sys::{self, File};
-use tamis_core::capture::{self, About, Capture, CaptureError, MAX_PARTS, Report};
-use tamis_core::input::elf::ElfVmcore;
+use tamis_core::Output;
+use tamis_core::capture::{self, CaptureError, MAX_PARTS, Report};
+use tamis_core::codec::Encoder;
 use tamis_core::io::{Discard, Flattened, IoError, Sink};
-use tamis_core::units::PageShift;
 
 /// Blocks in which a split dump is divided where none are asked for: 1 GiB.
 const SPLIT_BLOCK: u64 = 1 << 30;
@@ -34,21 +35,19 @@ pub(super) enum Failure {
 
 /// Creates the outputs and writes them.
 pub(super) fn write(
-    capture: &mut Capture<'_, ElfVmcore<'static, Input>>,
-    about: &About<'_>,
+    vmcore: &mut Vmcore,
+    encoder: &mut dyn Encoder,
+    console: &mut Console,
     args: &Args<'_>,
     outputs: &Outputs<'_>,
-    page: PageShift,
     crew: Option<&dyn capture::crew::Crew<'_>>,
 ) -> Result<Report, Failure> {
-    let mut one = |sink: &mut dyn Sink| {
-        let written = if args.elf {
-            capture.elf(sink)
-        } else {
-            capture.kdump_with(about, &mut [sink], 0, crew)
-        };
-        written.map_err(Failure::Capture)
+    let page = vmcore.page_shift();
+    let mut save = |output: Output<'_, '_>| {
+        vmcore.write_with(output, Some(encoder), console, crew).map_err(Failure::Capture)
     };
+    let mut one =
+        |sink: &mut dyn Sink| save(if args.elf { Output::Elf(sink) } else { Output::Kdump(sink) });
     if args.dry_run {
         return one(&mut Discard);
     }
@@ -79,9 +78,7 @@ pub(super) fn write(
             for file in &mut files {
                 let _ = sinks.push(file);
             }
-            capture
-                .kdump_with(about, &mut sinks, block >> page.bits(), crew)
-                .map_err(Failure::Capture)
+            save(Output::Split(&mut sinks, block >> page.bits()))
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Limits: threads, codecs, and the memory plan.
 
+use super::Vmcore;
 use crate::FAILED;
 use crate::arena::Arena;
 use crate::cli::{Args, Compression};
@@ -7,13 +8,11 @@ use crate::console::{Console, Why};
 use crate::sys;
 use alloc::boxed::Box;
 use core::fmt::Write;
-use tamis_core::capture::plan::{Needs, Plan};
 use tamis_core::codec::{self, Deflate, Encoder, Lz4, Lzo, NoCodec, Snappy, Zstd};
-use tamis_core::units::Pfn;
+use tamis_core::{Headers, Options, Plan};
 
-/// Bytes that the program has whatever it does: its stack and its static data. A test runs it with
-/// a stack of less.
-pub const PROGRAM: u64 = 128 << 10;
+/// What aligning the pieces of an arena may cost, in bytes.
+pub(super) const SLACK: u64 = 64;
 
 /// Address space that the kernel maps into every process for its own ends (vdso, guard pages, the
 /// rounding of each piece to pages).
@@ -28,8 +27,8 @@ pub(super) fn threads(args: &Args<'_>) -> u64 {
     args.num_threads.clamp(1, most)
 }
 
-/// Bytes of a codec's state, and of the output room that it wants for a page.
-pub(super) fn codec_needs(compress: Compression, page: u64) -> (u64, u64) {
+/// Bytes of a codec's state, and of the output room that it wants beyond a page.
+pub(super) fn codec_needs(compress: Compression) -> (u64, u64) {
     let state = match compress {
         Compression::None => 0,
         Compression::Zlib | Compression::ZlibFixed => Deflate::STATE,
@@ -38,7 +37,7 @@ pub(super) fn codec_needs(compress: Compression, page: u64) -> (u64, u64) {
         Compression::Zstd | Compression::ZstdTwice => Zstd::STATE,
         Compression::Lz4 => Lz4::STATE,
     };
-    (state as u64, page + codec::SLACK as u64)
+    (state as u64, codec::SLACK as u64)
 }
 
 pub(super) fn encoder(compress: Compression) -> Box<dyn Encoder + Send> {
@@ -54,25 +53,30 @@ pub(super) fn encoder(compress: Compression) -> Box<dyn Encoder + Send> {
     }
 }
 
-/// The memory plan. A request that cannot be met is an explicit limit's fault and refused;
-/// otherwise the request gives way, or at last the default limit: a dump matters more.
-pub(super) fn plan(needs: &Needs, args: &Args<'_>, console: &Console) -> Result<Plan, i32> {
-    let limit = args.memory_limit.unwrap_or(args.usual_limit);
-    let over = match Plan::fit(limit, needs) {
+/// The memory plan, and the options that it is for. A request that cannot be met is an explicit limit's fault and
+/// refused; otherwise the request gives way, or at last the default limit: a dump matters more.
+pub(super) fn plan(
+    headers: &Headers,
+    options: &Options,
+    args: &Args<'_>,
+    console: &Console,
+) -> Result<(Plan, Options), i32> {
+    let fit = |options: Options| Plan::new(headers, &options).map(|plan| (plan, options));
+    let over = match fit(*options) {
         Ok(plan) => return Ok(plan),
         Err(over) => over,
     };
-    if args.memory_limit.is_some() || needs.whole {
+    if args.memory_limit.is_some() || options.whole_bitmap {
         console.warn(format_args!("{over}"));
         console
             .warn(format_args!("try --memory-limit {} or more; nothing was written", over.least));
         return Err(FAILED);
     }
-    let fewer = Needs { threads: over.threads.max(1), ..*needs };
-    let freed = Needs { bitmap: None, threads: 1, ..*needs };
-    let plan = Plan::fit(limit, &fewer)
-        .or_else(|_| Plan::fit(limit, &freed))
-        .or_else(|over| Plan::fit(over.least, &freed));
+    let fewer = Options { threads: over.threads.max(1), ..*options };
+    let freed = Options { bitmap: None, threads: 1, ..*options };
+    let plan = fit(fewer)
+        .or_else(|_| fit(freed))
+        .or_else(|over| fit(Options { limit: over.least, ..freed }));
     plan.map_err(|over| {
         console.warn(format_args!("{over}"));
         FAILED
@@ -80,13 +84,7 @@ pub(super) fn plan(needs: &Needs, args: &Args<'_>, console: &Console) -> Result<
 }
 
 /// Says what had to give way for the plan.
-pub(super) fn explain_plan(
-    plan: &Plan,
-    args: &Args<'_>,
-    is_mapped: bool,
-    max_pfn: Pfn,
-    console: &Console,
-) {
+pub(super) fn explain_plan(plan: &Plan, vmcore: &Vmcore, args: &Args<'_>, console: &Console) {
     let limit = args.memory_limit.unwrap_or(args.usual_limit);
     if let Some(kib) = args.cyclic_buffer_kib
         && plan.bitmap < kib.saturating_mul(1024)
@@ -117,18 +115,19 @@ pub(super) fn explain_plan(
             let _ = writeln!(table, "  {owner:<24}{bytes:>10} bytes");
         }
         let _ = writeln!(table, "  {:<24}{:>10} bytes of {limit}", "total", plan.total());
-        let window = if is_mapped { sys::Window::LEN * (plan.workers + 1) } else { 0 };
+        let maps = vmcore.dump().file().is_mapped();
+        let window = if maps { sys::Window::LEN * (plan.workers + 1) } else { 0 };
         let space = plan.total() + sys::image_size() + window + KERNELS_OWN;
         let _ = writeln!(table, "  {:<24}{space:>10} bytes", "address space");
     }
     console.debug(format_args!(
         "Buffer for the cyclic mode: {} bytes, number of cycles: {}\n",
         plan.bitmap,
-        plan.cycles(max_pfn.0)
+        plan.cycles(vmcore.max_pfn().0)
     ));
 }
 
-pub(crate) fn map(len: u64, console: &Console) -> Result<Arena, i32> {
+pub(super) fn map(len: u64, console: &Console) -> Result<Arena, i32> {
     let len = usize::try_from(len).unwrap_or(usize::MAX);
     Arena::map(len).map_err(|io| {
         console.warn(format_args!("reserving {len} bytes of memory: {}", Why(io)));

@@ -201,7 +201,7 @@ mod tests {
     fn walk(text: &str, memory: &mut Memory, at: u64) -> Result<Mapping, WalkError> {
         let arch = Aarch64::new(&info(text)).unwrap();
         let mut storage = vec![0; TableCache::STORAGE];
-        arch.walk(VirtAddr(at), memory, &mut TableCache::new(&mut storage))
+        arch.walk(VirtAddr(at), memory, &mut TableCache::new(&mut storage[..]))
     }
 
     fn found(phys: u64, len: u64) -> Result<Mapping, WalkError> {

@@ -32,6 +32,8 @@ pub enum ArchError {
     Missing(MissingKey),
 }
 
+impl core::error::Error for ArchError {}
+
 impl fmt::Display for ArchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -2,6 +2,7 @@
 
 use crate::endian::Endian;
 use crate::memory::{PhysMemory, ReadError};
+use crate::storage::ManagedSlice;
 use crate::units::{PhysAddr, VirtAddr};
 use core::cmp::Ordering;
 use core::fmt;
@@ -63,7 +64,7 @@ impl Mapping {
 /// Reads page tables through a small cache: a block of one table per level, so that a sequential walk
 /// reads each block once.
 pub struct TableCache<'b> {
-    blocks: &'b mut [u8],
+    blocks: ManagedSlice<'b, u8>,
     held: [Option<PhysAddr>; TableCache::LEVELS],
     pub(super) leaf: Option<(VirtAddr, Mapping)>,
     /// Where the last walk read an entry, and what it was, by level.
@@ -90,9 +91,9 @@ impl<'b> TableCache<'b> {
     pub const STORAGE: usize = Self::LEVELS * Self::BLOCK;
 
     /// An empty cache over [`TableCache::STORAGE`] bytes.
-    pub fn new(blocks: &'b mut [u8]) -> TableCache<'b> {
+    pub fn new(blocks: impl Into<ManagedSlice<'b, u8>>) -> TableCache<'b> {
         let (held, trail) = ([None; Self::LEVELS], [None; Self::LEVELS]);
-        TableCache { blocks, held, leaf: None, trail }
+        TableCache { blocks: blocks.into(), held, leaf: None, trail }
     }
 
     /// The entries that the last walk met, from the top on.

@@ -204,7 +204,7 @@ mod tests {
     fn walk(text: &str, memory: &mut Memory, at: u64) -> Result<Mapping, WalkError> {
         let arch = X86_64::new(&info(text), &[]).unwrap();
         let mut storage = vec![0; TableCache::STORAGE];
-        arch.walk(VirtAddr(at), memory, &mut TableCache::new(&mut storage))
+        arch.walk(VirtAddr(at), memory, &mut TableCache::new(&mut storage[..]))
     }
 
     // phys_base 16 MiB: the root of TEXT is at physical 0x2001000.
@@ -240,7 +240,7 @@ mod tests {
     fn every_entry_on_the_way_is_told() {
         let arch = X86_64::new(&info(TEXT), &[]).unwrap();
         let mut storage = vec![0; TableCache::STORAGE];
-        let mut cache = TableCache::new(&mut storage);
+        let mut cache = TableCache::new(&mut storage[..]);
         let step = |level, entry_at, entry| Step { level, entry_at: PhysAddr(entry_at), entry };
         let large = step("PMD", 0x200_3008, 0x8000_0000_4000_10e3);
         let top = [step("PGD", 0x200_1ff8, 0x200_2003), step("PUD", 0x200_2ff0, 0x200_3003)];
@@ -299,7 +299,7 @@ mod tests {
         let arch = |text: &str| X86_64::new(&info(text), &[]).unwrap();
         let mut storage = vec![0; TableCache::STORAGE];
         let mut find = |text: &str, ram: &[MemoryRange], m: &mut Memory, at: u64| {
-            let mut cache = TableCache::new(&mut storage);
+            let mut cache = TableCache::new(&mut storage[..]);
             arch(text).linear(&info(text), ram, m, &mut cache).find(VirtAddr(at)).map(|m| m.phys.0)
         };
         // Nothing but the image: no table is there.

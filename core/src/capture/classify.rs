@@ -8,6 +8,7 @@ use crate::kernel::mem_map::{MemMap, RootCache, State};
 use crate::kernel::memory::KernelMemory;
 use crate::kernel::page::{Carry, Classifier};
 use crate::memory::Dump;
+use crate::storage::ManagedSlice;
 use crate::tally::DropObserver;
 use crate::units::{Pfn, PfnSpan, VirtAddr};
 
@@ -18,7 +19,7 @@ pub struct Scanner<'m> {
     roots: RootCache<'m>,
     mem_map: MemMap,
     classifier: Classifier,
-    slice: &'m mut [u8],
+    slice: ManagedSlice<'m, u8>,
     carry: Option<Carry>,
 }
 
@@ -30,9 +31,9 @@ impl<'m> Scanner<'m> {
         roots: RootCache<'m>,
         mem_map: MemMap,
         classifier: Classifier,
-        slice: &'m mut [u8],
+        slice: impl Into<ManagedSlice<'m, u8>>,
     ) -> Scanner<'m> {
-        Scanner { arch, tables, roots, mem_map, classifier, slice, carry: None }
+        Scanner { arch, tables, roots, mem_map, classifier, slice: slice.into(), carry: None }
     }
 
     /// Begins a new pass: a range left over from the last window is forgotten.
@@ -78,7 +79,7 @@ impl<'m> Scanner<'m> {
                     let mut slices = Slices {
                         memory: &mut memory,
                         classifier: &self.classifier,
-                        buffer: self.slice,
+                        buffer: &mut self.slice,
                         part: part.span,
                         at,
                     };

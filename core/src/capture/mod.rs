@@ -13,6 +13,7 @@ mod elf;
 mod kdump;
 mod pages;
 pub mod plan;
+pub mod session;
 
 pub use classify::Scanner;
 pub use kdump::MAX_PARTS;
@@ -100,6 +101,8 @@ pub enum CaptureError {
     Unsteady,
     /// [`Observer::stopped`] said so.
     Stopped,
+    /// A bug of this crate: what could not be.
+    Internal(&'static str),
 }
 
 impl CaptureError {
@@ -123,6 +126,7 @@ impl fmt::Display for CaptureError {
                 f.write_str("the input changed while it was read: the dump is incomplete")
             }
             CaptureError::Stopped => f.write_str("the capture was stopped"),
+            CaptureError::Internal(what) => write!(f, "{what}: a bug of tamis, please report it"),
         }
     }
 }
@@ -131,31 +135,31 @@ impl core::error::Error for CaptureError {}
 
 /// What a dump says about the kernel and itself.
 #[derive(Clone, Copy, Debug)]
-pub struct About<'u> {
+struct About<'u> {
     /// Dump level.
-    pub level: DumpLevel,
+    level: DumpLevel,
     /// The kernel's six utsname strings.
-    pub utsname: &'u [u8; UTS],
+    utsname: &'u [u8; UTS],
     /// Seconds since 1970; 0 where unknown.
-    pub crash_time: u64,
+    crash_time: u64,
     /// Physical base of the kernel image.
-    pub phys_base: u64,
+    phys_base: u64,
     /// CPUs with a register note.
-    pub cpus: u32,
+    cpus: u32,
     /// Offset in the notes and bytes of the VMCOREINFO text.
-    pub vmcoreinfo: Option<(u64, u64)>,
+    vmcoreinfo: Option<(u64, u64)>,
 }
 
 /// Memory for a capture; the sizes are those of a [`crate::capture::plan::Plan`].
-pub struct Buffers<'m> {
+struct Buffers<'m> {
     /// Bits of a window.
-    pub bitmap: &'m mut [u8],
+    bitmap: &'m mut [u8],
     /// Pages read at a time; a page at least.
-    pub run: &'m mut [u8],
+    run: &'m mut [u8],
     /// Page data before it is written; the encoder's bound at least.
-    pub data: &'m mut [u8],
+    data: &'m mut [u8],
     /// Page descriptors before they are written.
-    pub descriptors: &'m mut [u8],
+    descriptors: &'m mut [u8],
 }
 
 /// What a finished run has done.
@@ -176,7 +180,7 @@ pub struct Report {
 }
 
 /// A capture in progress.
-pub struct Capture<'m, S> {
+struct Capture<'m, S> {
     source: &'m mut S,
     scanner: Option<Scanner<'m>>,
     buffers: Buffers<'m>,
@@ -193,7 +197,7 @@ impl<'m, S: Dump> Capture<'m, S> {
     /// `max_pfn` is one past the last pfn to look at. Without a `scanner` no page but zero ones
     /// is dropped.
     #[expect(clippy::too_many_arguments, reason = "the parts of one thing, each needed")]
-    pub fn new(
+    fn new(
         source: &'m mut S,
         scanner: Option<Scanner<'m>>,
         buffers: Buffers<'m>,
@@ -220,28 +224,18 @@ impl<'m, S: Dump> Capture<'m, S> {
     }
 
     /// Bytes of page data that may be written between two syncs.
-    pub fn set_sync_every(&mut self, bytes: u64) {
+    fn set_sync_every(&mut self, bytes: u64) {
         self.sync_every = bytes;
     }
 
     /// What was done up to now; also after an error.
-    pub fn report(&self) -> Report {
+    fn report(&self) -> Report {
         self.report
     }
 
     /// Writes a kdump-compressed dump. With more than one sink it is split into one part each, in
     /// blocks of `split_block` pages; such sinks must be ones that can be read back.
-    pub fn kdump(
-        &mut self,
-        about: &About<'_>,
-        sinks: &mut [&mut dyn Sink],
-        split_block: u64,
-    ) -> Result<Report, CaptureError> {
-        self.kdump_with(about, sinks, split_block, None)
-    }
-
-    /// [`Capture::kdump`], with a crew that helps to compress.
-    pub fn kdump_with(
+    fn kdump(
         &mut self,
         about: &About<'_>,
         sinks: &mut [&mut dyn Sink],
@@ -252,14 +246,9 @@ impl<'m, S: Dump> Capture<'m, S> {
         Ok(self.report)
     }
 
-    /// Writes an ELF dump.
-    pub fn elf(&mut self, sink: &mut dyn Sink) -> Result<Report, CaptureError> {
-        self.elf_with(sink, None)
-    }
-
-    /// [`Capture::elf`], with a crew that helps to read pages and to tell which are zero. Its
-    /// encoders, and this one's, must be [`crate::codec::NoCodec`] or the like.
-    pub fn elf_with(
+    /// Writes an ELF dump. The encoders of a crew, and this capture's, must be
+    /// [`crate::codec::NoCodec`] or the like.
+    fn elf(
         &mut self,
         sink: &mut dyn Sink,
         crew: Option<&dyn crew::Crew<'_>>,

@@ -161,7 +161,7 @@ mod tests {
         let read = |source: &mut testing::Memory| {
             let arch = Arch::new(machine, &info, &[]).unwrap();
             let mut storage = vec![0; TableCache::STORAGE];
-            let mut cache = TableCache::new(&mut storage);
+            let mut cache = TableCache::new(&mut storage[..]);
             Utsname::read(Some(&mut KernelMemory::new(source, arch, &mut cache)), &info, machine)
         };
         let uts = read(&mut source);

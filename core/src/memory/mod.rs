@@ -170,7 +170,7 @@ pub fn next_memory(ranges: &[MemoryRange], from: PhysAddr) -> Option<PhysAddr> {
 /// What the headers of an input say of the machine and its crash, beside the kernel's own VMCOREINFO.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Origin {
-    /// The six utsname strings, if the release among them is there.
+    /// The six utsname strings; any may be empty.
     pub utsname: Option<[u8; UTS]>,
     /// Seconds since 1970.
     pub crash_time: Option<u64>,
@@ -207,4 +207,67 @@ pub trait Dump: PhysMemory + Ranges {
 
     /// Fills `buf` with the notes from byte `at` on.
     fn read_notes(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError>;
+}
+
+/// A memory that is lent is one.
+impl<M: PhysMemory + ?Sized> PhysMemory for &mut M {
+    fn machine(&self) -> Machine {
+        (**self).machine()
+    }
+
+    fn read(&mut self, at: PhysAddr, buf: &mut [u8]) -> Result<(), ReadError> {
+        (**self).read(at, buf)
+    }
+
+    fn window(&mut self, at: PhysAddr, len: usize) -> Option<&[u8]> {
+        (**self).window(at, len)
+    }
+
+    fn window_broke(&mut self) -> bool {
+        (**self).window_broke()
+    }
+}
+
+impl<M: Ranges + ?Sized> Ranges for &mut M {
+    fn ranges(&self) -> &[MemoryRange] {
+        (**self).ranges()
+    }
+
+    fn ranges_in(&self, from: PhysAddr, until: PhysAddr, each: &mut dyn FnMut(&MemoryRange)) {
+        (**self).ranges_in(from, until, each);
+    }
+
+    fn next_memory(&self, from: PhysAddr) -> Option<PhysAddr> {
+        (**self).next_memory(from)
+    }
+}
+
+impl<M: Dump + ?Sized> Dump for &mut M {
+    fn origin(&self) -> Origin {
+        (**self).origin()
+    }
+
+    fn is_truncated(&self) -> bool {
+        (**self).is_truncated()
+    }
+
+    fn keep_existing(&mut self, map: &mut Bitmap<'_>) {
+        (**self).keep_existing(map);
+    }
+
+    fn keep_held(&mut self, map: &mut Bitmap<'_>) {
+        (**self).keep_held(map);
+    }
+
+    fn stored_page(&mut self, pfn: Pfn, flag: u32, out: &mut [u8]) -> Option<usize> {
+        (**self).stored_page(pfn, flag, out)
+    }
+
+    fn notes(&self) -> Notes {
+        (**self).notes()
+    }
+
+    fn read_notes(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError> {
+        (**self).read_notes(at, buf)
+    }
 }

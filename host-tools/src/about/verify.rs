@@ -6,8 +6,8 @@ use crate::dump::opened::{Dump, Opened};
 use crate::fail::{DONE, INCOMPLETE, NO, Result};
 use crate::pool::in_order;
 use crate::render::progress::Progress;
-use crate::session::NoKernel;
 use tamis_core::bitmap::Bitmap;
+use tamis_core::capture::session::KernelError;
 use tamis_core::codec::is_zero;
 use tamis_core::input::kdump::PageFault;
 use tamis_core::kernel::mem_map::MemMapError;
@@ -164,7 +164,7 @@ fn text(opened: &Opened, found: &mut Findings) {
         let text = line.iter().all(|b| b.is_ascii_graphic() || *b == b' ');
         !text || !line.contains(&b'=')
     };
-    let count = VmcoreInfo::new(opened.text).lines().filter(bad).count();
+    let count = VmcoreInfo::new(&opened.text).lines().filter(bad).count();
     if count > 0 {
         found.whole(Weight::Damage, format!("VMCOREINFO has {count} lines that are none"));
     }
@@ -174,7 +174,7 @@ fn text(opened: &Opened, found: &mut Findings) {
 fn mem_map(opened: &mut Opened, found: &mut Findings) {
     let mut classes = match Classes::new(opened) {
         Ok(classes) => classes,
-        Err(NoKernel::NoMemMap(
+        Err(KernelError::MemMap(
             why @ (MemMapError::Unreadable(_) | MemMapError::Implausible(_)),
         )) => {
             return found.whole(Weight::Missing, format!("no mem_map: {why}"));

@@ -7,11 +7,11 @@ pub mod zones;
 
 use crate::dump::opened::{Dump, Opened};
 use crate::render::console::remark;
-use crate::session::{Kernel, NoKernel};
+use crate::session::{session, unclassified};
 use tamis_core::bitmap::Bitmap;
+use tamis_core::capture::session::KernelError;
 use tamis_core::capture::{Notice, Observer, Phase, Scanner};
 use tamis_core::input::kdump::PageFault;
-use tamis_core::kernel::page::Classifier;
 use tamis_core::level::DumpLevel;
 use tamis_core::memory::{Dump as _, Ranges as _};
 use tamis_core::tally::{DropObserver, Reason};
@@ -159,14 +159,14 @@ impl Observer for Unreadable {
 
 impl Classes {
     /// Begins at the first page; says why if nothing can be told about any.
-    pub fn new(opened: &mut Opened) -> std::result::Result<Classes, NoKernel> {
-        let kernel = Kernel::find(opened, DumpLevel::all())?;
+    pub fn new(opened: &mut Opened) -> std::result::Result<Classes, KernelError> {
+        let all = session(opened, DumpLevel::all(), [0; 4]);
         let mut classes = Classes::over(None);
-        classes.doubts = kernel.doubts();
-        classes.scanner = Some(kernel.scanner(opened)?);
-        let low = Kernel::find(opened, DumpLevel::empty())?;
-        if low.classifier.as_ref().is_ok_and(Classifier::is_needed) {
-            classes.broken = Some(low.scanner(opened)?);
+        classes.doubts = unclassified(&all);
+        classes.scanner = Some(all.into_scanner()?);
+        let low = session(opened, DumpLevel::empty(), [0; 4]);
+        if low.looks_at_pages() {
+            classes.broken = Some(low.into_scanner()?);
         }
         Ok(classes)
     }

@@ -67,7 +67,7 @@ pub fn run(args: &Args) -> Result<u8> {
         Dump::Elf(_) => "none".into(),
     });
     head("VMCOREINFO", &|o| format!("{} bytes", o.text.len()));
-    if a.text != b.text && a.text.len() == b.text.len() {
+    if a.text[..] != b.text[..] && a.text.len() == b.text.len() {
         heads.push(("VMCOREINFO".into(), "one text".into(), "another".into()));
     }
     let mut found = Found { most: args.runs, ..Found::default() };

@@ -58,7 +58,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let mut status = DONE;
     let mut out = Vec::new();
     for key in &args.keys {
-        match lines(opened.text).find(|(name, _)| *name == key.as_bytes()) {
+        match lines(&opened.text).find(|(name, _)| *name == key.as_bytes()) {
             Some((_, value)) => {
                 out.extend_from_slice(value);
                 out.push(b'\n');
@@ -85,7 +85,7 @@ fn json(args: &Args, opened: &Opened) -> Result<u8> {
     let (mut keys, mut seen, mut status) = (Object::new(), HashSet::new(), DONE);
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     if args.keys.is_empty() {
-        for (key, value) in lines(opened.text) {
+        for (key, value) in lines(&opened.text) {
             // The first one counts.
             if seen.insert(key) {
                 keys = keys.with(text(key), text(value));
@@ -93,7 +93,7 @@ fn json(args: &Args, opened: &Opened) -> Result<u8> {
         }
     }
     for key in &args.keys {
-        let found = lines(opened.text).find(|(name, _)| *name == key.as_bytes());
+        let found = lines(&opened.text).find(|(name, _)| *name == key.as_bytes());
         if found.is_none() {
             status = NO;
         }

@@ -42,7 +42,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let mut opened = open(&args.dumps)?;
     let arch = opened.arch()?;
     let mut tables = vec![0; TableCache::STORAGE];
-    let mut cache = TableCache::new(&mut tables);
+    let mut cache = TableCache::new(&mut tables[..]);
     let found = arch.translate(VirtAddr(args.address), &mut opened.dump, &mut cache);
     let steps: Vec<Step> = cache.steps().collect();
     let status = if found.is_ok() { DONE } else { NO };

@@ -12,6 +12,7 @@ use tamis_core::kernel::memory::KernelMemory;
 use tamis_core::level::DumpLevel;
 use tamis_core::memory::MemoryRange;
 use tamis_core::memory::{Dump as _, PhysMemory as _, Ranges as _};
+use tamis_core::storage::Table;
 use tamis_core::units::{PageShift, Pfn};
 use tamis_core::vmcoreinfo::Info;
 use tamis_core::wire::elf as elf_wire;
@@ -36,7 +37,7 @@ pub struct Opened {
     /// One past the last pfn.
     pub max_pfn: Pfn,
     /// The VMCOREINFO text; empty if there is none.
-    pub text: &'static [u8],
+    pub text: Table<'static, u8>,
     /// Offset in the notes and bytes of the text.
     pub text_at: Option<(u64, u64)>,
     tables: Vec<u8>,
@@ -72,8 +73,8 @@ impl Opened {
     }
 
     /// What the kernel tells about itself.
-    pub fn info(&self) -> Info<'static> {
-        Info::new((!self.text.is_empty()).then_some(self.text), None)
+    pub fn info(&self) -> Info<'_> {
+        info(&self.text)
     }
 
     /// The kdump reader, if it is such a dump.
@@ -117,11 +118,11 @@ impl Opened {
     /// Does something with the kernel's virtual memory.
     pub fn with_memory<T>(
         &mut self,
-        act: impl FnOnce(&mut KernelMemory<'_, '_, Dump>, &Info<'static>) -> T,
+        act: impl FnOnce(&mut KernelMemory<'_, '_, Dump>, &Info<'_>) -> T,
     ) -> Result<T> {
         let arch = self.arch()?;
-        let info = self.info();
-        let mut cache = TableCache::new(&mut self.tables);
+        let info = info(&self.text);
+        let mut cache = TableCache::new(&mut self.tables[..]);
         let mut memory = KernelMemory::new(&mut self.dump, arch, &mut cache);
         Ok(act(&mut memory, &info))
     }
@@ -196,8 +197,12 @@ pub fn finish(
         offsets.resize(vmcore.ranges().len(), 0);
         vmcore.file_offsets().for_each(|(index, at)| offsets[index] = at);
     }
-    Opened { dump, files, elf, offsets, shift, max_pfn, text: text.leak(), text_at, tables, twins }
+    Opened { dump, files, elf, offsets, shift, max_pfn, text: text.into(), text_at, tables, twins }
 }
 
 /// The kdump reader over files.
 pub type KdumpFile = Kdump<'static, Input, Unpackers>;
+
+fn info(text: &[u8]) -> Info<'_> {
+    Info::new((!text.is_empty()).then_some(text), None)
+}

@@ -8,20 +8,14 @@ use crate::render::console::remark;
 use crate::render::progress::Progress;
 use crate::rewrite::codec::{Checked, Compress};
 use crate::rewrite::plan::{DATA, DESCRIPTORS, Needs};
-use crate::session::Kernel;
+use crate::session::{session, unclassified};
 use std::io;
 use std::sync::atomic::AtomicU64;
-use tamis_core::arch::Arch;
-use tamis_core::arch::paging::TableCache;
-use tamis_core::capture::{About, Buffers, Capture, CaptureError, Notice, Observer, Phase, Report};
+use tamis_core::Output;
+use tamis_core::capture::{CaptureError, Notice, Observer, Phase, Report};
 use tamis_core::codec::Encoder;
 use tamis_core::io::Sink;
-use tamis_core::kernel::memory::KernelMemory;
-use tamis_core::kernel::utsname::Utsname;
 use tamis_core::level::DumpLevel;
-use tamis_core::memory::{PhysMemory as _, Ranges as _};
-use tamis_core::wire::disk_header::UTS;
-use tamis_core::wire::vmcoreinfo::Kind;
 
 /// Remarks of one kind before the rest are only counted.
 const REMARKS: usize = 5;
@@ -88,9 +82,7 @@ pub fn write(
 ) -> Result<Report> {
     let shift = opened.shift;
     let page = shift.bytes();
-    let machine = opened.dump.machine();
     let name = opened.name();
-    let info = opened.info();
     // An ELF dump is not compressed.
     let compress = if format == Format::Elf { Compress::Raw } else { work.compress };
     let plan = Needs::of(opened, compress).plan(work.memory, work.threads)?;
@@ -99,59 +91,6 @@ pub fn write(
     }
     let bad = AtomicU64::new(0);
     let mut encoder = Checked::new(compress, page, &bad)?;
-    let mut max_pfn = opened.max_pfn;
-    let mut tables = vec![0; TableCache::STORAGE];
-    let arch = Arch::new(machine, &info, opened.dump.ranges());
-    let wants_more = level.needs_mem_map();
-    let kernel = Kernel::find(opened, level).and_then(|kernel| {
-        max_pfn = max_pfn.min(kernel.map.max_pfn());
-        for doubt in kernel.doubts() {
-            remark(format_args!("{name}: {doubt}"));
-        }
-        kernel.scanner(opened)
-    });
-    if let Err(why) = &kernel
-        && wants_more
-    {
-        remark(format_args!("{name}: only pages of zeros can be dropped: {why}"));
-    }
-    let scanner = kernel.ok();
-
-    // Who it was: what the dump says, or else what the kernel's memory does.
-    let mut uts = Utsname::of_header(&[0; UTS]);
-    let (mut crash_time, mut phys_base) = (info.crash_time(), 0);
-    let cpus;
-    match &opened.dump {
-        Dump::Kdump(kdump) => {
-            let main = &kdump.facts().main;
-            uts = Utsname::of_header(&main.utsname);
-            crash_time = Some(main.crash_time).filter(|t| *t != 0).or(crash_time);
-            cpus = if kdump.facts().cpus == 0 { main.nr_cpus } else { kdump.facts().cpus };
-            phys_base = kdump.facts().sub.phys_base;
-        }
-        Dump::Elf(elf) => cpus = elf.facts().cpus,
-    }
-    if !uts.is_complete() {
-        let mut cache = TableCache::new(&mut tables);
-        let mut memory =
-            arch.as_ref().ok().map(|a| KernelMemory::new(&mut opened.dump, *a, &mut cache));
-        uts.fill_from(&Utsname::read(memory.as_mut(), &info, machine));
-    }
-    // QEMU writes a wrong one into the sub-header.
-    let phys_base = match (info.get(Kind::Number, "phys_base"), &arch) {
-        (Some(told), _) => told,
-        (None, Ok(arch)) if matches!(opened.dump, Dump::Elf(_)) => arch.phys_base(),
-        _ => phys_base,
-    };
-    let about = About {
-        level,
-        utsname: &uts.raw,
-        crash_time: crash_time.unwrap_or(0),
-        phys_base,
-        cpus,
-        vmcoreinfo: opened.text_at,
-    };
-
     // Where pages only have to be copied, the kernel does the work, and threads gain nothing.
     let copies = compress == Compress::Raw && matches!(opened.dump, Dump::Elf(_));
     let helpers = if copies { 0 } else { plan.workers };
@@ -160,26 +99,26 @@ pub fn write(
         workers.push(Worker { dump, encoder: Box::new(Checked::new(compress, page, &bad)?) });
     }
     let bound = encoder.bound(page).max(page);
-    let mut buffers =
-        [vec![0; plan.bits], vec![0; page.max(RUN)], vec![0; DATA + bound], vec![0; DESCRIPTORS]];
-    let [bitmap, run, data, descriptors] = &mut buffers;
+    let sizes = [plan.bits, page.max(RUN), DATA + bound, DESCRIPTORS];
+    let mut session = session(opened, level, sizes);
+    for doubt in unclassified(&session) {
+        remark(format_args!("{name}: {doubt}"));
+    }
+    if let Some(why) = session.why_only_zeros()
+        && level.needs_mem_map()
+    {
+        remark(format_args!("{name}: only pages of zeros can be dropped: {why}"));
+    }
     let mut watch = Watch { progress: Progress::new(""), said: 0, unsaid: 0, name: name.clone() };
-    let mut capture = Capture::new(
-        &mut opened.dump,
-        scanner,
-        Buffers { bitmap, run, data, descriptors },
-        &mut watch,
-        &mut encoder,
-        shift,
-        max_pfn,
-        level,
-    );
-    let done = crew::serve(&mut workers, page, bound, |crew| match format {
-        Format::Kdump => capture.kdump_with(&about, sinks, split_block, crew),
-        Format::Elf => match sinks {
-            [sink, ..] => capture.elf_with(*sink, crew),
-            [] => Err(CaptureError::TooLarge(0)),
-        },
+    let done = crew::serve(&mut workers, page, bound, |crew| {
+        let output = match (format, sinks) {
+            (Format::Kdump, sinks) => Output::Split(sinks, split_block),
+            (Format::Elf, [sink, ..]) => Output::Elf(*sink),
+            (Format::Elf, []) => {
+                return Err(CaptureError::Internal("an ELF dump without an output"));
+            }
+        };
+        session.write_with(output, Some(&mut encoder), &mut watch, crew)
     })?;
     if watch.unsaid > 0 {
         remark(format_args!("{name}: and {} more such remarks", watch.unsaid));

@@ -2,35 +2,21 @@
 //! a file in memory into one.
 
 use crate::overlay::{Overlay, Steps};
-use tamis_core::arch::Arch;
-use tamis_core::arch::paging::TableCache;
 use tamis_core::bitmap::Bitmap;
 use tamis_core::capture::crew::{self, Batch, Crew, PageMade, Queue, Slot};
-use tamis_core::capture::plan::{Needs, OverBudget, Plan};
-use tamis_core::capture::{
-    About, Buffers, Capture, CaptureError, Notice, Observer, Phase, Report, Scanner,
-};
+use tamis_core::capture::plan::OverBudget;
+use tamis_core::capture::{CaptureError, Notice, Observer, Phase, Report};
 use tamis_core::codec::{self, Decoders, Deflate, Encoder, Lz4, Lzo, NoCodec, Snappy, Zstd};
-use tamis_core::input::elf::{ElfVmcore, Facts, Place, probe};
+use tamis_core::input::elf::ElfVmcore;
 use tamis_core::input::kdump;
-use tamis_core::io::{Append, Flattened, Sink};
-use tamis_core::io::{IoError, RandomAccess};
+use tamis_core::io::{Append, Flattened, IoError, Sink};
 use tamis_core::kernel::log::{self, LogReport};
-use tamis_core::kernel::mem_map::{MemMap, RootCache};
-use tamis_core::kernel::memory::KernelMemory;
-use tamis_core::kernel::page::Classifier;
-use tamis_core::kernel::utsname::Utsname;
-use tamis_core::level::DumpLevel;
 use tamis_core::memory::{MemoryRange, PhysMemory as _, Ranges as _};
 use tamis_core::tally::{Reason, Tally};
-use tamis_core::units::{PageShift, Pfn, PfnSpan, PhysAddr};
-use tamis_core::vmcoreinfo::Info;
-use tamis_core::wire::vmcoreinfo::Kind;
+use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
+use tamis_core::{DumpLevel, Headers, Options, Output, Plan, Session};
 use tamis_tests::disk::MemoryFile;
 use tamis_tests::rig::Monitor;
-
-/// VMCOREINFO is a page of text; `tamis-capture` takes no more than this.
-const INFO_MOST: u64 = 1 << 20;
 
 /// Pages that a thread does at a time.
 const BATCH: usize = 5;
@@ -139,193 +125,63 @@ fn encoder(codec: u8) -> (Box<dyn Encoder>, u64) {
     }
 }
 
-/// A vmcore in memory, opened.
-type Vmcore<'t, 'o, 'f> = ElfVmcore<'t, &'o mut Overlay<'f>>;
+/// A vmcore in memory, with what is known of its kernel.
+type Opened<'o, 'f> = Session<'static, ElfVmcore<'static, &'o mut Overlay<'f>>>;
 
-/// The storage of an open vmcore.
-#[derive(Default)]
-struct Tables {
-    segments: Vec<MemoryRange>,
-    places: Vec<Place>,
-}
-
-/// What is known before memory is looked at.
-struct Known {
-    facts: Facts,
-    text: Option<Vec<u8>>,
-    plan: Plan,
-    shift: PageShift,
-}
-
-fn open<'t, 'o, 'f>(
-    mut file: &'o mut Overlay<'f>,
-    setup: &Setup,
-    tables: &'t mut Tables,
-) -> Result<(Vmcore<'t, 'o, 'f>, Known), Refused> {
+fn open<'o, 'f>(mut file: &'o mut Overlay<'f>, setup: &Setup) -> Result<Opened<'o, 'f>, Refused> {
     let refused = |e: &dyn std::fmt::Display| Refused::Open(e.to_string());
-    let facts = probe(&mut file).map_err(|e| refused(&e))?;
-    let text_len = facts.vmcoreinfo.map_or(0, |(_, len)| len);
-    let text_len = if text_len > INFO_MOST { 0 } else { text_len };
-    let mut needs = Needs {
-        page_size: 4096,
-        page_struct: 0,
-        max_pfn: facts.mem_end.div_ceil(4096),
-        segments: facts.segments as u64,
-        vmcoreinfo: text_len,
-        info_file: 0,
-        codec: encoder(setup.codec).1,
-        codec_bound: 4096 + codec::SLACK as u64,
-        program: 128 << 10,
+    let headers = Headers::read(&mut file).map_err(|e| refused(&e))?;
+    let options = Options {
+        level: DumpLevel::from_bits(setup.level & 31).unwrap_or_default(),
+        codec: (encoder(setup.codec).1, codec::SLACK as u64),
+        limit: setup.limit,
         bitmap: setup.bitmap,
-        whole: false,
-        threads: 1,
-        thread_stack: 0,
-    };
-    let plan = |needs: &Needs| {
-        let plan = Plan::fit(setup.limit, needs).map_err(Refused::Budget)?;
-        assert!(plan.total() <= setup.limit, "the plan is larger than its limit");
-        Ok(plan)
+        ..Options::default()
     };
     // Before anything is allocated by a length out of the file.
-    plan(&needs)?;
-    tables.segments = vec![MemoryRange::default(); facts.segments];
-    tables.places = vec![Place::default(); facts.segments];
-    let text = facts.vmcoreinfo.filter(|_| text_len > 0).and_then(|(at, _)| {
-        let mut text = vec![0; text_len as usize];
-        file.read_at(facts.notes.0.checked_add(at)?, &mut text).ok()?;
-        Some(text)
-    });
-    let info = Info::new(text.as_deref(), None);
-    let shift = info.page_shift().unwrap_or(PageShift::FOUR_KIB);
-    needs.page_size = shift.bytes() as u64;
-    needs.page_struct =
-        info.get(Kind::Size, "page").filter(|s| (8..=4096).contains(s)).unwrap_or(0);
-    needs.max_pfn = facts.mem_end.div_ceil(needs.page_size);
-    needs.codec_bound = needs.page_size + codec::SLACK as u64;
-    let plan = plan(&needs)?;
-    let vmcore =
-        ElfVmcore::load(file, facts, shift, &mut tables.segments[..], &mut tables.places[..])
-            .map_err(|e| refused(&e))?;
-    Ok((vmcore, Known { facts, text, plan, shift }))
+    let plan = Plan::new(&headers, &options).map_err(Refused::Budget)?;
+    assert!(plan.total() <= setup.limit, "the plan is larger than its limit");
+    let storage = plan.allocate(&headers);
+    Session::load(file, headers, storage, None, &options).map_err(|e| refused(&e))
 }
 
 fn room(bytes: u64) -> Vec<u8> {
     vec![0; bytes as usize]
 }
 
-/// What the kernel of an open vmcore is like.
-struct Kernel {
-    arch: Option<Arch>,
-    mem_map: Option<MemMap>,
-    classifier: Option<Classifier>,
-    uts: Utsname,
-    max_pfn: Pfn,
-}
-
-fn look(
-    vmcore: &mut Vmcore<'_, '_, '_>,
-    info: &Info<'_>,
-    setup: &Setup,
-    shift: PageShift,
-    mem_end: u64,
-    tables: &mut [u8],
-    sections: &mut [u8],
-) -> Kernel {
-    let machine = vmcore.machine();
-    let arch = Arch::new(machine, info, vmcore.ranges()).ok();
-    let mut cache = TableCache::new(tables);
-    let mut max_pfn = Pfn(mem_end.div_ceil(shift.bytes() as u64));
-    let mut mem_map = None;
-    let uts = {
-        let mut memory = arch.map(|a| KernelMemory::new(vmcore, a, &mut cache));
-        let uts = Utsname::read(memory.as_mut(), info, machine);
-        if let Some(memory) = &mut memory {
-            let mut roots = RootCache::new(sections);
-            let size = info.get(Kind::Size, "page").unwrap_or(0);
-            let found = MemMap::find(info, memory, &mut roots, shift, size, max_pfn);
-            if let Ok(found) = found {
-                assert!(found.max_pfn() <= max_pfn, "the mem_map is longer than memory");
-                max_pfn = found.max_pfn();
-                mem_map = Some(found);
-            }
-        }
-        uts
-    };
-    let level = DumpLevel::from_bits(setup.level & 31).unwrap_or_default();
-    let classifier = arch
-        .filter(|_| mem_map.is_some())
-        .and_then(|a| Classifier::new(info, &a, machine, shift.bits(), level).ok());
-    Kernel { arch, mem_map, classifier, uts, max_pfn }
-}
-
 /// Captures.
 pub fn capture(file: &mut Overlay<'_>, setup: &Setup) -> Result<Done, Refused> {
     let before = file.steps;
-    let mut tables = Tables::default();
-    let (mut vmcore, Known { facts, text, plan, shift }) = open(file, setup, &mut tables)?;
-    let info = Info::new(text.as_deref(), None);
-    let (mut walk, mut sections) = (room(plan.tables), room(plan.sections));
-    let kernel = look(&mut vmcore, &info, setup, shift, facts.mem_end, &mut walk, &mut sections);
-    let level = DumpLevel::from_bits(setup.level & 31).unwrap_or_default();
+    let mut session = open(file, setup)?;
+    for doubt in session.unclassified() {
+        let _ = std::hint::black_box(doubt.key.to_string());
+    }
+    let end = session.dump().facts().mem_end.div_ceil(session.page_shift().bytes() as u64);
+    assert!(session.max_pfn().0 <= end, "the mem_map is longer than memory");
     // Each thread reads the file for itself.
     let mut copies: Vec<Overlay<'_>> =
-        (0..setup.others).map(|_| Overlay::clone(vmcore.file())).collect();
-    let mut sources: Vec<_> = copies.iter_mut().map(|copy| vmcore.reopen(copy)).collect();
-    let about = About {
-        level,
-        utsname: &kernel.uts.raw,
-        crash_time: info.crash_time().unwrap_or(0),
-        phys_base: kernel.arch.as_ref().map_or(0, Arch::phys_base),
-        cpus: facts.cpus,
-        vmcoreinfo: facts.vmcoreinfo,
-    };
-    let mut slice = room(plan.mem_map);
-    let scanner = match (kernel.arch, kernel.mem_map, kernel.classifier) {
-        (Some(arch), Some(map), Some(classifier)) => {
-            for doubt in classifier.unclassified() {
-                let _ = std::hint::black_box(doubt.key.to_string());
-            }
-            let (walk, roots) = (TableCache::new(&mut walk), RootCache::new(&mut sections));
-            Some(Scanner::new(arch, walk, roots, map, classifier, &mut slice))
-        }
-        _ => None,
-    };
-    let scanned = scanner.is_some();
-    let (mut bitmap, mut run) = (room(plan.bitmap), room(plan.run));
-    let (mut data, mut descriptors) = (room(plan.data), room(plan.descriptors));
-    let buffers = Buffers {
-        bitmap: &mut bitmap,
-        run: &mut run,
-        data: &mut data,
-        descriptors: &mut descriptors,
-    };
+        (0..setup.others).map(|_| Overlay::clone(session.dump().file())).collect();
+    let mut sources: Vec<_> = copies.iter_mut().map(|copy| session.dump().reopen(copy)).collect();
+    let scanned = session.why_only_zeros().is_none();
     let mut ears = Ears::default();
     let mut encoder = encoder(setup.codec).0;
-    let mut capture = Capture::new(
-        &mut vmcore,
-        scanner,
-        buffers,
-        &mut ears,
-        &mut *encoder,
-        shift,
-        kernel.max_pfn,
-        level,
-    );
+    let page = session.page_shift().bytes();
     let target = || MemoryFile::new(setup.room);
     let (mut first, mut second) = (target(), target());
-    let mut run_all = |crew: Option<&dyn Crew<'_>>| match setup.form {
-        Form::Kdump => capture.kdump_with(&about, &mut [&mut first], 0, crew),
-        Form::Elf => capture.elf(&mut first),
-        Form::Flat => {
-            let mut stream = Flattened::new(Stream(&mut first));
-            capture.kdump_with(&about, &mut [&mut stream], 0, crew)
+    let mut run_all = |crew: Option<&dyn Crew<'_>>| {
+        let mut write = |output: Output<'_, '_>| {
+            session.write_with(output, Some(&mut *encoder), &mut ears, crew)
+        };
+        match setup.form {
+            Form::Kdump => write(Output::Kdump(&mut first)),
+            Form::Elf => write(Output::Elf(&mut first)),
+            Form::Flat => write(Output::Kdump(&mut Flattened::new(Stream(&mut first)))),
+            Form::Split => write(Output::Split(&mut [&mut first, &mut second], 16)),
         }
-        Form::Split => capture.kdump_with(&about, &mut [&mut first, &mut second], 16, crew),
     };
     let ended = if sources.is_empty() {
         run_all(None)
     } else {
-        let page = shift.bytes();
         let count = crew::batches(sources.len() as u64) as usize;
         let mut made = vec![PageMade::default(); count * BATCH];
         let mut rooms = vec![0; count * (BATCH * page + codec::SLACK)];
@@ -349,12 +205,13 @@ pub fn capture(file: &mut Overlay<'_>, setup: &Setup) -> Result<Done, Refused> {
             ended
         })
     };
-    let report = capture.report();
+    let report = session.report();
     let files = match setup.form {
         Form::Split => vec![first.bytes, second.bytes],
         _ => vec![first.bytes],
     };
     let notices = ears.notices;
+    drop(session);
     let calls = file.steps.calls - before.calls;
     let steps = Steps { calls, bytes: file.steps.bytes - before.bytes };
     Ok(Done { report, error: ended.err(), scanned, files, notices, steps })
@@ -385,30 +242,23 @@ impl Scanned {
 /// Classifies all pages, and copies none. A machine with more than `most` pages is not looked at.
 pub fn scan(file: &mut Overlay<'_>, setup: &Setup, most: u64) -> Result<Scanned, Refused> {
     let before = file.steps;
-    let mut tables = Tables::default();
-    let (mut vmcore, Known { facts, text, plan, shift }) = open(file, setup, &mut tables)?;
-    let info = Info::new(text.as_deref(), None);
-    let (mut walk, mut sections) = (room(plan.tables), room(plan.sections));
-    let kernel = look(&mut vmcore, &info, setup, shift, facts.mem_end, &mut walk, &mut sections);
-    let max_pfn = kernel.max_pfn.0;
+    let mut session = open(file, setup)?;
+    let shift = session.page_shift();
+    let max_pfn = session.max_pfn().0;
     let mut kept = room(max_pfn.min(most).div_ceil(8));
     let mut tally = Tally::default();
-    let mut slice = room(plan.mem_map);
     let mut scanned = false;
     if max_pfn <= most {
         let mut map = Bitmap::clear(&mut kept, PfnSpan::new(Pfn(0), Pfn(max_pfn)));
-        for s in vmcore.ranges() {
+        for s in session.dump().ranges() {
             map.set(shift.touched(s.phys, s.stored_len).clip(PfnSpan::new(Pfn(0), Pfn(max_pfn))));
         }
-        if let (Some(arch), Some(mem_map), Some(classifier)) =
-            (kernel.arch, kernel.mem_map, kernel.classifier)
-        {
-            let (walk, roots) = (TableCache::new(&mut walk), RootCache::new(&mut sections));
-            let mut scanner = Scanner::new(arch, walk, roots, mem_map, classifier, &mut slice);
-            scanner.scan(&mut vmcore, &mut map, &mut tally, &mut Ears::default());
+        if let Ok((mut scanner, dump)) = session.scanner() {
+            scanner.scan(dump, &mut map, &mut tally, &mut Ears::default());
             scanned = true;
         }
     }
+    drop(session);
     let calls = file.steps.calls - before.calls;
     let steps = Steps { calls, bytes: file.steps.bytes - before.bytes };
     Ok(Scanned { scanned, max_pfn, kept, tally, steps })
@@ -425,26 +275,21 @@ pub fn log(
     since_clear: bool,
     arithmetic: Option<bool>,
 ) -> Result<Log, String> {
-    let mut tables = Tables::default();
-    let (mut vmcore, Known { text, plan, .. }) =
-        open(file, &Setup::default(), &mut tables).map_err(|e| format!("{e:?}"))?;
-    let info = Info::new(text.as_deref(), None);
-    let arch = Arch::new(vmcore.machine(), &info, vmcore.ranges()).map_err(|e| e.to_string())?;
-    let mut walk = room(plan.tables);
-    let mut cache = TableCache::new(&mut walk);
-    let ranges = vmcore.ranges().to_vec();
-    let mut memory = KernelMemory::new(&mut vmcore, arch, &mut cache);
-    if let Some(first) = arithmetic {
-        memory.allow_arithmetic(&info, &ranges, first);
-    }
+    let mut session = open(file, &Setup::default()).map_err(|e| format!("{e:?}"))?;
+    let ranges = session.dump().ranges().to_vec();
     let mut out = Vec::new();
-    let mut scratch = room(plan.run);
-    let options = log::Options { since_clear };
-    let report = log::dump(&info, &mut memory, options, &mut scratch, &mut |text| {
-        out.extend(text);
-        Ok::<(), std::convert::Infallible>(())
+    let read = session.with_memory(|memory, info, scratch| {
+        if let Some(first) = arithmetic {
+            memory.allow_arithmetic(info, &ranges, first);
+        }
+        let options = log::Options { since_clear };
+        let report = log::dump(info, memory, options, scratch, &mut |text| {
+            out.extend(text);
+            Ok::<(), std::convert::Infallible>(())
+        });
+        (report, memory.is_by_arithmetic())
     });
-    let by_arithmetic = memory.is_by_arithmetic();
+    let (report, by_arithmetic) = read.map_err(|e| e.to_string())?;
     report.map(|report| (report, out, by_arithmetic)).map_err(|e| e.to_string())
 }
 
@@ -471,9 +316,10 @@ pub fn read_back(file: &mut Overlay<'_>, done: &Done, codec: u8) {
     let tally = done.report.tally;
     assert_eq!((exist, kept), (tally.exist, tally.kept));
 
-    let mut tables = Tables::default();
     let setup = Setup { codec, limit: u64::MAX >> 1, ..Setup::default() };
-    let (mut vmcore, known) = open(file, &setup, &mut tables).expect("it was opened before");
+    let mut session = open(file, &setup).expect("it was opened before");
+    let shift = session.page_shift();
+    let vmcore = session.dump_mut();
     let (mut lost, mut zero, mut seen) = (0, 0, 0);
     let (mut page, mut memory) = (vec![0; block], vec![0; block]);
     for index in 0..facts.max_pfn.0.div_ceil(8) {
@@ -482,7 +328,7 @@ pub fn read_back(file: &mut Overlay<'_>, done: &Done, codec: u8) {
         for pfn in (0..8).filter(|bit| byte[0] >> bit & 1 != 0).map(|bit| index * 8 + bit) {
             seen += 1;
             let there = dump.descriptor(Pfn(pfn));
-            let read = vmcore.read(PhysAddr(pfn << known.shift.bits()), &mut memory);
+            let read = vmcore.read(PhysAddr(pfn << shift.bits()), &mut memory);
             match there {
                 Err(kdump::PageFault::Lost) => {
                     lost += 1;

@@ -850,7 +850,7 @@ impl<F: RandomAccess, U: Unpack> Dump for Kdump<'_, F, U> {
     fn origin(&self) -> Origin {
         let Facts { main, sub, cpus, vmcoreinfo, .. } = &self.facts;
         Origin {
-            utsname: (!main.uts(2).is_empty()).then_some(main.utsname),
+            utsname: Some(main.utsname),
             crash_time: Some(main.crash_time).filter(|time| *time != 0),
             cpus: if *cpus == 0 { main.nr_cpus } else { *cpus },
             phys_base: Some(sub.phys_base),

@@ -127,7 +127,7 @@ impl Lab {
         let info = testing::info(&text);
         let arch = Arch::new(self.machine(), &info, &[]).unwrap();
         let mut storage = vec![0; TableCache::STORAGE];
-        let mut cache = TableCache::new(&mut storage);
+        let mut cache = TableCache::new(&mut storage[..]);
         let mut memory = KernelMemory::new(self, arch, &mut cache);
         let mut scratch = vec![0xa5; SCRATCH_MIN];
         let mut out = Vec::new();
@@ -525,7 +525,7 @@ fn a_writer_that_fails_ends_it() {
     let info = testing::info(&text);
     let arch = Arch::new(ring.lab.machine(), &info, &[]).unwrap();
     let mut storage = vec![0; TableCache::STORAGE];
-    let mut cache = TableCache::new(&mut storage);
+    let mut cache = TableCache::new(&mut storage[..]);
     let mut memory = KernelMemory::new(&mut ring.lab, arch, &mut cache);
     let mut scratch = vec![0; SCRATCH_MIN];
     let options = Options::default();

@@ -8,6 +8,7 @@ use super::{MemMapError, Run, State};
 use crate::facts::{Facts, MissingKey};
 use crate::kernel::memory::KernelMemory;
 use crate::memory::PhysMemory;
+use crate::storage::ManagedSlice;
 use crate::units::{PageShift, Pfn, PfnSpan, VirtAddr};
 use crate::wire::vmcoreinfo::Kind;
 
@@ -53,7 +54,7 @@ pub(super) struct Sections {
 
 /// The block of sections that was read last.
 pub struct RootCache<'b> {
-    block: &'b mut [u8],
+    block: ManagedSlice<'b, u8>,
     held: Option<(u64, SectionRoot)>,
 }
 
@@ -72,8 +73,8 @@ struct BadRoot;
 
 impl<'b> RootCache<'b> {
     /// An empty cache over `block`, one page of the dead kernel long.
-    pub fn new(block: &'b mut [u8]) -> RootCache<'b> {
-        RootCache { block, held: None }
+    pub fn new(block: impl Into<ManagedSlice<'b, u8>>) -> RootCache<'b> {
+        RootCache { block: block.into(), held: None }
     }
 }
 
@@ -240,7 +241,7 @@ impl Sections {
         cache: &RootCache<'_>,
     ) -> u64 {
         let at = (nr % self.per_root * self.entry) as usize + self.word_at;
-        memory.endian().word(memory.word_size(), cache.block, at).unwrap_or(0)
+        memory.endian().word(memory.word_size(), &cache.block, at).unwrap_or(0)
     }
 
     /// Address of the first `struct page` of section `nr`: the word is that less `nr`'s first pfn

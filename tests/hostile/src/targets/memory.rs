@@ -93,7 +93,7 @@ fn walk(data: &[u8], reach: &mut Reach) {
     let Ok(arch) = Arch::new(vmcore.machine(), &info, vmcore.ranges()) else { return };
     reach.at("arch");
     let mut tables = vec![0; TableCache::STORAGE];
-    let mut cache = TableCache::new(&mut tables);
+    let mut cache = TableCache::new(&mut tables[..]);
     let symbols = ["mem_section", "mem_map", "init_uts_ns", "prb", "log_buf", "swapper_pg_dir"];
     let addresses: Vec<u64> = symbols
         .iter()
@@ -120,7 +120,7 @@ fn walk(data: &[u8], reach: &mut Reach) {
         reach.at("utsname");
     }
     let mut sections = vec![0; shift.bytes()];
-    let mut roots = RootCache::new(&mut sections);
+    let mut roots = RootCache::new(&mut sections[..]);
     let size = info.get(Kind::Size, "page").unwrap_or(0);
     let max = Pfn(facts.mem_end.div_ceil(shift.bytes() as u64).min(1 << 26));
     let Ok(map) = MemMap::find(&info, &mut memory, &mut roots, shift, size, max) else {

@@ -1,0 +1,681 @@
+//! The front door: from an open file to a dump, in four steps of which each takes what the one before found out.
+//!
+//! 1. [`Headers::read`] looks at an ELF vmcore. Nothing is stored.
+//! 2. [`Plan::new`] gives every byte that the capture takes an owner, for these [`Options`].
+//! 3. [`Storage`] is that memory: carved out of one piece ([`Plan::carve`]), or allocated
+//!    ([`Plan::allocate`], feature `alloc`).
+//! 4. [`Session::load`] finds out about the kernel, [`Session::write`] writes the dump, as often as it takes.
+//!
+//! No fact is handed over twice: the level that drops pages is the one that the header names, and the codec of
+//! the plan the one that compresses. What writes a dump at a level of its own choice is out of reach:
+//!
+//! ```compile_fail
+//! use tamis_core::capture::{About, Capture};
+//! ```
+
+use super::classify::Scanner;
+use super::crew::Crew;
+use super::plan::{DEFAULT_LIMIT, Needs, OverBudget, Plan};
+use super::{About, Buffers, Capture, CaptureError, Notice, Observer, Phase, Report, pages};
+use crate::arch::paging::TableCache;
+use crate::arch::{Arch, ArchError};
+use crate::codec::{Encoder, NoCodec};
+use crate::facts::MissingKey;
+use crate::input::elf::{self, ElfVmcore, OpenError, Place};
+use crate::io::{RandomAccess, Sink};
+use crate::kernel::mem_map::{MemMap, MemMapError, RootCache};
+use crate::kernel::memory::KernelMemory;
+use crate::kernel::page::{Classifier, Unclassified};
+use crate::kernel::utsname::Utsname;
+use crate::level::DumpLevel;
+use crate::memory::{Dump, MemoryRange};
+use crate::storage::{ManagedSlice, Table, finish};
+use crate::units::{PageShift, Pfn};
+use crate::vmcoreinfo::Info;
+use crate::wire::disk_header::UTS;
+use crate::wire::vmcoreinfo::{Kind, VmcoreInfo};
+use core::fmt;
+
+/// VMCOREINFO is about one page; anything longer than this, in bytes, is not used.
+pub const VMCOREINFO_MAX: u64 = 1 << 20;
+
+/// Bytes that a program takes whatever it does, its stack and its static data, where nothing else is said.
+pub const PROGRAM: u64 = 128 << 10;
+
+/// What a look at an ELF vmcore finds, without storage.
+#[derive(Clone, Copy, Debug)]
+pub struct Headers {
+    elf: elf::Facts,
+    page_shift: Option<PageShift>,
+    page_struct: Option<u64>,
+    /// File offset and bytes of the VMCOREINFO text; (0, 0) without one.
+    text: (u64, u64),
+}
+
+impl Headers {
+    /// Reads the ELF header, the program headers, the notes, and of VMCOREINFO the sizes of pages and of
+    /// `struct page`.
+    pub fn read(file: &mut impl RandomAccess) -> Result<Headers, OpenError> {
+        let elf = elf::probe(file)?;
+        let at = elf.vmcoreinfo.filter(|(_, len)| *len <= VMCOREINFO_MAX);
+        let text = at.map_or((0, 0), |(at, len)| (elf.notes.0.saturating_add(at), len));
+        let mut headers = Headers { elf, page_shift: None, page_struct: None, text };
+        headers.look_at_text(file);
+        Ok(headers)
+    }
+
+    /// Looks through VMCOREINFO piece by piece. A text that cannot be read says nothing.
+    fn look_at_text(&mut self, file: &mut impl RandomAccess) {
+        let mut buffer = [0; 2048];
+        let (mut at, mut left) = self.text;
+        // Bytes of a line that began in the piece before.
+        let mut begun = 0;
+        let (mut page, mut page_struct) = (None, None);
+        while left > 0 {
+            let len = (buffer.len() - begun).min(usize::try_from(left).unwrap_or(usize::MAX));
+            let Some(piece) = buffer.get_mut(begun..begun + len) else { break };
+            if file.read_at(at, piece).is_err() {
+                return;
+            }
+            (at, left) = (at.saturating_add(len as u64), left - len as u64);
+            let end = begun + len;
+            let Some(held) = buffer.get(..end) else { break };
+            let is_end = |b: &u8| *b == b'\n' || *b == 0;
+            // A line that is longer than the buffer is none of those looked for.
+            let whole = match held.iter().rposition(is_end) {
+                Some(last) if left > 0 => last + 1,
+                _ => end,
+            };
+            let text = VmcoreInfo::new(held.get(..whole).unwrap_or(held));
+            page = page.or_else(|| text.value("PAGESIZE").map(|_| text.decimal("PAGESIZE")));
+            page_struct = page_struct.or_else(|| text.get(Kind::Size, "page"));
+            buffer.copy_within(whole..end, 0);
+            begun = end - whole;
+        }
+        self.page_shift = page.flatten().and_then(PageShift::of_size);
+        self.page_struct = page_struct.filter(is_page_struct);
+    }
+
+    /// Takes what the text of a file beside the vmcore knows and the vmcore's own does not.
+    #[must_use]
+    pub fn with_file(self, text: &[u8]) -> Headers {
+        let info = Info::new(None, Some(text));
+        Headers {
+            page_shift: self.page_shift.or_else(|| info.page_shift()),
+            page_struct: self
+                .page_struct
+                .or_else(|| info.get(Kind::Size, "page").filter(is_page_struct)),
+            ..self
+        }
+    }
+
+    /// What the ELF headers say.
+    #[must_use]
+    pub fn elf(&self) -> &elf::Facts {
+        &self.elf
+    }
+
+    /// The page size, where VMCOREINFO says it.
+    #[must_use]
+    pub fn page_shift(&self) -> Option<PageShift> {
+        self.page_shift
+    }
+
+    /// Bytes of VMCOREINFO that are used: 0 if there is none, or too much of it.
+    #[must_use]
+    pub fn vmcoreinfo_len(&self) -> u64 {
+        self.text.1
+    }
+}
+
+/// Whether a `struct page` may have this many bytes.
+fn is_page_struct(bytes: &u64) -> bool {
+    (8..=4096).contains(bytes)
+}
+
+/// What is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Which pages are left out; default all that can be.
+    pub level: DumpLevel,
+    /// Bytes that the page codec's state takes and bytes that it may write for a page of no bytes; default
+    /// (0, 0), for pages that are stored as they are.
+    pub codec: (u64, u64),
+    /// Whether only the kernel's log is wanted, and its `struct page`s need not be looked for; default no.
+    pub log_only: bool,
+    /// Bytes of memory that the capture may take; default 4 MiB.
+    pub limit: u64,
+    /// Bytes of the bitmap buffer; default as many as are of use and fit.
+    pub bitmap: Option<u64>,
+    /// Whether the bits of all pages must be in memory at once; default no.
+    pub whole_bitmap: bool,
+    /// Threads that compress; default 1. From two on, the one that captures is not among them.
+    pub threads: u64,
+    /// Bytes of stack for each of them.
+    pub thread_stack: u64,
+    /// Bytes that the program has whatever it does; default [`PROGRAM`].
+    pub program: u64,
+    /// Bytes of a VMCOREINFO text given beside the vmcore; default 0.
+    pub info_file: u64,
+    /// Page size where VMCOREINFO says none; default 4 KiB.
+    pub page_shift: PageShift,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            level: DumpLevel::all(),
+            log_only: false,
+            codec: (0, 0),
+            limit: DEFAULT_LIMIT,
+            bitmap: None,
+            whole_bitmap: false,
+            threads: 1,
+            thread_stack: 0,
+            program: PROGRAM,
+            info_file: 0,
+            page_shift: PageShift::FOUR_KIB,
+        }
+    }
+}
+
+/// Where the pieces of a plan come from.
+pub trait Carve<'m> {
+    /// As many bytes, all zero.
+    fn bytes(&mut self, len: usize) -> ManagedSlice<'m, u8>;
+    /// As many memory ranges.
+    fn ranges(&mut self, len: usize) -> ManagedSlice<'m, MemoryRange>;
+    /// As many places.
+    fn places(&mut self, len: usize) -> ManagedSlice<'m, Place>;
+}
+
+impl Plan {
+    /// The best plan for a vmcore within `options.limit` bytes; see [`Plan::fit`].
+    pub fn new(headers: &Headers, options: &Options) -> Result<Plan, OverBudget> {
+        let page = headers.page_shift.unwrap_or(options.page_shift).bytes() as u64;
+        let (state, slack) = options.codec;
+        let needs = Needs {
+            page_size: page,
+            page_struct: headers.page_struct.unwrap_or(0),
+            max_pfn: headers.elf.mem_end.div_ceil(page),
+            segments: headers.elf.segments as u64,
+            vmcoreinfo: headers.text.1,
+            info_file: options.info_file,
+            codec: state,
+            codec_bound: page.saturating_add(slack),
+            program: options.program,
+            bitmap: options.bitmap,
+            whole: options.whole_bitmap,
+            threads: options.threads,
+            thread_stack: options.thread_stack,
+        };
+        Plan::fit(options.limit, &needs)
+    }
+
+    /// Takes the memory of the one thread that captures; not that of the program, of codecs and of a
+    /// VMCOREINFO file, which the program has for itself.
+    pub fn carve<'m>(&self, headers: &Headers, from: &mut impl Carve<'m>) -> Storage<'m> {
+        let mut bytes = |len: u64| from.bytes(usize::try_from(len).unwrap_or(usize::MAX));
+        Storage {
+            // First, where it is aligned for anything: page data, in whole blocks.
+            data: bytes(self.data),
+            bitmap: bytes(self.bitmap),
+            mem_map: bytes(self.mem_map),
+            tables: bytes(self.tables),
+            sections: bytes(self.sections),
+            run: bytes(self.run),
+            descriptors: bytes(self.descriptors),
+            vmcoreinfo: bytes(self.vmcoreinfo),
+            ranges: from.ranges(headers.elf.segments),
+            places: from.places(headers.elf.segments),
+        }
+    }
+
+    /// As [`Plan::carve`], from the allocator.
+    #[cfg(feature = "alloc")]
+    pub fn allocate(&self, headers: &Headers) -> Storage<'static> {
+        struct Allocator;
+        impl Carve<'static> for Allocator {
+            fn bytes(&mut self, len: usize) -> ManagedSlice<'static, u8> {
+                alloc::vec![0; len].into()
+            }
+            fn ranges(&mut self, len: usize) -> ManagedSlice<'static, MemoryRange> {
+                alloc::vec![MemoryRange::default(); len].into()
+            }
+            fn places(&mut self, len: usize) -> ManagedSlice<'static, Place> {
+                alloc::vec![Place::default(); len].into()
+            }
+        }
+        self.carve(headers, &mut Allocator)
+    }
+}
+
+/// The memory of a capture, each piece as large as the [`Plan`]'s row of that name says.
+pub struct Storage<'m> {
+    /// Bits of a window.
+    pub bitmap: ManagedSlice<'m, u8>,
+    /// `struct page`s at a time: 16 at least.
+    pub mem_map: ManagedSlice<'m, u8>,
+    /// Page tables: [`TableCache::STORAGE`].
+    pub tables: ManagedSlice<'m, u8>,
+    /// A block of memory sections: a page.
+    pub sections: ManagedSlice<'m, u8>,
+    /// Pages read at a time; a page at least.
+    pub run: ManagedSlice<'m, u8>,
+    /// Page data before it is written; the encoder's bound at least.
+    pub data: ManagedSlice<'m, u8>,
+    /// Page descriptors before they are written.
+    pub descriptors: ManagedSlice<'m, u8>,
+    /// The VMCOREINFO text.
+    pub vmcoreinfo: ManagedSlice<'m, u8>,
+    /// Memory ranges of the input.
+    pub ranges: ManagedSlice<'m, MemoryRange>,
+    /// Their order.
+    pub places: ManagedSlice<'m, Place>,
+}
+
+/// Why nothing but pages of zeros can be dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum KernelError {
+    /// There is no VMCOREINFO.
+    NoInfo,
+    /// Only the log was asked for: see [`Options::log_only`].
+    LogOnly,
+    /// Virtual addresses cannot be translated.
+    Arch(ArchError),
+    /// There is no array of `struct page`s to be found.
+    MemMap(MemMapError),
+    /// Without this key no page can be classified.
+    Key(MissingKey),
+}
+
+impl fmt::Display for KernelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KernelError::NoInfo => f.write_str("there is no VMCOREINFO"),
+            KernelError::LogOnly => f.write_str("only the log was asked for"),
+            KernelError::Arch(error) => error.fmt(f),
+            KernelError::MemMap(error) => error.fmt(f),
+            KernelError::Key(key) => key.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for KernelError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            KernelError::NoInfo | KernelError::LogOnly => None,
+            KernelError::Arch(error) => Some(error),
+            KernelError::MemMap(error) => Some(error),
+            KernelError::Key(key) => Some(key),
+        }
+    }
+}
+
+/// Why there is no session, no plan, or no whole dump.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file cannot be used as a vmcore.
+    Open(OpenError),
+    /// The memory limit is too small.
+    Budget(OverBudget),
+    /// The dump ended early, or was not begun.
+    Capture(CaptureError),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Open(error) => error.fmt(f),
+            Error::Budget(error) => error.fmt(f),
+            Error::Capture(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for Error {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Error::Open(error) => Some(error),
+            Error::Budget(error) => Some(error),
+            Error::Capture(error) => Some(error),
+        }
+    }
+}
+
+impl From<OpenError> for Error {
+    fn from(error: OpenError) -> Error {
+        Error::Open(error)
+    }
+}
+
+impl From<OverBudget> for Error {
+    fn from(error: OverBudget) -> Error {
+        Error::Budget(error)
+    }
+}
+
+impl From<CaptureError> for Error {
+    fn from(error: CaptureError) -> Error {
+        Error::Capture(error)
+    }
+}
+
+/// Where a dump goes, and in which form.
+pub enum Output<'a, 's> {
+    /// A kdump-compressed file or stream.
+    Kdump(&'a mut dyn Sink),
+    /// Kdump-compressed parts, each of whole blocks of this many pages. The sinks must be ones that can be
+    /// read back.
+    Split(&'a mut [&'s mut dyn Sink], u64),
+    /// An ELF file or stream.
+    Elf(&'a mut dyn Sink),
+}
+
+/// Nobody listens.
+impl Observer for () {
+    fn progress(&mut self, _: Phase, _: u64, _: u64) {}
+    fn notice(&mut self, _: Notice) {}
+}
+
+/// A dead kernel's memory, what is known of the kernel, and the memory that it takes to save it.
+pub struct Session<'m, D> {
+    dump: D,
+    text: Table<'m, u8>,
+    file_text: Option<&'m [u8]>,
+    storage: Storage<'m>,
+    shift: PageShift,
+    arch: Result<Arch, ArchError>,
+    mem_map: Result<MemMap, KernelError>,
+    classifier: Result<Classifier, KernelError>,
+    utsname: Utsname,
+    max_pfn: Pfn,
+    level: DumpLevel,
+    sync_every: u64,
+    report: Report,
+}
+
+impl<'m, F: RandomAccess> Session<'m, ElfVmcore<'m, F>> {
+    /// Opens a vmcore of which `headers` are known. `file_text` is VMCOREINFO beside it.
+    pub fn load(
+        mut file: F,
+        headers: Headers,
+        mut storage: Storage<'m>,
+        file_text: Option<&'m [u8]>,
+        options: &Options,
+    ) -> Result<Session<'m, ElfVmcore<'m, F>>, OpenError> {
+        let none = || ManagedSlice::Borrowed(&mut [][..]);
+        let (at, len) = headers.text;
+        let mut text = core::mem::replace(&mut storage.vmcoreinfo, none());
+        let mut used = usize::try_from(len).unwrap_or(usize::MAX).min(text.len());
+        // A text that cannot be read is one that is missing.
+        if file.read_at(at, text.get_mut(..used).ok_or(OpenError::Storage)?).is_err() {
+            used = 0;
+        }
+        let ranges = core::mem::replace(&mut storage.ranges, ManagedSlice::Borrowed(&mut []));
+        let places = core::mem::replace(&mut storage.places, ManagedSlice::Borrowed(&mut []));
+        let shift = headers.page_shift.unwrap_or(options.page_shift);
+        let vmcore = ElfVmcore::load(file, headers.elf, shift, ranges, places)?;
+        let end = Pfn(headers.elf.mem_end.div_ceil(shift.bytes() as u64));
+        let text = finish(text, used);
+        Ok(Session::over(vmcore, text, file_text, shift, end, storage, options))
+    }
+}
+
+/// The two texts of VMCOREINFO.
+fn info<'t>(text: &'t [u8], file_text: Option<&'t [u8]>) -> Info<'t> {
+    Info::new(Some(text).filter(|text| !text.is_empty()), file_text)
+}
+
+impl<'m, D: Dump> Session<'m, D> {
+    /// Over a dump that is open already. `text` is its VMCOREINFO, which may be empty, `shift` its page size, and
+    /// `end` is one past its last pfn. Of `storage`, the pieces for the headers of a vmcore are not used; of
+    /// `options`, only the level and whether the log is all that is wanted.
+    pub fn over(
+        mut dump: D,
+        text: Table<'m, u8>,
+        file_text: Option<&'m [u8]>,
+        shift: PageShift,
+        end: Pfn,
+        mut storage: Storage<'m>,
+        options: &Options,
+    ) -> Session<'m, D> {
+        let info = info(&text, file_text);
+        let machine = dump.machine();
+        let arch = Arch::new(machine, &info, dump.ranges());
+        let named = dump.origin().utsname;
+        let mut tables = TableCache::new(&mut storage.tables[..]);
+        let mut memory =
+            arch.as_ref().ok().map(|arch| KernelMemory::new(&mut dump, *arch, &mut tables));
+        // What the dump says, or else what the kernel's memory does.
+        let mut utsname = Utsname::of_header(&named.unwrap_or([0; UTS]));
+        if !utsname.is_complete() {
+            let read = Utsname::read(memory.as_mut(), &info, machine);
+            match named {
+                Some(_) => utsname.fill_from(&read),
+                None => utsname = read,
+            }
+        }
+        let mem_map = match (&arch, &mut memory) {
+            _ if info.is_empty() => Err(KernelError::NoInfo),
+            _ if options.log_only => Err(KernelError::LogOnly),
+            (Err(error), _) => Err(KernelError::Arch(*error)),
+            (Ok(_), None) => Err(KernelError::NoInfo),
+            (Ok(_), Some(memory)) => {
+                let mut roots = RootCache::new(&mut storage.sections[..]);
+                let size = info.get(Kind::Size, "page").filter(is_page_struct).unwrap_or(0);
+                MemMap::find(&info, memory, &mut roots, shift, size, end)
+                    .map_err(KernelError::MemMap)
+            }
+        };
+        let max_pfn = mem_map.as_ref().map_or(end, |map| end.min(map.max_pfn()));
+        let mut session = Session {
+            dump,
+            text,
+            file_text,
+            storage,
+            shift,
+            arch,
+            mem_map,
+            classifier: Err(KernelError::NoInfo),
+            utsname,
+            max_pfn,
+            level: options.level,
+            sync_every: pages::SYNC_EVERY,
+            report: Report::default(),
+        };
+        session.set_level(options.level);
+        session
+    }
+
+    /// Which pages are left out from now on.
+    pub fn set_level(&mut self, level: DumpLevel) {
+        let info = info(&self.text, self.file_text);
+        self.level = level;
+        self.classifier = match (self.mem_map, self.arch) {
+            (Err(error), _) => Err(error),
+            (Ok(_), Err(error)) => Err(KernelError::Arch(error)),
+            (Ok(_), Ok(arch)) => {
+                let (machine, bits) = (self.dump.machine(), self.shift.bits());
+                Classifier::new(&info, &arch, machine, bits, level).map_err(KernelError::Key)
+            }
+        };
+    }
+
+    /// Bytes of page data that may be written between two syncs.
+    pub fn set_sync_every(&mut self, bytes: u64) {
+        self.sync_every = bytes;
+    }
+
+    /// The input.
+    pub fn dump(&self) -> &D {
+        &self.dump
+    }
+
+    /// The input, to be read.
+    pub fn dump_mut(&mut self) -> &mut D {
+        &mut self.dump
+    }
+
+    /// Whether the vmcore's own VMCOREINFO is missing.
+    pub fn note_is_empty(&self) -> bool {
+        self.text.is_empty()
+    }
+
+    /// What VMCOREINFO says.
+    pub fn info(&self) -> Info<'_> {
+        info(&self.text, self.file_text)
+    }
+
+    /// Page size.
+    pub fn page_shift(&self) -> PageShift {
+        self.shift
+    }
+
+    /// One past the last pfn that is looked at.
+    pub fn max_pfn(&self) -> Pfn {
+        self.max_pfn
+    }
+
+    /// Who the kernel was.
+    pub fn utsname(&self) -> &Utsname {
+        &self.utsname
+    }
+
+    /// When the kernel died, in seconds since 1970; 0 where unknown.
+    pub fn crash_time(&self) -> u64 {
+        self.dump.origin().crash_time.or(self.info().crash_time()).unwrap_or(0)
+    }
+
+    /// How addresses are translated.
+    pub fn arch(&self) -> Result<Arch, ArchError> {
+        self.arch
+    }
+
+    /// Why nothing but pages of zeros can be dropped, if so.
+    pub fn why_only_zeros(&self) -> Option<KernelError> {
+        self.classifier.as_ref().err().copied()
+    }
+
+    /// Classes of pages that this kernel's facts do not let us recognise at this level: such pages are kept.
+    pub fn unclassified(&self) -> impl Iterator<Item = Unclassified> + '_ {
+        self.classifier.iter().flat_map(Classifier::unclassified)
+    }
+
+    /// Whether `struct page`s are looked at, at this level.
+    pub fn looks_at_pages(&self) -> bool {
+        self.classifier.as_ref().is_ok_and(Classifier::is_needed)
+    }
+
+    /// What looks at the `struct page`s, and the dump that they are in.
+    pub fn scanner(&mut self) -> Result<(Scanner<'_>, &mut D), KernelError> {
+        let storage = &mut self.storage;
+        let (map, arch) = (self.mem_map?, self.arch.map_err(KernelError::Arch)?);
+        let tables = TableCache::new(&mut storage.tables[..]);
+        let roots = RootCache::new(&mut storage.sections[..]);
+        let scanner =
+            Scanner::new(arch, tables, roots, map, self.classifier?, &mut storage.mem_map[..]);
+        Ok((scanner, &mut self.dump))
+    }
+
+    /// What looks at the `struct page`s, with the memory that it takes.
+    pub fn into_scanner(self) -> Result<Scanner<'m>, KernelError> {
+        let storage = self.storage;
+        let (map, arch) = (self.mem_map?, self.arch.map_err(KernelError::Arch)?);
+        let tables = TableCache::new(storage.tables);
+        let roots = RootCache::new(storage.sections);
+        Ok(Scanner::new(arch, tables, roots, map, self.classifier?, storage.mem_map))
+    }
+
+    /// Calls `act` with the kernel's virtual memory, its facts, and a buffer of a page or more.
+    pub fn with_memory<T>(
+        &mut self,
+        act: impl FnOnce(&mut KernelMemory<'_, '_, D>, &Info<'_>, &mut [u8]) -> T,
+    ) -> Result<T, ArchError> {
+        let arch = self.arch?;
+        let mut tables = TableCache::new(&mut self.storage.tables[..]);
+        let mut memory = KernelMemory::new(&mut self.dump, arch, &mut tables);
+        Ok(act(&mut memory, &info(&self.text, self.file_text), &mut self.storage.run))
+    }
+
+    /// Physical base of the kernel image; 0 where unknown.
+    fn phys_base(&self) -> u64 {
+        let told = self.info().get(Kind::Number, "phys_base").or(self.dump.origin().phys_base);
+        told.or_else(|| Some(self.arch.ok()?.phys_base())).unwrap_or(0)
+    }
+
+    /// Writes the dump. `encoder` compresses pages; `None` stores them as they are, as an ELF file always does.
+    pub fn write(
+        &mut self,
+        output: Output<'_, '_>,
+        encoder: Option<&mut dyn Encoder>,
+        observer: &mut dyn Observer,
+    ) -> Result<Report, CaptureError> {
+        self.write_with(output, encoder, observer, None)
+    }
+
+    /// As [`Session::write`], with a crew that helps to read and to compress. Its encoders are of the same kind
+    /// as this one; for an ELF file they are [`NoCodec`].
+    pub fn write_with(
+        &mut self,
+        output: Output<'_, '_>,
+        encoder: Option<&mut dyn Encoder>,
+        observer: &mut dyn Observer,
+        crew: Option<&dyn Crew<'_>>,
+    ) -> Result<Report, CaptureError> {
+        let origin = self.dump.origin();
+        let utsname = self.utsname.raw;
+        let about = About {
+            level: self.level,
+            utsname: &utsname,
+            crash_time: self.crash_time(),
+            phys_base: self.phys_base(),
+            cpus: origin.cpus,
+            vmcoreinfo: origin.vmcoreinfo,
+        };
+        let mut plain = NoCodec;
+        let encoder: &mut dyn Encoder = match (&output, encoder) {
+            (Output::Elf(_), _) | (_, None) => &mut plain,
+            (_, Some(encoder)) => encoder,
+        };
+        let storage = &mut self.storage;
+        let scanner = match (self.mem_map, self.arch, &self.classifier) {
+            (Ok(map), Ok(arch), Ok(classifier)) => {
+                let tables = TableCache::new(&mut storage.tables[..]);
+                let roots = RootCache::new(&mut storage.sections[..]);
+                Some(Scanner::new(arch, tables, roots, map, *classifier, &mut storage.mem_map[..]))
+            }
+            _ => None,
+        };
+        let mut capture = Capture::new(
+            &mut self.dump,
+            scanner,
+            Buffers {
+                bitmap: &mut storage.bitmap,
+                run: &mut storage.run,
+                data: &mut storage.data,
+                descriptors: &mut storage.descriptors,
+            },
+            observer,
+            encoder,
+            self.shift,
+            self.max_pfn,
+            self.level,
+        );
+        capture.set_sync_every(self.sync_every);
+        let done = match output {
+            Output::Kdump(sink) => capture.kdump(&about, &mut [sink], 0, crew),
+            Output::Split(sinks, block) => capture.kdump(&about, sinks, block, crew),
+            Output::Elf(sink) => capture.elf(sink, crew),
+        };
+        self.report = capture.report();
+        done
+    }
+
+    /// What the last dump got done; also after an error.
+    pub fn report(&self) -> Report {
+        self.report
+    }
+}
