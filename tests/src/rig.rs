@@ -181,11 +181,13 @@ pub fn capture_with<F: RandomAccess + Send>(
             });
         }
         let lent: Option<&dyn Crew<'_>> = if workers > 0 { Some(&monitor) } else { None };
-        let output = match sinks {
-            [sink] if wish.elf => Output::Elf(*sink),
-            sinks => Output::Split(sinks, wish.split_block),
+        let result = match sinks {
+            [sink] if wish.elf => session.write_elf_with(*sink, watch, lent),
+            sinks => {
+                let output = Output::Split(sinks, wish.split_block);
+                session.write_with(output, Some(&mut *encoder), watch, lent)
+            }
         };
-        let result = session.write_with(output, Some(&mut *encoder), watch, lent);
         crew::stop(&monitor, workers);
         result
     });

@@ -176,8 +176,9 @@ impl Run<'_> {
         let monitor = Monitor::new(queue);
 
         let (mut heard, mut encoder) = (Heard::default(), (self.make)());
-        let mut write = |output: Output<'_, '_>, crew: Option<&dyn Crew<'_>>| {
-            session.write_with(output, Some(&mut *encoder), &mut heard, crew)
+        let mut write = |output: Output<'_, '_>, crew: Option<&dyn Crew<'_>>| match output {
+            Output::Elf(sink) => session.write_elf_with(sink, &mut heard, crew),
+            output => session.write_with(output, Some(&mut *encoder), &mut heard, crew),
         };
         let (mut outputs, result) = std::thread::scope(|scope| {
             for source in &mut others {

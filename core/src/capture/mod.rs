@@ -235,6 +235,7 @@ impl<'m, S: Dump> Capture<'m, S> {
 
     /// Writes a kdump-compressed dump. With more than one sink it is split into one part each, in
     /// blocks of `split_block` pages; such sinks must be ones that can be read back.
+    #[inline(never)] // called from two places: one copy is enough
     fn kdump(
         &mut self,
         about: &About<'_>,

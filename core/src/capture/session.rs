@@ -616,14 +616,44 @@ impl<'m, D: Dump> Session<'m, D> {
         self.write_with(output, encoder, observer, None)
     }
 
-    /// As [`Session::write`], with a crew that helps to read and to compress. Its encoders are of the same kind
-    /// as this one; for an ELF file they are [`NoCodec`].
+    /// As [`Session::write`], with a crew that helps to compress. Its encoders are of the same kind as this one.
+    ///
+    /// An ELF file is not compressed: the crew is not asked for it. [`Session::write_elf_with`] asks.
     pub fn write_with(
         &mut self,
         output: Output<'_, '_>,
         encoder: Option<&mut dyn Encoder>,
         observer: &mut dyn Observer,
         crew: Option<&dyn Crew<'_>>,
+    ) -> Result<Report, CaptureError> {
+        let mut plain = NoCodec;
+        let encoder: &mut dyn Encoder = match (&output, encoder) {
+            (Output::Elf(_), _) | (_, None) => &mut plain,
+            (_, Some(encoder)) => encoder,
+        };
+        self.with_capture(encoder, observer, |capture, about| match output {
+            Output::Kdump(sink) => capture.kdump(about, &mut [sink], 0, crew),
+            Output::Split(sinks, block) => capture.kdump(about, sinks, block, crew),
+            Output::Elf(sink) => capture.elf(sink, None),
+        })
+    }
+
+    /// Writes an ELF file, with a crew that helps to read pages and to tell which are zero. Its encoders are
+    /// [`NoCodec`].
+    pub fn write_elf_with(
+        &mut self,
+        sink: &mut dyn Sink,
+        observer: &mut dyn Observer,
+        crew: Option<&dyn Crew<'_>>,
+    ) -> Result<Report, CaptureError> {
+        self.with_capture(&mut NoCodec, observer, |capture, _| capture.elf(sink, crew))
+    }
+
+    fn with_capture(
+        &mut self,
+        encoder: &mut dyn Encoder,
+        observer: &mut dyn Observer,
+        write: impl FnOnce(&mut Capture<'_, D>, &About<'_>) -> Result<Report, CaptureError>,
     ) -> Result<Report, CaptureError> {
         let origin = self.dump.origin();
         let utsname = self.utsname.raw;
@@ -634,11 +664,6 @@ impl<'m, D: Dump> Session<'m, D> {
             phys_base: self.phys_base(),
             cpus: origin.cpus,
             vmcoreinfo: origin.vmcoreinfo,
-        };
-        let mut plain = NoCodec;
-        let encoder: &mut dyn Encoder = match (&output, encoder) {
-            (Output::Elf(_), _) | (_, None) => &mut plain,
-            (_, Some(encoder)) => encoder,
         };
         let storage = &mut self.storage;
         let scanner = match (self.mem_map, self.arch, &self.classifier) {
@@ -665,11 +690,7 @@ impl<'m, D: Dump> Session<'m, D> {
             self.level,
         );
         capture.set_sync_every(self.sync_every);
-        let done = match output {
-            Output::Kdump(sink) => capture.kdump(&about, &mut [sink], 0, crew),
-            Output::Split(sinks, block) => capture.kdump(&about, sinks, block, crew),
-            Output::Elf(sink) => capture.elf(sink, crew),
-        };
+        let done = write(&mut capture, &about);
         self.report = capture.report();
         done
     }

@@ -110,15 +110,13 @@ pub fn write(
         remark(format_args!("{name}: only pages of zeros can be dropped: {why}"));
     }
     let mut watch = Watch { progress: Progress::new(""), said: 0, unsaid: 0, name: name.clone() };
-    let done = crew::serve(&mut workers, page, bound, |crew| {
-        let output = match (format, sinks) {
-            (Format::Kdump, sinks) => Output::Split(sinks, split_block),
-            (Format::Elf, [sink, ..]) => Output::Elf(*sink),
-            (Format::Elf, []) => {
-                return Err(CaptureError::Internal("an ELF dump without an output"));
-            }
-        };
-        session.write_with(output, Some(&mut encoder), &mut watch, crew)
+    let done = crew::serve(&mut workers, page, bound, |crew| match (format, sinks) {
+        (Format::Kdump, sinks) => {
+            let output = Output::Split(sinks, split_block);
+            session.write_with(output, Some(&mut encoder), &mut watch, crew)
+        }
+        (Format::Elf, [sink, ..]) => session.write_elf_with(*sink, &mut watch, crew),
+        (Format::Elf, []) => Err(CaptureError::Internal("an ELF dump without an output")),
     })?;
     if watch.unsaid > 0 {
         remark(format_args!("{name}: and {} more such remarks", watch.unsaid));
