@@ -128,9 +128,92 @@ impl PfnSpan {
     }
 }
 
+/// What [`parse_size`] takes, for messages.
+pub const SIZE_SYNTAX: &str =
+    "a number above 0 (decimal, 0x or 0), then one of K M G T P E or nothing";
+
+/// The bytes of a size on a command line: a number above zero as C writes it (`10`, `0x10`, `010`), then
+/// perhaps a unit in steps of 1024, in either case (`64k`, `4M`, `1T`). `None` for anything else, and for
+/// more than 64 bits.
+#[must_use]
+pub fn parse_size(text: &[u8]) -> Option<u64> {
+    let (number, unit) = match text {
+        [b'0', b'x' | b'X', hex @ ..] => leading_digits(hex, 16),
+        [b'0', ..] => leading_digits(text, 8),
+        _ => leading_digits(text, 10),
+    }?;
+    let unit = match unit {
+        [] => 1,
+        [letter] => {
+            let steps = b"KMGTPE".iter().position(|unit| *unit == letter.to_ascii_uppercase())?;
+            1024_u64.checked_pow(u32::try_from(steps).ok()?.checked_add(1)?)?
+        }
+        _ => return None,
+    };
+    number.checked_mul(unit).filter(|&bytes| bytes > 0)
+}
+
+/// The number that a text begins with, and what is behind it.
+fn leading_digits(text: &[u8], radix: u32) -> Option<(u64, &[u8])> {
+    let mut number: u64 = 0;
+    let mut rest = text;
+    while let [byte, tail @ ..] = rest
+        && let Some(digit) = char::from(*byte).to_digit(radix)
+    {
+        number = number.checked_mul(u64::from(radix))?.checked_add(u64::from(digit))?;
+        rest = tail;
+    }
+    (rest.len() < text.len()).then_some((number, rest))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_numbers_of_c_with_a_unit() {
+        for (text, bytes) in [
+            ("1", 1),
+            ("4096", 4096),
+            ("64k", 64 << 10),
+            ("256M", 256 << 20),
+            ("2G", 2 << 30),
+            ("1T", 1 << 40),
+            ("3P", 3 << 50),
+            ("4E", 4 << 60),
+            ("0x10000000", 0x1000_0000),
+            ("0X1fK", 31 << 10),
+            ("0x1E", 0x1e),
+            ("010k", 8 << 10),
+            ("18446744073709551615", u64::MAX),
+        ] {
+            assert_eq!(parse_size(text.as_bytes()), Some(bytes), "{text}");
+        }
+        for bad in [
+            "",
+            "0",
+            "0K",
+            "0x",
+            "0xg",
+            "08",
+            "K",
+            "1KB",
+            "1KiB",
+            "1.5G",
+            "-1",
+            "+1",
+            " 1",
+            "1 ",
+            "1Z",
+            "16E",
+            "18446744073709551616",
+            "99999999999G",
+            "0x10000000000000000",
+            "1\u{e9}",
+        ] {
+            assert_eq!(parse_size(bad.as_bytes()), None, "{bad}");
+        }
+    }
 
     #[test]
     fn page_sizes_are_powers_of_two_in_range() {

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::Write;
+use std::path::PathBuf;
 
 use crate::common::{Bench, json};
 use crate::make::{Make, Page, USUAL};
@@ -10,7 +11,7 @@ use tamis_tests::dumpread::Dump;
 use tamis_tests::elfread::Elf;
 use tamis_tests::oracle;
 use tamis_tests::peak::peak_rss_kib;
-use tamis_tests::run::host_binary;
+use tamis_tests::run::{self, host_binary};
 use tamis_tests::synth::KernelStyle;
 use tamis_tests::zoo::zoo;
 
@@ -36,6 +37,28 @@ fn a_dump_refiltered_is_the_dump_of_both_levels() {
             bench.tamis("refilter -f --raw new again").expect(0);
             bench.assert_same("again", "new", &format!("{style:?}: {old} then {new}"));
         }
+    }
+}
+
+/// Both programs take and refuse the same sizes.
+#[test]
+fn sizes_are_those_of_the_capture() {
+    let bench = Bench::of(&zoo(KernelStyle::V6_12).build());
+    bench.capture("-d 31", &["dump"]);
+    let codes = |size: &str| {
+        let words = ["-f", "--dry-run", "--memory-limit", size].map(PathBuf::from);
+        let files = ["vmcore", "none"].map(|name| bench.file(name));
+        let captured = run::capture(words.into_iter().chain(files)).code;
+        let refiltered = bench.tamis(&format!("refilter -f --memory-limit {size} dump new")).code;
+        (captured, refiltered)
+    };
+    for size in ["1T", "0x10000000", "4E", "64m", "0400M", "67108864"] {
+        assert_eq!(codes(size), (Some(0), Some(0)), "{size}");
+    }
+    for size in ["1X", "0", "1.5G", "16E", "-1", "64MiB", "G"] {
+        let (captured, refiltered) = codes(size);
+        assert_ne!(captured, Some(0), "{size}");
+        assert_eq!(refiltered, Some(64), "{size}");
     }
 }
 
@@ -136,7 +159,6 @@ fn a_memory_limit_is_kept_or_refused() {
         let most: u64 = limit.trim_end_matches('M').parse().unwrap();
         assert!(kib <= most << 10, "{kib} KiB with a limit of {limit}");
     }
-    bench.tamis("refilter --memory-limit 1X dump new2").expect(64);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use super::{
     ArgError, Args, Compression, DEFAULT_MESSAGE_LEVEL, MAX_LEVELS, MAX_OUTPUTS, MESSAGE_DEBUG,
     MESSAGE_REPORT, Mapping, Mode, Notices,
 };
+use tamis_core::units::{SIZE_SYNTAX, parse_size};
 
 /// Reads a command line, without the name of the program.
 ///
@@ -161,9 +162,7 @@ impl<'a> Parser<'a> {
         match opt {
             Opt::Levels => args.level_count = read_levels(name, value, &mut args.levels)?,
             Opt::SizeLimit | Opt::MemoryLimit => {
-                let bytes = size(value).ok_or(bad(
-                    "a number above 0 (decimal, 0x or 0), then one of K M G T P E or nothing",
-                ))?;
+                let bytes = parse_size(value).ok_or(bad(SIZE_SYNTAX))?;
                 if matches!(opt, Opt::SizeLimit) {
                     args.size_limit = Some(bytes);
                 } else {
@@ -319,21 +318,12 @@ fn read_levels<'a>(
     Ok(count)
 }
 
-/// Reads digits as far as they go; at least one. The rest of the text comes back with the number.
-fn digits(text: &[u8], radix: u32) -> Option<(u64, &[u8])> {
-    let mut number: u64 = 0;
-    let mut rest = text;
-    while let [byte, tail @ ..] = rest
-        && let Some(digit) = char::from(*byte).to_digit(radix)
-    {
-        number = number.checked_mul(u64::from(radix))?.checked_add(u64::from(digit))?;
-        rest = tail;
-    }
-    (rest.len() < text.len()).then_some((number, rest))
-}
-
+/// A decimal number and nothing else.
 fn decimal(text: &[u8]) -> Option<u64> {
-    digits(text, 10).and_then(|(number, rest)| rest.is_empty().then_some(number))
+    let mut digits = text.iter().map(|byte| char::from(*byte).to_digit(10));
+    let number = digits
+        .try_fold(0_u64, |number, digit| number.checked_mul(10)?.checked_add(u64::from(digit?)));
+    number.filter(|_| !text.is_empty())
 }
 
 fn up_to_31(text: &[u8]) -> Option<u8> {
@@ -353,22 +343,4 @@ fn threads(text: &[u8]) -> Option<u64> {
     };
     let count = decimal(number).filter(|&count| i64::try_from(count).is_ok())?;
     Some(if negative { 0 } else { count })
-}
-
-/// A size above zero: a number as C writes it, then perhaps a unit in steps of 1024.
-fn size(text: &[u8]) -> Option<u64> {
-    let (number, unit) = match text {
-        [b'0', b'x' | b'X', hex @ ..] => digits(hex, 16),
-        [b'0', ..] => digits(text, 8),
-        _ => digits(text, 10),
-    }?;
-    let unit = match unit {
-        [] => 1,
-        [letter] => {
-            let steps = b"KMGTPE".iter().position(|unit| *unit == letter.to_ascii_uppercase())?;
-            1024_u64.checked_pow(u32::try_from(steps).ok()?.checked_add(1)?)?
-        }
-        _ => return None,
-    };
-    number.checked_mul(unit).filter(|&bytes| bytes > 0)
 }

@@ -1,8 +1,9 @@
 //! How pages are compressed, and what that may take.
 
+use crate::args::size::size;
 use crate::args::threads::Threads;
 use crate::rewrite::codec::Compress;
-use crate::rewrite::plan::{DEFAULT, parse};
+use crate::rewrite::plan::DEFAULT;
 use crate::rewrite::refilter::Work;
 
 /// Threads and memory.
@@ -10,9 +11,10 @@ use crate::rewrite::refilter::Work;
 pub struct Effort {
     #[command(flatten)]
     threads: Threads,
-    /// Most memory to use, in bytes, or with K, M or G in KiB, MiB or GiB; 256M if not given.
+    /// Most memory to use: bytes, or with K, M, G, T, P or E that many KiB, MiB and so on; 256M if
+    /// not given.
     /// With little, threads are fewer
-    #[arg(long, value_name = "SIZE", value_parser = parse)]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
     memory_limit: Option<u64>,
 }
 

@@ -3,4 +3,5 @@
 pub mod address;
 pub mod codec;
 pub mod level;
+pub mod size;
 pub mod threads;

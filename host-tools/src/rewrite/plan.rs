@@ -27,24 +27,6 @@ pub const DESCRIPTORS: usize = 24 * 4096;
 /// Without `--memory-limit`.
 pub const DEFAULT: u64 = 256 << 20;
 
-/// A size with a suffix, as `tamis-capture --memory-limit` takes it.
-pub fn parse(text: &str) -> std::result::Result<u64, String> {
-    let (digits, shift) = match text.as_bytes().last() {
-        Some(b'k' | b'K') => (&text[..text.len() - 1], 10),
-        Some(b'm' | b'M') => (&text[..text.len() - 1], 20),
-        Some(b'g' | b'G') => (&text[..text.len() - 1], 30),
-        _ => (text, 0),
-    };
-    let number: Option<u64> = digits
-        .bytes()
-        .all(|b| b.is_ascii_digit())
-        .then_some(digits)
-        .and_then(|digits| digits.parse().ok());
-    number
-        .and_then(|n| n.checked_mul(1 << shift))
-        .ok_or_else(|| "not a size: a number, with K, M or G for KiB, MiB or GiB".into())
-}
-
 /// What a run may take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Plan {
@@ -128,17 +110,6 @@ impl Needs {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_have_suffixes() {
-        assert_eq!(parse("4096"), Ok(4096));
-        assert_eq!(parse("64k"), Ok(64 << 10));
-        assert_eq!(parse("256M"), Ok(256 << 20));
-        assert_eq!(parse("2G"), Ok(2 << 30));
-        for bad in ["", "M", "1T", "-1", "1.5M", "99999999999G"] {
-            assert!(parse(bad).is_err(), "{bad}");
-        }
-    }
 
     #[test]
     fn plans_stay_within_the_limit_and_use_it() {
