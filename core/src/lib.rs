@@ -45,6 +45,7 @@ extern crate std;
 pub mod arch;
 pub mod bitmap;
 pub mod capture;
+pub mod codec;
 pub mod endian;
 pub mod error;
 pub mod facts;
@@ -60,8 +61,6 @@ mod testing;
 pub mod units;
 pub mod vmcoreinfo;
 pub mod wire;
-
-pub use page_codec as codec;
 
 pub use capture::plan::Plan;
 pub use capture::session::{Error, Headers, Options, Output, Session, Storage};

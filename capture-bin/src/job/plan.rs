@@ -48,7 +48,7 @@ pub(super) fn encoder(compress: Compression) -> Box<dyn Encoder + Send> {
         Compression::Lzo => Box::new(Lzo::new()),
         Compression::Snappy => Box::new(Snappy::new()),
         Compression::Zstd => Box::new(Zstd::new()),
-        Compression::ZstdTwice => Box::new(Zstd::twice()),
+        Compression::ZstdTwice => Box::new(Zstd::lazy()),
         Compression::Lz4 => Box::new(Lz4::new()),
     }
 }

@@ -3,8 +3,7 @@
 //! Positions are `u32` so that position plus width cannot wrap in `usize`: one comparison per load
 //! remains.
 
-/// Room that an encoder may use past the page size: a page that does not shrink is noticed late.
-pub const SLACK: usize = 64;
+use crate::codec::SLACK;
 
 /// The `N` bytes at `at`, if there are as many.
 #[inline(always)]
@@ -60,6 +59,11 @@ impl<'o> Out<'o> {
             to.copy_from_slice(from);
         }
         self.at += from.len();
+    }
+
+    /// How many bytes there are, if that is everything and less than the page has.
+    pub(crate) fn smaller_than(&self, page: &[u8]) -> Option<usize> {
+        (self.fits() && self.at < page.len()).then_some(self.at)
     }
 
     /// Whether everything so far fitted.

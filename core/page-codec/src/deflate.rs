@@ -6,10 +6,10 @@
 
 use crate::bits::Bits;
 use crate::block::{Block, Coder, Collector, histogram};
-use crate::bytes::{Out, SLACK, load};
+use crate::bytes::{Out, load};
+use crate::codec::{Codec, Encode};
 use crate::huffman;
 use crate::matcher::{MOST, Table, parse};
-use crate::{Encoder, Stored, flag};
 use core::hint::select_unpredictable;
 
 /// Literals, end of block, and lengths.
@@ -67,18 +67,14 @@ impl Default for Deflate {
     }
 }
 
-impl Encoder for Deflate {
-    fn flag(&self) -> u32 {
-        flag::ZLIB
+impl Encode for Deflate {
+    fn codec(&self) -> Codec {
+        Codec::Zlib
     }
 
-    fn bound(&self, page_size: usize) -> usize {
-        page_size + SLACK
-    }
-
-    fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Stored {
+    fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Option<usize> {
         if page.len() > MOST {
-            return Stored::Raw;
+            return None;
         }
         let Deflate { table, block, counts, far_counts, codes, far_codes, fixed } = self;
         block.clear();
@@ -89,16 +85,16 @@ impl Encoder for Deflate {
         let fixed = *fixed;
         let coder = Stream { bits, counts, far_counts, codes, far_codes, fixed, page: page.len() };
         let mut blocks = Collector { block, coder };
-        let Some(rest) = parse(page, table, &mut blocks) else { return Stored::Raw };
+        let rest = parse(page, table, &mut blocks)?;
         if !blocks.finish(page.get(rest as usize..).unwrap_or_default()) {
-            return Stored::Raw;
+            return None;
         }
         let mut out = blocks.coder.bits.finish();
         if out.at + 4 >= page.len() {
-            return Stored::Raw;
+            return None;
         }
         out.put(adler32(page).to_be_bytes());
-        Stored::if_smaller(&out, page)
+        out.smaller_than(page)
     }
 }
 

@@ -5,9 +5,9 @@
 //! know every code: codes that are longer are told apart bit by bit.
 
 use crate::bytes::{room, try_load};
+use crate::codec::DecodeError;
 use crate::deflate::adler32;
 use crate::stream::Output;
-use crate::{DecodeError, Decoder};
 use DecodeError::{Corrupt, TooLong};
 use core::mem::replace;
 
@@ -281,8 +281,9 @@ impl Default for Inflate {
     }
 }
 
-impl Decoder for Inflate {
-    fn decode(&mut self, stored: &[u8], page: &mut [u8]) -> Result<(), DecodeError> {
+impl Inflate {
+    /// Decompresses `stored` into `page`, which must be exactly filled.
+    pub fn decode(&mut self, stored: &[u8], page: &mut [u8]) -> Result<(), DecodeError> {
         // Positions are `u32`, and go a little beyond the end.
         if stored.len() > 1 << 30 {
             return Err(Corrupt);

@@ -13,14 +13,18 @@
     )
 )]
 
+#[cfg(feature = "alloc")]
+extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
 mod bits;
 mod block;
 mod bytes;
+mod codec;
 mod decoders;
 mod deflate;
+mod encoders;
 mod huffman;
 mod inflate;
 mod lz4;
@@ -30,77 +34,16 @@ mod snappy;
 mod stream;
 mod zstd;
 
-pub use bytes::SLACK;
+pub use codec::{Codec, Decode, DecodeError, Effort, Encode};
 pub use decoders::Decoders;
 pub use deflate::Deflate;
 pub use inflate::Inflate;
-pub use lz4::{DecodeLz4, Lz4};
-pub use lzo::{DecodeLzo, Lzo};
-pub use snappy::{DecodeSnappy, Snappy};
-pub use stream::{DecodeError, Decoder};
-pub use zstd::{DecodeZstd, Zstd};
-
-/// Page flags, which are also status bits of the main header.
-pub mod flag {
-    /// A zlib stream (RFC 1950).
-    pub const ZLIB: u32 = 0x1;
-    /// An LZO1X stream.
-    pub const LZO: u32 = 0x2;
-    /// A snappy block.
-    pub const SNAPPY: u32 = 0x4;
-    /// A zstd frame (RFC 8878).
-    pub const ZSTD: u32 = 0x20;
-    /// An LZ4 block; only in files signed `TAMIS   `, as other tools do not know it.
-    pub const LZ4: u32 = 0x40;
-}
-
-/// What became of a page.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stored {
-    /// It shrank to so many bytes of the output.
-    Compressed(usize),
-    /// It did not shrink: keep it as it is.
-    Raw,
-}
-
-impl Stored {
-    /// What `out` holds of `page`, if that is all of it and smaller.
-    fn if_smaller(out: &bytes::Out<'_>, page: &[u8]) -> Stored {
-        if out.fits() && out.at < page.len() { Stored::Compressed(out.at) } else { Stored::Raw }
-    }
-}
-
-/// Compresses pages. The state is made once and reset for each page, so that the output depends on
-/// the page alone.
-///
-/// Used as `&mut dyn Encoder`: one call per page, against microseconds of work.
-pub trait Encoder {
-    /// Page flag, and status bit of the main header.
-    fn flag(&self) -> u32;
-
-    /// Bytes of output room that a page of `page_size` bytes needs; at least the page size.
-    fn bound(&self, page_size: usize) -> usize {
-        page_size
-    }
-
-    /// Compresses `page` into `out`, which has at least [`Encoder::bound`] bytes. Anything that
-    /// would not be smaller than the page is [`Stored::Raw`].
-    fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Stored;
-}
-
-/// Keeps pages as they are.
-#[derive(Default)]
-pub struct NoCodec;
-
-impl Encoder for NoCodec {
-    fn flag(&self) -> u32 {
-        0
-    }
-
-    fn encode(&mut self, _: &[u8], _: &mut [u8]) -> Stored {
-        Stored::Raw
-    }
-}
+pub use lz4::Lz4;
+pub use lzo::Lzo;
+pub use snappy::Snappy;
+#[cfg(feature = "zstd-decode")]
+pub use zstd::DecodeZstd;
+pub use zstd::Zstd;
 
 /// Whether every byte is zero.
 ///

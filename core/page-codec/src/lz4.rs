@@ -4,10 +4,10 @@
 //! > less 4 in its low ones; 15 means that bytes to add follow. The last 5 bytes are literals, and
 //! > the last match starts at least 12 bytes before the end.
 
-use crate::bytes::{Out, SLACK, room, try_load};
+use crate::bytes::{Out, room, try_load};
+use crate::codec::{Codec, DecodeError, Encode};
 use crate::matcher::{Emitter, MOST, Sequence, Table, parse};
 use crate::stream::{Input, Output};
-use crate::{DecodeError, Decoder, Encoder, Stored, flag};
 
 /// Compresses each page into an LZ4 block.
 pub struct Lz4 {
@@ -30,24 +30,20 @@ impl Default for Lz4 {
     }
 }
 
-impl Encoder for Lz4 {
-    fn flag(&self) -> u32 {
-        flag::LZ4
+impl Encode for Lz4 {
+    fn codec(&self) -> Codec {
+        Codec::Lz4
     }
 
-    fn bound(&self, page_size: usize) -> usize {
-        page_size + SLACK
-    }
-
-    fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Stored {
+    fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Option<usize> {
         if page.len() > MOST {
-            return Stored::Raw;
+            return None;
         }
         let mut block = Block { out: Out::new(out, page.len()) };
-        let Some(rest) = parse(page, &mut self.table, &mut block) else { return Stored::Raw };
+        let rest = parse(page, &mut self.table, &mut block)?;
         let mut block = Block { out: block.out };
         block.finish(page.get(rest as usize..).unwrap_or_default());
-        Stored::if_smaller(&block.out, page)
+        block.out.smaller_than(page)
     }
 }
 
@@ -139,11 +135,9 @@ const LAST: usize = 5;
 /// How far from the end the last match begins, at least.
 const LAST_MATCH: usize = 12;
 
-/// Reads LZ4 blocks, of which it expects the same as the C library: its last bytes are literals.
-pub struct DecodeLz4;
-
-impl Decoder for DecodeLz4 {
-    fn decode(&mut self, stored: &[u8], page: &mut [u8]) -> Result<(), DecodeError> {
+impl Lz4 {
+    /// Decompresses `stored` into `page`, which must be exactly filled.
+    pub fn decode(stored: &[u8], page: &mut [u8]) -> Result<(), DecodeError> {
         let mut input = Input { rest: stored };
         let mut output = Output::new(page);
         loop {
@@ -156,7 +150,7 @@ impl Decoder for DecodeLz4 {
             if output.at + LAST_MATCH > output.page.len() {
                 return Err(DecodeError::Corrupt);
             }
-            let distance = u16::from_le_bytes(input.array()?);
+            let distance = input.u16()?;
             let len = length(&mut input, token & 15)? + 4;
             // What is left is at least that much.
             let end = output.page.len() - LAST;
@@ -190,7 +184,7 @@ mod tests {
         let mut bytes = [0; 64];
         let rest = page - 1 - len;
         bytes[..5].copy_from_slice(&[0x10 | (len - 4) as u8, 7, 1, 0, (rest as u8) << 4]);
-        DecodeLz4.decode(&bytes[..5 + rest], &mut [0xff; 64][..page])
+        Lz4::decode(&bytes[..5 + rest], &mut [0xff; 64][..page])
     }
 
     #[test]

@@ -5,10 +5,10 @@
 //! > it; more of them take an instruction of their own. A distance of 16384 in the last form ends
 //! > the stream.
 
-use crate::bytes::{Out, SLACK, room, try_load};
+use crate::bytes::{Out, room, try_load};
+use crate::codec::{Codec, DecodeError, Encode};
 use crate::matcher::{Emitter, MOST, Sequence, Table, parse};
 use crate::stream::{Input, Output};
-use crate::{DecodeError, Decoder, Encoder, Stored, flag};
 use core::hint::select_unpredictable;
 
 /// Compresses each page into an LZO1X stream.
@@ -32,18 +32,14 @@ impl Default for Lzo {
     }
 }
 
-impl Encoder for Lzo {
-    fn flag(&self) -> u32 {
-        flag::LZO
+impl Encode for Lzo {
+    fn codec(&self) -> Codec {
+        Codec::Lzo
     }
 
-    fn bound(&self, page_size: usize) -> usize {
-        page_size + SLACK
-    }
-
-    fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Stored {
+    fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Option<usize> {
         if page.len() > MOST {
-            return Stored::Raw;
+            return None;
         }
         let out = Out::new(out, page.len());
         if page.len() <= NEAR {
@@ -63,11 +59,11 @@ struct Stream<'o, const SMALL: bool> {
 }
 
 impl<const SMALL: bool> Stream<'_, SMALL> {
-    fn encode(mut self, page: &[u8], table: &mut Table) -> Stored {
-        let Some(rest) = parse(page, table, &mut self) else { return Stored::Raw };
+    fn encode(mut self, page: &[u8], table: &mut Table) -> Option<usize> {
+        let rest = parse(page, table, &mut self)?;
         self.literals(page.get(rest as usize..).unwrap_or_default());
         self.out.put([0b0001_0001, 0, 0]);
-        Stored::if_smaller(&self.out, page)
+        self.out.smaller_than(page)
     }
 
     /// Adds `count` (1 to 3) literals to the match instruction before them.
@@ -194,11 +190,9 @@ impl<const SMALL: bool> Emitter for Stream<'_, SMALL> {
     }
 }
 
-/// Reads LZO1X streams.
-pub struct DecodeLzo;
-
-impl Decoder for DecodeLzo {
-    fn decode(&mut self, stored: &[u8], page: &mut [u8]) -> Result<(), DecodeError> {
+impl Lzo {
+    /// Decompresses `stored` into `page`, which must be exactly filled.
+    pub fn decode(stored: &[u8], page: &mut [u8]) -> Result<(), DecodeError> {
         let mut input = Input { rest: stored };
         let mut output = Output::new(page);
         // Literals that the last instruction copied: 0 to 3, or 4 for more.
@@ -235,7 +229,7 @@ impl Decoder for DecodeLzo {
                 }
                 16..=31 => {
                     len = 2 + length(&mut input, bits & 7, 7)?;
-                    let low = usize::from(u16::from_le_bytes(input.array()?));
+                    let low = usize::from(input.u16()?);
                     after = low & 3;
                     distance = 16_384 + ((bits & 8) << 11) + (low >> 2);
                     if distance == 16_384 {
@@ -248,7 +242,7 @@ impl Decoder for DecodeLzo {
                 }
                 32..=63 => {
                     len = 2 + length(&mut input, bits & 31, 31)?;
-                    let low = usize::from(u16::from_le_bytes(input.array()?));
+                    let low = usize::from(input.u16()?);
                     after = low & 3;
                     distance = (low >> 2) + 1;
                 }

@@ -5,10 +5,10 @@
 //! > bytes back, 10 a copy of 1 to 64 bytes from less than 65536 bytes back, 11 one with a 32-bit
 //! > offset.
 
-use crate::bytes::{Out, SLACK, room, try_load};
+use crate::bytes::{Out, room, try_load};
+use crate::codec::{Codec, DecodeError, Encode};
 use crate::matcher::{Emitter, MOST, Sequence, Table, parse};
 use crate::stream::{Input, Output};
-use crate::{DecodeError, Decoder, Encoder, Stored, flag};
 use core::cmp::Ordering;
 
 /// Compresses each page into a snappy block.
@@ -32,18 +32,14 @@ impl Default for Snappy {
     }
 }
 
-impl Encoder for Snappy {
-    fn flag(&self) -> u32 {
-        flag::SNAPPY
+impl Encode for Snappy {
+    fn codec(&self) -> Codec {
+        Codec::Snappy
     }
 
-    fn bound(&self, page_size: usize) -> usize {
-        page_size + SLACK
-    }
-
-    fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Stored {
+    fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Option<usize> {
         if page.len() > MOST {
-            return Stored::Raw;
+            return None;
         }
         let mut block = Block { out: Out::new(out, page.len()) };
         let mut len = page.len();
@@ -52,9 +48,9 @@ impl Encoder for Snappy {
             len >>= 7;
         }
         block.out.put([len as u8]);
-        let Some(rest) = parse(page, &mut self.table, &mut block) else { return Stored::Raw };
+        let rest = parse(page, &mut self.table, &mut block)?;
         block.literals(page.get(rest as usize..).unwrap_or_default());
-        Stored::if_smaller(&block.out, page)
+        block.out.smaller_than(page)
     }
 }
 
@@ -135,11 +131,9 @@ impl Emitter for Block<'_> {
     }
 }
 
-/// Reads snappy blocks.
-pub struct DecodeSnappy;
-
-impl Decoder for DecodeSnappy {
-    fn decode(&mut self, stored: &[u8], page: &mut [u8]) -> Result<(), DecodeError> {
+impl Snappy {
+    /// Decompresses `stored` into `page`, which must be exactly filled.
+    pub fn decode(stored: &[u8], page: &mut [u8]) -> Result<(), DecodeError> {
         let mut input = Input { rest: stored };
         let mut size = 0u64;
         for shift in (0..35).step_by(7) {
@@ -179,8 +173,8 @@ impl Decoder for DecodeSnappy {
                     let low = input.byte()?;
                     output.copy((high >> 3) << 8 | usize::from(low), (high & 7) + 4)?;
                 }
-                2 => output.copy(u16::from_le_bytes(input.array()?).into(), high + 1)?,
-                _ => output.copy(u32::from_le_bytes(input.array()?) as usize, high + 1)?,
+                2 => output.copy(input.u16()?.into(), high + 1)?,
+                _ => output.copy(input.u32()? as usize, high + 1)?,
             }
         }
         output.end()

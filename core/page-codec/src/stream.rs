@@ -2,40 +2,7 @@
 //! step takes input or gives output, and the page bounds the output.
 
 use crate::bytes::{load, room};
-
-/// Why a page could not be read back.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum DecodeError {
-    /// The stored bytes are no such stream, or not of one page.
-    Corrupt,
-    /// The stream has more bytes than the page.
-    TooLong,
-    /// The stream has fewer bytes than the page.
-    TooShort,
-    /// No decoder has this page flag.
-    UnknownFlag(u32),
-}
-
-impl core::fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            DecodeError::Corrupt => f.write_str("corrupt page data"),
-            DecodeError::TooLong => f.write_str("page data of more than a page"),
-            DecodeError::TooShort => f.write_str("page data of less than a page"),
-            DecodeError::UnknownFlag(flag) => write!(f, "unknown page flag: {flag:#x}"),
-        }
-    }
-}
-
-impl core::error::Error for DecodeError {}
-
-/// Reads pages back.
-pub trait Decoder {
-    /// Decodes `stored`, which must be exactly the bytes of `page`. After an error, what is in
-    /// `page` means nothing.
-    fn decode(&mut self, stored: &[u8], page: &mut [u8]) -> Result<(), DecodeError>;
-}
+use crate::codec::DecodeError;
 
 /// What is left of the stored bytes.
 pub(crate) struct Input<'i> {
@@ -50,7 +17,23 @@ impl<'i> Input<'i> {
         Ok(*byte)
     }
 
+    /// Two bytes, as a number: were they an array, they would be loaded one by one.
     #[inline(always)]
+    pub(crate) fn u16(&mut self) -> Result<u16, DecodeError> {
+        let (bytes, rest) = self.rest.split_first_chunk().ok_or(DecodeError::Corrupt)?;
+        self.rest = rest;
+        Ok(u16::from_le_bytes(*bytes))
+    }
+
+    /// Four bytes, as a number.
+    #[inline(always)]
+    pub(crate) fn u32(&mut self) -> Result<u32, DecodeError> {
+        let (bytes, rest) = self.rest.split_first_chunk().ok_or(DecodeError::Corrupt)?;
+        self.rest = rest;
+        Ok(u32::from_le_bytes(*bytes))
+    }
+
+    #[cfg(feature = "zstd-decode")]
     pub(crate) fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
         let (bytes, rest) = self.rest.split_first_chunk().ok_or(DecodeError::Corrupt)?;
         self.rest = rest;

@@ -6,44 +6,42 @@
 #[path = "../benches/reference/mod.rs"]
 mod reference;
 
-use page_codec::{DecodeError, Decoders, Deflate, Encoder, Lz4, Lzo, Snappy, Stored, Zstd, flag};
+use page_codec::{
+    Codec, Decode, DecodeError, Decoders, Deflate, Effort, Encode, Lz4, Lzo, Snappy, Zstd,
+};
 use proptest::prelude::*;
 use reference::{Random, Reference, files, generated, pages_of};
 
 /// Encodes into a buffer of the bound, with bytes behind it that must stay.
-fn encode(encoder: &mut dyn Encoder, page: &[u8]) -> Option<Vec<u8>> {
+fn encode(encoder: &mut dyn Encode, page: &[u8]) -> Option<Vec<u8>> {
     let bound = encoder.bound(page.len());
     let mut out = vec![0xa5; bound + 64];
     // More room than the bound must not change what comes out.
     let stored = encoder.encode(page, &mut out);
     assert!(out[bound..].iter().all(|byte| *byte == 0xa5), "wrote past the bound");
-    match stored {
-        Stored::Compressed(len) => {
-            assert!(len < page.len());
-            let mut exact = vec![0x5a; bound];
-            assert_eq!(encoder.encode(page, &mut exact), stored, "depends on the room");
-            assert_eq!(exact[..len], out[..len], "depends on the page before");
-            out.truncate(len);
-            Some(out)
-        }
-        Stored::Raw => None,
-    }
+    let len = stored?;
+    assert!(len < page.len());
+    let mut exact = vec![0x5a; bound];
+    assert_eq!(encoder.encode(page, &mut exact), stored, "depends on the room");
+    assert_eq!(exact[..len], out[..len], "depends on the page before");
+    out.truncate(len);
+    Some(out)
 }
 
-fn encoders() -> Vec<Box<dyn Encoder>> {
+fn encoders() -> Vec<Box<dyn Encode>> {
     vec![
         Box::new(Deflate::new()),
         Box::new(Deflate::fixed()),
         Box::new(Lzo::new()),
         Box::new(Snappy::new()),
         Box::new(Zstd::new()),
-        Box::new(Zstd::twice()),
+        Box::new(Zstd::lazy()),
         Box::new(Lz4::new()),
     ]
 }
 
 struct Rig {
-    encoders: Vec<Box<dyn Encoder>>,
+    encoders: Vec<Box<dyn Encode>>,
     references: [Reference; 5],
     decoders: Decoders,
 }
@@ -53,22 +51,22 @@ impl Rig {
         Rig { encoders: encoders(), references: Reference::all(), decoders: Decoders::new() }
     }
 
-    fn reference(&mut self, flag: u32) -> &mut Reference {
-        self.references.iter_mut().find(|reference| reference.flag() == flag).unwrap()
+    fn reference(&mut self, codec: Codec) -> &mut Reference {
+        self.references.iter_mut().find(|reference| reference.codec() == codec).unwrap()
     }
 
-    /// What the encoders and the C libraries make of a page, by flag.
-    fn stored(&mut self, page: &[u8]) -> Vec<(u32, Vec<u8>)> {
+    /// What the encoders and the C libraries make of a page, by codec.
+    fn stored(&mut self, page: &[u8]) -> Vec<(Codec, Vec<u8>)> {
         let ours = self.encoders.iter_mut().filter_map(|encoder| {
             let stored = encode(&mut **encoder, page)?;
-            Some((encoder.flag(), stored))
+            Some((encoder.codec(), stored))
         });
         let mut all: Vec<_> = ours.collect();
         for reference in &mut self.references {
             let mut out = vec![0; page.len() * 2 + 1024];
             let len = reference.encode(page, &mut out);
             out.truncate(len);
-            all.push((reference.flag(), out));
+            all.push((reference.codec(), out));
         }
         all
     }
@@ -76,25 +74,25 @@ impl Rig {
     /// Both sides read what either side wrote.
     fn check(&mut self, page: &[u8]) {
         let mut back = vec![0; page.len()];
-        for (flag, stored) in self.stored(page) {
+        for (codec, stored) in self.stored(page) {
             back.fill(0x5a);
-            assert!(self.reference(flag).decode(&stored, &mut back), "{flag:#x}: C refuses");
-            assert!(back == page, "{flag:#x}: C reads other bytes");
+            assert!(self.reference(codec).decode(&stored, &mut back), "{codec}: C refuses");
+            assert!(back == page, "{codec}: C reads other bytes");
             back.fill(0x5a);
-            assert_eq!(self.decoders.decode(flag, &stored, &mut back), Ok(()), "{flag:#x}");
-            assert!(back == page, "{flag:#x}: other bytes");
+            assert_eq!(self.decoders.decode(codec, &stored, &mut back), Ok(()), "{codec}");
+            assert!(back == page, "{codec}: other bytes");
         }
     }
 
     /// Damaged input: any answer will do, but where the decoder takes it, so does the C library,
     /// and reads the same.
-    fn poke(&mut self, flag: u32, stored: &[u8], size: usize) -> bool {
+    fn poke(&mut self, codec: Codec, stored: &[u8], size: usize) -> bool {
         let (mut ours, mut theirs) = (vec![0; size], vec![0; size]);
-        let good = self.decoders.decode(flag, stored, &mut ours).is_ok();
+        let good = self.decoders.decode(codec, stored, &mut ours).is_ok();
         if good {
-            let both = self.reference(flag).decode(stored, &mut theirs);
-            assert!(both, "{flag:#x}: only C refuses {stored:02x?}");
-            assert!(ours == theirs, "{flag:#x}: C reads other bytes");
+            let both = self.reference(codec).decode(stored, &mut theirs);
+            assert!(both, "{codec}: only C refuses {stored:02x?}");
+            assert!(ours == theirs, "{codec}: C reads other bytes");
         }
         good
     }
@@ -159,6 +157,31 @@ fn states_are_as_small_as_the_budget_counts_on() {
 }
 
 #[test]
+fn an_encoder_is_of_its_codec_and_as_large_as_announced() {
+    for codec in Codec::ALL {
+        for effort in [Effort::Low, Effort::Normal, Effort::High] {
+            let encoder = codec.encoder(effort);
+            assert_eq!(encoder.codec(), *codec);
+            assert_eq!(size_of_val(&*encoder), codec.encoder_state(effort), "{codec} {effort:?}");
+            assert_eq!(encoder.bound(4096), codec.bound(4096));
+        }
+    }
+    // The efforts that make a difference are those that the command lines offer.
+    let page = &generated(4096, 7)[1];
+    let len =
+        |codec: Codec, effort| encode(&mut *codec.encoder(effort), page).map(|stored| stored.len());
+    assert_eq!(
+        len(Codec::Zlib, Effort::Normal),
+        encode(&mut Deflate::new(), page).map(|s| s.len())
+    );
+    assert_eq!(len(Codec::Zlib, Effort::Low), encode(&mut Deflate::fixed(), page).map(|s| s.len()));
+    assert_eq!(len(Codec::Zstd, Effort::Normal), encode(&mut Zstd::new(), page).map(|s| s.len()));
+    assert_eq!(len(Codec::Zstd, Effort::High), encode(&mut Zstd::lazy(), page).map(|s| s.len()));
+    assert_ne!(len(Codec::Zlib, Effort::Normal), len(Codec::Zlib, Effort::Low));
+    assert_ne!(len(Codec::Zstd, Effort::Normal), len(Codec::Zstd, Effort::High));
+}
+
+#[test]
 fn noise_is_kept_raw() {
     let mut random = Random(5);
     for size in [4096, 16_384, 65_536] {
@@ -177,14 +200,14 @@ fn other_sizes_are_no_danger() {
         for encoder in &mut rig.encoders {
             if let Some(stored) = encode(&mut **encoder, &page) {
                 let mut back = vec![0; size];
-                assert_eq!(rig.decoders.decode(encoder.flag(), &stored, &mut back), Ok(()));
+                assert_eq!(rig.decoders.decode(encoder.codec(), &stored, &mut back), Ok(()));
                 assert_eq!(back, page);
             }
         }
     }
     for encoder in &mut rig.encoders {
         let page = vec![0; 65_537];
-        assert_eq!(encoder.encode(&page, &mut vec![0; 70_000]), Stored::Raw);
+        assert_eq!(encoder.encode(&page, &mut vec![0; 70_000]), None);
         // Too little room is no reason to write elsewhere.
         for room in 0..80 {
             let _ = encoder.encode(&[1; 4096], &mut vec![0; room]);
@@ -204,9 +227,9 @@ fn streams_of_every_level_of_the_c_libraries_are_read() {
                     let mut out = vec![0; size * 2 + 1024];
                     let len = reference.encode(&page, &mut out);
                     let mut back = vec![0; size];
-                    let flag = reference.flag();
-                    assert_eq!(rig.decoders.decode(flag, &out[..len], &mut back), Ok(()));
-                    assert!(back == page, "{flag:#x} level {level}");
+                    let codec = reference.codec();
+                    assert_eq!(rig.decoders.decode(codec, &out[..len], &mut back), Ok(()));
+                    assert!(back == page, "{codec} level {level}");
                 }
             }
         }
@@ -225,12 +248,12 @@ fn checksums_of_zstd_frames_are_looked_at() {
         let len = encoder.compress2(&mut frame[..], page).unwrap();
         frame.truncate(len);
         let mut back = vec![0; size];
-        assert_eq!(rig.decoders.decode(flag::ZSTD, &frame, &mut back), Ok(()));
+        assert_eq!(rig.decoders.decode(Codec::Zstd, &frame, &mut back), Ok(()));
         assert_eq!(back, page);
         for at in frame.len() - 4..frame.len() {
             frame[at] ^= 1;
             let refused = Err(DecodeError::Corrupt);
-            assert_eq!(rig.decoders.decode(flag::ZSTD, &frame, &mut back), refused);
+            assert_eq!(rig.decoders.decode(Codec::Zstd, &frame, &mut back), refused);
             frame[at] ^= 1;
         }
     }
@@ -240,17 +263,14 @@ fn checksums_of_zstd_frames_are_looked_at() {
 fn a_page_of_another_size_is_refused() {
     let mut rig = Rig::new();
     for page in generated(4096, 16) {
-        for (flag, stored) in rig.stored(&page) {
+        for (codec, stored) in rig.stored(&page) {
             for (size, error) in [(4095, DecodeError::TooLong), (4097, DecodeError::TooShort)] {
-                let found = rig.decoders.decode(flag, &stored, &mut vec![0; size]).unwrap_err();
+                let found = rig.decoders.decode(codec, &stored, &mut vec![0; size]).unwrap_err();
                 // What is odd is seen first in some formats.
-                assert!(found == error || found == DecodeError::Corrupt, "{flag:#x}: {found}");
+                assert!(found == error || found == DecodeError::Corrupt, "{codec}: {found}");
             }
         }
     }
-    assert_eq!(rig.decoders.decode(8, &[], &mut []), Err(DecodeError::UnknownFlag(8)));
-    assert_eq!(rig.decoders.decode(0, &[1, 2], &mut [0; 2]), Ok(()));
-    assert_eq!(rig.decoders.decode(0, &[1], &mut [0; 2]), Err(DecodeError::TooShort));
 }
 
 #[test]
@@ -261,9 +281,9 @@ fn cut_and_damaged_streams_are_harmless() {
     let rounds = rounds.unwrap_or(if cfg!(debug_assertions) { 20 } else { 400 });
     let mut taken = 0;
     for page in generated(4096, 24) {
-        for (flag, stored) in rig.stored(&page) {
+        for (codec, stored) in rig.stored(&page) {
             for cut in (0..stored.len()).step_by(1 + stored.len() / 64) {
-                rig.poke(flag, &stored[..cut], 4096);
+                rig.poke(codec, &stored[..cut], 4096);
             }
             for _ in 0..rounds {
                 let mut stored = stored.clone();
@@ -278,31 +298,31 @@ fn cut_and_damaged_streams_are_harmless() {
                         _ => [0, 0xff, 0x80][random.below(3) as usize],
                     };
                 }
-                taken += usize::from(rig.poke(flag, &stored, 4096));
+                taken += usize::from(rig.poke(codec, &stored, 4096));
             }
         }
     }
     assert!(taken > 0, "no damage was ever survived: was there any decoding?");
 }
 
-fn a_flag() -> impl Strategy<Value = u32> {
-    prop::sample::select(vec![flag::ZLIB, flag::LZO, flag::SNAPPY, flag::ZSTD, flag::LZ4])
+fn a_codec() -> impl Strategy<Value = Codec> {
+    prop::sample::select(Codec::ALL)
 }
 
 proptest! {
     #[test]
-    fn random_input_is_harmless(flag in a_flag(), mut stored in prop::collection::vec(any::<u8>(), 0..600), size in 0usize..9000, head: bool) {
+    fn random_input_is_harmless(codec in a_codec(), mut stored in prop::collection::vec(any::<u8>(), 0..600), size in 0usize..9000, head: bool) {
         if head {
             // As far as a header, so that what is behind it is reached.
-            let start: &[u8] = match flag {
-                flag::ZLIB => &[0x78, 0x01],
-                flag::ZSTD => &[0x28, 0xb5, 0x2f, 0xfd, 0x60, 0x00, 0x0f],
-                flag::SNAPPY => &[0x80, 0x20],
+            let start: &[u8] = match codec {
+                Codec::Zlib => &[0x78, 0x01],
+                Codec::Zstd => &[0x28, 0xb5, 0x2f, 0xfd, 0x60, 0x00, 0x0f],
+                Codec::Snappy => &[0x80, 0x20],
                 _ => &[],
             };
             stored.splice(0..0, start.iter().copied());
         }
-        Rig::new().poke(flag, &stored, if head { 4096 } else { size });
+        Rig::new().poke(codec, &stored, if head { 4096 } else { size });
     }
 
     #[test]

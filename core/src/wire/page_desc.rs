@@ -2,12 +2,38 @@
 //! byte order (`core/docs/format.md`).
 
 use crate::endian::{Emit, Endian};
+use page_codec::Codec;
 
 /// Bytes of a descriptor.
 pub const SIZE: usize = 24;
 
 /// Page flags, which are also status bits of the main header.
-pub use page_codec::flag;
+pub mod flag {
+    /// A zlib stream (RFC 1950).
+    pub const ZLIB: u32 = 0x1;
+    /// An LZO1X stream.
+    pub const LZO: u32 = 0x2;
+    /// A snappy block.
+    pub const SNAPPY: u32 = 0x4;
+    /// A zstd frame (RFC 8878).
+    pub const ZSTD: u32 = 0x20;
+    /// An LZ4 block; only in files signed [`TAMIS`], as other tools do not know it.
+    ///
+    /// [`TAMIS`]: super::super::disk_header::Signature::Tamis
+    pub const LZ4: u32 = 0x40;
+}
+
+/// The flag of a codec.
+pub fn flag_of(codec: Codec) -> u32 {
+    match codec {
+        Codec::Zlib => flag::ZLIB,
+        Codec::Lzo => flag::LZO,
+        Codec::Snappy => flag::SNAPPY,
+        Codec::Zstd => flag::ZSTD,
+        Codec::Lz4 => flag::LZ4,
+        _ => 0,
+    }
+}
 
 /// Where the bytes of one page are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

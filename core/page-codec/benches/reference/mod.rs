@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+use page_codec::Codec;
 use std::ffi::{CStr, c_char, c_int, c_uchar, c_ulong, c_void};
 use std::sync::OnceLock;
 
@@ -54,7 +55,7 @@ fn lzo() -> (LzoFunction, LzoFunction) {
     })
 }
 
-/// A C library as the reference of one page flag.
+/// A C library as the reference of one codec.
 pub enum Reference {
     Zlib(Compress, Decompress),
     Lzo(Vec<u64>),
@@ -80,13 +81,13 @@ impl Reference {
         ]
     }
 
-    pub fn flag(&self) -> u32 {
+    pub fn codec(&self) -> Codec {
         match self {
-            Reference::Zlib(..) => 0x1,
-            Reference::Lzo(_) => 0x2,
-            Reference::Snappy => 0x4,
-            Reference::Zstd(..) => 0x20,
-            Reference::Lz4(_) => 0x40,
+            Reference::Zlib(..) => Codec::Zlib,
+            Reference::Lzo(_) => Codec::Lzo,
+            Reference::Snappy => Codec::Snappy,
+            Reference::Zstd(..) => Codec::Zstd,
+            Reference::Lz4(_) => Codec::Lz4,
         }
     }
 

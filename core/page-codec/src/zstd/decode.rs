@@ -4,8 +4,8 @@
 //! frame is no longer than the page; sequences fill the page from its start.
 
 use super::tables;
+use crate::codec::DecodeError;
 use crate::stream::{Input, Output};
-use crate::{DecodeError, Decoder};
 use DecodeError::{Corrupt, TooLong};
 
 /// Largest FSE tables of literal lengths, offsets, and match lengths.
@@ -226,10 +226,11 @@ impl Default for DecodeZstd {
     }
 }
 
-impl Decoder for DecodeZstd {
-    fn decode(&mut self, stored: &[u8], page: &mut [u8]) -> Result<(), DecodeError> {
+impl DecodeZstd {
+    /// Decompresses `stored` into `page`, which must be exactly filled.
+    pub fn decode(&mut self, stored: &[u8], page: &mut [u8]) -> Result<(), DecodeError> {
         let mut input = Input { rest: stored };
-        if u32::from_le_bytes(input.array()?) != 0xfd2f_b528 {
+        if input.u32()? != 0xfd2f_b528 {
             return Err(Corrupt);
         }
         let head = input.byte()?;
@@ -246,8 +247,8 @@ impl Decoder for DecodeZstd {
         let size = match (head >> 6, single) {
             (0, false) => None,
             (0, true) => Some(u64::from(input.byte()?)),
-            (1, _) => Some(u64::from(u16::from_le_bytes(input.array()?)) + 256),
-            (2, _) => Some(u32::from_le_bytes(input.array()?).into()),
+            (1, _) => Some(u64::from(input.u16()?) + 256),
+            (2, _) => Some(input.u32()?.into()),
             _ => Some(u64::from_le_bytes(input.array()?)),
         };
         match size {
@@ -302,7 +303,7 @@ impl Decoder for DecodeZstd {
                 break;
             }
         }
-        let sum = if head & 4 != 0 { Some(u32::from_le_bytes(input.array()?)) } else { None };
+        let sum = if head & 4 != 0 { Some(input.u32()?) } else { None };
         if !input.rest.is_empty() {
             return Err(Corrupt);
         }
@@ -374,7 +375,7 @@ impl DecodeZstd {
         let count = match first {
             0..128 => usize::from(first),
             128..255 => (usize::from(first) - 128) << 8 | usize::from(input.byte()?),
-            255 => usize::from(u16::from_le_bytes(input.array()?)) + 0x7f00,
+            255 => usize::from(input.u16()?) + 0x7f00,
         };
         if count > 0 {
             let modes = input.byte()?;
@@ -513,7 +514,7 @@ impl DecodeZstd {
             self.stream(input.rest, to)?;
             return Ok(start);
         }
-        let sizes: [[u8; 2]; 3] = [input.array()?, input.array()?, input.array()?];
+        let sizes = [input.u16()?, input.u16()?, input.u16()?];
         let part = n.div_ceil(4);
         // Four streams are for six literals or more: then none of them is empty.
         if n < 6 {
@@ -523,7 +524,7 @@ impl DecodeZstd {
         let (mut to, mut left) = (to, 4);
         while left > 0 {
             let bytes = match sizes.next() {
-                Some(size) => input.take(u16::from_le_bytes(size).into())?,
+                Some(size) => input.take(size.into())?,
                 None => input.rest,
             };
             let len = if left == 1 { to.len() } else { part };

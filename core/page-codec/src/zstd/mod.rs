@@ -4,18 +4,20 @@
 //! smaller. Offsets of earlier matches have short codes; about half of all matches in kernel pages
 //! use them.
 
+#[cfg(feature = "zstd-decode")]
 mod decode;
 mod fse;
 mod tables;
 
+#[cfg(feature = "zstd-decode")]
 pub use decode::DecodeZstd;
 
 use crate::bits::Bits;
 use crate::block::{Block, Coder, Collector, STEPS, Step, histogram};
-use crate::bytes::{Out, SLACK};
+use crate::bytes::Out;
+use crate::codec::{Codec, Encode};
 use crate::huffman;
 use crate::matcher::{MOST, Table, parse};
-use crate::{Encoder, Stored, flag};
 use core::hint::select_unpredictable;
 
 /// Longest Huffman code.
@@ -34,7 +36,7 @@ pub struct Zstd {
     weight_tables: [fse::Table; 3],
     /// Of literal lengths, offsets and match lengths.
     predefined: [fse::Table; 3],
-    twice: bool,
+    lazy: bool,
 }
 
 impl Zstd {
@@ -53,14 +55,14 @@ impl Zstd {
                 fse::Table::of(&tables::OFFSET_SHARES, 5),
                 fse::Table::of(&tables::MATCH_SHARES, 6),
             ],
-            twice: false,
+            lazy: false,
         }
     }
 
-    /// One that looks for shorter matches, and for a longer one a byte later: slower, and smaller.
-    pub fn twice() -> Zstd {
+    /// An encoder with a minimum match of 4 and one-step lazy matching: slower, better ratio.
+    pub fn lazy() -> Zstd {
         let mut zstd = Zstd::new();
-        zstd.twice = true;
+        zstd.lazy = true;
         zstd
     }
 }
@@ -71,19 +73,15 @@ impl Default for Zstd {
     }
 }
 
-impl Encoder for Zstd {
-    fn flag(&self) -> u32 {
-        flag::ZSTD
+impl Encode for Zstd {
+    fn codec(&self) -> Codec {
+        Codec::Zstd
     }
 
-    fn bound(&self, page_size: usize) -> usize {
-        page_size + SLACK
-    }
-
-    fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Stored {
+    fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Option<usize> {
         // Sizes that the two bytes in the header can say.
         if page.len() > MOST || page.len() < 256 {
-            return Stored::Raw;
+            return None;
         }
         self.block.clear();
         let mut out = Out::new(out, page.len());
@@ -93,40 +91,40 @@ impl Encoder for Zstd {
         out.put(
             (page.len() as u32 - 256).to_le_bytes().first_chunk::<2>().copied().unwrap_or_default(),
         );
-        let Zstd { table, block, codes, weight_tables, predefined, twice } = self;
+        let Zstd { table, block, codes, weight_tables, predefined, lazy } = self;
         let recent = [1, 4, 8];
         let frame = Frame { out, codes, weight_tables, predefined, recent, page: page.len() };
-        if *twice {
-            collect(page, table, block, Looks::<true>(frame))
+        if *lazy {
+            collect(page, table, block, Parser::<true>(frame))
         } else {
-            collect(page, table, block, Looks::<false>(frame))
+            collect(page, table, block, Parser::<false>(frame))
         }
     }
 }
 
-fn collect<const TWICE: bool>(
+fn collect<const LAZY: bool>(
     page: &[u8],
     table: &mut Table,
     block: &mut Block,
-    coder: Looks<'_, '_, TWICE>,
-) -> Stored {
+    coder: Parser<'_, '_, LAZY>,
+) -> Option<usize> {
     let mut blocks = Collector { block, coder };
-    let Some(rest) = parse(page, table, &mut blocks) else { return Stored::Raw };
+    let rest = parse(page, table, &mut blocks)?;
     if !blocks.finish(page.get(rest as usize..).unwrap_or_default()) {
-        return Stored::Raw;
+        return None;
     }
-    Stored::if_smaller(&blocks.coder.0.out, page)
+    blocks.coder.0.out.smaller_than(page)
 }
 
-/// A frame, and how its matches are looked for.
-struct Looks<'s, 'o, const TWICE: bool>(Frame<'s, 'o>);
+/// A frame, and how the page is parsed into matches.
+struct Parser<'s, 'o, const LAZY: bool>(Frame<'s, 'o>);
 
-impl<const TWICE: bool> Coder for Looks<'_, '_, TWICE> {
+impl<const LAZY: bool> Coder for Parser<'_, '_, LAZY> {
     const FURTHEST: u32 = 65_535;
     const LONGEST: u32 = 65_535;
-    const LAZY: bool = TWICE;
+    const LAZY: bool = LAZY;
     const REPEAT: bool = true;
-    const HASHED: u32 = if TWICE { 4 } else { 6 };
+    const HASHED: u32 = if LAZY { 4 } else { 6 };
     const PATIENCE: u32 = 6;
 
     fn block(&mut self, block: &mut Block, last: bool) -> bool {
