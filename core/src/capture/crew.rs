@@ -3,7 +3,7 @@
 //!
 //! The engine makes no threads. A program that has some lends them a lock in front of a [`Queue`],
 //! with two places to wait at ([`Crew`]); its threads run [`work`], and the one that captures gets
-//! the crew with [`super::Capture::kdump_with`]. That one has little to do but to wait for the disk,
+//! the crew with [`super::session::Session::write_with`]. That one has little to do but to wait for the disk,
 //! so there should be as many workers as processors. Where there is no worker, it does their work.
 //! Nobody spins.
 

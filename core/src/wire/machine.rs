@@ -117,7 +117,7 @@ pub fn find(elf_machine: u16, word: Word, endian: Endian) -> Option<&'static Kno
 /// The machine that `utsname.machine` names.
 pub fn by_name(name: &[u8]) -> Option<&'static KnownMachine> {
     let starts = |with: &&str| name.starts_with(with.as_bytes());
-    MACHINES.iter().find(|m| starts(&m.name) || m.aliases.iter().any(|alias| starts(&alias)))
+    MACHINES.iter().find(|m| starts(&m.name) || m.aliases.iter().any(starts))
 }
 
 /// The machine whose register notes have descriptors of `len` bytes; the only trace of it in a dump

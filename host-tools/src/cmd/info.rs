@@ -22,7 +22,7 @@ use std::path::PathBuf;
 ///   $ tamis info vmcore
 ///   $ tamis info part1 part2 other.elf
 ///   $ ssh host cat vmcore.flat | tamis info -
-///   $ tamis info --json vmcore | jq -r '.dumps[0].kernel.release'
+///   $ tamis info --json vmcore | jq -r '.dumps[].kernel.release'
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {

@@ -27,7 +27,7 @@ use std::path::PathBuf;
 /// Examples:
 ///   $ tamis verify vmcore && echo sound
 ///   $ tamis verify part1 part2 part3
-///   $ tamis verify --json vmcore | jq '.dumps[0].verdict'
+///   $ tamis verify --json vmcore | jq '.dumps[].verdict'
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {

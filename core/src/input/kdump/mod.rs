@@ -1017,7 +1017,7 @@ mod tests {
         let facts = parts[0].facts;
         let size = facts.main.shift.bytes();
         let mut rank = vec![0; facts.rank_storage().min(100)];
-        let mut ranges = vec![MemoryRange::default(); 3];
+        let mut ranges = [MemoryRange::default(); 3];
         let (mut pages, mut stored) = (vec![0; 2 * size], vec![0; size]);
         let storage = Storage {
             rank: (&mut rank[..]).into(),
