@@ -2,7 +2,7 @@
 
 use crate::arena::Arena;
 use crate::input::Input;
-use crate::sys::{self, MAX_THREADS, Monitor, Work};
+use crate::sys::{self, MAX_THREADS, Monitor, Place, Then, Work};
 use alloc::boxed::Box;
 use tamis_core::capture::crew::{self, Batch, Next, PageMade, Queue, Side, Slot};
 use tamis_core::capture::plan::Plan;
@@ -13,9 +13,26 @@ use tamis_core::input::elf::ElfVmcore;
 /// system puts all registers there.
 pub const STACK: u64 = 64 << 10;
 
+/// The queue behind its lock.
+struct Shared(Monitor<Queue<'static>>);
+
+impl crew::Crew<'static> for Shared {
+    fn wait(&self, side: Side, look: &mut dyn FnMut(&mut Queue<'static>) -> Next) {
+        let place = match side {
+            Side::Capture => Place::First,
+            Side::Worker => Place::Second,
+        };
+        self.0.wait(place, &mut |queue| match look(queue) {
+            Next::Wait => Then::Wait,
+            Next::Go => Then::Go,
+            Next::GoAndWake => Then::Wake,
+        });
+    }
+}
+
 /// What the threads beside the one that captures need.
 pub struct Crew {
-    queue: Monitor<Queue<'static>>,
+    queue: Shared,
     stacks: &'static mut [u8],
     runs: &'static mut [u8],
     encoders: heapless::Vec<Box<dyn Encoder + Send>, MAX_THREADS>,
@@ -23,7 +40,7 @@ pub struct Crew {
 
 /// One of them.
 struct Worker<'a> {
-    queue: &'a Monitor<Queue<'static>>,
+    queue: &'a Shared,
     source: ElfVmcore<'static, Input>,
     encoder: &'a mut (dyn Encoder + Send),
     run: &'a mut [u8],
@@ -58,7 +75,7 @@ impl Crew {
             let made = arena.take_slice(pages, PageMade::default());
             Batch::new(made, arena.take(pages * page + beyond))
         });
-        Crew { queue: Monitor::new(Queue::new(slots, batches)), stacks, runs, encoders }
+        Crew { queue: Shared(Monitor::new(Queue::new(slots, batches))), stacks, runs, encoders }
     }
 
     /// Gets the threads' part ready; they are to read what `source` reads.
@@ -80,7 +97,7 @@ impl Crew {
 
 /// Everything but the threads themselves.
 pub struct Ready<'a> {
-    queue: &'a Monitor<Queue<'static>>,
+    queue: &'a Shared,
     stacks: &'a mut [u8],
     workers: heapless::Vec<Worker<'a>, MAX_THREADS>,
 }
@@ -89,7 +106,7 @@ impl Ready<'_> {
     /// Runs `main` with the threads at its service.
     pub fn serve(mut self, main: &mut dyn FnMut(Option<&dyn crew::Crew<'_>>)) {
         let (queue, count) = (self.queue, self.workers.len());
-        queue.wait(Side::Capture, &mut |queue| {
+        crew::Crew::wait(queue, Side::Capture, &mut |queue| {
             queue.reset();
             Next::Go
         });

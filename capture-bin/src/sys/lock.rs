@@ -1,21 +1,37 @@
-//! A lock with places to wait at.
+//! A lock with places to wait at, made of futexes (futex(2)): waiting threads sleep in the kernel.
 
 use core::cell::UnsafeCell;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicU32, Ordering};
-use tamis_core::capture::crew::{Crew, Next, Queue, Side};
 
-/// A value behind a lock, with a place to wait at for each [`Side`].
-///
-/// Waiting threads sleep in the kernel (futex(2)); nobody spins.
+/// A value behind a lock, with two places to wait at.
 pub struct Monitor<T> {
     lock: AtomicU32,
-    /// The capturing thread's side, and that of the workers.
-    sides: [Waiting; 2],
+    places: [Waiting; 2],
     value: UnsafeCell<T>,
 }
 
-/// The threads of a side that wait.
+/// Where threads wait: for each other's sake, those at one place are woken by those at the other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// The first.
+    First,
+    /// The second.
+    Second,
+}
+
+/// What a thread does after a look at the value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Then {
+    /// Waits, and looks again when it is woken.
+    Wait,
+    /// Goes on.
+    Go,
+    /// Goes on, and wakes one thread at the other place.
+    Wake,
+}
+
+/// The threads that wait at a place.
 struct Waiting {
     /// How many there are. It changes while the lock is held.
     count: AtomicU32,
@@ -32,7 +48,7 @@ impl Waiting {
 // SAFETY: the value is only reached with the lock held (`wait`), and may go from thread to thread.
 unsafe impl<T: Send> Sync for Monitor<T> {}
 
-/// Nobody holds the lock; one thread does; one does and others may sleep.
+/// No thread holds the lock; one does; one does and others may sleep.
 const FREE: u32 = 0;
 const HELD: u32 = 1;
 const WANTED: u32 = 2;
@@ -53,10 +69,10 @@ fn futex_wake(word: &AtomicU32) {
 }
 
 impl<T> Monitor<T> {
-    /// Nobody holds it.
+    /// A lock that is free.
     pub const fn new(value: T) -> Monitor<T> {
-        let sides = [Waiting::none(), Waiting::none()];
-        Monitor { lock: AtomicU32::new(FREE), sides, value: UnsafeCell::new(value) }
+        let places = [Waiting::none(), Waiting::none()];
+        Monitor { lock: AtomicU32::new(FREE), places, value: UnsafeCell::new(value) }
     }
 
     fn lock(&self) {
@@ -74,18 +90,19 @@ impl<T> Monitor<T> {
         }
     }
 
-    /// See [`Crew::wait`].
-    pub fn wait(&self, side: Side, look: &mut dyn FnMut(&mut T) -> Next) {
-        let [capture, worker] = &self.sides;
-        let (own, other) = match side {
-            Side::Capture => (capture, worker),
-            Side::Worker => (worker, capture),
+    /// Has `look` look at the value, with the lock held, until it says other than [`Then::Wait`];
+    /// waits at `place` in between.
+    pub fn wait(&self, place: Place, look: &mut dyn FnMut(&mut T) -> Then) {
+        let [first, second] = &self.places;
+        let (own, other) = match place {
+            Place::First => (first, second),
+            Place::Second => (second, first),
         };
         self.lock();
         // SAFETY: the lock is held from `lock` to `unlock`, so that no other thread has a reference
         // to the value; this one has none while it sleeps.
         let mut next = look(unsafe { &mut *self.value.get() });
-        while next == Next::Wait {
+        while next == Then::Wait {
             // A call made after this load changes the word, and the kernel does not put the thread
             // to sleep.
             let calls = own.calls.load(Ordering::Relaxed);
@@ -97,8 +114,8 @@ impl<T> Monitor<T> {
             // SAFETY: as above.
             next = look(unsafe { &mut *self.value.get() });
         }
-        // Nobody else begins to wait while the lock is held: who does not now will look first.
-        let wake = next == Next::GoAndWake && other.count.load(Ordering::Relaxed) > 0;
+        // No thread begins to wait while the lock is held: one that does not wait yet will look first.
+        let wake = next == Then::Wake && other.count.load(Ordering::Relaxed) > 0;
         if wake {
             other.calls.fetch_add(1, Ordering::Relaxed);
         }
@@ -106,11 +123,5 @@ impl<T> Monitor<T> {
         if wake {
             futex_wake(&other.calls);
         }
-    }
-}
-
-impl<'m> Crew<'m> for Monitor<Queue<'m>> {
-    fn wait(&self, side: Side, look: &mut dyn FnMut(&mut Queue<'m>) -> Next) {
-        Monitor::wait(self, side, look);
     }
 }
