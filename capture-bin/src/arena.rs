@@ -18,12 +18,12 @@ impl Arena {
             return Ok(Arena { rest: &mut [] });
         }
         let at = sys::map_memory(len)?;
-        // SAFETY: `map_memory` gives `len` readable and writable bytes, zeroed, at an address that
+        // SAFETY: `map_memory` returns `len` readable and writable bytes, zeroed, at an address that
         // nothing else in the process knows; they are never unmapped, so 'static holds.
         Ok(Arena { rest: unsafe { core::slice::from_raw_parts_mut(at, len) } })
     }
 
-    /// The next `len` bytes; fewer if there are not so many left.
+    /// The next `len` bytes; fewer if fewer are left.
     pub fn take(&mut self, len: usize) -> &'static mut [u8] {
         let rest = core::mem::take(&mut self.rest);
         let at = len.min(rest.len());
@@ -32,13 +32,12 @@ impl Arena {
         piece
     }
 
-    /// Room for `count` values, each `value` at first; fewer if there is not so much left.
+    /// Room for `count` values, each `value` at first; for fewer if less is left.
     pub fn take_slice<T: Copy>(&mut self, count: usize, value: T) -> &'static mut [T] {
         self.take_each(count, |_| value)
     }
 
-    /// Room for `count` values, made by `make`; fewer if there is not so much left. They are never
-    /// dropped.
+    /// Room for `count` values, made by `make`; for fewer if less is left. They are never dropped.
     pub fn take_each<T>(
         &mut self,
         count: usize,
@@ -65,7 +64,7 @@ impl Arena {
 /// The heap of codecs that insist on one: a region of the plan, given once, used front to back.
 ///
 /// What is freed is not used again: codecs allocate when they are made, and live as long as the
-/// process. Nothing can be allocated before [`Heap::give`] nor after [`Heap::seal`].
+/// process. Allocations before [`Heap::give`] and after [`Heap::seal`] fail.
 pub struct Heap {
     next: AtomicUsize,
     end: AtomicUsize,
@@ -84,7 +83,7 @@ impl Heap {
         }
     }
 
-    /// Gives it its memory, once.
+    /// Sets its memory. To be called once.
     pub fn give(&self, region: &'static mut [u8]) {
         let start = region.as_mut_ptr().expose_provenance();
         self.end.store(start + region.len(), Ordering::Relaxed);

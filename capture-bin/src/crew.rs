@@ -86,7 +86,7 @@ impl Crew {
         let mut workers = heapless::Vec::new();
         for (encoder, run) in encoders.iter_mut().zip(runs.chunks_exact_mut(run)) {
             // Without a file of its own there is a thread less.
-            if let Ok(file) = source.file().another() {
+            if let Ok(file) = source.file().reopen() {
                 let source = source.reopen(file);
                 let _ = workers.push(Worker { queue, source, encoder: &mut **encoder, run });
             }

@@ -35,9 +35,9 @@ impl Input {
     }
 
     /// The same file, with a window of its own.
-    pub fn another(&self) -> Result<Input, IoError> {
+    pub fn reopen(&self) -> Result<Input, IoError> {
         let window = if self.window.is_some() { Window::new() } else { None };
-        Ok(Input { file: self.file.another()?, size: self.size, window })
+        Ok(Input { file: self.file.duplicate()?, size: self.size, window })
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::file::open;
 use super::{done, last_error, with_name};
+use tamis_core::error::part;
 use tamis_core::io::IoError;
 
-/// Makes a folder; one that is there already will do.
+/// Creates a folder, unless it exists.
 pub fn make_folder(path: &[u8]) -> Result<(), IoError> {
     // SAFETY: a NUL-ended name.
     match done(with_name(path, |name| unsafe { libc::mkdir(name, 0o700) })?) {
@@ -19,7 +20,7 @@ pub fn remove_folder(path: &[u8]) -> Result<(), IoError> {
     done(with_name(path, |name| unsafe { libc::rmdir(name) })?)
 }
 
-/// Gives a file another name in the same file system.
+/// Renames a file within its file system.
 pub fn rename(from: &[u8], to: &[u8]) -> Result<(), IoError> {
     let renamed = with_name(from, |from| {
         // SAFETY: two NUL-ended names.
@@ -35,10 +36,9 @@ pub fn sync_folder(path: &[u8]) -> Result<(), IoError> {
     done(unsafe { libc::fsync(folder.fd) })
 }
 
-/// Gives `each` the names in a folder, as they come. `.` and `..` are left out.
+/// Calls `each` with every name in a folder, in the order of the file system, without `.` and `..`.
 pub fn names_in(path: &[u8], each: &mut dyn FnMut(&[u8])) -> Result<(), IoError> {
-    /// `struct linux_dirent64`: inode (8), offset (8), length (2), type (1), name.
-    const LENGTH_AT: usize = 16;
+    /// `struct linux_dirent64`: inode (8 bytes), offset (8), length (2), type (1), name.
     const NAME_AT: usize = 19;
     let folder = open(path, libc::O_RDONLY | libc::O_DIRECTORY)?;
     let mut entries = [0u8; 2048];
@@ -49,20 +49,44 @@ pub fn names_in(path: &[u8], each: &mut dyn FnMut(&[u8])) -> Result<(), IoError>
         };
         let mut rest = match usize::try_from(n) {
             Ok(0) => return Ok(()),
-            Ok(n) => entries.get(..n).unwrap_or_default(),
+            Ok(n) => part(&entries, 0..n),
             Err(_) => return Err(last_error()),
         };
-        while let Some(length) = tamis_core::endian::Endian::Little.u16(rest, LENGTH_AT) {
-            let entry = rest.get(..length.into()).unwrap_or_default();
-            let name = entry.get(NAME_AT..).unwrap_or_default();
-            let name = name.split(|&b| b == 0).next().unwrap_or_default();
+        while let Some((head, _)) = rest.split_first_chunk::<NAME_AT>() {
+            let [.., low, high, _] = *head;
+            let length = u16::from_ne_bytes([low, high]).max(NAME_AT as u16);
+            let Some((entry, after)) = rest.split_at_checked(length.into()) else { break };
+            let name = part(entry, NAME_AT..entry.len());
+            let name = name.split(|&b| b == 0).next().unwrap_or(name);
             if !name.is_empty() && name != b"." && name != b".." {
                 each(name);
             }
-            rest = match rest.get(length.max(1).into()..) {
-                Some(rest) => rest,
-                None => break,
-            };
+            rest = after;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStrExt;
+    use std::{format, vec::Vec};
+
+    #[test]
+    fn every_name_in_a_folder_is_found_once() {
+        let path = std::env::temp_dir().join(format!("tamis-names-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        // More than one buffer of entries, of every length that a name may have.
+        let mut names: Vec<_> = (1..=255).map(|len| "n".repeat(len).into_bytes()).collect();
+        for name in &names {
+            std::fs::write(path.join(std::ffi::OsStr::from_bytes(name)), b"").unwrap();
+        }
+        let mut found = Vec::new();
+        names_in(path.as_os_str().as_bytes(), &mut |name| found.push(name.to_vec())).unwrap();
+        std::fs::remove_dir_all(&path).unwrap();
+        names.sort();
+        found.sort();
+        assert!(found == names, "{} names", found.len());
+        assert!(names_in(b"/nowhere", &mut |_| {}).is_err());
     }
 }

@@ -3,6 +3,7 @@
 use super::signal::stop_asked;
 use super::{STDERR, STDOUT, done, error_of, last_error, with_name};
 use core::ffi::c_int;
+use tamis_core::error::{part, part_mut};
 use tamis_core::io::{IoError, IoKind};
 
 /// What `statfs` calls procfs (Linux `include/uapi/linux/magic.h`).
@@ -20,7 +21,7 @@ pub struct File {
 /// What kind of thing a file is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FileKind {
-    /// A regular file of so many bytes.
+    /// A regular file, and its size in bytes.
     Regular(u64),
     /// A block device.
     Block,
@@ -59,8 +60,8 @@ impl File {
     /// refused, unless `force`.
     ///
     /// Then a device or pipe is written to, through a link as well. Anything else that has the name
-    /// is replaced, not written over: it may be a link of somebody else's making to a file that is
-    /// none of ours, or be open for reading already.
+    /// is replaced, not written over: it may be a link that another user made to a file that is
+    /// not ours, or be open for reading already.
     pub fn create(path: &[u8], force: bool) -> Result<File, IoError> {
         const NEW: c_int = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
         if force {
@@ -91,8 +92,8 @@ impl File {
         File { fd: STDOUT }
     }
 
-    /// The same open file again.
-    pub fn another(&self) -> Result<File, IoError> {
+    /// Another descriptor of the same open file.
+    pub fn duplicate(&self) -> Result<File, IoError> {
         // SAFETY: an open file descriptor.
         let fd = unsafe { libc::dup(self.fd) };
         if fd < 0 { Err(last_error()) } else { Ok(File { fd }) }
@@ -118,8 +119,8 @@ impl File {
         // SAFETY: `statfs` is plain numbers, for which zeros are a value.
         let mut stat: libc::statfs = unsafe { core::mem::zeroed() };
         // SAFETY: an open file descriptor and a place of the right type.
-        let told = unsafe { libc::fstatfs(self.fd, &mut stat) } == 0;
-        told && stat.f_type as u64 == PROC_SUPER_MAGIC
+        let known = unsafe { libc::fstatfs(self.fd, &mut stat) } == 0;
+        known && stat.f_type as u64 == PROC_SUPER_MAGIC
     }
 
     /// Fills `buf` from `at`, whole or not at all.
@@ -128,7 +129,8 @@ impl File {
             match self.read_some(at, buf)? {
                 0 => return Err(EOF),
                 n => {
-                    buf = buf.get_mut(n..).unwrap_or_default();
+                    let len = buf.len();
+                    buf = part_mut(buf, n..len);
                     at = at.saturating_add(n as u64);
                 }
             }
@@ -194,7 +196,7 @@ impl File {
         Ok(())
     }
 
-    /// Has what is written go past the page cache, or no longer. Memory, offset and length of each
+    /// Whether reads and writes bypass the page cache (O_DIRECT) from now on. Memory, offset and length of each
     /// write and read must be aligned then ([`File::direct_alignment`]).
     pub fn set_direct(&self, on: bool) -> Result<(), IoError> {
         let flags = if on { libc::O_DIRECT } else { 0 };
@@ -203,7 +205,7 @@ impl File {
     }
 
     /// What memory and offsets must be multiples of to be written past the page cache, as far as
-    /// the system tells: 0 where it does not (before Linux 6.1), `u64::MAX` where it cannot be
+    /// the system reports it: 0 where it does not (before Linux 6.1), `u64::MAX` where it cannot be
     /// done.
     pub fn direct_alignment(&self) -> u64 {
         /// `struct statx`: `stx_mask` and, where that has `STATX_DIOALIGN`, `stx_dio_mem_align` and
@@ -231,7 +233,7 @@ impl File {
         }
     }
 
-    /// Waits until something that does not block by itself takes more. Whether to go on.
+    /// Waits until a file that does not block takes more. Returns whether to go on.
     fn wait_for_room(&self) -> bool {
         let mut poll = libc::pollfd { fd: self.fd, events: libc::POLLOUT, revents: 0 };
         // SAFETY: one entry, as the count says.
@@ -244,17 +246,17 @@ impl File {
         let (Ok(at), Ok(len)) = (from.try_into(), to.saturating_sub(from).try_into()) else {
             return;
         };
-        // SAFETY: an open file descriptor. Nobody depends on it: an error is no error.
+        // SAFETY: an open file descriptor. It is an optimisation: an error does not matter.
         unsafe { libc::fallocate(self.fd, 0, at, len) };
     }
 
-    /// Begins to bring bytes to the medium that are in the page cache only.
+    /// Starts writing bytes from the page cache to the medium.
     pub fn begin_write_out(&self, from: u64, to: u64) -> Result<(), IoError> {
         self.write_out(from, to, libc::SYNC_FILE_RANGE_WRITE)
     }
 
-    /// Waits until bytes are on the medium, and gives up their pages in the page cache. An error is
-    /// not told a second time, by [`File::sync_data`] for one.
+    /// Waits until bytes are on the medium, and drops their pages from the page cache. The system
+    /// reports an error only once: [`File::sync_data`] will not report it again.
     pub fn end_write_out(&self, from: u64, to: u64) -> Result<(), IoError> {
         let whole = libc::SYNC_FILE_RANGE_WAIT_BEFORE
             | libc::SYNC_FILE_RANGE_WRITE
@@ -273,7 +275,7 @@ impl File {
         };
         // SAFETY: an open file descriptor.
         match done(unsafe { libc::sync_file_range(self.fd, at, len, how) }) {
-            // What cannot do it does it later, when it is synced.
+            // Files that do not support it are written when they are synced.
             Err(IoError { code: libc::EINVAL | libc::ESPIPE | libc::ENOSYS, .. }) => Ok(()),
             other => other,
         }
@@ -318,13 +320,13 @@ impl Drop for File {
     }
 }
 
-/// Writes to a terminal or log; errors do not matter there, and one that is full is not waited for.
+/// Writes to a terminal or log. Errors do not matter there; one that is full is not waited for.
 pub fn print(fd: c_int, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         // SAFETY: any number may be tried, and there are as many bytes as `bytes` has.
         let n = unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) };
         match usize::try_from(n) {
-            Ok(n @ 1..) => bytes = bytes.get(n..).unwrap_or_default(),
+            Ok(n @ 1..) => bytes = part(bytes, n..bytes.len()),
             Ok(0) => return,
             Err(_) if last_error().code == libc::EINTR => {}
             Err(_) => return,

@@ -1,4 +1,6 @@
-//! The system: the only calls to the C library. Everything here gives a safe interface.
+//! The system: the only calls to the C library, behind safe functions.
+//!
+//! Errors are those of the system ([`IoError`]), with its error number.
 
 mod dir;
 mod file;
@@ -57,7 +59,7 @@ pub unsafe fn arguments(
     })
 }
 
-/// The last error of the system, as the engine sees it.
+/// The last error of the system.
 fn last_error() -> IoError {
     // SAFETY: the C library's own variable, always there.
     error_of(unsafe { *libc::__errno_location() })
@@ -74,7 +76,7 @@ fn error_of(code: c_int) -> IoError {
 
 /// What the system says about an error number.
 pub fn describe(code: c_int) -> &'static [u8] {
-    // SAFETY: strerror gives a NUL-ended string; musl's are constants, and of all threads only the
+    // SAFETY: strerror returns a NUL-ended string; musl's are constants, and of all threads only the
     // first one calls it.
     unsafe {
         let text = libc::strerror(code);
@@ -88,7 +90,7 @@ pub fn exit(status: c_int) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Calls `call` with a name that ends as C wants it.
+/// Calls `call` with the name as a NUL-ended string.
 fn with_name<T>(path: &[u8], call: impl FnOnce(*const c_char) -> T) -> Result<T, IoError> {
     let mut name = [0u8; PATH_MAX];
     let fits = path.len() < PATH_MAX && !path.contains(&0);
@@ -99,6 +101,7 @@ fn with_name<T>(path: &[u8], call: impl FnOnce(*const c_char) -> T) -> Result<T,
     Ok(call(name.as_ptr().cast()))
 }
 
+/// The result of a call that returns 0 when it succeeds.
 fn done(result: c_int) -> Result<(), IoError> {
     if result == 0 { Ok(()) } else { Err(last_error()) }
 }

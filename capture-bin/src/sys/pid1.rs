@@ -5,7 +5,7 @@ use super::{STDERR, done, with_name};
 use core::ffi::c_int;
 use tamis_core::io::IoError;
 
-/// Whether this is the first process.
+/// Whether this process is PID 1.
 pub fn is_pid_1() -> bool {
     // SAFETY: always allowed.
     unsafe { libc::getpid() == 1 }
@@ -26,7 +26,7 @@ pub fn mount(source: &[u8], at: &[u8], kind: &[u8]) -> Result<(), IoError> {
     done(mounted???)
 }
 
-/// Unmounts what is on `at`, when nobody uses it any more.
+/// Unmounts what is on `at`; an error while it is in use.
 pub fn unmount(at: &[u8]) -> Result<(), IoError> {
     // SAFETY: a NUL-ended name.
     done(with_name(at, |name| unsafe { libc::umount2(name, 0) })?)
@@ -67,7 +67,7 @@ pub fn watchdog_timeout(watchdog: &File) -> Result<u32, IoError> {
     /// `WDIOC_GETTIMEOUT` (Linux `include/uapi/linux/watchdog.h`): `_IOR('W', 7, int)`.
     const GET_TIMEOUT: libc::Ioctl = 0x8004_5707_u32 as libc::Ioctl;
     let mut seconds: c_int = 0;
-    // SAFETY: an open file descriptor, and a place for the int that the call gives.
+    // SAFETY: an open file descriptor, and a place for the int that the call writes.
     done(unsafe { libc::ioctl(watchdog.fd, GET_TIMEOUT, &raw mut seconds) })?;
     Ok(u32::try_from(seconds).unwrap_or(0))
 }

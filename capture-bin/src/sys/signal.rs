@@ -4,7 +4,7 @@ use core::ffi::c_int;
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-/// Nanoseconds since some moment.
+/// The monotonic clock in nanoseconds.
 pub fn now() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: a clock that is always there, and a place of the right type.
@@ -12,14 +12,14 @@ pub fn now() -> u64 {
     (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
 }
 
-/// Does nothing for a while.
+/// Sleeps for this many milliseconds; a signal ends the sleep early.
 pub fn sleep_ms(ms: u64) {
     let time = libc::timespec { tv_sec: (ms / 1000) as _, tv_nsec: (ms % 1000 * 1_000_000) as _ };
     // SAFETY: a time, and no place for what is left of it.
     unsafe { libc::nanosleep(&time, null_mut()) };
 }
 
-/// Writes to a pipe whose reader has gone, and past the largest size that a file may have, give an
+/// Lets writes to a pipe without a reader, and past the largest size that a file may have, return an
 /// error instead of killing the process.
 pub fn ignore_write_signals() {
     // SAFETY: setting signals to be ignored.
@@ -29,7 +29,7 @@ pub fn ignore_write_signals() {
     }
 }
 
-/// Whether a signal said that the program is to end.
+/// Whether the program was asked to end.
 static STOP: AtomicBool = AtomicBool::new(false);
 
 /// Whether the program is to end, saving what it has.
@@ -37,7 +37,7 @@ pub fn stop_asked() -> bool {
     STOP.load(Ordering::Relaxed)
 }
 
-/// Says that the program is to end.
+/// Asks the program to end.
 pub fn ask_to_stop() {
     STOP.store(true, Ordering::Relaxed);
 }
@@ -46,8 +46,8 @@ extern "C" fn on_stop(_: c_int) {
     ask_to_stop();
 }
 
-/// From now on the first signal of those that ask a program to end is taken as that; the second one
-/// ends it as ever. What the caller ignores (as `nohup` does) stays ignored.
+/// From now on the first SIGTERM, SIGINT or SIGHUP asks the program to end; the second one kills it.
+/// What the caller ignores (as `nohup` does) stays ignored.
 pub fn stop_on_signals() {
     for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
         // SAFETY: `sigaction` is plain numbers, for which zeros are a value; the handler has the
@@ -66,8 +66,8 @@ pub fn stop_on_signals() {
     }
 }
 
-/// Calls `then` after so many seconds (0: never), and on signals that say that the program is
-/// broken. It must only make system calls and set atomics, and not come back from the latter.
+/// Calls `then` after this many seconds (0: never), and on the signals of a program that is broken.
+/// `then` may only make system calls and set atomics, and must not return from the latter.
 pub fn on_trouble(seconds: u32, then: extern "C" fn(c_int)) {
     for signal in [libc::SIGALRM, libc::SIGSEGV, libc::SIGILL, libc::SIGFPE, libc::SIGABRT] {
         // SAFETY: `sigaction` is plain numbers, for which zeros are a value; the handler has the
@@ -81,7 +81,7 @@ pub fn on_trouble(seconds: u32, then: extern "C" fn(c_int)) {
     alarm(seconds);
 }
 
-/// Has SIGALRM sent after so many seconds. 0: never.
+/// Has SIGALRM sent after this many seconds. 0: never.
 pub fn alarm(seconds: u32) {
     // SAFETY: no memory is involved.
     unsafe { libc::alarm(seconds) };

@@ -17,9 +17,9 @@ pub fn cpus() -> usize {
     if size > 0 { (count as usize).max(1) } else { 1 }
 }
 
-/// What a thread does.
+/// What a thread runs.
 pub trait Work: Send {
-    /// Does it.
+    /// Runs it to its end.
     fn work(&mut self);
 }
 
@@ -31,7 +31,7 @@ extern "C" fn start<W: Work>(worker: *mut c_void) -> *mut c_void {
 }
 
 /// Runs `main` here and each of the `workers` in a thread of its own, on its piece of `stacks`;
-/// comes back when all have ended. Workers for whom there is no thread to be had are left out.
+/// returns when all have ended. Workers whose threads the system refuses are left out.
 pub fn with_workers<W: Work, R>(
     workers: &mut [W],
     stacks: &mut [u8],
@@ -42,7 +42,7 @@ pub fn with_workers<W: Work, R>(
     impl Drop for Threads {
         fn drop(&mut self) {
             for thread in &self.0 {
-                // SAFETY: a thread of ours that nobody else joins.
+                // SAFETY: a thread of ours that is joined here only.
                 unsafe { libc::pthread_join(*thread, null_mut()) };
             }
         }
@@ -58,7 +58,7 @@ pub fn with_workers<W: Work, R>(
         let mut thread: core::mem::MaybeUninit<libc::pthread_t> = core::mem::MaybeUninit::uninit();
         let arg: *mut W = worker;
         // SAFETY: the stack and the worker are borrowed until `threads` is dropped, at the end of
-        // this function at the latest, when the thread has ended; nobody else touches them.
+        // this function at the latest, when the thread has ended; nothing else touches them.
         // `Work: Send`, so that the worker may be used in another thread.
         let started = unsafe {
             let (at, len) = (stack.as_mut_ptr().cast(), stack.len());

@@ -1,4 +1,4 @@
-//! Windows of files, mapped, and what becomes of pages in them that cannot be read.
+//! Mapped windows of files. Pages that cannot be read (SIGBUS) become zeros, and are reported.
 
 use super::file::File;
 use super::page_size;
@@ -7,7 +7,7 @@ use core::ffi::{c_int, c_void};
 use core::ptr::null_mut;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Where the mapped windows of file are; looked at by the signal handler.
+/// Where the mapped windows of files are; the signal handler reads it.
 static WINDOWS: [WindowPlace; MAX_THREADS + 1] = [const { WindowPlace::new() }; MAX_THREADS + 1];
 
 struct WindowPlace {
@@ -29,13 +29,13 @@ impl WindowPlace {
     }
 }
 
-/// On SIGBUS inside a window: puts a page of zeros over the fault and says so. Anywhere else the
-/// signal is a bug, and kills.
+/// On SIGBUS inside a window: maps a page of zeros over the fault and marks the window as broken.
+/// Anywhere else the signal is a bug, and kills.
 ///
 /// It runs in the thread that looks at the window, which is the one that writes its place: relaxed
 /// loads see what that wrote.
 extern "C" fn on_sigbus(_: c_int, info: *mut libc::siginfo_t, _: *mut c_void) {
-    // SAFETY: the kernel gives a valid siginfo, whose si_addr is set for SIGBUS.
+    // SAFETY: the kernel passes a valid siginfo, whose si_addr is set for SIGBUS.
     let fault = unsafe { (*info).si_addr() } as usize;
     let page = page_size() as usize;
     for place in &WINDOWS {
@@ -107,7 +107,7 @@ impl Window {
         Some(unsafe { core::slice::from_raw_parts(self.at.cast::<u8>().add(inside), len) })
     }
 
-    /// Whether bytes were replaced by zeros since the last call. The mapping is given up then.
+    /// Whether bytes were replaced by zeros since the last call. If so, the window is unmapped.
     pub fn broke(&mut self) -> bool {
         if !self.place.broke.swap(false, Ordering::Relaxed) {
             return false;
