@@ -14,7 +14,7 @@ const RAW_BASE: u64 = RawTarget::BLOCK as u64;
 /// Writes the first block of a raw device, down to the medium.
 fn write_raw_block(device: &File, complete: bool) -> Result<(), IoError> {
     let block = RawTarget { complete, base: RAW_BASE }.block();
-    device.write_at(0, &block).map_err(|(io, _)| io)?;
+    device.write_at(0, &block)?;
     device.sync_data()
 }
 
@@ -25,7 +25,7 @@ pub(super) fn save_raw(job: &mut Job<'_>, path: &Path, console: &mut Console) ->
         Err(io) => return failed("opening", path, io),
     };
     // An older dump must not be taken for this one: its header goes first.
-    let begun = device.write_at(RAW_BASE, &[0; 4096]).map_err(|(io, _)| io);
+    let begun = device.write_at(RAW_BASE, &[0; 4096]).map_err(IoError::from);
     if let Err(io) = begun.and_then(|()| write_raw_block(&device, false)) {
         return failed("writing", path, io);
     }

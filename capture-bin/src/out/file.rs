@@ -1,37 +1,25 @@
 //! Dumps as files and on block devices.
-//!
-//! What is large and lies in whole blocks goes past the page cache (O_DIRECT): it costs no copy, and
-//! leaves nothing in the memory of a crash kernel. The rest goes through it, and never into the same
-//! pages at the same time: the kernel writes out and drops what it has of a block before one is
-//! written past it, and nothing here is done by two threads.
 
 use super::LIMIT_REACHED;
-use super::direct::Streams;
-use crate::sys::{self, File, FileKind};
-use tamis_core::io::{BLOCK, IoError, Sink, SinkError};
+use super::direct::DirectFile;
+use crate::sys::{self, File, FileKind, WriteError};
+use tamis_core::error::part;
+use tamis_core::io::{IoError, Sink, SinkError};
 
-/// Fewest bytes that are written past the page cache: the program waits for each such write.
-const DIRECT_LEAST: usize = 128 << 10;
-
-/// Nanoseconds without a sync after which there is one, before the next descriptors.
+/// Shortest time between two syncs that only time asks for, in nanoseconds.
 const SYNC_AFTER: u64 = 1_000_000_000;
-/// Times as long as a sync took before the next one for the sake of time: it costs 3 % at most.
+/// And at least this many times as long as the last sync took: so they cost 3 % of the time at most.
 const SYNC_SHARE: u64 = 32;
 
 /// A dump file.
 pub struct DumpFile {
-    file: File,
-    kind: FileKind,
+    file: DirectFile,
     /// `-L`.
     limit: u64,
     /// Where the dump begins, on a device that has something in front of it.
     base: u64,
-    /// End of what was made sure to read as zeros where nothing is written.
+    /// Up to here the file reads as zeros where nothing was written.
     extended: u64,
-    streams: Streams,
-    /// Whether bytes may go past the page cache, and whether the file is set to that now.
-    direct: bool,
-    direct_now: bool,
     /// When the last sync ended, and how long it took.
     synced: u64,
     sync_took: u64,
@@ -45,103 +33,42 @@ impl DumpFile {
         limit: Option<u64>,
         base: u64,
     ) -> Result<DumpFile, IoError> {
-        let file = File::create(path, force)?;
-        let kind = file.kind()?;
-        let direct = kind != FileKind::Other && file.direct_alignment() <= BLOCK;
         Ok(DumpFile {
-            file,
-            kind,
+            file: DirectFile::new(File::create(path, force)?)?,
             limit: limit.unwrap_or(u64::MAX),
             base,
             extended: 0,
-            streams: Streams::default(),
-            direct,
-            direct_now: false,
             synced: sys::now(),
             sync_took: 0,
         })
     }
 
-    /// Has the file written past the page cache, or not. Whether it is so now.
-    fn set_direct(&mut self, on: bool) -> bool {
-        if self.direct_now != on {
-            match self.file.set_direct(on) {
-                Ok(()) => self.direct_now = on,
-                Err(_) => self.direct = false,
-            }
-        }
-        self.direct_now == on
-    }
-
-    /// Writes whole blocks past the page cache, if they lie and go where that can be done. Gives
-    /// the bytes that were written.
-    fn write_blocks(&mut self, at: u64, bytes: &[u8]) -> Result<usize, (IoError, u64)> {
-        let len = bytes.len() / BLOCK as usize * BLOCK as usize;
-        let fits = at.is_multiple_of(BLOCK) && bytes.as_ptr().align_offset(BLOCK as usize) == 0;
-        if !self.direct || !fits || len < DIRECT_LEAST || !self.set_direct(true) {
-            return Ok(0);
-        }
-        match self.file.write_at(at, bytes.get(..len).unwrap_or_default()) {
-            Ok(()) => Ok(len),
-            // It can not be done after all, or not with the rest of a write that was cut short.
-            Err((IoError { code: libc::EINVAL, .. }, done)) => {
-                self.direct = done > 0;
-                Ok(done as usize)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn write_bytes(&mut self, at: u64, bytes: &[u8]) -> Result<(), (IoError, u64)> {
-        let done = self.write_blocks(at, bytes)?;
-        let (at, rest) = (at + done as u64, bytes.get(done..).unwrap_or_default());
-        if rest.is_empty() {
-            return Ok(());
-        }
-        self.set_direct(false);
-        self.file.write_at(at, rest).map_err(|(io, more)| (io, done as u64 + more))?;
-        if self.kind != FileKind::Other {
-            self.streams.written(&self.file, at, rest.len() as u64);
-        }
-        Ok(())
-    }
-
     /// Whether it is a block device, which has no holes.
     pub fn is_block_device(&self) -> bool {
-        self.kind == FileKind::Block
+        self.file.kind() == FileKind::Block
     }
 }
 
 impl Sink for DumpFile {
     fn write_at(&mut self, at: u64, bytes: &[u8]) -> Result<(), SinkError> {
-        // Something written before is lost: a device that is gone would take the rest as well, into
-        // memory that it never leaves. What is lost the next sync tells.
-        if let Some(io) = self.streams.late {
-            return Err(SinkError { io, at, written: 0 });
-        }
         // As much as the limit allows.
         let room = self.limit.saturating_sub(at).min(bytes.len() as u64) as usize;
-        let fits = bytes.get(..room).unwrap_or_default();
-        let failed = |(io, written)| SinkError { io, at, written };
-        let place = self.base.saturating_add(at);
-        self.write_bytes(place, fits).map_err(failed)?;
-        if fits.len() < bytes.len() {
-            return Err(failed((LIMIT_REACHED, fits.len() as u64)));
+        let fits = part(bytes, 0..room);
+        let failed = |WriteError { io, written }| SinkError { io, at, written };
+        self.file.write_at(self.base.saturating_add(at), fits).map_err(failed)?;
+        if room < bytes.len() {
+            return Err(failed(WriteError { io: LIMIT_REACHED, written: room as u64 }));
         }
         Ok(())
     }
 
     fn can_read_back(&self) -> bool {
-        self.kind != FileKind::Other
+        self.file.kind() != FileKind::Other
     }
 
     fn read_back(&mut self, at: u64, buf: &mut [u8]) -> Result<(), SinkError> {
-        self.set_direct(false);
-        self.file.read_at(self.base.saturating_add(at), buf).map_err(|io| SinkError {
-            io,
-            at,
-            written: 0,
-        })
+        let read = self.file.read_at(self.base.saturating_add(at), buf);
+        read.map_err(|io| SinkError { io, at, written: 0 })
     }
 
     fn extend(&mut self, len: u64) -> Result<(), SinkError> {
@@ -153,26 +80,20 @@ impl Sink for DumpFile {
         if len > self.limit {
             return Err(failed(LIMIT_REACHED));
         }
-        match self.kind {
-            FileKind::Regular(_) => {
-                // A file that is longer already must not be cut.
-                match self.file.kind().map_err(failed)? {
-                    FileKind::Regular(now) if now >= len => {}
-                    _ => self.file.set_len(len).map_err(failed)?,
-                }
-            }
+        match self.file.kind() {
+            FileKind::Regular(_) => self.file.lengthen(len).map_err(failed)?,
             // A device has old bytes where a file has holes.
             FileKind::Block => {
                 let zeros = [0; 4096];
                 let mut at = from;
                 while at < len {
-                    let part = zeros.get(..(len - at).min(4096) as usize).unwrap_or(&zeros);
-                    self.write_at(at, part)?;
+                    let some = part(&zeros, 0..(len - at).min(4096) as usize);
+                    self.write_at(at, some)?;
                     if at == 0 {
                         // The header of an older dump goes before anything else of it does.
                         self.sync()?;
                     }
-                    at += part.len() as u64;
+                    at += some.len() as u64;
                 }
             }
             FileKind::Other => {}
@@ -182,16 +103,12 @@ impl Sink for DumpFile {
     }
 
     fn reserve(&mut self, from: u64, to: u64) {
-        if let FileKind::Regular(_) = self.kind {
-            self.file.reserve(from, to);
-        }
+        self.file.reserve(from, to);
     }
 
     fn cut(&mut self, len: u64) {
-        if let FileKind::Regular(_) = self.kind
-            && len >= self.extended
-        {
-            let _ = self.file.set_len(len);
+        if len >= self.extended {
+            self.file.truncate(len);
         }
     }
 
@@ -202,10 +119,9 @@ impl Sink for DumpFile {
 
     fn sync(&mut self) -> Result<(), SinkError> {
         let begun = sys::now();
-        let synced = self.file.sync_data();
+        let synced = self.file.sync();
         self.synced = sys::now();
         self.sync_took = self.synced.saturating_sub(begun);
-        let synced = self.streams.late.take().map_or(synced, Err);
         synced.map_err(|io| SinkError { io, at: 0, written: 0 })
     }
 
@@ -281,10 +197,10 @@ mod tests {
         memory.fill(7);
         let path = std::env::temp_dir().join(std::format!("tamis-refuses-{}", std::process::id()));
         let name = path.as_os_str().as_bytes();
-        // A base that is no whole block: no write is at one, whatever the file system allows.
+        // A base that is not a multiple of a block: so is no write, whatever the file system allows.
         let mut file = DumpFile::create(name, true, None, 512).unwrap();
         file.write_at(0, memory).unwrap();
-        assert!(!file.direct_now);
+        assert!(!file.file.is_direct());
         file.finish().unwrap();
         let there = std::fs::read(&path).unwrap();
         std::fs::remove_file(&path).unwrap();

@@ -12,13 +12,13 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// Over an open file.
+    /// To an open file, up to `limit` bytes.
     pub fn new(file: File, limit: Option<u64>) -> Pipe {
         let limit = limit.unwrap_or(u64::MAX);
         Pipe { file, left: limit, limit }
     }
 
-    /// Whether nothing was written to it.
+    /// Whether nothing was written yet.
     pub fn is_untouched(&self) -> bool {
         self.left == self.limit
     }
@@ -27,7 +27,7 @@ impl Pipe {
 impl Append for Pipe {
     fn append(&mut self, bytes: &[u8]) -> Result<(), IoError> {
         self.left = self.left.checked_sub(bytes.len() as u64).ok_or(LIMIT_REACHED)?;
-        self.file.write(bytes).map_err(|(io, _)| io)
+        Ok(self.file.write(bytes)?)
     }
 
     fn room(&self) -> u64 {

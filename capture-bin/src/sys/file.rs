@@ -18,6 +18,21 @@ pub struct File {
     pub(super) fd: c_int,
 }
 
+/// A write that failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WriteError {
+    /// Why.
+    pub io: IoError,
+    /// Bytes that were written before.
+    pub written: u64,
+}
+
+impl From<WriteError> for IoError {
+    fn from(error: WriteError) -> IoError {
+        error.io
+    }
+}
+
 /// What kind of thing a file is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FileKind {
@@ -154,8 +169,8 @@ impl File {
         }
     }
 
-    /// Writes all of `buf` at `at`. An error comes with the number of bytes that were written.
-    pub fn write_at(&self, at: u64, buf: &[u8]) -> Result<(), (IoError, u64)> {
+    /// Writes all of `buf` at `at`.
+    pub fn write_at(&self, at: u64, buf: &[u8]) -> Result<(), WriteError> {
         self.write_all(buf, |done, rest| {
             let at = at.checked_add(done).and_then(|at| libc::off_t::try_from(at).ok());
             let at = at.ok_or(TOO_FAR)?;
@@ -164,9 +179,8 @@ impl File {
         })
     }
 
-    /// Writes all of `buf` at the end of a stream. An error comes with the number of bytes that
-    /// were written.
-    pub fn write(&self, buf: &[u8]) -> Result<(), (IoError, u64)> {
+    /// Writes all of `buf` at the end of a stream.
+    pub fn write(&self, buf: &[u8]) -> Result<(), WriteError> {
         self.write_all(buf, |_, rest| {
             // SAFETY: an open file descriptor, and as many bytes as `rest` has.
             Ok(unsafe { libc::write(self.fd, rest.as_ptr().cast(), rest.len()) })
@@ -177,19 +191,20 @@ impl File {
         &self,
         buf: &[u8],
         mut write: impl FnMut(u64, &[u8]) -> Result<isize, IoError>,
-    ) -> Result<(), (IoError, u64)> {
+    ) -> Result<(), WriteError> {
         let mut done = 0;
         while let Some(rest) = buf.get(done..).filter(|rest| !rest.is_empty()) {
-            let n = write(done as u64, rest).map_err(|e| (e, done as u64))?;
+            let failed = |io| WriteError { io, written: done as u64 };
+            let n = write(done as u64, rest).map_err(failed)?;
             match usize::try_from(n) {
-                // A device that takes nothing and does not say why has no room.
-                Ok(0) => return Err((error_of(libc::ENOSPC), done as u64)),
+                // A device that writes nothing and reports no error has no room.
+                Ok(0) => return Err(failed(error_of(libc::ENOSPC))),
                 Ok(n) => done += n,
                 Err(_) => match last_error() {
                     // A reader that does not come must not keep a program that is to stop.
                     IoError { code: libc::EINTR, .. } if !stop_asked() => {}
                     IoError { code: libc::EAGAIN, .. } if self.wait_for_room() => {}
-                    error => return Err((error, done as u64)),
+                    error => return Err(failed(error)),
                 },
             }
         }
