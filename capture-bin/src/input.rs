@@ -2,7 +2,12 @@
 
 use crate::cli::Mapping;
 use crate::sys::{File, FileKind, Window};
+use tamis_core::Session;
+use tamis_core::input::elf::ElfVmcore;
 use tamis_core::io::{IoError, RandomAccess};
+
+/// A vmcore, and all that is known of its kernel.
+pub type Vmcore = Session<'static, ElfVmcore<'static, Input>>;
 
 /// An input file: mapped where that is asked for and can be done, read elsewhere.
 pub struct Input {

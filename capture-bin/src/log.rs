@@ -2,7 +2,8 @@
 
 use crate::cli::Args;
 use crate::console::{Console, Why};
-use crate::job::{Job, Vmcore, hint, open};
+use crate::input::Vmcore;
+use crate::job::{Job, hint, open};
 use crate::out::Pipe;
 use crate::sys::{self, File};
 use crate::{DONE, FAILED};

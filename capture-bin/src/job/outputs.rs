@@ -1,8 +1,8 @@
 //! Where a dump goes.
 
-use super::Vmcore;
 use crate::cli::Args;
 use crate::console::Console;
+use crate::input::Vmcore;
 use crate::out::{DumpFile, Pipe};
 use crate::sys::{self, File};
 use tamis_core::Output;

@@ -1,10 +1,10 @@
 //! Limits: threads, codecs, and the memory plan.
 
-use super::Vmcore;
 use crate::FAILED;
 use crate::arena::Arena;
 use crate::cli::{Args, Compression};
 use crate::console::{Console, Why};
+use crate::input::Vmcore;
 use crate::sys;
 use alloc::boxed::Box;
 use core::fmt::Write;
