@@ -17,12 +17,13 @@
 //! 3. [`arch`] walks the page tables; [`kernel::mem_map`] finds the `struct page` of a pfn.
 //! 4. [`capture::plan::Plan`] gives every byte an owner before the first write.
 //! 5. [`capture`] goes over the pfns in windows: classify (pass A), then save (pass B), into a
-//!    [`io::Sink`].
+//!    [`io::Sink`]. [`Session`] holds all of this together.
 //!
-//! Nothing here allocates: storage comes in through constructors.
+//! Nothing here allocates without the feature `alloc`: storage comes in through constructors.
 //!
-//! # Not goals
-//! Guessing. Where a fact about the kernel is missing, the page is kept and the fact is named.
+//! # Non-goals
+//! tamis never guesses. Where a fact about the kernel is missing, the page is kept and the fact is named.
+#![cfg_attr(feature = "std", doc = include_str!("../README.md"))]
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -39,7 +40,7 @@
 
 #[cfg(feature = "alloc")]
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, feature = "std"))]
 extern crate std;
 
 pub mod arch;
@@ -65,3 +66,4 @@ pub mod wire;
 pub use capture::plan::Plan;
 pub use capture::session::{Error, Headers, Options, Output, Session, Storage};
 pub use level::DumpLevel;
+pub use page_codec::{Codec, Effort};

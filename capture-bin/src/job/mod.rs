@@ -11,7 +11,7 @@ pub(crate) use report::Ended;
 
 use self::open::level;
 use self::outputs::{Failure, write};
-use self::plan::{SLACK, codec_needs, encoder, explain_plan, map};
+use self::plan::{SLACK, encoder, explain_plan, map};
 use self::report::finish;
 use crate::arena::Heap;
 use crate::cli::Args;
@@ -69,7 +69,7 @@ impl<'a> Job<'a> {
         heap.give(arena.take((plan.codec + plan.worker_codecs) as usize));
         let encoder = encoder(compress);
         let crew = (plan.workers > 0).then(|| {
-            let beyond = codec_needs(compress).1 as usize;
+            let beyond = tamis_core::Codec::Zlib.bound(0);
             Crew::new(&plan, page, beyond, &mut arena, || self::encoder(compress))
         });
         heap.seal();

@@ -1,6 +1,6 @@
 //! Opening a vmcore, as far as its headers and then as a whole.
 
-use super::plan::{SLACK, codec_needs, map, plan, threads};
+use super::plan::{SLACK, codec, map, plan, threads};
 use super::report::what_it_is;
 use crate::FAILED;
 use crate::arena::Arena;
@@ -78,10 +78,12 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
         console.warn(format_args!("VMCOREINFO is {text_len} bytes long: it is not used"));
     }
     let file_len = info_file.as_ref().map_or(0, |(_, size)| *size);
+    let (codec, effort) = codec(args.compress);
     let options = Options {
         level: level(args.levels().first().copied().unwrap_or(0)),
         log_only: false,
-        codec: codec_needs(args.compress),
+        codec,
+        effort,
         limit: args.memory_limit.unwrap_or(args.usual_limit),
         bitmap: args.cyclic_buffer_kib.map(|kib| kib.saturating_mul(1024)),
         whole_bitmap: args.non_cyclic,

@@ -8,8 +8,8 @@ use crate::input::Vmcore;
 use crate::sys;
 use alloc::boxed::Box;
 use core::fmt::Write;
-use tamis_core::codec::{self, Deflate, Encoder, Lz4, Lzo, NoCodec, Snappy, Zstd};
-use tamis_core::{Headers, Options, Plan};
+use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, NoCodec, Snappy, Zstd};
+use tamis_core::{Codec, Effort, Headers, Options, Plan};
 
 /// What aligning the pieces of an arena may cost, in bytes.
 pub(super) const SLACK: u64 = 64;
@@ -27,29 +27,31 @@ pub(super) fn threads(args: &Args<'_>) -> u64 {
     args.num_threads.clamp(1, most)
 }
 
-/// Bytes of a codec's state, and of the output room that it wants beyond a page.
-pub(super) fn codec_needs(compress: Compression) -> (u64, u64) {
-    let state = match compress {
-        Compression::None => 0,
-        Compression::Zlib | Compression::ZlibFixed => Deflate::STATE,
-        Compression::Lzo => Lzo::STATE,
-        Compression::Snappy => Snappy::STATE,
-        Compression::Zstd | Compression::ZstdTwice => Zstd::STATE,
-        Compression::Lz4 => Lz4::STATE,
-    };
-    (state as u64, codec::SLACK as u64)
+/// The codec and effort of a way to compress.
+pub(super) fn codec(compress: Compression) -> (Option<Codec>, Effort) {
+    match compress {
+        Compression::None => (None, Effort::Normal),
+        Compression::Zlib => (Some(Codec::Zlib), Effort::Normal),
+        Compression::ZlibFixed => (Some(Codec::Zlib), Effort::Low),
+        Compression::Lzo => (Some(Codec::Lzo), Effort::Normal),
+        Compression::Snappy => (Some(Codec::Snappy), Effort::Normal),
+        Compression::Zstd => (Some(Codec::Zstd), Effort::Normal),
+        Compression::ZstdTwice => (Some(Codec::Zstd), Effort::High),
+        Compression::Lz4 => (Some(Codec::Lz4), Effort::Normal),
+    }
 }
 
 pub(super) fn encoder(compress: Compression) -> Box<dyn Encoder + Send> {
-    match compress {
-        Compression::None => Box::new(NoCodec),
-        Compression::Zlib => Box::new(Deflate::new()),
-        Compression::ZlibFixed => Box::new(Deflate::fixed()),
-        Compression::Lzo => Box::new(Lzo::new()),
-        Compression::Snappy => Box::new(Snappy::new()),
-        Compression::Zstd => Box::new(Zstd::new()),
-        Compression::ZstdTwice => Box::new(Zstd::lazy()),
-        Compression::Lz4 => Box::new(Lz4::new()),
+    match codec(compress) {
+        (None, _) => Box::new(NoCodec),
+        (Some(Codec::Zlib), Effort::Low) => Box::new(Deflate::fixed()),
+        (Some(Codec::Zlib), _) => Box::new(Deflate::new()),
+        (Some(Codec::Lzo), _) => Box::new(Lzo::new()),
+        (Some(Codec::Snappy), _) => Box::new(Snappy::new()),
+        (Some(Codec::Zstd), Effort::High) => Box::new(Zstd::lazy()),
+        (Some(Codec::Zstd), _) => Box::new(Zstd::new()),
+        // The last one that there is.
+        (Some(_), _) => Box::new(Lz4::new()),
     }
 }
 

@@ -84,6 +84,22 @@ pub trait Encode {
     fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Option<usize>;
 }
 
+/// An encoder on the heap is one.
+#[cfg(feature = "alloc")]
+impl<E: Encode + ?Sized> Encode for alloc::boxed::Box<E> {
+    fn codec(&self) -> Codec {
+        (**self).codec()
+    }
+
+    fn bound(&self, page_size: usize) -> usize {
+        (**self).bound(page_size)
+    }
+
+    fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Option<usize> {
+        (**self).encode(page, out)
+    }
+}
+
 /// Decompresses pages of any codec that it knows.
 pub trait Decode {
     /// Decompresses `stored` into `page`, which must be exactly filled. After an error the bytes of

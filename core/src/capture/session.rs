@@ -6,8 +6,8 @@
 //!    ([`Plan::allocate`], feature `alloc`).
 //! 4. [`Session::load`] finds out about the kernel, [`Session::write`] writes the dump, as often as it takes.
 //!
-//! No fact is handed over twice: the level that drops pages is the one that the header names, and the codec of
-//! the plan the one that compresses. What writes a dump at a level of its own choice is out of reach:
+//! No fact is handed over twice: the level that drops pages is the one that the header names, and the codec that
+//! the header names is the encoder's own. What would write a dump at a level of its own choice is out of reach:
 //!
 //! ```compile_fail
 //! use tamis_core::capture::{About, Capture};
@@ -35,6 +35,7 @@ use crate::vmcoreinfo::Info;
 use crate::wire::disk_header::UTS;
 use crate::wire::vmcoreinfo::{Kind, VmcoreInfo};
 use core::fmt;
+use page_codec::{Codec, Effort};
 
 /// VMCOREINFO is about one page; anything longer than this, in bytes, is not used.
 pub const VMCOREINFO_MAX: u64 = 1 << 20;
@@ -138,9 +139,11 @@ fn is_page_struct(bytes: &u64) -> bool {
 pub struct Options {
     /// Which pages are left out; default all that can be.
     pub level: DumpLevel,
-    /// Bytes that the page codec's state takes and bytes that it may write for a page of no bytes; default
-    /// (0, 0), for pages that are stored as they are.
-    pub codec: (u64, u64),
+    /// How pages are compressed; default `None`, for pages that are stored as they are. The plan has room for an
+    /// encoder of this codec; which one a dump has is what the encoder says.
+    pub codec: Option<Codec>,
+    /// How much time the encoder may take.
+    pub effort: Effort,
     /// Whether only the kernel's log is wanted, and its `struct page`s need not be looked for; default no.
     pub log_only: bool,
     /// Bytes of memory that the capture may take; default 4 MiB.
@@ -166,7 +169,8 @@ impl Default for Options {
         Options {
             level: DumpLevel::all(),
             log_only: false,
-            codec: (0, 0),
+            codec: None,
+            effort: Effort::Normal,
             limit: DEFAULT_LIMIT,
             bitmap: None,
             whole_bitmap: false,
@@ -193,7 +197,10 @@ impl Plan {
     /// The best plan for a vmcore within `options.limit` bytes; see [`Plan::fit`].
     pub fn new(headers: &Headers, options: &Options) -> Result<Plan, OverBudget> {
         let page = headers.page_shift.unwrap_or(options.page_shift).bytes() as u64;
-        let (state, slack) = options.codec;
+        let codec = options.codec;
+        let state = codec.map_or(0, |codec| codec.encoder_state(options.effort));
+        // As much as the largest wants, so that the pieces in which a file is written do not depend on the codec.
+        let bound = codec.unwrap_or(Codec::Zlib).bound(page as usize);
         let needs = Needs {
             page_size: page,
             page_struct: headers.page_struct.unwrap_or(0),
@@ -201,8 +208,8 @@ impl Plan {
             segments: headers.elf.segments as u64,
             vmcoreinfo: headers.text.1,
             info_file: options.info_file,
-            codec: state,
-            codec_bound: page.saturating_add(slack),
+            codec: state as u64,
+            codec_bound: bound as u64,
             program: options.program,
             bitmap: options.bitmap,
             whole: options.whole_bitmap,

@@ -7,6 +7,8 @@
 
 mod discard;
 mod flattened;
+#[cfg(all(unix, feature = "std"))]
+mod std;
 
 pub use discard::Discard;
 pub use flattened::Flattened;

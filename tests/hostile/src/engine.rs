@@ -14,7 +14,7 @@ use tamis_core::kernel::log::{self, LogReport};
 use tamis_core::memory::{MemoryRange, PhysMemory as _, Ranges as _};
 use tamis_core::tally::{Reason, Tally};
 use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
-use tamis_core::{DumpLevel, Headers, Options, Output, Plan, Session};
+use tamis_core::{Codec, DumpLevel, Headers, Options, Output, Plan, Session};
 use tamis_tests::disk::MemoryFile;
 use tamis_tests::rig::Monitor;
 
@@ -114,14 +114,14 @@ impl Observer for Ears {
     }
 }
 
-fn encoder(codec: u8) -> (Box<dyn Encoder>, u64) {
+fn encoder(codec: u8) -> Box<dyn Encoder> {
     match codec {
-        0 => (Box::new(NoCodec), 0),
-        1 => (Box::new(Deflate::new()), Deflate::STATE as u64),
-        2 => (Box::new(Lzo::new()), Lzo::STATE as u64),
-        3 => (Box::new(Snappy::new()), Snappy::STATE as u64),
-        4 => (Box::new(Zstd::new()), Zstd::STATE as u64),
-        _ => (Box::new(Lz4::new()), Lz4::STATE as u64),
+        0 => Box::new(NoCodec),
+        1 => Box::new(Deflate::new()),
+        2 => Box::new(Lzo::new()),
+        3 => Box::new(Snappy::new()),
+        4 => Box::new(Zstd::new()),
+        _ => Box::new(Lz4::new()),
     }
 }
 
@@ -133,7 +133,14 @@ fn open<'o, 'f>(mut file: &'o mut Overlay<'f>, setup: &Setup) -> Result<Opened<'
     let headers = Headers::read(&mut file).map_err(|e| refused(&e))?;
     let options = Options {
         level: DumpLevel::from_bits(setup.level & 31).unwrap_or_default(),
-        codec: (encoder(setup.codec).1, codec::SLACK as u64),
+        codec: match setup.codec {
+            0 => None,
+            1 => Some(Codec::Zlib),
+            2 => Some(Codec::Lzo),
+            3 => Some(Codec::Snappy),
+            4 => Some(Codec::Zstd),
+            _ => Some(Codec::Lz4),
+        },
         limit: setup.limit,
         bitmap: setup.bitmap,
         ..Options::default()
@@ -164,7 +171,7 @@ pub fn capture(file: &mut Overlay<'_>, setup: &Setup) -> Result<Done, Refused> {
     let mut sources: Vec<_> = copies.iter_mut().map(|copy| session.dump().reopen(copy)).collect();
     let scanned = session.why_only_zeros().is_none();
     let mut ears = Ears::default();
-    let mut encoder = encoder(setup.codec).0;
+    let mut encoder = encoder(setup.codec);
     let page = session.page_shift().bytes();
     let target = || MemoryFile::new(setup.room);
     let (mut first, mut second) = (target(), target());
@@ -196,7 +203,7 @@ pub fn capture(file: &mut Overlay<'_>, setup: &Setup) -> Result<Done, Refused> {
                 let monitor = &monitor;
                 scope.spawn(move || {
                     let (mut encoder, mut run) =
-                        (self::encoder(setup.codec).0, room(3 * page as u64));
+                        (self::encoder(setup.codec), room(3 * page as u64));
                     crew::work(monitor, source, &mut *encoder, &mut run);
                 });
             }
