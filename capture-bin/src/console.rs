@@ -4,6 +4,7 @@ use crate::cli::{MESSAGE_DEBUG, MESSAGE_REPORT};
 use crate::sys::{self, File};
 use core::fmt::{self, Write};
 use tamis_core::capture::{Notice, Observer, Phase, Report};
+use tamis_core::error::{part, part_mut};
 use tamis_core::io::{IoError, IoKind};
 use tamis_core::tally::Reason;
 
@@ -34,7 +35,7 @@ impl Line {
 
     /// Writes what it holds.
     pub fn flush(&mut self) {
-        let held = self.text.get(..self.len).unwrap_or_default();
+        let held = part(&self.text, 0..self.len);
         if !held.is_empty() {
             sys::print(self.fd, held);
         }
@@ -47,13 +48,13 @@ impl Line {
             if self.len == LINE {
                 self.flush();
             }
-            let room = self.text.get_mut(self.len..).unwrap_or_default();
+            let room = part_mut(&mut self.text, self.len..LINE);
             let n = room.len().min(bytes.len());
             for (to, from) in room.iter_mut().zip(bytes) {
                 *to = *from;
             }
             self.len += n;
-            bytes = bytes.get(n..).unwrap_or_default();
+            bytes = part(bytes, n..bytes.len());
         }
     }
 }

@@ -22,6 +22,7 @@ pub mod arena;
 pub mod cli;
 pub mod console;
 mod crew;
+pub mod exit;
 pub mod init;
 mod input;
 mod job;
@@ -30,18 +31,12 @@ mod out;
 #[expect(unsafe_code, reason = "the one place that calls the system")]
 pub mod sys;
 
-use cli::{ArgError, Mode};
+use cli::Mode;
 use core::fmt::Write;
-
-/// Exit status of a run that did what it was asked.
-pub const DONE: i32 = 0;
-/// Exit status of a run that failed, or whose dump is incomplete.
-pub const FAILED: i32 = 1;
-/// Exit status of a run whose `-i` file is of another kernel than the vmcore.
-pub const OTHER_KERNEL: i32 = 2;
+use exit::Exit;
 
 /// Runs the program; `argv` are the words of the command line, the program's name first.
-pub fn run(heap: &'static arena::Heap, argv: impl Iterator<Item = &'static [u8]>) -> i32 {
+pub fn run(heap: &'static arena::Heap, argv: impl Iterator<Item = &'static [u8]>) -> Exit {
     if sys::is_pid_1() {
         return init::run(heap);
     }
@@ -52,26 +47,25 @@ pub fn run(heap: &'static arena::Heap, argv: impl Iterator<Item = &'static [u8]>
     let args = match cli::parse(argv) {
         Ok(args) => args,
         Err(error) => {
-            let _: ArgError<'_> = error;
             let mut line = console::Line::new(sys::STDERR);
             let _ = writeln!(line, "tamis-capture: {error}");
-            return FAILED;
+            return Exit::Failed;
         }
     };
     match args.mode {
         Mode::Help => {
             let mut line = console::Line::new(sys::STDOUT);
             let _ = line.write_str(cli::HELP);
-            DONE
+            Exit::Done
         }
         Mode::Version => {
             let mut line = console::Line::new(sys::STDOUT);
             let version = env!("CARGO_PKG_VERSION");
             let _ = write!(line, "tamis-capture: version {version}\nzlib\tenabled\nlzo\tenabled\n");
             let _ = line.write_str("snappy\tenabled\nzstd\tenabled\nlz4\tenabled\n");
-            DONE
+            Exit::Done
         }
-        _ if args.check_params => DONE,
+        _ if args.check_params => Exit::Done,
         Mode::Capture => job::capture(heap, &args),
         Mode::Dmesg => log::dmesg(&args),
     }

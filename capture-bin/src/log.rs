@@ -2,11 +2,12 @@
 
 use crate::cli::Args;
 use crate::console::{Console, Why};
+use crate::exit::Exit;
 use crate::input::Vmcore;
 use crate::job::{Job, hint, open};
 use crate::out::Pipe;
 use crate::sys::{self, File};
-use crate::{DONE, FAILED};
+use tamis_core::error::{part, part_mut};
 use tamis_core::io::Append;
 use tamis_core::io::IoError;
 use tamis_core::kernel::log::{self, LogError, Options};
@@ -27,25 +28,25 @@ impl Gather {
             if self.len == HELD {
                 self.flush()?;
             }
-            let room = self.held.get_mut(self.len..).unwrap_or_default();
+            let room = part_mut(&mut self.held, self.len..HELD);
             let n = room.len().min(bytes.len());
             for (to, from) in room.iter_mut().zip(bytes) {
                 *to = *from;
             }
             self.len += n;
-            bytes = bytes.get(n..).unwrap_or_default();
+            bytes = part(bytes, n..bytes.len());
         }
         Ok(())
     }
 
     fn flush(&mut self) -> Result<(), IoError> {
         let len = core::mem::take(&mut self.len);
-        self.out.append(self.held.get(..len).unwrap_or_default())
+        self.out.append(part(&self.held, 0..len))
     }
 }
 
 /// Writes the log as the command line says. Gives the exit status.
-pub(crate) fn dmesg(args: &Args<'_>) -> i32 {
+pub(crate) fn dmesg(args: &Args<'_>) -> Exit {
     let console = Console::new(args.message_level, false);
     for line in args.notices.lines() {
         console.warn(format_args!("{line}"));
@@ -54,7 +55,7 @@ pub(crate) fn dmesg(args: &Args<'_>) -> i32 {
     let opened = open(args, &console).and_then(|opened| opened.load_log(&console));
     let saved = opened.and_then(|mut vmcore| write(&mut vmcore, args, name, args.force, &console));
     let (status, verdict) = match saved {
-        Ok(()) => (DONE, "Completed"),
+        Ok(()) => (Exit::Done, "Completed"),
         Err(status) => (status, "Failed"),
     };
     console.say(format_args!("\ntamis-capture {verdict}.\n"));
@@ -73,15 +74,15 @@ fn write(
     name: &[u8],
     force: bool,
     console: &Console,
-) -> Result<(), i32> {
+) -> Result<(), Exit> {
     let no_kernel = |error| {
         console.warn(format_args!("the log cannot be found: {error}"));
-        FAILED
+        Exit::Failed
     };
     vmcore.arch().map_err(no_kernel)?;
     let file = File::create(name, force).map_err(|io| {
         console.warn(format_args!("creating {}: {}{}", name.escape_ascii(), Why(io), hint(io)));
-        FAILED
+        Exit::Failed
     })?;
     let mut out = Gather { out: Pipe::new(file, args.size_limit), held: [0; HELD], len: 0 };
     let options = Options { since_clear: args.partial_dmesg };
@@ -93,7 +94,7 @@ fn write(
     let failed_to_write = |io| {
         console.warn(format_args!("writing {}: {}", name.escape_ascii(), Why(io)));
         console.warn(format_args!("the log is incomplete; what was written can be read"));
-        FAILED
+        Exit::Failed
     };
     match written {
         Ok(report) => {
@@ -114,7 +115,7 @@ fn write(
             if out.out.is_untouched() {
                 let _ = sys::unlink_regular(name);
             }
-            Err(FAILED)
+            Err(Exit::Failed)
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use core::ffi::{c_char, c_int};
 use core::fmt::{Display, Write};
-use tamis_capture::{arena::Heap, console::Line, init, sys};
+use tamis_capture::{arena::Heap, console::Line, exit::Exit, init, sys};
 
 /// Serves codecs that insist on a heap, out of memory that the plan has counted.
 #[cfg_attr(target_env = "musl", global_allocator)]
@@ -20,7 +20,7 @@ extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     #[cfg(not(target_env = "musl"))]
     std::panic::set_hook(Box::new(|info| fail(info)));
     // SAFETY: these are the arguments of `main`.
-    tamis_capture::run(&HEAP, unsafe { sys::arguments(argc, argv) })
+    tamis_capture::run(&HEAP, unsafe { sys::arguments(argc, argv) }).status()
 }
 
 /// A bug: says where, and ends. What was written up to now is marked incomplete already.
@@ -29,7 +29,7 @@ fn fail(info: &dyn Display) -> ! {
     let _ = writeln!(line, "tamis-capture: internal error: {info}");
     line.flush();
     init::end_after_failure();
-    sys::exit(1)
+    sys::exit(Exit::Failed.status())
 }
 
 #[cfg(target_env = "musl")]

@@ -18,6 +18,7 @@ pub use help::HELP;
 pub use parse::parse;
 
 use core::fmt;
+use tamis_core::error::part;
 
 /// How many dump levels one `-d` may list.
 pub const MAX_LEVELS: usize = 32;
@@ -158,17 +159,17 @@ pub struct Args<'a> {
 impl<'a> Args<'a> {
     /// The dump levels in the order in which to try them; at least one.
     pub fn levels(&self) -> &[u8] {
-        self.levels.get(..self.level_count).unwrap_or_default()
+        part(&self.levels, 0..self.level_count)
     }
 
     /// The operands after the vmcore: none for a stream, one for a dump file or a log, two or more
     /// with `--split`.
     pub fn outputs(&self) -> &[&'a [u8]] {
-        self.outputs.get(..self.output_count).unwrap_or_default()
+        part(&self.outputs, 0..self.output_count)
     }
 }
 
-/// Why a command line was refused. `Display` gives one line for the user.
+/// Why a command line was refused. `Display` prints one line for the user.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ArgError<'a> {
     /// No short option has this letter.

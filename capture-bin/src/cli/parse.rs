@@ -5,6 +5,7 @@ use super::{
     ArgError, Args, Compression, DEFAULT_MESSAGE_LEVEL, MAX_LEVELS, MAX_OUTPUTS, MESSAGE_DEBUG,
     MESSAGE_REPORT, Mapping, Mode, Notices,
 };
+use tamis_core::error::part;
 use tamis_core::units::{SIZE_SYNTAX, parse_size};
 
 /// Reads a command line, without the name of the program.
@@ -12,7 +13,12 @@ use tamis_core::units::{SIZE_SYNTAX, parse_size};
 /// # Errors
 /// The first thing wrong, in the order of the words; then conflicts between options; then
 /// operands. With `--help` or `--version`, only the words themselves are checked.
-pub fn parse<'a, I: Iterator<Item = &'a [u8]>>(mut argv: I) -> Result<Args<'a>, ArgError<'a>> {
+pub fn parse<'a>(mut argv: impl Iterator<Item = &'a [u8]>) -> Result<Args<'a>, ArgError<'a>> {
+    parse_words(&mut argv)
+}
+
+/// Not generic: one copy serves all callers.
+fn parse_words<'a>(argv: &mut dyn Iterator<Item = &'a [u8]>) -> Result<Args<'a>, ArgError<'a>> {
     let mut parser = Parser::new();
     let mut only_operands = false;
     while let Some(word) = argv.next() {
@@ -20,7 +26,7 @@ pub fn parse<'a, I: Iterator<Item = &'a [u8]>>(mut argv: I) -> Result<Args<'a>, 
             b"--" if !only_operands => only_operands = true,
             [b'-', b'-', long @ ..] if !only_operands => {
                 let (name, value) = match long.iter().position(|&byte| byte == b'=') {
-                    Some(at) => (long.get(..at).unwrap_or_default(), long.get(at + 1..)),
+                    Some(at) => (part(long, 0..at), long.get(at + 1..)),
                     None => (long, None),
                 };
                 let row = find_long(word, name)?;

@@ -15,15 +15,18 @@ use self::say::{failed, say};
 use self::target::{Found, find_target};
 use self::text::{Path, read_text};
 use crate::arena::Heap;
-use crate::cli::{self, Args, Mode};
+use crate::cli::{self, ArgError, Args, Mode};
 use crate::console::{Console, Why};
+use crate::exit::Exit;
 use crate::job::{Ended, Job, Outputs};
 use crate::log;
 use crate::sys::{self, File};
 use core::ffi::c_int;
+use core::fmt;
 use core::sync::atomic::{AtomicI32, Ordering};
 use tamis_boot::orders::{Final, OrderError, Orders, RAW, words};
 use tamis_boot::paths::{self, MOST_TEXT};
+use tamis_core::error::part;
 use tamis_core::io::IoError;
 
 /// What starts the machine again if nobody writes to it for long enough.
@@ -61,11 +64,11 @@ extern "C" fn in_trouble(signal: c_int) {
         sys::print(sys::STDERR, b"tamis-capture: internal error, signal\n");
     }
     end_after_failure();
-    sys::exit(crate::FAILED);
+    sys::exit(Exit::Failed.status());
 }
 
-/// Runs as the init of a crash kernel. Gives an exit status only if the machine cannot be ended.
-pub fn run(heap: &'static Heap) -> i32 {
+/// Runs as the init of a crash kernel. Returns only if the machine cannot be ended.
+pub fn run(heap: &'static Heap) -> Exit {
     // Until the orders are read: start again.
     LAST.store(libc::RB_AUTOBOOT, Ordering::Relaxed);
     let (_, free_at_first) = sys::memory();
@@ -98,17 +101,14 @@ pub fn run(heap: &'static Heap) -> i32 {
     sys::ignore_write_signals();
 
     load_modules(given);
-    let status = match save(heap, &orders, free_at_first) {
-        Ok(()) => crate::DONE,
-        Err(()) => crate::FAILED,
-    };
+    let status = save(heap, &orders, free_at_first);
     let word = match orders.last {
         Final::Reboot => "rebooting",
         Final::PowerOff => "switching off",
         Final::Halt => "halting",
     };
     let outcome =
-        if status == crate::DONE { "the dump is saved" } else { "there is no complete dump" };
+        if status == Exit::Done { "the dump is saved" } else { "there is no complete dump" };
     say(format_args!("{outcome}; {word}"));
     sys::sync_all();
     sys::end_machine(how);
@@ -133,8 +133,8 @@ fn load_modules(line: &[u8]) {
 /// What the kernel command line has for a module, as `module.parameter=value`, in the form that the
 /// kernel wants when the module is loaded. For modules that are built in it does this itself.
 fn module_parameters(path: &[u8], line: &[u8]) -> Path {
-    let file = path.rsplit(|&b| b == b'/').next().unwrap_or_default();
-    let name = file.split(|&b| b == b'.').next().unwrap_or_default();
+    let file = path.rsplit(|&b| b == b'/').next().unwrap_or(path);
+    let name = file.split(|&b| b == b'.').next().unwrap_or(file);
     let same = |a: &u8, b: &u8| a == b || b"-_".contains(a) && b"-_".contains(b);
     let mut found = Path::new();
     for word in words(line) {
@@ -153,12 +153,14 @@ fn module_parameters(path: &[u8], line: &[u8]) -> Path {
     found
 }
 
-/// Saves log and dump. An error was told about.
-fn save(heap: &'static Heap, orders: &Orders<'_>, free_at_first: u64) -> Result<(), ()> {
-    let mut parsed = parse_args(orders.args).or_else(|()| {
+/// Saves log and dump. Errors have already been printed.
+fn save(heap: &'static Heap, orders: &Orders<'_>, free_at_first: u64) -> Exit {
+    let parsed = parse_args(orders.args).or_else(|error| {
+        say(format_args!("{error}"));
         say(format_args!("taking '{}' instead", FALLBACK.escape_ascii()));
         parse_args(FALLBACK)
-    })?;
+    });
+    let Ok(mut parsed) = parsed else { return Exit::Failed };
     let mut console = Console::new(parsed.message_level, false);
     open_watchdog(&mut console);
     console.watch_memory();
@@ -197,20 +199,23 @@ fn save_as_ordered(
     parsed: &Args<'_>,
     orders: &Orders<'_>,
     console: &mut Console,
-) -> Result<(), ()> {
-    let mut job = Job::prepare(heap, parsed, console).map_err(|_| ())?;
+) -> Exit {
+    let mut job = match Job::prepare(heap, parsed, console) {
+        Ok(job) => job,
+        Err(exit) => return exit,
+    };
     if orders.target.is_empty() {
         say(format_args!("no target: tamis.target= names where the dump goes"));
-        return Err(());
+        return Exit::Failed;
     }
     let mut tries = 0;
     loop {
         match save_once(&mut job, orders, console) {
-            Ended::Done => return Ok(()),
+            Ended::Done => return Exit::Done,
             // Another try would not find more space, or time.
-            Ended::NoSpace => return Err(()),
-            Ended::Failed if sys::stop_asked() => return Err(()),
-            Ended::Failed if tries >= orders.retry => return Err(()),
+            Ended::NoSpace => return Exit::Incomplete,
+            Ended::Failed if sys::stop_asked() => return Exit::Incomplete,
+            Ended::Failed if tries >= orders.retry => return Exit::Incomplete,
             Ended::Failed => {
                 tries += 1;
                 say(format_args!("trying again ({tries} of {})", orders.retry));
@@ -223,23 +228,44 @@ fn save_as_ordered(
     }
 }
 
-/// The options of a capture that make sense here.
-fn parse_args(text: &[u8]) -> Result<Args<'_>, ()> {
+/// Why the options of `tamis.args` are not used.
+#[derive(Debug)]
+enum OptionsError<'a> {
+    /// They are no options of a capture.
+    Args(ArgError<'a>),
+    /// Options of ways to write that PID 1 does not have: which of them are given.
+    NotHere([(bool, &'static str); 5]),
+}
+
+impl fmt::Display for OptionsError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OptionsError::Args(error) => write!(f, "tamis.args: {error}"),
+            OptionsError::NotHere(options) => {
+                f.write_str("tamis.args contains options not allowed in init mode:")?;
+                let given = options.iter().filter(|(given, _)| *given);
+                given.map(|(_, name)| write!(f, " {name}")).collect()
+            }
+        }
+    }
+}
+
+/// The options of a capture by PID 1.
+fn parse_args(text: &[u8]) -> Result<Args<'_>, OptionsError<'_>> {
     let given =
         words(text).map(|w| w.strip_prefix(b"\"").and_then(|w| w.strip_suffix(b"\"")).unwrap_or(w));
     let operands = [&b"/proc/vmcore"[..], COMPLETE];
-    match cli::parse(given.chain(operands)) {
-        Ok(parsed) if parsed.mode == Mode::Capture && !parsed.flattened && !parsed.split => {
-            Ok(parsed)
-        }
-        Ok(_) => {
-            say(format_args!("tamis.args has options for which there is no place here"));
-            Err(())
-        }
-        Err(error) => {
-            say(format_args!("tamis.args: {error}"));
-            Err(())
-        }
+    let parsed = cli::parse(given.chain(operands)).map_err(OptionsError::Args)?;
+    let not_here = [
+        (parsed.flattened, "-F"),
+        (parsed.split, "--split"),
+        (parsed.mode == Mode::Dmesg, "--dump-dmesg"),
+        (parsed.mode == Mode::Help, "--help"),
+        (parsed.mode == Mode::Version, "--version"),
+    ];
+    match not_here.iter().any(|(given, _)| *given) {
+        false => Ok(parsed),
+        true => Err(OptionsError::NotHere(not_here)),
     }
 }
 
@@ -318,9 +344,9 @@ fn save_folder(
     let mut ends = folder.iter().enumerate().skip(MOUNT.len() + 1).filter(|(_, b)| **b == b'/');
     loop {
         let end = ends.next().map(|(end, _)| end);
-        let part = folder.get(..end.unwrap_or(folder.len())).unwrap_or_default();
-        if let Err(io) = sys::make_folder(part) {
-            return failed("making", part, io);
+        let made = part(folder, 0..end.unwrap_or(folder.len()));
+        if let Err(io) = sys::make_folder(made) {
+            return failed("making", made, io);
         }
         if end.is_none() {
             break;
@@ -360,7 +386,7 @@ fn save_folder(
     }
 }
 
-/// Saves the log, down to the medium: what comes after it may hang. An error was told about.
+/// Saves the log, down to the medium: what comes after it may hang. Errors have already been printed.
 fn save_log(job: &mut Job<'_>, path: &[u8], console: &Console) -> bool {
     let saved = log::save(job, path, console);
     let synced = saved.then(|| File::open(path).and_then(|file| file.sync_data()));

@@ -4,6 +4,7 @@ use super::text::{Path, read_text};
 use crate::sys::File;
 use tamis_boot::paths::MOST_TEXT;
 use tamis_boot::volume;
+use tamis_core::error::part;
 
 /// A block device, and the file system on it.
 #[derive(Default)]
@@ -70,7 +71,7 @@ fn look_at(
             Ok(n) => len += n,
         }
     }
-    let mut volume = volume::identify(head.get(..len).unwrap_or_default());
+    let mut volume = volume::identify(part(&head, 0..len));
     let mut btrfs = [0; 4096];
     if volume.is_none() && file.read_at(volume::BTRFS_AT, &mut btrfs).is_ok() {
         volume = volume::identify_btrfs(&btrfs);
@@ -94,7 +95,7 @@ fn is_partition(name: &[u8], id: &[u8]) -> bool {
     let Some(number) = number else { return false };
     // Disks whose names end in a digit have a `p` before the partition's number.
     let letters = name.len() - name.iter().rev().take_while(|b| b.is_ascii_digit()).count();
-    let disk = name.get(..letters).unwrap_or_default();
+    let disk = part(name, 0..letters);
     let disk = match disk {
         [head @ .., b'p'] if head.last().is_some_and(u8::is_ascii_digit) => head,
         _ => disk,

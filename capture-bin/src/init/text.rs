@@ -1,6 +1,7 @@
 //! Small files and paths.
 
 use crate::sys::File;
+use tamis_core::error::part;
 
 /// Longest path that is put together here.
 pub(super) type Path = heapless::Vec<u8, 512>;
@@ -15,5 +16,5 @@ pub(super) fn read_text<'b>(path: &[u8], buffer: &'b mut [u8]) -> &'b [u8] {
             Ok(n) => len += n,
         }
     }
-    buffer.get(..len).unwrap_or_default()
+    part(buffer, 0..len)
 }

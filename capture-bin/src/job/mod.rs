@@ -17,9 +17,9 @@ use crate::arena::Heap;
 use crate::cli::Args;
 use crate::console::Console;
 use crate::crew::Crew;
+use crate::exit::Exit;
 use crate::input::Vmcore;
 use crate::sys;
-use crate::{DONE, OTHER_KERNEL};
 use alloc::boxed::Box;
 use tamis_core::DumpLevel;
 use tamis_core::capture::session::KernelError;
@@ -27,7 +27,7 @@ use tamis_core::capture::{self, Report};
 use tamis_core::codec::Encoder;
 
 /// Writes a dump as the command line says. Gives the exit status.
-pub(crate) fn capture(heap: &'static Heap, args: &Args<'_>) -> i32 {
+pub(crate) fn capture(heap: &'static Heap, args: &Args<'_>) -> Exit {
     let mut console = Console::new(args.message_level, args.flattened);
     for line in args.notices.lines() {
         console.warn(format_args!("{line}"));
@@ -36,10 +36,10 @@ pub(crate) fn capture(heap: &'static Heap, args: &Args<'_>) -> i32 {
     sys::stop_on_signals();
     let outputs = Outputs { names: args.outputs(), base: 0, force: args.force };
     let status = match Job::prepare(heap, args, &mut console) {
-        Ok(mut job) => job.write(&outputs, &mut console).status(),
+        Ok(mut job) => job.write(&outputs, &mut console).exit(),
         Err(status) => status,
     };
-    let verdict = if status == DONE { "Completed" } else { "Failed" };
+    let verdict = if status == Exit::Done { "Completed" } else { "Failed" };
     console.say(format_args!("\ntamis-capture {verdict}.\n"));
     status
 }
@@ -59,7 +59,7 @@ impl<'a> Job<'a> {
         heap: &'static Heap,
         args: &'a Args<'a>,
         console: &mut Console,
-    ) -> Result<Job<'a>, i32> {
+    ) -> Result<Job<'a>, Exit> {
         let opened = open(args, console)?;
         let (plan, compress) = (opened.plan, args.compress);
         let page = opened.headers.page_shift().unwrap_or(opened.options.page_shift).bytes();
@@ -84,7 +84,7 @@ impl<'a> Job<'a> {
                 file.escape_ascii(),
                 uts.release().escape_ascii()
             ));
-            return Err(OTHER_KERNEL);
+            return Err(Exit::OtherKernel);
         }
         if !uts.read && !info.is_empty() {
             console.warn(format_args!(

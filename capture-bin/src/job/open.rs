@@ -2,11 +2,11 @@
 
 use super::plan::{SLACK, codec, map, plan, threads};
 use super::report::what_it_is;
-use crate::FAILED;
 use crate::arena::Arena;
 use crate::cli::Args;
 use crate::console::{Console, Why};
 use crate::crew;
+use crate::exit::Exit;
 use crate::input::{Input, Vmcore};
 use crate::sys::{self, File, FileKind};
 use tamis_core::capture::session::{Carve, PROGRAM, VMCOREINFO_MAX};
@@ -29,11 +29,11 @@ pub(crate) struct Opened<'a> {
 }
 
 /// Opens the vmcore and makes the memory plan. An error is an exit status; its reason was printed.
-pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'a>, i32> {
+pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'a>, Exit> {
     let name = args.vmcore.unwrap_or_default();
     let mut input = Input::open(name, args.mapping).map_err(|io| {
         console.warn(format_args!("opening {}: {}", name.escape_ascii(), Why(io)));
-        FAILED
+        Exit::Failed
     })?;
     let mut headers = Headers::read(&mut input).map_err(|error| {
         let name = name.escape_ascii();
@@ -43,10 +43,10 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
             }
             error => {
                 let looks = what_it_is(&mut input);
-                console.warn(format_args!("{name} is no vmcore: {error}; {looks}"));
+                console.warn(format_args!("{name} is not a vmcore: {error}; {looks}"));
             }
         }
-        FAILED
+        Exit::Failed
     })?;
     if headers.elf().notes_damaged {
         console.warn(format_args!("the notes of {} are damaged", name.escape_ascii()));
@@ -59,12 +59,12 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
                 Ok((FileKind::Regular(size), file)) if size <= VMCOREINFO_MAX => Some((file, size)),
                 Ok(_) => {
                     let path = path.escape_ascii();
-                    console.warn(format_args!("{path} is no VMCOREINFO text: too large"));
-                    return Err(FAILED);
+                    console.warn(format_args!("{path} is not a VMCOREINFO text: too large"));
+                    return Err(Exit::Failed);
                 }
                 Err(io) => {
                     console.warn(format_args!("opening {}: {}", path.escape_ascii(), Why(io)));
-                    return Err(FAILED);
+                    return Err(Exit::Failed);
                 }
             }
         }
@@ -100,12 +100,12 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
         let text = map(file_len, console)?.take(file_len as usize);
         if let Err(io) = file.read_at(0, text) {
             console.warn(format_args!("reading {}: {}", path.escape_ascii(), Why(io)));
-            return Err(FAILED);
+            return Err(Exit::Failed);
         }
         if Info::new(None, Some(text)).file_release().is_none() {
             let path = path.escape_ascii();
-            console.warn(format_args!("{path} has no OSRELEASE: it is no VMCOREINFO text"));
-            return Err(FAILED);
+            console.warn(format_args!("{path} has no OSRELEASE: it is not a VMCOREINFO text"));
+            return Err(Exit::Failed);
         }
         headers = headers.with_file(text);
         file_text = Some(&*text);
@@ -120,9 +120,10 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
     if let Some(kib) = args.splitblock_kib
         && !(kib * 1024).is_multiple_of(page)
     {
-        console
-            .warn(format_args!("--splitblock-size {kib} is no multiple of a page, {page} bytes"));
-        return Err(FAILED);
+        console.warn(format_args!(
+            "--splitblock-size {kib} is not a multiple of a page, {page} bytes"
+        ));
+        return Err(Exit::Failed);
     }
     let (plan, options) = plan(&headers, &options, args, console)?;
     Ok(Opened { input, headers, file_text, options, plan, args })
@@ -130,7 +131,7 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
 
 impl Opened<'_> {
     /// Loads the vmcore for what needs no memory but that of page tables and of reads: the log.
-    pub(crate) fn load_log(mut self, console: &Console) -> Result<Vmcore, i32> {
+    pub(crate) fn load_log(mut self, console: &Console) -> Result<Vmcore, Exit> {
         self.options.log_only = true;
         self.plan =
             Plan { bitmap: 0, mem_map: 0, sections: 0, data: 0, descriptors: 0, ..self.plan };
@@ -139,14 +140,14 @@ impl Opened<'_> {
         self.load(&mut arena, console)
     }
 
-    pub(super) fn load(self, arena: &mut Arena, console: &Console) -> Result<Vmcore, i32> {
+    pub(super) fn load(self, arena: &mut Arena, console: &Console) -> Result<Vmcore, Exit> {
         let Opened { input, headers, file_text, options, plan, args } = self;
         let name = args.vmcore.unwrap_or_default().escape_ascii();
         let storage = plan.carve(&headers, arena);
         let vmcore =
             Session::load(input, headers, storage, file_text, &options).map_err(|error| {
                 console.warn(format_args!("reading {name}: {error}"));
-                FAILED
+                Exit::Failed
             })?;
         if headers.vmcoreinfo_len() > 0 && vmcore.note_is_empty() {
             console.warn(format_args!("reading VMCOREINFO of {name}: it cannot be read"));

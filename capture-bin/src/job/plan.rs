@@ -1,9 +1,9 @@
 //! Limits: threads, codecs, and the memory plan.
 
-use crate::FAILED;
 use crate::arena::Arena;
 use crate::cli::{Args, Compression};
 use crate::console::{Console, Why};
+use crate::exit::Exit;
 use crate::input::Vmcore;
 use crate::sys;
 use alloc::boxed::Box;
@@ -62,7 +62,7 @@ pub(super) fn plan(
     options: &Options,
     args: &Args<'_>,
     console: &Console,
-) -> Result<(Plan, Options), i32> {
+) -> Result<(Plan, Options), Exit> {
     let fit = |options: Options| Plan::new(headers, &options).map(|plan| (plan, options));
     let over = match fit(*options) {
         Ok(plan) => return Ok(plan),
@@ -72,7 +72,7 @@ pub(super) fn plan(
         console.warn(format_args!("{over}"));
         console
             .warn(format_args!("try --memory-limit {} or more; nothing was written", over.least));
-        return Err(FAILED);
+        return Err(Exit::Failed);
     }
     let fewer = Options { threads: over.threads.max(1), ..*options };
     let freed = Options { bitmap: None, threads: 1, ..*options };
@@ -81,7 +81,7 @@ pub(super) fn plan(
         .or_else(|over| fit(Options { limit: over.least, ..freed }));
     plan.map_err(|over| {
         console.warn(format_args!("{over}"));
-        FAILED
+        Exit::Failed
     })
 }
 
@@ -129,10 +129,10 @@ pub(super) fn explain_plan(plan: &Plan, vmcore: &Vmcore, args: &Args<'_>, consol
     ));
 }
 
-pub(super) fn map(len: u64, console: &Console) -> Result<Arena, i32> {
+pub(super) fn map(len: u64, console: &Console) -> Result<Arena, Exit> {
     let len = usize::try_from(len).unwrap_or(usize::MAX);
     Arena::map(len).map_err(|io| {
         console.warn(format_args!("reserving {len} bytes of memory: {}", Why(io)));
-        FAILED
+        Exit::Failed
     })
 }

@@ -3,8 +3,8 @@
 use super::outputs::{Failure, Outputs, hint};
 use crate::cli::Args;
 use crate::console::{Console, Why};
+use crate::exit::Exit;
 use crate::input::Input;
-use crate::{DONE, FAILED};
 use tamis_core::capture::{CaptureError, Report};
 use tamis_core::io::{IoKind, RandomAccess};
 
@@ -20,9 +20,9 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
-    /// The exit status that says so.
-    pub(crate) fn status(self) -> i32 {
-        if self == Ended::Done { DONE } else { FAILED }
+    /// The end of the run that writes it.
+    pub(crate) fn exit(self) -> Exit {
+        if self == Ended::Done { Exit::Done } else { Exit::Incomplete }
     }
 }
 
