@@ -24,3 +24,5 @@ pub mod pool;
 pub mod render;
 pub mod rewrite;
 pub mod session;
+#[cfg(test)]
+mod shapes;

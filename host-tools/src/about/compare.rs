@@ -2,23 +2,30 @@
 
 use crate::dump::bits::{next_stored, stored};
 use crate::dump::opened::{Dump, Opened};
-use crate::fail::Result;
+use crate::fail::{Fail, Result};
 use crate::pool::in_order;
+use crate::render::json::Document;
 use crate::render::progress::Progress;
+use crate::render::text::{Style, number};
+use serde::Serialize;
 use tamis_core::bitmap::Bitmap;
 use tamis_core::memory::PhysMemory as _;
 use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
 
 /// What a page is in one dump and the other.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 pub enum Kind {
     /// Only the first has it.
-    OnlyA,
+    #[serde(rename = "only in the first")]
+    OnlyFirst,
     /// Only the second has it.
-    OnlyB,
+    #[serde(rename = "only in the second")]
+    OnlySecond,
     /// Both have it, with other bytes.
-    Differs,
+    #[serde(rename = "different")]
+    Different,
     /// It cannot be read.
+    #[serde(rename = "unreadable")]
     Unreadable,
 }
 
@@ -26,39 +33,171 @@ impl Kind {
     /// In words.
     pub fn word(self) -> &'static str {
         match self {
-            Kind::OnlyA => "only in the first",
-            Kind::OnlyB => "only in the second",
-            Kind::Differs => "different",
+            Kind::OnlyFirst => "only in the first",
+            Kind::OnlySecond => "only in the second",
+            Kind::Different => "different",
             Kind::Unreadable => "unreadable",
         }
     }
 }
 
-/// Runs of pages, and how many of each kind.
-#[derive(Default)]
-pub struct Found {
-    /// Runs of pfns, the end not included.
-    pub runs: Vec<(Kind, u64, u64)>,
-    /// Runs past the most that are kept.
-    pub more: u64,
-    /// Runs that are kept, at most.
-    pub most: usize,
-    /// Pages of each [`Kind`].
-    pub counts: [u64; 4],
-    /// Pages that are the same.
-    pub same: u64,
+/// In what two dumps differ.
+#[derive(Default, Serialize)]
+pub struct Differences {
+    /// Whether they do not.
+    pub same: bool,
+    /// Pages.
+    pub pages: Pages,
+    /// What the headers say.
+    pub headers: Vec<Header>,
+    /// Runs of pages that are not the same.
+    pub runs: Vec<Run>,
+    /// Runs past the most that are listed.
+    pub runs_not_listed: u64,
+    #[serde(skip)]
+    most: usize,
 }
 
-impl Found {
-    fn add(&mut self, kind: Kind, pfn: u64) {
-        self.counts[kind as usize] += 1;
-        let room = self.runs.len() < self.most;
-        match self.runs.last_mut() {
-            Some((k, _, end)) if *k == kind && *end == pfn && self.more == 0 => *end += 1,
-            _ if room => self.runs.push((kind, pfn, pfn + 1)),
-            _ => self.more += 1,
+impl Document for Differences {
+    const SCHEMA: &'static str = "tamis.diff/1";
+}
+
+/// Numbers of pages.
+#[derive(Clone, Copy, Default, Serialize)]
+pub struct Pages {
+    /// The same in both.
+    pub same: u64,
+    /// See [`Kind::OnlyFirst`].
+    pub only_in_first: u64,
+    /// See [`Kind::OnlySecond`].
+    pub only_in_second: u64,
+    /// See [`Kind::Different`].
+    pub different: u64,
+    /// See [`Kind::Unreadable`].
+    pub unreadable: u64,
+}
+
+impl Pages {
+    fn of(&mut self, kind: Kind) -> &mut u64 {
+        match kind {
+            Kind::OnlyFirst => &mut self.only_in_first,
+            Kind::OnlySecond => &mut self.only_in_second,
+            Kind::Different => &mut self.different,
+            Kind::Unreadable => &mut self.unreadable,
         }
     }
+}
+
+/// Something that the headers of both do not agree about.
+#[derive(Serialize)]
+pub struct Header {
+    /// What it is.
+    pub what: &'static str,
+    /// What the first says.
+    pub first: String,
+    /// What the second says.
+    pub second: String,
+}
+
+/// Pages of the same kind.
+#[derive(Serialize)]
+pub struct Run {
+    /// Which kind.
+    pub what: Kind,
+    /// The first.
+    pub start_pfn: u64,
+    /// The one behind the last.
+    pub end_pfn: u64,
+}
+
+impl Differences {
+    fn add(&mut self, what: Kind, pfn: u64) {
+        *self.pages.of(what) += 1;
+        let room = self.runs.len() < self.most;
+        match self.runs.last_mut() {
+            Some(run) if run.what == what && run.end_pfn == pfn && self.runs_not_listed == 0 => {
+                run.end_pfn += 1;
+            }
+            _ if room => self.runs.push(Run { what, start_pfn: pfn, end_pfn: pfn + 1 }),
+            _ => self.runs_not_listed += 1,
+        }
+    }
+
+    /// For people.
+    pub fn text(&self, style: Style) -> String {
+        let mut text = String::new();
+        for Header { what, first, second } in &self.headers {
+            text += &format!("{what}: {first} and {second}\n");
+        }
+        for Run { what, start_pfn: start, end_pfn: end } in &self.runs {
+            let (what, last) = (what.word(), end - 1);
+            text += &match end - start {
+                1 => format!("pfn {start:#x}: {what}\n"),
+                pages => {
+                    format!("pfns {start:#x} to {last:#x} ({} pages): {what}\n", number(pages))
+                }
+            };
+        }
+        if self.runs_not_listed > 0 {
+            let more = number(self.runs_not_listed);
+            text += &format!("and {more} more; --runs NUMBER lists more\n");
+        }
+        let verdict = if self.same { style.good("the same") } else { style.bad("different") };
+        text += &format!("{verdict}: {} pages alike", number(self.pages.same));
+        let mut pages = self.pages;
+        for kind in [Kind::Different, Kind::OnlyFirst, Kind::OnlySecond, Kind::Unreadable] {
+            let count = *pages.of(kind);
+            if count > 0 {
+                text += &format!(", {} {}", number(count), kind.word());
+            }
+        }
+        text.push('\n');
+        text
+    }
+}
+
+/// What the headers do not agree about.
+fn headers(a: &Opened, b: &Opened) -> Vec<Header> {
+    let mut headers = Vec::new();
+    let mut add = |what, of: &dyn Fn(&Opened) -> String| {
+        let (first, second) = (of(a), of(b));
+        if first != second {
+            headers.push(Header { what, first, second });
+        }
+    };
+    add("kernel", &|o| {
+        o.info().release().map_or(String::new(), |r| String::from_utf8_lossy(r).into())
+    });
+    add("dump level", &|o| match &o.dump {
+        Dump::Kdump(k) => k.facts().sub.dump_level.to_string(),
+        Dump::Elf(_) => "none".into(),
+    });
+    add("VMCOREINFO", &|o| format!("{} bytes", o.text.len()));
+    if a.text[..] != b.text[..] && a.text.len() == b.text.len() {
+        let (first, second) = ("one text".into(), "another".into());
+        headers.push(Header { what: "VMCOREINFO", first, second });
+    }
+    headers
+}
+
+/// Compares two dumps; lists `most` runs of pages.
+pub fn compare(a: &mut Opened, b: &mut Opened, most: usize, threads: usize) -> Result<Differences> {
+    if a.shift != b.shift {
+        return Err(Fail::new(format_args!(
+            "{} has pages of {} bytes, {} of {}: they are of different machines",
+            a.name(),
+            a.shift.bytes(),
+            b.name(),
+            b.shift.bytes()
+        )));
+    }
+    let mut found = Differences { headers: headers(a, b), most, ..Differences::default() };
+    pages(a, b, &mut found, threads)?;
+    let Pages { same: _, only_in_first, only_in_second, different, unreadable } = found.pages;
+    let none = only_in_first + only_in_second + different + unreadable == 0;
+    // The level only says what was to be left out.
+    found.same = none && found.headers.iter().all(|header| header.what == "dump level");
+    Ok(found)
 }
 
 /// Pages that a thread compares at a time.
@@ -87,15 +226,15 @@ impl Worker {
             let Some(pfn) = next.map(|run| run.start).min() else { return (same, others) };
             at = Pfn(pfn.0 + 1);
             match (in_a.get(pfn), in_b.get(pfn)) {
-                (true, false) => others.push((Kind::OnlyA, pfn)),
-                (false, true) => others.push((Kind::OnlyB, pfn)),
+                (true, false) => others.push((Kind::OnlyFirst, pfn)),
+                (false, true) => others.push((Kind::OnlySecond, pfn)),
                 _ => {
                     let phys = PhysAddr(pfn.0 << shift);
                     let [a, b] = &mut self.dumps;
                     let [page_a, page_b] = &mut self.pages;
                     match (a.read(phys, page_a), b.read(phys, page_b)) {
                         (Ok(()), Ok(())) if page_a == page_b => same += 1,
-                        (Ok(()), Ok(())) => others.push((Kind::Differs, pfn)),
+                        (Ok(()), Ok(())) => others.push((Kind::Different, pfn)),
                         _ => others.push((Kind::Unreadable, pfn)),
                     }
                 }
@@ -104,8 +243,7 @@ impl Worker {
     }
 }
 
-/// Compares all pages.
-pub fn compare(a: &mut Opened, b: &mut Opened, found: &mut Found, threads: usize) -> Result<()> {
+fn pages(a: &mut Opened, b: &mut Opened, found: &mut Differences, threads: usize) -> Result<()> {
     let (shift, page) = (a.shift.bits(), a.shift.bytes());
     let end = a.max_pfn.max(b.max_pfn).0;
     let mut progress = Progress::new("Comparing");
@@ -136,7 +274,7 @@ pub fn compare(a: &mut Opened, b: &mut Opened, found: &mut Found, threads: usize
             window.len().div_ceil(PIECE),
             compare,
             |(piece, (same, others))| {
-                found.same += same;
+                found.pages.same += same;
                 others.into_iter().for_each(|(kind, pfn)| found.add(kind, pfn.0));
                 progress.set(piece.end.0, end);
                 Ok(())

@@ -1,149 +1,303 @@
-//! What a dump is.
+//! What a dump is: the document that `tamis info` prints, as a text or as JSON.
 
 use crate::about::log::log;
-use crate::about::notes;
+use crate::about::notes::{Notes, notes};
 use crate::about::panic::{Task, panic_line, panic_task};
-use crate::dump::opened::{Dump, Opened};
+use crate::dump::input::FileInfo;
+use crate::dump::opened::Opened;
 use crate::dump::survey::{Survey, survey};
 use crate::fail::Result;
-use crate::render::json::{Json, Object};
+use crate::render::json::{Document, Hex};
 use crate::render::progress::Progress;
 use crate::render::text::{Style, Table, number, percent, plain, size, time};
+use serde::Serialize;
 use std::io;
 use tamis_core::endian::{Endian, Word};
 use tamis_core::input::kdump::Codec;
 use tamis_core::kernel::log::Options;
-use tamis_core::memory::{Machine, PhysMemory as _, Ranges as _};
+use tamis_core::memory::{MemoryRange, PhysMemory as _, Ranges as _};
+use tamis_core::units::{Pfn, PfnSpan};
 use tamis_core::wire::disk_header::Signature;
 use tamis_core::wire::elf;
 
-/// What there is to tell.
+/// What several dumps are.
+#[derive(Serialize)]
+pub struct Info {
+    /// Each of them.
+    pub dumps: Vec<Facts>,
+}
+
+impl Document for Info {
+    const SCHEMA: &'static str = "tamis.info/1";
+}
+
+/// What one dump is.
+#[derive(Serialize)]
 pub struct Facts {
-    format: String,
-    writer: &'static str,
-    release: String,
-    version: String,
-    node: String,
-    machine: String,
-    level: Option<u32>,
-    pages: Pages,
-    survey: Option<Survey>,
-    memory: u64,
-    file: u64,
-    /// Why the dump is not complete; empty if it is.
-    missing: Vec<String>,
-    notes: usize,
-    notes_damaged: bool,
-    cpus: u32,
-    keys: usize,
-    crash_time: Option<u64>,
-    panic: Option<String>,
-    task: Option<Task>,
-    /// Process, program counter and stack pointer of each CPU.
-    registers: Vec<(u32, u64, u64)>,
-    log: std::result::Result<u64, String>,
+    /// Its files.
+    pub files: Vec<File>,
+    /// `kdump` or `elf`.
+    pub format: &'static str,
+    /// Of a kdump dump.
+    pub header_version: Option<u32>,
+    /// Of a kdump dump, `KDUMP` or `TAMIS`.
+    pub signature: Option<&'static str>,
+    /// Who wrote it, in words: a conclusion.
+    pub written_by: &'static str,
+    /// The pfns of each file of a split dump.
+    pub split: Option<Vec<Span>>,
+    /// The kernel that died.
+    pub kernel: Kernel,
+    /// Its machine.
+    pub machine: Machine,
+    /// The dump level, where dumps of that version have one.
+    pub dump_level: Option<u32>,
+    /// Its pages.
+    pub pages: Pages,
+    /// How they are stored.
+    pub codecs: Vec<Stored>,
+    /// Their bytes.
+    pub bytes: Bytes,
+    /// Number of notes.
+    pub notes: usize,
+    /// Whether the notes end in something that is no note.
+    pub notes_damaged: bool,
+    /// Number of keys in VMCOREINFO.
+    pub vmcoreinfo_keys: usize,
+    /// Whether all is there.
+    pub complete: bool,
+    /// If not, why.
+    pub missing: Vec<String>,
 }
 
-/// Pages by state, in any format.
-#[derive(Default)]
-struct Pages {
-    max_pfn: u64,
-    exist: u64,
-    stored: u64,
-    /// Stored, or meant to be.
-    kept: u64,
+/// A file of a dump.
+#[derive(Serialize)]
+pub struct File {
+    /// As it was given.
+    pub path: String,
+    /// Its bytes.
+    pub size: u64,
+    /// If it is a flattened stream.
+    pub flattened: Option<Flattened>,
 }
 
-/// Name of a machine, as `uname -m` prints it.
-fn machine_name(machine: Machine) -> String {
-    match (machine.name(), machine.elf_machine) {
-        (Some(name), _) => name.into(),
-        (None, 0) => "unknown".into(),
-        (None, other) => format!("ELF machine {other}"),
+/// A flattened stream.
+#[derive(Serialize)]
+pub struct Flattened {
+    /// Number of its records.
+    pub records: usize,
+    /// Whether its end is there.
+    pub has_end: bool,
+    /// Bytes of the file that it stands for.
+    pub size: u64,
+}
+
+/// A range of pfns.
+#[derive(Serialize)]
+pub struct Span {
+    /// The first.
+    pub start_pfn: u64,
+    /// The one behind the last.
+    pub end_pfn: u64,
+}
+
+/// The kernel that died.
+#[derive(Default, Serialize)]
+pub struct Kernel {
+    /// As `uname -r` prints it.
+    pub release: Option<String>,
+    /// As `uname -v` prints it.
+    pub version: Option<String>,
+    /// The name of its host.
+    pub host: Option<String>,
+    /// Seconds since 1970.
+    pub crash_time: Option<u64>,
+    /// A line of its log.
+    pub panic: Option<String>,
+    /// The task that ran then.
+    pub panic_task: Option<Task>,
+    /// Lines of its log.
+    pub log_lines: Option<u64>,
+    /// Why there is no log.
+    pub log_error: Option<String>,
+}
+
+/// The machine of a dump.
+#[derive(Serialize)]
+pub struct Machine {
+    /// As `uname -m` prints it.
+    pub name: String,
+    /// `e_machine` of ELF.
+    pub elf_machine: u16,
+    /// 32 or 64.
+    pub word_bits: u8,
+    /// Whether it is a big-endian one.
+    pub big_endian: bool,
+    /// Bytes of a page.
+    pub page_size: usize,
+    /// Number of its CPUs.
+    pub cpus: u32,
+}
+
+/// Pages of a dump by state.
+#[derive(Default, Serialize)]
+pub struct Pages {
+    /// One past the last pfn.
+    pub max_pfn: u64,
+    /// Pages of memory.
+    pub exist: u64,
+    /// Pages in the dump.
+    pub stored: u64,
+    /// Pages that were left out of it on purpose.
+    pub left_out: u64,
+    /// Of a kdump dump.
+    #[serde(flatten)]
+    pub descriptors: Option<Descriptors>,
+}
+
+/// Page descriptors by state.
+#[derive(Clone, Copy, Serialize)]
+pub struct Descriptors {
+    /// Pages of zeros, which share one.
+    pub zero: u64,
+    /// Empty descriptors.
+    pub lost: u64,
+    /// Data past the end of the file.
+    pub cut_off: u64,
+    /// Pages in files that were not given.
+    pub in_other_files: u64,
+    /// Impossible descriptors.
+    pub bad_descriptors: u64,
+}
+
+/// Pages that are stored in one way.
+#[derive(Serialize)]
+pub struct Stored {
+    /// Name of the codec, or `raw`.
+    pub codec: &'static str,
+    /// Number of the pages.
+    pub pages: u64,
+    /// Their bytes in the file.
+    pub bytes: u64,
+}
+
+/// Sizes of a dump.
+#[derive(Serialize)]
+pub struct Bytes {
+    /// Of memory.
+    pub memory: u64,
+    /// Of the files.
+    pub files: u64,
+    /// Of the pages in a kdump dump.
+    pub page_data: Option<u64>,
+}
+
+fn known(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+fn file(info: &FileInfo) -> File {
+    let stream = info.stream;
+    File {
+        path: info.raw.path.display().to_string(),
+        size: info.raw.len,
+        flattened: stream.map(|(records, has_end)| Flattened { records, has_end, size: info.len }),
     }
+}
+
+/// The machine; the notes tell its CPUs.
+fn machine(opened: &Opened, notes: &Notes) -> Machine {
+    let machine = opened.dump.machine();
+    Machine {
+        name: match (machine.name(), machine.elf_machine) {
+            (Some(name), _) => name.into(),
+            (None, 0) => "unknown".into(),
+            (None, other) => format!("ELF machine {other}"),
+        },
+        elf_machine: machine.elf_machine,
+        word_bits: if machine.word == Word::Bits64 { 64 } else { 32 },
+        big_endian: machine.endian == Endian::Big,
+        page_size: opened.shift.bytes(),
+        cpus: notes.notes.iter().filter(|note| note.is_of_cpu()).count() as u32,
+    }
+}
+
+/// The ways in which pages are stored.
+fn codecs(survey: &Survey) -> Vec<Stored> {
+    let codecs =
+        Codec::ALL.iter().filter_map(|codec| Some((codec.name(), survey.codecs.get(codec)?)));
+    let raw = Some(("raw", &survey.raw)).filter(|(_, raw)| raw.pages > 0);
+    let stored = codecs.chain(raw);
+    stored.map(|(codec, a)| Stored { codec, pages: a.pages, bytes: a.bytes }).collect()
 }
 
 impl Facts {
     /// Finds it all out.
     pub fn of(opened: &mut Opened) -> Result<Facts> {
-        let page = opened.shift.bytes() as u64;
-        let (all_notes, notes_damaged) = notes::notes(opened)?;
-        let qemu = all_notes.iter().any(|n| n.name == "QEMU");
-        let cpus =
-            all_notes.iter().filter(|n| (n.name.as_str(), n.kind) == ("CORE", 1)).count() as u32;
-        let mut missing = Vec::new();
-        for file in &opened.files {
-            if file.stream.is_some_and(|(_, ends)| !ends) {
-                missing.push(format!("{}: the stream has no end", file.raw.name()));
-            }
-        }
+        let notes = notes(opened)?;
+        let qemu = notes.notes.iter().any(|n| n.name == "QEMU");
+        let streams = opened.files.iter().filter(|f| f.stream.is_some_and(|(_, ends)| !ends));
+        let missing = streams.map(|f| format!("{}: the stream has no end", f.raw.name())).collect();
         let info = opened.info();
-        let release = |raw: Option<&[u8]>| plain(raw.unwrap_or_default());
-        let mut facts = Facts {
-            format: String::new(),
-            writer: "unknown",
-            release: release(info.release()),
-            version: String::new(),
-            node: String::new(),
-            machine: machine_name(opened.dump.machine()),
-            level: None,
-            pages: Pages { max_pfn: opened.max_pfn.0, ..Pages::default() },
-            survey: None,
-            memory: 0,
-            file: opened.files.iter().map(|f| f.raw.len).sum(),
-            missing,
-            notes: all_notes.len(),
-            notes_damaged,
-            cpus,
-            keys: opened
-                .text
-                .split(|b| *b == b'\n' || *b == 0)
-                .filter(|line| line.contains(&b'='))
-                .count(),
+        let kernel = Kernel {
+            release: info.release().map(plain).and_then(known),
             crash_time: info.crash_time(),
-            panic: None,
-            task: None,
-            registers: all_notes
-                .iter()
-                .filter_map(|note| note.registers(opened.dump.machine()))
-                .collect(),
-            log: Ok(0),
+            ..Kernel::default()
+        };
+        let lines = opened.text.split(|b| *b == b'\n' || *b == 0);
+        let mut facts = Facts {
+            files: opened.files.iter().map(file).collect(),
+            format: "elf",
+            header_version: None,
+            signature: None,
+            written_by: "unknown",
+            split: None,
+            kernel,
+            machine: machine(opened, &notes),
+            dump_level: None,
+            pages: Pages { max_pfn: opened.max_pfn.0, ..Pages::default() },
+            codecs: Vec::new(),
+            bytes: Bytes {
+                memory: 0,
+                files: opened.files.iter().map(|f| f.raw.len).sum(),
+                page_data: None,
+            },
+            notes: notes.notes.len(),
+            notes_damaged: notes.damaged,
+            vmcoreinfo_keys: lines.filter(|line| line.contains(&b'=')).count(),
+            complete: false,
+            missing,
         };
         if opened.elf.is_some() {
             facts.elf(opened, qemu);
         } else {
             facts.kdump(opened, qemu)?;
         }
-        facts.memory = facts.pages.exist * page;
-        facts.kernel_log(opened);
+        facts.bytes.memory = facts.pages.exist * opened.shift.bytes() as u64;
+        facts.kernel_log(opened, &notes);
+        facts.complete = facts.missing.is_empty();
         Ok(facts)
     }
 
     fn elf(&mut self, opened: &Opened, qemu: bool) {
-        self.format = "ELF core".into();
-        let segments = opened.dump.ranges();
-        let spans = |len: fn(&tamis_core::memory::MemoryRange) -> u64| {
-            union(
-                segments
-                    .iter()
-                    .map(|s| opened.shift.touched(s.phys, len(s)))
-                    .map(|s| (s.start.0, s.end.0))
-                    .collect(),
-            )
+        let ranges = opened.dump.ranges();
+        let pages = |len: fn(&MemoryRange) -> u64| {
+            let spans = ranges.iter().map(|r| opened.shift.touched(r.phys, len(r)));
+            union(spans.map(|s| (s.start.0, s.end.0)).collect())
         };
-        self.pages.exist = spans(|s| s.len);
-        self.pages.stored = spans(|s| s.stored_len);
-        self.pages.kept = self.pages.stored;
-        let filtered = segments.iter().any(|s| s.stored_len < s.len);
-        self.writer = if qemu {
+        self.pages.exist = pages(|r| r.len);
+        self.pages.stored = pages(|r| r.stored_len);
+        self.pages.left_out = self.pages.exist.saturating_sub(self.pages.stored);
+        let filtered = ranges.iter().any(|r| r.stored_len < r.len);
+        self.written_by = if qemu {
             "QEMU"
         } else if filtered {
             "makedumpfile or tamis-capture"
         } else {
             "a kernel (/proc/vmcore), or a tool that copied it"
         };
-        let ends = segments.iter().zip(&opened.offsets);
-        let end = ends.map(|(s, at)| at.saturating_add(s.stored_len)).max().unwrap_or(0);
+        let ends = ranges.iter().zip(&opened.offsets);
+        let end = ends.map(|(r, at)| at.saturating_add(r.stored_len)).max().unwrap_or(0);
         let len = opened.files.first().map_or(0, |f| f.len);
         if end > len {
             self.missing.push(format!("the file ends {} bytes too early", end - len));
@@ -155,36 +309,38 @@ impl Facts {
     }
 
     fn kdump(&mut self, opened: &mut Opened, qemu: bool) -> Result<()> {
-        let parts = opened.files.len();
+        let files = opened.files.len();
         let Some(kdump) = opened.kdump() else { return Ok(()) };
         let head = *kdump.facts();
         let lz4 = head.main.signature == Signature::Tamis;
-        self.format = format!("kdump-compressed, version {}", head.main.version);
-        self.writer = match (qemu, lz4) {
+        self.format = "kdump";
+        self.header_version = Some(head.main.version);
+        self.signature = Some(if lz4 { "TAMIS" } else { "KDUMP" });
+        self.written_by = match (qemu, lz4) {
             (_, true) => "tamis-capture",
             (true, _) => "QEMU",
             _ => "makedumpfile or tamis-capture",
         };
-        if !head.main.uts(2).is_empty() {
-            self.release = plain(head.main.uts(2));
-        }
-        self.version = plain(head.main.uts(3));
-        self.node = plain(head.main.uts(1));
-        self.level = (head.main.version >= 1).then_some(head.sub.dump_level);
-        self.crash_time = self.crash_time.or(Some(head.main.crash_time).filter(|t| *t != 0));
+        let span = |PfnSpan { start, end }| Span { start_pfn: start.0, end_pfn: end.0 };
+        let parts = || kdump.parts().iter().map(|part| span(part.facts.range())).collect();
+        self.split = head.sub.split.is_some().then(parts);
+        let uts = |field| known(plain(head.main.uts(field)));
+        self.kernel.release = uts(2).or(self.kernel.release.take());
+        self.kernel.version = uts(3);
+        self.kernel.host = uts(1);
+        self.kernel.crash_time =
+            self.kernel.crash_time.or(Some(head.main.crash_time).filter(|t| *t != 0));
+        self.dump_level = (head.main.version >= 1).then_some(head.sub.dump_level);
         if head.main.version < 4 {
-            self.cpus = head.main.nr_cpus;
+            self.machine.cpus = head.main.nr_cpus;
         }
         if kdump.incomplete() {
             self.missing.push("its header says that it ended early".into());
         }
         if let Some(span) = kdump.missing_part() {
-            let hint = if parts == 1 { " (name the other files too)" } else { "" };
-            self.missing.push(format!(
-                "no file for pfns {} to {:#x}{hint}",
-                span.start,
-                span.end.0 - 1
-            ));
+            let hint = if files == 1 { " (name the other files too)" } else { "" };
+            let (first, last) = (span.start, Pfn(span.end.0 - 1));
+            self.missing.push(format!("no file for pfns {first} to {last}{hint}"));
         }
         let mut progress = Progress::new("Counting pages");
         let found = survey(kdump, |done, total| progress.set(done, total))?;
@@ -200,12 +356,20 @@ impl Facts {
         }
         self.pages.exist = found.exist;
         self.pages.stored = found.kept - found.missing() - found.bad;
-        self.pages.kept = found.kept;
-        self.survey = Some(found);
+        self.pages.left_out = found.exist.saturating_sub(found.kept);
+        self.pages.descriptors = Some(Descriptors {
+            zero: found.zero,
+            lost: found.lost,
+            cut_off: found.cut_off,
+            in_other_files: found.elsewhere,
+            bad_descriptors: found.bad,
+        });
+        self.codecs = codecs(&found);
+        self.bytes.page_data = Some(found.data());
         Ok(())
     }
 
-    fn kernel_log(&mut self, opened: &mut Opened) {
+    fn kernel_log(&mut self, opened: &mut Opened, notes: &Notes) {
         let mut lines = Vec::new();
         let result = log(opened, Options::default(), &mut |text| {
             // A log is some megabytes at most.
@@ -215,255 +379,125 @@ impl Facts {
             io::Result::Ok(())
         });
         match result {
-            Ok(read) => self.log = Ok(read.report.records),
-            Err(fail) => self.log = Err(fail.line()),
+            Ok(read) => self.kernel.log_lines = Some(read.report.records),
+            Err(fail) => self.kernel.log_error = Some(fail.line()),
         }
-        self.panic = panic_line(&lines);
-        self.task = panic_task(&lines).map(|mut task| {
+        self.kernel.panic = panic_line(&lines);
+        self.kernel.panic_task = panic_task(&lines).map(|task| {
+            let cpus = || notes.notes.iter().map(|n| n.registers).filter(|r| r.pid.is_some());
             // Idle tasks all have the process 0: the notes are in the order of the CPUs.
-            let of_cpu = self.registers.get(task.cpu as usize).filter(|(pid, ..)| *pid == task.pid);
-            let of_task = self.registers.iter().find(|(pid, ..)| *pid == task.pid);
-            task.at = of_cpu.or(of_task).map(|(_, pc, sp)| (*pc, *sp));
-            task
+            let of_cpu = cpus().nth(task.cpu as usize).filter(|r| r.pid == Some(task.pid));
+            let at = of_cpu.or_else(|| cpus().find(|r| r.pid == Some(task.pid)));
+            Task { pc: at.and_then(|r| r.pc), sp: at.and_then(|r| r.sp), ..task }
         });
     }
 
     /// For people.
-    pub fn text(&self, opened: &Opened) -> String {
-        let style = Style::stdout();
+    pub fn text(&self, style: Style) -> String {
         let mut t = Table::default();
-        let or = |text: &str| if text.is_empty() { "unknown".to_owned() } else { text.to_owned() };
-        t.row("dump", opened.name());
-        t.row("format", self.format.clone());
-        for file in &opened.files {
-            if let Some((records, _)) = file.stream {
-                t.row(
-                    "flattened",
-                    format!("{} in {} records", size(file.len), number(records as u64)),
-                );
-            }
+        let or = |text: &Option<String>| text.clone().unwrap_or("unknown".into());
+        let names = self.files.iter().map(|file| match file.path.as_str() {
+            "-" => "standard input",
+            path => path,
+        });
+        t.row("dump", names.collect::<Vec<_>>().join(", "));
+        let version = self.header_version;
+        let kdump = |version| format!("kdump-compressed, version {version}");
+        t.row("format", version.map_or("ELF core".into(), kdump));
+        for stream in self.files.iter().filter_map(|file| file.flattened.as_ref()) {
+            let (bytes, records) = (size(stream.size), number(stream.records as u64));
+            t.row("flattened", format!("{bytes} in {records} records"));
         }
-        if let Dump::Kdump(kdump) = &opened.dump
-            && kdump.facts().sub.split.is_some()
-        {
-            for part in kdump.parts() {
-                let range = part.facts.range();
-                t.row("part", format!("pfns {} to {} (exclusive)", range.start, range.end));
-            }
+        for part in self.split.iter().flatten() {
+            let (start, end) = (Hex(part.start_pfn), Hex(part.end_pfn));
+            t.row("part", format!("pfns {start} to {end} (exclusive)"));
         }
-        t.row("written by", self.writer);
-        t.row("kernel", or(&self.release));
-        if !self.version.is_empty() {
-            t.row("version", self.version.clone());
-        }
-        if !self.node.is_empty() {
-            t.row("host", self.node.clone());
-        }
-        t.row(
-            "architecture",
-            format!("{}, pages of {}", self.machine, size(opened.shift.bytes() as u64)),
-        );
-        t.row("CPUs", self.cpus.to_string());
-        t.row("crashed", self.crash_time.map_or("unknown".into(), time));
-        t.row(
-            "panic",
-            match (&self.panic, &self.log) {
-                (Some(line), _) => line.clone(),
-                (None, Ok(_)) => "not in the kernel log".into(),
-                (None, Err(_)) => "unknown: the kernel log cannot be read".into(),
-            },
-        );
-        if let Some(task) = &self.task {
-            let mut text = format!("{} (pid {}) on CPU {}", task.name, task.pid, task.cpu);
-            if let Some((pc, sp)) = task.at {
-                text += &format!(", pc {pc:#x}, sp {sp:#x}");
-            }
-            t.row("panic task", text);
-        }
-        if let Some(level) = self.level {
-            t.row("dump level", format!("{level} ({})", level_words(level)));
-        }
-        let pages = &self.pages;
-        t.row("memory", format!("{} in {} pages", size(self.memory), number(pages.exist)));
-        t.row(
-            "in the dump",
-            format!("{} pages ({})", number(pages.stored), percent(pages.stored, pages.exist)),
-        );
-        t.row("left out", format!("{} pages", number(pages.exist.saturating_sub(pages.kept))));
-        if let Some(s) = &self.survey {
-            for (codec, amount) in &s.codecs {
-                t.row(
-                    format!("  {}", codec.name()),
-                    format!("{} pages, {}", number(amount.pages), size(amount.bytes)),
-                );
-            }
-            if s.raw.pages > 0 {
-                t.row("  raw", format!("{} pages, {}", number(s.raw.pages), size(s.raw.bytes)));
-            }
-            if s.zero > 0 {
-                t.row("  zero", format!("{} pages, sharing one", number(s.zero)));
-            }
-            if s.missing() > 0 {
-                t.row("  missing", format!("{} pages", number(s.missing())));
-            }
-        }
-        let ratio = match &self.survey {
-            Some(s) if s.data() > 0 => {
-                let stored = s.raw.pages + s.codecs.values().map(|a| a.pages).sum::<u64>();
-                let bytes = stored * opened.shift.bytes() as u64;
-                format!(", page data compressed {:.2} : 1", bytes as f64 / s.data() as f64)
-            }
-            _ => String::new(),
-        };
-        t.row(
-            "file size",
-            format!("{} ({} of memory){ratio}", size(self.file), percent(self.file, self.memory)),
-        );
+        t.row("written by", self.written_by);
+        self.kernel_rows(&mut t, or);
+        self.page_rows(&mut t);
         let damaged = if self.notes_damaged { ", then something that is no note" } else { "" };
         t.row("notes", format!("{}{damaged}", self.notes));
         t.row(
             "VMCOREINFO",
-            if self.keys == 0 { "none".into() } else { format!("{} keys", self.keys) },
+            match self.vmcoreinfo_keys {
+                0 => "none".into(),
+                keys => format!("{keys} keys"),
+            },
         );
-        if let Ok(records) = self.log {
-            t.row("kernel log", format!("{} lines", number(records)));
+        if let Some(lines) = self.kernel.log_lines {
+            t.row("kernel log", format!("{} lines", number(lines)));
         }
-        match self.missing.as_slice() {
-            [] => t.row("complete", style.good("yes")),
-            why => {
-                for (index, why) in why.iter().enumerate() {
-                    let label = if index == 0 { "complete" } else { "" };
-                    let no = if index == 0 { "no: " } else { "    " };
-                    t.row(label, style.bad(&format!("{no}{why}")));
-                }
-            }
+        if self.complete {
+            t.row("complete", style.good("yes"));
+        }
+        for (index, why) in self.missing.iter().enumerate() {
+            let (label, no) = if index == 0 { ("complete", "no: ") } else { ("", "    ") };
+            t.row(label, style.bad(&format!("{no}{why}")));
         }
         t.text(style)
     }
 
-    /// An entry of `dumps` of tamis.info.
-    pub fn json(&self, opened: &Opened) -> Object {
-        let kdump = match &opened.dump {
-            Dump::Kdump(kdump) => Some(kdump),
-            Dump::Elf(_) => None,
-        };
-        let split = kdump.is_some_and(|k| k.facts().sub.split.is_some());
-        let files: Vec<Json> = opened
-            .files
-            .iter()
-            .map(|f| {
-                let stream = f.stream.map(|(records, ends)| {
-                    Object::new().with("records", records).with("has_end", ends).with("size", f.len)
-                });
-                Object::new()
-                    .with("path", f.raw.path.display().to_string())
-                    .with("size", f.raw.len)
-                    .with("flattened", stream)
-                    .into()
-            })
-            .collect();
-        let parts = split.then(|| {
-            kdump.map_or(Vec::new(), |k| {
-                k.parts()
-                    .iter()
-                    .map(|p| {
-                        Object::new()
-                            .with("start_pfn", p.facts.range().start.0)
-                            .with("end_pfn", p.facts.range().end.0)
-                            .into()
-                    })
-                    .collect::<Vec<Json>>()
-            })
-        });
-        let machine = opened.dump.machine();
-        let text = |s: &str| Some(s.to_owned()).filter(|s| !s.is_empty());
-        let mut pages = Object::new()
-            .with("max_pfn", self.pages.max_pfn)
-            .with("exist", self.pages.exist)
-            .with("stored", self.pages.stored)
-            .with("left_out", self.pages.exist.saturating_sub(self.pages.kept));
-        let mut codecs = Vec::new();
-        if let Some(s) = &self.survey {
-            pages = pages
-                .with("zero", s.zero)
-                .with("lost", s.lost)
-                .with("cut_off", s.cut_off)
-                .with("in_other_files", s.elsewhere)
-                .with("bad_descriptors", s.bad);
-            let entry = |name: &str, pages: u64, bytes: u64| {
-                Object::new().with("codec", name).with("pages", pages).with("bytes", bytes)
-            };
-            for codec in Codec::ALL {
-                if let Some(a) = s.codecs.get(&codec) {
-                    codecs.push(entry(codec.name(), a.pages, a.bytes).into());
-                }
-            }
-            if s.raw.pages > 0 {
-                codecs.push(entry("raw", s.raw.pages, s.raw.bytes).into());
+    fn kernel_rows(&self, t: &mut Table, or: impl Fn(&Option<String>) -> String) {
+        let (kernel, machine) = (&self.kernel, &self.machine);
+        t.row("kernel", or(&kernel.release));
+        for (label, value) in [("version", &kernel.version), ("host", &kernel.host)] {
+            if let Some(value) = value {
+                t.row(label, value.clone());
             }
         }
-        let kernel = Object::new()
-            .with("release", text(&self.release))
-            .with("version", text(&self.version))
-            .with("host", text(&self.node))
-            .with("crash_time", self.crash_time)
-            .with("panic", self.panic.clone())
-            .with(
-                "panic_task",
-                self.task.as_ref().map(|task| {
-                    let at = |at: fn(&(u64, u64)) -> u64| {
-                        task.at.as_ref().map(|both| format!("{:#x}", at(both)))
-                    };
-                    Object::new()
-                        .with("name", task.name.as_str())
-                        .with("pid", task.pid)
-                        .with("cpu", task.cpu)
-                        .with("pc", at(|both| both.0))
-                        .with("sp", at(|both| both.1))
-                }),
-            )
-            .with("log_lines", self.log.clone().ok())
-            .with("log_error", self.log.clone().err());
-        let word = if machine.word == Word::Bits64 { 64u8 } else { 32 };
-        Object::new()
-            .with("files", Json::List(files))
-            .with("format", if kdump.is_some() { "kdump" } else { "elf" })
-            .with("header_version", kdump.map(|k| k.facts().main.version))
-            .with(
-                "signature",
-                kdump.map(|k| match k.facts().main.signature {
-                    Signature::Kdump => "KDUMP",
-                    Signature::Tamis => "TAMIS",
-                }),
-            )
-            .with("written_by", self.writer)
-            .with("split", parts.map(Json::List))
-            .with("kernel", kernel)
-            .with(
-                "machine",
-                Object::new()
-                    .with("name", self.machine.as_str())
-                    .with("elf_machine", machine.elf_machine)
-                    .with("word_bits", word)
-                    .with("big_endian", machine.endian == Endian::Big)
-                    .with("page_size", opened.shift.bytes())
-                    .with("cpus", self.cpus),
-            )
-            .with("dump_level", self.level)
-            .with("pages", pages)
-            .with("codecs", Json::List(codecs))
-            .with(
-                "bytes",
-                Object::new()
-                    .with("memory", self.memory)
-                    .with("files", self.file)
-                    .with("page_data", self.survey.as_ref().map(Survey::data)),
-            )
-            .with("notes", self.notes)
-            .with("notes_damaged", self.notes_damaged)
-            .with("vmcoreinfo_keys", self.keys)
-            .with("complete", self.missing.is_empty())
-            .with("missing", self.missing.clone())
+        let page = size(machine.page_size as u64);
+        t.row("architecture", format!("{}, pages of {page}", machine.name));
+        t.row("CPUs", machine.cpus.to_string());
+        t.row("crashed", kernel.crash_time.map_or("unknown".into(), time));
+        t.row(
+            "panic",
+            match (&kernel.panic, &kernel.log_error) {
+                (Some(line), _) => line.clone(),
+                (None, None) => "not in the kernel log".into(),
+                (None, Some(_)) => "unknown: the kernel log cannot be read".into(),
+            },
+        );
+        if let Some(task) = &kernel.panic_task {
+            let mut text = format!("{} (pid {}) on CPU {}", task.name, task.pid, task.cpu);
+            if let (Some(pc), Some(sp)) = (task.pc, task.sp) {
+                text += &format!(", pc {pc}, sp {sp}");
+            }
+            t.row("panic task", text);
+        }
+    }
+
+    fn page_rows(&self, t: &mut Table) {
+        if let Some(level) = self.dump_level {
+            t.row("dump level", format!("{level} ({})", level_words(level)));
+        }
+        let (pages, bytes) = (&self.pages, &self.bytes);
+        t.row("memory", format!("{} in {} pages", size(bytes.memory), number(pages.exist)));
+        t.row(
+            "in the dump",
+            format!("{} pages ({})", number(pages.stored), percent(pages.stored, pages.exist)),
+        );
+        t.row("left out", format!("{} pages", number(pages.left_out)));
+        for stored in &self.codecs {
+            let text = format!("{} pages, {}", number(stored.pages), size(stored.bytes));
+            t.row(format!("  {}", stored.codec), text);
+        }
+        if let Some(d) = pages.descriptors {
+            if d.zero > 0 {
+                t.row("  zero", format!("{} pages, sharing one", number(d.zero)));
+            }
+            let missing = d.lost + d.cut_off + d.in_other_files;
+            if missing > 0 {
+                t.row("  missing", format!("{} pages", number(missing)));
+            }
+        }
+        let ratio = bytes.page_data.filter(|data| *data > 0).map(|data| {
+            let stored = self.codecs.iter().map(|stored| stored.pages).sum::<u64>();
+            let plain = stored * self.machine.page_size as u64;
+            format!(", page data compressed {:.2} : 1", plain as f64 / data as f64)
+        });
+        let part = percent(bytes.files, bytes.memory);
+        let ratio = ratio.unwrap_or_default();
+        t.row("file size", format!("{} ({part} of memory){ratio}", size(bytes.files)));
     }
 }
 

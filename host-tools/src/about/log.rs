@@ -2,9 +2,40 @@
 
 use crate::dump::opened::Opened;
 use crate::fail::Result;
+use crate::render::json::Document;
+use serde::Serialize;
 use std::io;
 use tamis_core::kernel::log::{LogError, LogReport, Options, dump};
 use tamis_core::memory::Ranges as _;
+
+/// A log, line by line.
+#[derive(Serialize)]
+pub struct Lines {
+    /// Records; of a plain ring, lines.
+    pub records: u64,
+    /// Records that are missing, damaged or were not finished.
+    pub records_left_out: u64,
+    /// Whether page tables that are missing had to be done without.
+    pub by_arithmetic: bool,
+    /// As they are printed.
+    pub lines: Vec<String>,
+}
+
+impl Document for Lines {
+    const SCHEMA: &'static str = "tamis.dmesg/1";
+}
+
+impl Lines {
+    /// The lines of what was read.
+    pub fn new(read: Read, text: &[u8]) -> Lines {
+        Lines {
+            records: read.report.records,
+            records_left_out: read.report.skipped,
+            by_arithmetic: read.by_arithmetic,
+            lines: String::from_utf8_lossy(text).lines().map(str::to_owned).collect(),
+        }
+    }
+}
 
 /// A log that was read.
 #[derive(Clone, Copy)]

@@ -2,29 +2,63 @@
 
 use crate::dump::opened::Opened;
 use crate::fail::Result;
+use crate::render::json::{Document, Hex};
 use crate::render::text::plain;
+use serde::Serialize;
+use std::fmt::Write;
 use tamis_core::memory::{Machine, PhysMemory as _};
 use tamis_core::wire::note;
 
+/// All notes.
+#[derive(Serialize)]
+pub struct Notes {
+    /// Whether they end in something that is no note.
+    pub damaged: bool,
+    /// In the order of the dump.
+    pub notes: Vec<Note>,
+}
+
+impl Document for Notes {
+    const SCHEMA: &'static str = "tamis.notes/1";
+}
+
 /// A note.
+#[derive(Serialize)]
 pub struct Note {
     /// Where it begins.
-    pub at: usize,
+    pub offset: usize,
     /// Its name, without NUL.
     pub name: String,
     /// Its type.
+    #[serde(rename = "type")]
     pub kind: u32,
-    /// Its contents.
-    pub desc: Vec<u8>,
+    /// Bytes of its contents.
+    pub size: usize,
+    /// What it is, if that is known.
+    pub meaning: Option<&'static str>,
+    /// Of register notes, where the CPU was.
+    #[serde(flatten)]
+    pub registers: Registers,
 }
 
-/// The notes, and whether they end in something that is none.
-pub fn notes(opened: &mut Opened) -> Result<(Vec<Note>, bool)> {
-    let endian = opened.dump.machine().endian;
+/// Where a CPU was; nothing for notes that are not about one.
+#[derive(Clone, Copy, Default, Serialize)]
+pub struct Registers {
+    /// The process that it ran.
+    pub pid: Option<u32>,
+    /// Its program counter.
+    pub pc: Option<Hex>,
+    /// Its stack pointer.
+    pub sp: Option<Hex>,
+}
+
+/// Reads the notes.
+pub fn notes(opened: &mut Opened) -> Result<Notes> {
+    let machine = opened.dump.machine();
     let raw = opened.notes()?;
     let (mut notes, mut at) = (Vec::new(), 0usize);
     while let Some(rest) = raw.get(at..).filter(|r| r.len() >= note::HEADER) {
-        let Ok(found) = note::NoteHeader::parse(endian, rest) else { break };
+        let Ok(found) = note::NoteHeader::parse(machine.endian, rest) else { break };
         if found.is_empty() {
             break;
         }
@@ -32,42 +66,77 @@ pub fn notes(opened: &mut Opened) -> Result<(Vec<Note>, bool)> {
         let desc_at = found.desc_at() as usize;
         let desc = rest.get(desc_at..desc_at.saturating_add(found.desc_len as usize));
         let (Some(name), Some(desc)) = (name, desc) else { break };
-        let name = name.split(|b| *b == 0).next().unwrap_or_default();
-        notes.push(Note { at, name: plain(name), kind: found.kind, desc: desc.to_vec() });
+        // Up to its NUL, or all of it.
+        let name = plain(name.split(|b| *b == 0).next().unwrap_or(name));
+        notes.push(Note {
+            offset: at,
+            kind: found.kind,
+            size: desc.len(),
+            meaning: meaning(&name, found.kind),
+            registers: registers(machine, &name, found.kind, desc).unwrap_or_default(),
+            name,
+        });
         at = at.saturating_add(found.padded_len() as usize);
     }
-    let rest = raw.get(at..).unwrap_or_default();
+    // The loop ended at their end, or at what is behind the last one.
+    let rest = raw.get(at..).unwrap_or(&[]);
     let damaged = opened.notes_damaged() || rest.iter().any(|b| *b != 0);
-    Ok((notes, damaged))
+    Ok(Notes { damaged, notes })
+}
+
+/// What a note is.
+fn meaning(name: &str, kind: u32) -> Option<&'static str> {
+    Some(match (name, kind) {
+        ("CORE", 1) => "registers of a CPU",
+        ("VMCOREINFO", 0) => "the kernel's description of itself",
+        ("VMCOREINFO_XEN", 0) => "Xen's description of itself",
+        ("ERASEINFO", 0) => "what was erased from the dump",
+        ("QEMU", 0) => "state of a virtual CPU, as QEMU has it",
+        ("LINUX", 0x700) => "dump of a device",
+        ("LINUX", 0x202) => "extended state of a CPU (XSAVE)",
+        ("LINUX", 0x300..=0x3ff) => "registers of a CPU (s390)",
+        ("LINUX", 0x400..=0x4ff) => "registers of a CPU (arm)",
+        ("LINUX", 0x100..=0x1ff) => "registers of a CPU (powerpc)",
+        ("Xen", 0x100_0001) => "Xen's crash information",
+        ("Xen", 0x100_0002) => "registers of a CPU under Xen",
+        ("CORE", 2) => "floating point registers",
+        _ => return None,
+    })
+}
+
+/// Process, program counter and stack pointer of a register note.
+fn registers(machine: Machine, name: &str, kind: u32, desc: &[u8]) -> Option<Registers> {
+    if name != "CORE" || kind != note::NT_PRSTATUS {
+        return None;
+    }
+    let state = machine.known()?.cpu_state(machine.endian, desc)?;
+    Some(Registers { pid: Some(state.pid), pc: Some(Hex(state.pc)), sp: Some(Hex(state.sp)) })
 }
 
 impl Note {
-    /// What it is.
-    pub fn meaning(&self) -> &'static str {
-        match (self.name.as_str(), self.kind) {
-            ("CORE", 1) => "registers of a CPU",
-            ("VMCOREINFO", 0) => "the kernel's description of itself",
-            ("VMCOREINFO_XEN", 0) => "Xen's description of itself",
-            ("ERASEINFO", 0) => "what was erased from the dump",
-            ("QEMU", 0) => "state of a virtual CPU, as QEMU has it",
-            ("LINUX", 0x700) => "dump of a device",
-            ("LINUX", 0x202) => "extended state of a CPU (XSAVE)",
-            ("LINUX", 0x300..=0x3ff) => "registers of a CPU (s390)",
-            ("LINUX", 0x400..=0x4ff) => "registers of a CPU (arm)",
-            ("LINUX", 0x100..=0x1ff) => "registers of a CPU (powerpc)",
-            ("Xen", 0x100_0001) => "Xen's crash information",
-            ("Xen", 0x100_0002) => "registers of a CPU under Xen",
-            ("CORE", 2) => "floating point registers",
-            _ => "",
-        }
+    /// Whether it has the registers of a CPU.
+    pub fn is_of_cpu(&self) -> bool {
+        (self.name.as_str(), self.kind) == ("CORE", note::NT_PRSTATUS)
     }
+}
 
-    /// Process, program counter and stack pointer of a register note.
-    pub fn registers(&self, machine: Machine) -> Option<(u32, u64, u64)> {
-        if self.name != "CORE" || self.kind != note::NT_PRSTATUS {
-            return None;
+impl Notes {
+    /// A line for each.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for n in &self.notes {
+            let meaning = n.meaning.unwrap_or("");
+            let _ = write!(
+                text,
+                "{:>8}  {:>8} bytes  type {:#x}  {:<12}{meaning}",
+                n.offset, n.size, n.kind, n.name
+            );
+            if let Registers { pid: Some(pid), pc: Some(pc), sp: Some(sp) } = n.registers {
+                let _ = write!(text, ": process {pid}, pc {pc}, sp {sp}");
+            }
+            text.truncate(text.trim_end().len());
+            text.push('\n');
         }
-        let state = machine.known()?.cpu_state(machine.endian, &self.desc)?;
-        Some((state.pid, state.pc, state.sp))
+        text
     }
 }

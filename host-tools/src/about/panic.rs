@@ -1,18 +1,22 @@
 //! Why the kernel died, as its log tells it.
 
+use crate::render::json::Hex;
 use crate::render::text::plain;
+use serde::Serialize;
 
 /// The task that was running when the kernel died.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, PartialEq, Serialize)]
 pub struct Task {
-    /// Number of its CPU.
-    pub cpu: u32,
-    /// Its process.
-    pub pid: u32,
     /// Its name.
     pub name: String,
-    /// Program counter and stack pointer.
-    pub at: Option<(u64, u64)>,
+    /// Its process.
+    pub pid: u32,
+    /// Number of its CPU.
+    pub cpu: u32,
+    /// Program counter.
+    pub pc: Option<Hex>,
+    /// Stack pointer.
+    pub sp: Option<Hex>,
 }
 
 /// The line `CPU: 1 PID: 164 Comm: name` of the log that belongs to the panic: the first behind it,
@@ -31,7 +35,8 @@ pub fn panic_task(log: &[u8]) -> Option<Task> {
         let (Some(cpu), Some(pid)) = (after("CPU: "), after("PID: ")) else { continue };
         let behind = [" Not tainted", " Tainted:", " Kdump: loaded"];
         let name = behind.iter().fold(name, |name, end| name.split(end).next().unwrap_or_default());
-        found = Some(Task { cpu, pid, name: plain(name.trim_end().as_bytes()), at: None });
+        let name = plain(name.trim_end().as_bytes());
+        found = Some(Task { name, pid, cpu, pc: None, sp: None });
         if panic {
             break;
         }
@@ -92,7 +97,8 @@ mod tests {
 
     #[test]
     fn the_task_of_the_panic_is_the_first_behind_it_or_the_last_before() {
-        let task = |cpu, pid, name: &str| Some(Task { cpu, pid, name: name.into(), at: None });
+        let task =
+            |cpu, pid, name: &str| Some(Task { name: name.into(), pid, cpu, pc: None, sp: None });
         let warning = "[ 1.0] CPU: 3 PID: 9 Comm: old one Not tainted 6.1\n";
         let oops = "[ 2.0] CPU: 0 UID: 0 PID: 42 Comm: cat Tainted: G  W  6.12\n";
         let panic = "[ 3.0] Kernel panic - not syncing: Fatal exception\n";

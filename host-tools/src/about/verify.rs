@@ -3,9 +3,12 @@
 use crate::classes::Classes;
 use crate::dump::opened::KdumpFile;
 use crate::dump::opened::{Dump, Opened};
-use crate::fail::{DONE, INCOMPLETE, NO, Result};
+use crate::fail::Result;
 use crate::pool::in_order;
+use crate::render::json::Document;
 use crate::render::progress::Progress;
+use crate::render::text::{Style, number};
+use serde::Serialize;
 use tamis_core::bitmap::Bitmap;
 use tamis_core::capture::session::KernelError;
 use tamis_core::codec::is_zero;
@@ -18,8 +21,69 @@ use tamis_core::wire::elf;
 use tamis_core::wire::page_desc::PageDesc;
 use tamis_core::wire::vmcoreinfo::VmcoreInfo;
 
+/// What is to be said of several dumps.
+#[derive(Serialize)]
+pub struct Reports {
+    /// Each of them.
+    pub dumps: Vec<Report>,
+}
+
+impl Document for Reports {
+    const SCHEMA: &'static str = "tamis.verify/1";
+}
+
+/// What is to be said of one dump.
+#[derive(Serialize)]
+pub struct Report {
+    /// Its files.
+    pub files: Vec<String>,
+    /// Whether it is sound.
+    pub verdict: Verdict,
+    /// Its pages.
+    pub pages: Pages,
+    /// What is wrong, runs of the same fault in one.
+    pub faults: Vec<Fault>,
+    /// Faults past the most that are listed.
+    pub faults_not_listed: u64,
+}
+
+/// Pages by state.
+#[derive(Clone, Copy, Default, Serialize)]
+pub struct Pages {
+    /// Pages that are good.
+    pub good: u64,
+    /// Pages that are damaged.
+    pub damaged: u64,
+    /// Pages that are missing.
+    pub missing: u64,
+}
+
+/// Whether a dump is sound.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Nothing is wrong.
+    Sound,
+    /// Sound as far as it goes, but pages are missing.
+    Incomplete,
+    /// Something is wrong.
+    Damaged,
+}
+
+impl Verdict {
+    /// In a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Verdict::Sound => "sound",
+            Verdict::Incomplete => "incomplete",
+            Verdict::Damaged => "damaged",
+        }
+    }
+}
+
 /// How bad a fault is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Weight {
     /// Something that should be there is not.
     Missing,
@@ -28,31 +92,34 @@ pub enum Weight {
 }
 
 /// A run of pages with the same fault, or one about something else.
+#[derive(Serialize)]
 pub struct Fault {
     /// How bad it is.
-    pub weight: Weight,
-    /// The pfns it is about, the end not included.
-    pub pfns: Option<(u64, u64)>,
+    pub kind: Weight,
+    /// The first pfn that it is about, if it is about pages.
+    pub start_pfn: Option<u64>,
+    /// The one behind the last.
+    pub end_pfn: Option<u64>,
     /// What is wrong.
     pub text: String,
 }
 
-/// What was found.
+impl Fault {
+    fn pfns(&self) -> Option<(u64, u64)> {
+        self.start_pfn.zip(self.end_pfn)
+    }
+}
+
+/// What was found up to now.
 #[derive(Default)]
-pub struct Findings {
-    /// The faults, runs of the same one in one.
-    pub faults: Vec<Fault>,
+struct Findings {
+    faults: Vec<Fault>,
     most: usize,
     /// Faults past the most that are kept.
-    pub more: u64,
+    more: u64,
     /// The last fault, which may go on.
     last: Option<Fault>,
-    /// Pages that are good.
-    pub good: u64,
-    /// Pages that are damaged.
-    pub damaged: u64,
-    /// Pages that are missing.
-    pub missing: u64,
+    pages: Pages,
     worst: Option<Weight>,
 }
 
@@ -60,15 +127,15 @@ impl Findings {
     fn add(&mut self, weight: Weight, pfns: Option<(u64, u64)>, text: String) {
         self.worst = self.worst.max(Some(weight));
         if let (Some(last), Some((start, end))) = (&mut self.last, pfns)
-            && let Some((_, to)) = &mut last.pfns
-            && *to == start
+            && last.end_pfn == Some(start)
             && last.text == text
         {
-            *to = end;
+            last.end_pfn = Some(end);
             return;
         }
         self.close();
-        self.last = Some(Fault { weight, pfns, text });
+        let (start_pfn, end_pfn) = pfns.unzip();
+        self.last = Some(Fault { kind: weight, start_pfn, end_pfn, text });
     }
 
     /// The last fault does not go on.
@@ -83,16 +150,16 @@ impl Findings {
     /// Adds what was found in the pages that come next.
     fn append(&mut self, next: Findings) {
         for fault in next.faults {
-            self.add(fault.weight, fault.pfns, fault.text);
+            self.add(fault.kind, fault.pfns(), fault.text);
         }
         self.more += next.more;
         if let Some(fault) = next.last {
-            self.add(fault.weight, fault.pfns, fault.text);
+            self.add(fault.kind, fault.pfns(), fault.text);
         }
         self.worst = self.worst.max(next.worst);
-        self.good += next.good;
-        self.damaged += next.damaged;
-        self.missing += next.missing;
+        self.pages.good += next.pages.good;
+        self.pages.damaged += next.pages.damaged;
+        self.pages.missing += next.pages.missing;
     }
 
     fn whole(&mut self, weight: Weight, text: impl Into<String>) {
@@ -105,8 +172,8 @@ impl Findings {
             _ => Weight::Damage,
         };
         match weight {
-            Weight::Missing => self.missing += 1,
-            Weight::Damage => self.damaged += 1,
+            Weight::Missing => self.pages.missing += 1,
+            Weight::Damage => self.pages.damaged += 1,
         }
         // Offsets differ from page to page; those of missing pages tell nothing.
         let text = match fault {
@@ -116,18 +183,69 @@ impl Findings {
         self.add(weight, Some((pfn, pfn + 1)), text);
     }
 
-    /// In a word, and as an exit status.
-    pub fn verdict(&self) -> (&'static str, u8) {
-        match self.worst {
-            None => ("sound", DONE),
-            Some(Weight::Missing) => ("incomplete", INCOMPLETE),
-            Some(Weight::Damage) => ("damaged", NO),
+    /// The report on a dump when all was looked at.
+    fn report(mut self, opened: &Opened) -> Report {
+        self.close();
+        Report {
+            files: opened.files.iter().map(|f| f.raw.path.display().to_string()).collect(),
+            verdict: match self.worst {
+                None => Verdict::Sound,
+                Some(Weight::Missing) => Verdict::Incomplete,
+                Some(Weight::Damage) => Verdict::Damaged,
+            },
+            pages: self.pages,
+            faults: self.faults,
+            faults_not_listed: self.more,
         }
     }
 }
 
-/// Looks at all of a dump; keeps `most` faults.
-pub fn verify(opened: &mut Opened, most: usize, threads: usize) -> Result<Findings> {
+impl Report {
+    /// For people.
+    pub fn text(&self, style: Style) -> String {
+        let mut text = String::new();
+        for fault in &self.faults {
+            let place = match fault.pfns() {
+                Some((start, end)) if end == start + 1 => format!("pfn {start:#x}: "),
+                Some((start, end)) => {
+                    format!("pfns {start:#x} to {:#x} ({} pages): ", end - 1, number(end - start))
+                }
+                None => String::new(),
+            };
+            let line = format!("{place}{}", fault.text);
+            text += &match fault.kind {
+                Weight::Damage => style.bad(&line),
+                Weight::Missing => style.warn(&line),
+            };
+            text.push('\n');
+        }
+        if self.faults_not_listed > 0 {
+            let more = number(self.faults_not_listed);
+            text += &format!("and {more} more; --faults NUMBER lists more of them\n");
+        }
+        let word = match self.verdict {
+            Verdict::Sound => style.good(self.verdict.word()),
+            Verdict::Incomplete => style.warn(self.verdict.word()),
+            Verdict::Damaged => style.bad(self.verdict.word()),
+        };
+        let names = self.files.iter().map(|path| match path.as_str() {
+            "-" => "standard input",
+            path => path,
+        });
+        let name = names.collect::<Vec<_>>().join(", ");
+        text += &format!("{name}: {word}: {} pages good", number(self.pages.good));
+        for (count, what) in [(self.pages.damaged, "damaged"), (self.pages.missing, "missing")] {
+            if count > 0 {
+                text += &format!(", {} {what}", number(count));
+            }
+        }
+        text.push('\n');
+        text
+    }
+}
+
+/// Looks at all of a dump; lists `most` faults.
+pub fn verify(opened: &mut Opened, most: usize, threads: usize) -> Result<Report> {
     let mut found = Findings { most, ..Findings::default() };
     for file in &opened.files {
         if file.stream.is_some_and(|(_, ends)| !ends) {
@@ -147,8 +265,7 @@ pub fn verify(opened: &mut Opened, most: usize, threads: usize) -> Result<Findin
         Dump::Elf(_) => segments(opened, &mut found, threads)?,
     }
     mem_map(opened, &mut found);
-    found.close();
-    Ok(found)
+    Ok(found.report(opened))
 }
 
 /// Lines of VMCOREINFO are keys and values.
@@ -271,7 +388,7 @@ impl Worker {
                     Ok(())
                 });
                 match result {
-                    Ok(()) => found.good += 1,
+                    Ok(()) => found.pages.good += 1,
                     Err(fault) => found.page(pfn.0, &fault),
                 }
             }
@@ -292,7 +409,7 @@ fn pages(opened: &mut Opened, found: &mut Findings, threads: usize) -> Result<()
     let (_, total) = opened.kdump().map_or((0, 0), |k| k.counts());
     let work = |worker: &mut Worker, piece| worker.pages(Pfn(piece * PIECE), most);
     in_order(&mut workers, pieces, work, |next| {
-        done += next.good + next.damaged + next.missing;
+        done += next.pages.good + next.pages.damaged + next.pages.missing;
         found.append(next);
         progress.set(done, total);
         Ok(())
@@ -325,7 +442,7 @@ fn segments(opened: &mut Opened, found: &mut Findings, threads: usize) -> Result
         let last = s.phys.0.saturating_add(s.stored_len).div_ceil(page);
         if there < s.stored_len {
             let from = s.phys.0.saturating_add(there) / page;
-            found.missing += last - from;
+            found.pages.missing += last - from;
             found.add(Weight::Missing, Some((from, last)), "past the end of the file".into());
         }
         let mut good = s.phys.0.saturating_add(there).div_ceil(page).saturating_sub(first);
@@ -338,14 +455,14 @@ fn segments(opened: &mut Opened, found: &mut Findings, threads: usize) -> Result
             if let Err(e) = result {
                 let pfns = (at / page, (at + step).div_ceil(page));
                 found.add(Weight::Damage, Some(pfns), e.to_string());
-                found.damaged += pfns.1 - pfns.0;
+                found.pages.damaged += pfns.1 - pfns.0;
                 good = good.saturating_sub(pfns.1 - pfns.0);
             }
             done += step;
             progress.set(done, total);
             Ok(())
         })?;
-        found.good += good;
+        found.pages.good += good;
     }
     opened.put_back(workers.into_iter().map(|w| w.0).collect());
     Ok(())

@@ -1,11 +1,13 @@
 //! A picture of the memory of the dead machine.
 
-use crate::classes::{Class, Classes};
-use crate::dump::bits::stored;
+use crate::classes::{ByClass, Class, Classes};
+use crate::dump::bits::{next_stored, stored};
 use crate::dump::opened::Opened;
+use crate::render::json::{Document, Hex};
 use crate::render::picture::{Colour, LETTER, Picture};
 use crate::render::progress::Progress;
 use crate::render::text::{number, percent, plain, size};
+use serde::Serialize;
 use std::collections::BTreeMap;
 use tamis_core::memory::Ranges as _;
 use tamis_core::tally::Reason;
@@ -22,21 +24,21 @@ pub const ROWS_ON_TERMINAL: u64 = 48;
 
 /// Pages of a block or range.
 #[derive(Clone, Copy, Default)]
-pub struct Cell {
+struct Cell {
     /// Pages by class.
-    pub classes: [u64; Class::COUNT],
+    classes: ByClass<u64>,
     /// Pages in the dump.
-    pub stored: u64,
+    stored: u64,
 }
 
 impl Cell {
     fn pages(&self) -> u64 {
-        self.classes.iter().sum()
+        self.classes.values().sum()
     }
 
     /// The class that most pages are of.
     fn class(&self) -> Class {
-        let most = Class::ALL.into_iter().rev().max_by_key(|c| self.classes[c.index()]);
+        let most = Class::ALL.into_iter().rev().max_by_key(|c| self.classes[*c]);
         most.unwrap_or(Class::Unknown)
     }
 
@@ -51,8 +53,8 @@ impl Cell {
     }
 
     /// Counts a page.
-    pub fn add(&mut self, class: Class, stored: bool) {
-        self.classes[class.index()] += 1;
+    fn add(&mut self, class: Class, stored: bool) {
+        self.classes[class] += 1;
         self.stored += u64::from(stored);
     }
 }
@@ -91,7 +93,7 @@ impl Map {
 }
 
 /// The memory ranges in order; those that overlap are one.
-pub fn ranges(opened: &Opened) -> Vec<PfnSpan> {
+fn ranges(opened: &Opened) -> Vec<PfnSpan> {
     let shift = opened.shift;
     let mut spans: Vec<PfnSpan> =
         opened.dump.ranges().iter().map(|s| shift.touched(s.phys, s.len)).collect();
@@ -126,7 +128,7 @@ fn block(ranges: &[PfnSpan], most: u64) -> u64 {
 }
 
 /// Looks at every page; gives each to `each`.
-pub fn walk(opened: &mut Opened, mut each: impl FnMut(Pfn, Class, bool)) {
+fn walk(opened: &mut Opened, mut each: impl FnMut(Pfn, Class, bool)) {
     let mut classes = Classes::of_any(opened);
     let mut progress = Progress::new("Looking at pages");
     let mut bits = vec![0; 32 << 10];
@@ -137,6 +139,91 @@ pub fn walk(opened: &mut Opened, mut each: impl FnMut(Pfn, Class, bool)) {
         }
         progress.set(window.end.0, opened.max_pfn.0);
     }
+}
+
+/// The pages of each range of memory.
+#[derive(Serialize)]
+pub struct RangePages {
+    /// The ranges, in order.
+    pub ranges: Vec<RangeClasses>,
+}
+
+impl Document for RangePages {
+    const SCHEMA: &'static str = "tamis.map/1";
+}
+
+/// The pages of a range of memory.
+#[derive(Serialize)]
+pub struct RangeClasses {
+    /// Address of its first byte.
+    pub start: Hex,
+    /// Its bytes.
+    pub size: u64,
+    /// Its pages.
+    pub pages: u64,
+    /// Pages in the dump.
+    pub stored: u64,
+    /// Pages by class.
+    pub classes: ByClass<u64>,
+}
+
+/// Counts the pages of each range by class.
+pub fn classes_of_ranges(opened: &mut Opened) -> RangePages {
+    let spans = ranges(opened);
+    let mut cells = vec![Cell::default(); spans.len()];
+    let mut index = 0;
+    walk(opened, |pfn, class, stored| {
+        while spans.get(index).is_some_and(|span| pfn >= span.end) {
+            index += 1;
+        }
+        if let Some(cell) = cells.get_mut(index) {
+            cell.add(class, stored);
+        }
+    });
+    let bits = opened.shift.bits();
+    let range = |(span, cell): (PfnSpan, Cell)| RangeClasses {
+        start: Hex(span.start.0 << bits),
+        size: span.len() << bits,
+        pages: span.len(),
+        stored: cell.stored,
+        classes: cell.classes,
+    };
+    RangePages { ranges: spans.into_iter().zip(cells).map(range).collect() }
+}
+
+/// A line for each range of memory, with its pages in the dump.
+pub fn lines_of_ranges(opened: &mut Opened) -> String {
+    let shift = opened.shift;
+    let mut bits = vec![0; 32 << 10];
+    let ranges = ranges(opened);
+    let mut counts = vec![0; ranges.len()];
+    // Window by window: there may be more ranges than windows, and each asks for all segments.
+    let (mut at, mut index) = (Pfn(0), 0);
+    while let Some(next) = next_stored(opened, at).filter(|next| *next < opened.max_pfn) {
+        let start = Pfn(next.0 & !7);
+        let end = Pfn((start.0 + 8 * bits.len() as u64).min(opened.max_pfn.0));
+        let window = PfnSpan::new(start, end);
+        let mut map = stored(opened, window, &mut bits);
+        while let (Some(range), Some(count)) = (ranges.get(index), counts.get_mut(index)) {
+            *count += map.count_span(range.clip(window));
+            if range.end > end {
+                break;
+            }
+            index += 1;
+        }
+        at = end;
+    }
+    let mut text = String::new();
+    for (range, pages) in ranges.iter().zip(counts) {
+        let (first, last) = (range.start.0 << shift.bits(), (range.end.0 << shift.bits()) - 1);
+        text += &format!(
+            "{first:#018x} {last:#018x} {:>12} {:>14} pages in the dump ({})\n",
+            size(range.len() << shift.bits()),
+            number(pages),
+            percent(pages, range.len())
+        );
+    }
+    text
 }
 
 /// Counts the pages of each block, with blocks so large that there are at most `rows` rows.
@@ -166,12 +253,12 @@ pub fn title(opened: &Opened, map: &Map) -> String {
 fn legend(opened: &Opened, map: &Map) -> Vec<(Class, String)> {
     let page = opened.shift.bytes() as u64;
     let line = |class: Class| {
-        let pages = map.all.classes[class.index()];
+        let pages = map.all.classes[class];
         let part = percent(pages, map.all.pages());
         let (name, pages, bytes) = (class.name(), number(pages), size(pages * page));
         (class, format!("{name:<20}{pages:>14} pages {part:>8} {bytes:>11}"))
     };
-    let there = |class: &Class| map.all.classes[class.index()] > 0;
+    let there = |class: &Class| map.all.classes[*class] > 0;
     Class::ALL.into_iter().filter(there).map(line).collect()
 }
 

@@ -8,6 +8,8 @@ pub mod zones;
 use crate::dump::opened::{Dump, Opened};
 use crate::render::console::remark;
 use crate::session::{session, unclassified};
+use serde::{Serialize, Serializer};
+use std::ops::{Index, IndexMut};
 use tamis_core::bitmap::Bitmap;
 use tamis_core::capture::session::KernelError;
 use tamis_core::capture::{Notice, Observer, Phase, Scanner};
@@ -43,11 +45,11 @@ impl Class {
         Class::Unknown,
     ];
 
-    /// One more than the largest [`Class::index`].
-    pub const COUNT: usize = Reason::ALL.len() + 3;
+    /// One more than the largest index.
+    const COUNT: usize = Reason::ALL.len() + 3;
 
     /// A number for each.
-    pub fn index(self) -> usize {
+    fn index(self) -> usize {
         match self {
             Class::Hole => 0,
             Class::Kernel => 1,
@@ -91,6 +93,38 @@ impl Class {
                 Reason::HwPoison | Reason::Offline => always || level.needs_mem_map(),
             },
         }
+    }
+}
+
+/// Something for each class.
+#[derive(Clone, Copy, Default)]
+pub struct ByClass<T>([T; Class::COUNT]);
+
+impl<T> ByClass<T> {
+    /// Of all classes, holes included.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.0.iter()
+    }
+}
+
+impl<T> Index<Class> for ByClass<T> {
+    type Output = T;
+
+    fn index(&self, class: Class) -> &T {
+        &self.0[class.index()]
+    }
+}
+
+impl<T> IndexMut<Class> for ByClass<T> {
+    fn index_mut(&mut self, class: Class) -> &mut T {
+        &mut self.0[class.index()]
+    }
+}
+
+/// An object with a member for each class that memory can have.
+impl<T: Serialize> Serialize for ByClass<T> {
+    fn serialize<S: Serializer>(&self, json: S) -> Result<S::Ok, S::Error> {
+        json.collect_map(Class::ALL.into_iter().map(|class| (class.key(), &self[class])))
     }
 }
 
@@ -260,6 +294,12 @@ impl Classes {
     /// The classes of the pages that [`Classes::next`] went on to.
     pub fn classes(&self) -> &[Class] {
         &self.classes
+    }
+
+    /// The class of one of those pages; a hole for others.
+    pub fn class(&self, pfn: Pfn) -> Class {
+        let index = pfn.0.checked_sub(self.window.start.0);
+        index.and_then(|index| self.classes.get(index as usize)).copied().unwrap_or(Class::Hole)
     }
 
     /// The same with their pfns.

@@ -1,22 +1,43 @@
 //! Counting the pages of a dump by class.
 
 use crate::classes::zones::{Zone, zones};
-use crate::classes::{Class, Classes};
+use crate::classes::{ByClass, Class, Classes};
 use crate::dump::bits::stored;
 use crate::dump::opened::{Dump, Opened};
 use crate::dump::survey::zero_pages;
 use crate::fail::Result;
 use crate::pool::in_order;
+use crate::render::json::Document;
 use crate::render::progress::Progress;
+use crate::render::text::{Style, columns, number, percent, size};
+use serde::Serialize;
+use std::ops::AddAssign;
 use tamis_core::bitmap::Bitmap;
 use tamis_core::codec::is_zero;
 use tamis_core::level::DumpLevel;
 use tamis_core::memory::PhysMemory as _;
-use tamis_core::units::{PageShift, Pfn, PhysAddr};
+use tamis_core::units::{PageShift, Pfn, PfnSpan, PhysAddr};
 use tamis_core::wire::page_desc::PageDesc;
 
+/// The pages of a dump by class.
+#[derive(Serialize)]
+pub struct Stats {
+    /// Bytes of a page.
+    pub page_size: u64,
+    /// All pages.
+    pub classes: ByClass<Count>,
+    /// The pages of each zone.
+    pub zones: Vec<ZonePages>,
+    /// What dump levels would leave.
+    pub levels: Vec<Left>,
+}
+
+impl Document for Stats {
+    const SCHEMA: &'static str = "tamis.stats/2";
+}
+
 /// Pages of a class.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, Serialize)]
 pub struct Count {
     /// All.
     pub pages: u64,
@@ -24,29 +45,132 @@ pub struct Count {
     pub stored: u64,
     /// In the dump, and zeros.
     pub zero: u64,
-    /// In the dump, but not to be had.
+    /// In the dump, but they cannot be read.
     pub unreadable: u64,
 }
 
-/// By class.
-pub type Counts = [Count; Class::COUNT];
+impl AddAssign<&Count> for Count {
+    fn add_assign(&mut self, other: &Count) {
+        self.pages += other.pages;
+        self.stored += other.stored;
+        self.zero += other.zero;
+        self.unreadable += other.unreadable;
+    }
+}
 
-/// What a walk over all pages found.
-pub struct Stats {
-    /// All pages.
-    pub classes: Counts,
-    /// Pages of each zone; stored and zero pages are not counted there.
-    pub zones: Vec<(Zone, [u64; Class::COUNT])>,
-    /// See [`Classes::always`].
-    pub always: bool,
+/// The pages of a zone.
+#[derive(Serialize)]
+pub struct ZonePages {
+    /// Number of the node.
+    pub node: u64,
+    /// Number of the zone in the node, where it is known.
+    pub zone: Option<u64>,
+    /// The first.
+    pub start_pfn: u64,
+    /// The one behind the last.
+    pub end_pfn: u64,
+    /// By class.
+    pub pages: ByClass<u64>,
+}
+
+impl ZonePages {
+    fn new(zone: Zone) -> ZonePages {
+        let Zone { node, zone, span } = zone;
+        let pages = ByClass::default();
+        ZonePages { node, zone, start_pfn: span.start.0, end_pfn: span.end.0, pages }
+    }
+
+    fn name(&self) -> String {
+        match self.zone {
+            Some(zone) => format!("node {} zone {zone}", self.node),
+            None => format!("node {}", self.node),
+        }
+    }
+}
+
+/// What a dump level would leave of a dump.
+#[derive(Serialize)]
+pub struct Left {
+    /// The level.
+    pub level: u8,
+    /// Pages.
+    pub pages: u64,
+    /// Their bytes before compression, without pages of zeros if the level drops those.
+    pub bytes: u64,
 }
 
 impl Stats {
-    /// Pages that a level leaves of this dump, and how many of them are zeros.
-    pub fn left(&self, level: DumpLevel) -> (u64, u64) {
-        let stay = Class::ALL.into_iter().filter(|c| !c.left_out(level, self.always));
-        let counts = stay.map(|class| self.classes[class.index()]);
-        counts.fold((0, 0), |(pages, zero), c| (pages + c.stored, zero + c.zero))
+    fn left(&self, level: DumpLevel, always: bool) -> Left {
+        let stay = Class::ALL.into_iter().filter(|c| !c.left_out(level, always));
+        let mut all = Count::default();
+        stay.for_each(|class| all += &self.classes[class]);
+        let dropped = if level.contains(DumpLevel::ZERO) { all.zero } else { 0 };
+        let bytes = self.page_size * (all.stored - dropped);
+        Left { level: level.bits(), pages: all.stored, bytes }
+    }
+
+    /// Three tables: by class, by zone and class, by level.
+    pub fn text(&self, style: Style) -> String {
+        let mut text = self.class_table(style);
+        if !self.zones.is_empty() {
+            text.push('\n');
+            text += &self.zone_table(style);
+        }
+        let mut rows = vec![["", "pages", "bytes before compression"].map(str::to_owned)];
+        rows.extend(
+            self.levels.iter().map(|left| {
+                [format!("level {}", left.level), number(left.pages), size(left.bytes)]
+            }),
+        );
+        text.push('\n');
+        text += &columns(&rows, style);
+        text
+    }
+
+    fn class_table(&self, style: Style) -> String {
+        let exist: u64 = Class::ALL.iter().map(|class| self.classes[*class].pages).sum();
+        let row = |name: &str, c: &Count| {
+            [
+                name.to_owned(),
+                number(c.pages),
+                percent(c.pages, exist),
+                size(c.pages * self.page_size),
+                number(c.stored),
+                number(c.zero),
+            ]
+        };
+        let head = ["", "pages", "", "size", "in the dump", "of them zeros"];
+        let mut rows = vec![head.map(str::to_owned)];
+        let mut all = Count::default();
+        for class in Class::ALL {
+            let count = &self.classes[class];
+            if count.pages > 0 {
+                rows.push(row(class.name(), count));
+            }
+            all += count;
+        }
+        rows.push(row("all", &all));
+        let mut text = columns(&rows, style);
+        if all.unreadable > 0 {
+            let line = format!("{} pages of the dump cannot be read\n", number(all.unreadable));
+            text += &style.bad(&line);
+        }
+        text
+    }
+
+    fn zone_table(&self, style: Style) -> String {
+        let used = |class: &Class| self.classes[*class].pages > 0;
+        let shown: Vec<Class> = Class::ALL.into_iter().filter(used).collect();
+        let mut head = vec![String::new(), "first pfn".into(), "last pfn".into()];
+        head.extend(shown.iter().map(|class| class.name().to_owned()));
+        let mut rows = vec![head];
+        for zone in &self.zones {
+            let (first, last) = (Pfn(zone.start_pfn), Pfn(zone.end_pfn - 1));
+            let mut row = vec![zone.name(), first.to_string(), last.to_string()];
+            row.extend(shown.iter().map(|class| number(zone.pages[*class])));
+            rows.push(row);
+        }
+        columns(&rows, style)
     }
 }
 
@@ -77,8 +201,8 @@ impl Worker {
     }
 }
 
-/// Counts all pages.
-pub fn count(opened: &mut Opened, threads: usize) -> Result<Stats> {
+/// Counts all pages, and what these levels would leave.
+pub fn count(opened: &mut Opened, levels: &[DumpLevel], threads: usize) -> Result<Stats> {
     let mut classes = Classes::of_any(opened);
     let zeros = opened.kdump().map(zero_pages).unwrap_or_default();
     let (shift, bytes) = (opened.shift, opened.shift.bytes());
@@ -88,9 +212,10 @@ pub fn count(opened: &mut Opened, threads: usize) -> Result<Stats> {
         .map(|dump| Worker { dump, page: vec![0; bytes], zeros: zeros.clone(), shift })
         .collect();
     let mut stats = Stats {
-        classes: Counts::default(),
-        zones: zones(opened).into_iter().map(|zone| (zone, [0; Class::COUNT])).collect(),
-        always: classes.always(),
+        page_size: bytes as u64,
+        classes: ByClass::default(),
+        zones: zones(opened).into_iter().map(ZonePages::new).collect(),
+        levels: Vec::new(),
     };
     let mut progress = Progress::new("Counting pages");
     let mut bits = vec![0; 32 << 10];
@@ -99,33 +224,37 @@ pub fn count(opened: &mut Opened, threads: usize) -> Result<Stats> {
         let pages = classes.classes();
         let work = |worker: &mut Worker, piece: u64| count_piece(worker, pages, piece, &map);
         in_order(&mut workers, pages.len().div_ceil(PIECE) as u64, work, |counts| {
-            for (sum, count) in stats.classes.iter_mut().zip(counts) {
-                sum.pages += count.pages;
-                sum.stored += count.stored;
-                sum.zero += count.zero;
-                sum.unreadable += count.unreadable;
+            for class in Class::ALL {
+                stats.classes[class] += &counts[class];
             }
             Ok(())
         })?;
-        for (zone, counts) in &mut stats.zones {
-            let span = zone.span.clip(window);
+        for zone in &mut stats.zones {
+            let span = PfnSpan::new(Pfn(zone.start_pfn), Pfn(zone.end_pfn)).clip(window);
             let from = (span.start.0 - window.start.0) as usize;
             for class in pages.iter().skip(from).take(span.len() as usize) {
-                counts[class.index()] += 1;
+                zone.pages[*class] += 1;
             }
         }
         progress.set(window.end.0, opened.max_pfn.0);
     }
     opened.put_back(workers.into_iter().map(|w| w.dump).collect());
+    let always = classes.always();
+    stats.levels = levels.iter().map(|level| stats.left(*level, always)).collect();
     Ok(stats)
 }
 
-fn count_piece(worker: &mut Worker, pages: &[Class], piece: u64, map: &Bitmap<'_>) -> Counts {
-    let mut counts = Counts::default();
+fn count_piece(
+    worker: &mut Worker,
+    pages: &[Class],
+    piece: u64,
+    map: &Bitmap<'_>,
+) -> ByClass<Count> {
+    let mut counts = ByClass::<Count>::default();
     let first = piece as usize * PIECE;
     let pfns = (map.span().start.0 + first as u64..).map(Pfn);
     for (pfn, class) in pfns.zip(pages.iter().skip(first).take(PIECE)) {
-        let count = &mut counts[class.index()];
+        let count = &mut counts[*class];
         count.pages += 1;
         if map.get(pfn) && *class != Class::Hole {
             count.stored += 1;

@@ -1,10 +1,10 @@
 //! `tamis dmesg`.
 
-use crate::about::log::log;
+use crate::about::log::{Lines, log};
 use crate::dump::open::open;
 use crate::fail::{DONE, NO, Result};
-use crate::render::console::{print, remark, stdout};
-use crate::render::json::{Json, Object};
+use crate::render::console::{remark, stdout};
+use crate::render::json::show;
 use std::io::Write;
 use std::path::PathBuf;
 use tamis_core::kernel::log::Options;
@@ -47,13 +47,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let read = if args.json {
         let mut text = Vec::new();
         let read = log(&mut opened, options, &mut |part| text.write_all(part))?;
-        let text = String::from_utf8_lossy(&text);
-        let document = Object::document("tamis.dmesg/1")
-            .with("records", read.report.records)
-            .with("records_left_out", read.report.skipped)
-            .with("by_arithmetic", read.by_arithmetic)
-            .with("lines", text.lines().map(Json::from).collect::<Vec<_>>());
-        print(format!("{}\n", Json::from(document)))?;
+        show(&Lines::new(read, &text))?;
         read
     } else {
         let mut out = stdout();

@@ -1,10 +1,11 @@
 //! `tamis info`.
 
-use crate::about::facts::Facts;
+use crate::about::facts::{Facts, Info};
 use crate::dump::open::open_all;
 use crate::fail::{DONE, Result};
 use crate::render::console::print;
-use crate::render::json::{Json, Object};
+use crate::render::json::show;
+use crate::render::text::Style;
 use std::path::PathBuf;
 
 /// Tell what a dump is: kernel, machine, pages, sizes, and whether it is complete.
@@ -36,23 +37,15 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result<u8> {
-    let mut list = Vec::new();
-    let mut text = String::new();
-    for mut opened in open_all(&args.dumps)? {
-        let facts = Facts::of(&mut opened)?;
-        if args.json {
-            list.push(facts.json(&opened).into());
-        } else {
-            if !text.is_empty() {
-                text.push('\n');
-            }
-            text += &facts.text(&opened);
-        }
-    }
+    let opened = open_all(&args.dumps)?;
+    let dumps = opened.into_iter().map(|mut dump| Facts::of(&mut dump));
+    let info = Info { dumps: dumps.collect::<Result<_>>()? };
     if args.json {
-        let document = Object::document("tamis.info/1").with("dumps", Json::List(list));
-        text = format!("{}\n", Json::from(document));
+        show(&info)?;
+    } else {
+        let style = Style::stdout();
+        let texts: Vec<String> = info.dumps.iter().map(|dump| dump.text(style)).collect();
+        print(texts.join("\n"))?;
     }
-    print(text)?;
     Ok(DONE)
 }

@@ -1,19 +1,17 @@
 //! `tamis map`.
 
-use crate::classes::Class;
 use crate::classes::map::{
-    Cell, ROWS, ROWS_ON_TERMINAL, draw, half_blocks, picture_of, ranges, title, walk,
+    ROWS, ROWS_ON_TERMINAL, classes_of_ranges, draw, half_blocks, lines_of_ranges, picture_of,
+    title,
 };
-use crate::dump::bits::{next_stored, stored};
 use crate::dump::open::open;
 use crate::dump::opened::Opened;
 use crate::dump::out::create;
 use crate::fail::{DONE, Fail, Result};
 use crate::render::console::{print, remark};
-use crate::render::json::{Json, Object};
-use crate::render::text::{Style, number, percent, size};
+use crate::render::json::show;
+use crate::render::text::Style;
 use std::path::{Path, PathBuf};
-use tamis_core::units::{Pfn, PfnSpan};
 
 /// Show the physical memory of the dead machine: a picture, or range by range.
 ///
@@ -53,51 +51,19 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<u8> {
     let mut opened = open(&args.dumps)?;
     if let Some(path) = &args.output {
-        return write(&mut opened, path, args);
-    }
-    if args.json {
-        return json(&mut opened);
-    }
-    if Style::stdout().shows() {
+        write(&mut opened, path, args)?;
+    } else if args.json {
+        show(&classes_of_ranges(&mut opened))?;
+    } else if Style::stdout().shows() {
         let map = picture_of(&mut opened, ROWS_ON_TERMINAL);
         print(half_blocks(&opened, &map))?;
-        return Ok(DONE);
+    } else {
+        print(lines_of_ranges(&mut opened))?;
     }
-    let shift = opened.shift;
-    let mut text = String::new();
-    let mut bits = vec![0; 32 << 10];
-    let ranges = ranges(&opened);
-    let mut counts = vec![0; ranges.len()];
-    // Window by window: there may be more ranges than windows, and each asks for all segments.
-    let (mut at, mut index) = (Pfn(0), 0);
-    while let Some(next) = next_stored(&opened, at).filter(|next| *next < opened.max_pfn) {
-        let start = Pfn(next.0 & !7);
-        let end = Pfn((start.0 + 8 * bits.len() as u64).min(opened.max_pfn.0));
-        let window = PfnSpan::new(start, end);
-        let mut map = stored(&mut opened, window, &mut bits);
-        while let (Some(range), Some(count)) = (ranges.get(index), counts.get_mut(index)) {
-            *count += map.count_span(range.clip(window));
-            if range.end > end {
-                break;
-            }
-            index += 1;
-        }
-        at = end;
-    }
-    for (range, pages) in ranges.iter().zip(counts) {
-        let (first, last) = (range.start.0 << shift.bits(), (range.end.0 << shift.bits()) - 1);
-        text += &format!(
-            "{first:#018x} {last:#018x} {:>12} {:>14} pages in the dump ({})\n",
-            size(range.len() << shift.bits()),
-            number(pages),
-            percent(pages, range.len())
-        );
-    }
-    print(text)?;
     Ok(DONE)
 }
 
-fn write(opened: &mut Opened, path: &Path, args: &Args) -> Result<u8> {
+fn write(opened: &mut Opened, path: &Path, args: &Args) -> Result<()> {
     let kind = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
     if !["svg", "png"].contains(&kind) {
         return Err(
@@ -114,35 +80,5 @@ fn write(opened: &mut Opened, path: &Path, args: &Args) -> Result<u8> {
     }
     file.done()?;
     remark(format_args!("{}: {}", path.display(), title(opened, &map)));
-    Ok(DONE)
-}
-
-fn json(opened: &mut Opened) -> Result<u8> {
-    let ranges = ranges(opened);
-    let mut cells = vec![Cell::default(); ranges.len()];
-    let mut index = 0;
-    walk(opened, |pfn, class, stored| {
-        while ranges.get(index).is_some_and(|range| pfn >= range.end) {
-            index += 1;
-        }
-        if let Some(cell) = cells.get_mut(index) {
-            cell.add(class, stored);
-        }
-    });
-    let bits = opened.shift.bits();
-    let list = ranges.iter().zip(cells).map(|(range, cell)| {
-        let mut classes = Object::new();
-        for class in Class::ALL {
-            classes = classes.with(class.key(), cell.classes[class.index()]);
-        }
-        Object::new()
-            .with("start", format!("{:#x}", range.start.0 << bits))
-            .with("size", range.len() << bits)
-            .with("pages", range.len())
-            .with("stored", cell.stored)
-            .with("classes", classes)
-    });
-    let document = Object::document("tamis.map/1").with("ranges", list.collect::<Vec<_>>());
-    print(format!("{}\n", Json::from(document)))?;
-    Ok(DONE)
+    Ok(())
 }

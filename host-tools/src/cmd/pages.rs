@@ -1,15 +1,11 @@
 //! `tamis pages`.
 
 use crate::args::address::number as parse;
-use crate::classes::pages::state;
-use crate::classes::{Class, Classes};
-use crate::dump::bits::stored;
+use crate::classes::pages::{RunList, Runs};
 use crate::dump::open::open;
-use crate::dump::survey::zero_pages;
 use crate::fail::{DONE, Result};
 use crate::render::console::stdout;
-use crate::render::json::{Json, Object};
-use crate::render::text::number;
+use crate::render::json::write as write_json;
 use std::io::Write;
 use std::path::PathBuf;
 use tamis_core::units::{Pfn, PfnSpan};
@@ -55,70 +51,18 @@ fn span(text: &str) -> std::result::Result<PfnSpan, String> {
     Ok(PfnSpan::new(Pfn(first), Pfn(last.saturating_add(1))))
 }
 
-/// Pages of the same kind.
-#[derive(Clone, Copy)]
-struct Run {
-    start: u64,
-    end: u64,
-    bytes: u64,
-    state: &'static str,
-    class: Class,
-}
-
 /// Runs it.
 pub fn run(args: &Args) -> Result<u8> {
     let mut opened = open(&args.dumps)?;
-    let all = args.pfn.unwrap_or(PfnSpan::new(Pfn(0), Pfn(u64::MAX)));
+    let runs = Runs::new(&mut opened, args.pfn.unwrap_or(PfnSpan::new(Pfn(0), Pfn(u64::MAX))));
     let mut out = stdout();
     if args.json {
-        write!(out, "{{\n  \"schema\": \"tamis.pages/1\",\n  \"runs\": [")?;
-    }
-    let mut first = true;
-    let mut line = |run: Run| -> Result<()> {
-        let Run { start, end, bytes, state, class } = run;
-        if !args.json {
-            let (pages, last) = (number(end - start), end - 1);
-            let class = class.name();
-            writeln!(out, "{start:#14x} {last:#14x} {pages:>14} {bytes:>14} {state:<8} {class}")?;
-            return Ok(());
+        // Each run in a line.
+        write_json(&mut out, &RunList::new(runs), 2)?;
+    } else {
+        for run in runs {
+            writeln!(out, "{run}")?;
         }
-        let object = Object::new()
-            .with("start_pfn", start)
-            .with("end_pfn", end)
-            .with("bytes", bytes)
-            .with("state", state)
-            .with("class", class.key());
-        let comma = if std::mem::take(&mut first) { "" } else { "," };
-        write!(out, "{comma}\n    {}", Json::from(object).line())?;
-        Ok(())
-    };
-    let zeros = opened.kdump().map(zero_pages).unwrap_or_default();
-    let mut classes = Classes::of_any(&mut opened);
-    classes.skip_to(all.start);
-    let mut bits = vec![0; 32 << 10];
-    let mut last: Option<Run> = None;
-    while let Some(window) = classes.next(&mut opened).filter(|w| w.start < all.end) {
-        let map = stored(&mut opened, window, &mut bits);
-        for (pfn, class) in classes.pages() {
-            if class == Class::Hole || !all.contains(pfn) {
-                continue;
-            }
-            let (state, bytes) = state(&mut opened, &zeros, pfn, map.get(pfn));
-            match &mut last {
-                Some(run) if (run.end, run.state, run.class) == (pfn.0, state, class) => {
-                    run.end += 1;
-                    run.bytes += bytes;
-                }
-                _ => {
-                    let next = Run { start: pfn.0, end: pfn.0 + 1, bytes, state, class };
-                    last.replace(next).map_or(Ok(()), &mut line)?;
-                }
-            }
-        }
-    }
-    last.map_or(Ok(()), &mut line)?;
-    if args.json {
-        writeln!(out, "\n  ]\n}}")?;
     }
     out.flush()?;
     Ok(DONE)

@@ -5,9 +5,10 @@ use crate::classes::left_out;
 use crate::dump::open::open;
 use crate::dump::opened::Opened;
 use crate::fail::{DONE, Fail, Result};
-use crate::render::console::{print, stdout};
-use crate::render::json::{Json, Object};
+use crate::render::console::stdout;
+use crate::render::json::{Document, Hex, show};
 use crate::render::text::Style;
+use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -62,6 +63,21 @@ pub struct Args {
 /// Bytes that are printed as JSON, at most: that is one text, in memory.
 const JSON_MOST: u64 = 16 << 20;
 
+/// What was read.
+#[derive(Serialize)]
+pub(crate) struct Bytes {
+    pub(crate) address: Hex,
+    pub(crate) kind: &'static str,
+    pub(crate) length: u64,
+    pub(crate) read: usize,
+    pub(crate) bytes: String,
+    pub(crate) error: Option<String>,
+}
+
+impl Document for Bytes {
+    const SCHEMA: &'static str = "tamis.read/1";
+}
+
 /// Runs it.
 pub fn run(args: &Args) -> Result<u8> {
     let mut opened = open(&args.dumps)?;
@@ -84,15 +100,13 @@ pub fn run(args: &Args) -> Result<u8> {
         return Err(opened.fail(text).next("--raw writes any number of them"));
     }
     let mut hex = String::new();
-    let document = |hex: String, error: Option<&str>| {
-        let document = Object::document("tamis.read/1")
-            .with("address", format!("{start:#x}"))
-            .with("kind", if is_virt { "virtual" } else { "physical" })
-            .with("length", len)
-            .with("read", hex.len() / 2)
-            .with("bytes", hex)
-            .with("error", error);
-        format!("{}\n", Json::from(document))
+    let document = |bytes: String, error: Option<String>| Bytes {
+        address: Hex(start),
+        kind: if is_virt { "virtual" } else { "physical" },
+        length: len,
+        read: bytes.len() / 2,
+        bytes,
+        error,
     };
     let mut out = stdout();
     let style = Style::stdout();
@@ -116,7 +130,7 @@ pub fn run(args: &Args) -> Result<u8> {
             out.flush()?;
             drop(out);
             if args.json {
-                print(document(hex, Some(&e)))?;
+                show(&document(hex, Some(e.clone())))?;
             }
             return Err(opened.fail(format_args!("{done} of {len} bytes read: {e}")));
         }
@@ -134,7 +148,7 @@ pub fn run(args: &Args) -> Result<u8> {
     out.flush()?;
     drop(out);
     if args.json {
-        print(document(hex, None))?;
+        show(&document(hex, None))?;
     }
     Ok(DONE)
 }

@@ -7,11 +7,12 @@ use crate::dump::opened::{Opened, level_of};
 use crate::dump::opened::{is_incomplete, whole};
 use crate::dump::out::{Stream, create};
 use crate::fail::{DONE, Fail, INCOMPLETE, Result};
-use crate::render::console::{print, remark};
-use crate::render::json::{Json, Object};
+use crate::render::console::remark;
+use crate::render::json::{Document, show};
 use crate::render::text::{number, size};
 use crate::rewrite::finish::{elf_incomplete, erased, finish, look_at};
 use crate::rewrite::refilter::{Format, write};
+use serde::Serialize;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use tamis_core::capture::Report;
@@ -153,8 +154,7 @@ pub fn run(args: &Args) -> Result<u8> {
             file.done()?;
             look_at(out, &report)?;
             if args.json {
-                let document = json(level, &report, incomplete || report.incomplete);
-                print(format!("{document}\n"))?;
+                show(&Done::new(level, &report, incomplete || report.incomplete))?;
             }
             Ok(told(&opened, &report, incomplete, lost_text))
         }
@@ -165,21 +165,39 @@ pub fn run(args: &Args) -> Result<u8> {
     }
 }
 
-fn json(level: DumpLevel, report: &Report, incomplete: bool) -> Json {
-    let tally = &report.tally;
-    Object::document("tamis.refilter/1")
-        .with("level", level.bits())
-        .with(
-            "pages",
-            Object::new()
-                .with("exist", tally.exist)
-                .with("kept", tally.kept - tally.unreadable)
-                .with("left_out", tally.exist.saturating_sub(tally.kept))
-                .with("lost", tally.unreadable),
-        )
-        .with("bytes", report.bytes)
-        .with("complete", !incomplete)
-        .into()
+/// What was done.
+#[derive(Serialize)]
+pub(crate) struct Done {
+    pub(crate) level: u8,
+    pub(crate) pages: Pages,
+    pub(crate) bytes: u64,
+    pub(crate) complete: bool,
+}
+
+/// Pages by what became of them.
+#[derive(Serialize)]
+pub(crate) struct Pages {
+    pub(crate) exist: u64,
+    pub(crate) kept: u64,
+    pub(crate) left_out: u64,
+    pub(crate) lost: u64,
+}
+
+impl Document for Done {
+    const SCHEMA: &'static str = "tamis.refilter/1";
+}
+
+impl Done {
+    fn new(level: DumpLevel, report: &Report, incomplete: bool) -> Done {
+        let tally = &report.tally;
+        let pages = Pages {
+            exist: tally.exist,
+            kept: tally.kept - tally.unreadable,
+            left_out: tally.exist.saturating_sub(tally.kept),
+            lost: tally.unreadable,
+        };
+        Done { level: level.bits(), pages, bytes: report.bytes, complete: !incomplete }
+    }
 }
 
 /// Says what became of the pages; gives the exit status.

@@ -5,9 +5,8 @@ use crate::dump::open::{flat, scan_leniently};
 use crate::dump::opened::Input;
 use crate::dump::out::create;
 use crate::fail::{DONE, INCOMPLETE, Result};
-use crate::render::console::print;
-use crate::render::json::{Json, Object};
-use crate::rewrite::repair::{Found, copy, mend};
+use crate::render::json::show;
+use crate::rewrite::repair::{copy, mend};
 use std::path::PathBuf;
 use tamis_core::input::{Form, Layer, form};
 use tamis_core::io::RandomAccess;
@@ -44,19 +43,6 @@ pub struct Args {
     json: bool,
 }
 
-impl Found {
-    fn json(&self) -> Json {
-        let pages = self.pages.map(|(good, missing, damaged)| {
-            Object::new().with("good", good).with("missing", missing).with("damaged", damaged)
-        });
-        Object::document("tamis.repair/1")
-            .with("complete", self.complete)
-            .with("pages", pages)
-            .with("missing_bytes", self.missing_bytes)
-            .into()
-    }
-}
-
 /// Runs it.
 pub fn run(args: &Args) -> Result<u8> {
     let raw = Raw::open(&args.dump)?;
@@ -76,7 +62,7 @@ pub fn run(args: &Args) -> Result<u8> {
         Ok(found) => {
             out.done()?;
             if args.json {
-                print(format!("{}\n", found.json()))?;
+                show(&found)?;
             }
             Ok(if found.complete { DONE } else { INCOMPLETE })
         }

@@ -4,7 +4,8 @@ use crate::dump::open::open;
 use crate::dump::opened::Opened;
 use crate::fail::{DONE, NO, Result};
 use crate::render::console::{print, remark};
-use crate::render::json::{Json, Object};
+use crate::render::json::{Document, Members, show};
+use serde::Serialize;
 use std::collections::HashSet;
 use std::path::PathBuf;
 
@@ -81,25 +82,29 @@ fn lines(text: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
+/// Keys and their values; those that are missing have none.
+#[derive(Serialize)]
+pub(crate) struct Keys {
+    pub(crate) keys: Members<String, Option<String>>,
+}
+
+impl Document for Keys {
+    const SCHEMA: &'static str = "tamis.vmcoreinfo/1";
+}
+
 fn json(args: &Args, opened: &Opened) -> Result<u8> {
-    let (mut keys, mut seen, mut status) = (Object::new(), HashSet::new(), DONE);
+    let (mut keys, mut seen) = (Vec::new(), HashSet::new());
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     if args.keys.is_empty() {
-        for (key, value) in lines(&opened.text) {
-            // The first one counts.
-            if seen.insert(key) {
-                keys = keys.with(text(key), text(value));
-            }
-        }
+        // The first one counts.
+        let first = lines(&opened.text).filter(|(key, _)| seen.insert(*key));
+        keys.extend(first.map(|(key, value)| (text(key), Some(text(value)))));
     }
     for key in &args.keys {
         let found = lines(&opened.text).find(|(name, _)| *name == key.as_bytes());
-        if found.is_none() {
-            status = NO;
-        }
-        keys = keys.with(key.as_str(), found.map(|(_, value)| text(value)));
+        keys.push((key.clone(), found.map(|(_, value)| text(value))));
     }
-    let document = Object::document("tamis.vmcoreinfo/1").with("keys", keys);
-    print(format!("{}\n", Json::from(document)))?;
+    let status = if keys.iter().all(|(_, value)| value.is_some()) { DONE } else { NO };
+    show(&Keys { keys: Members(keys) })?;
     Ok(status)
 }

@@ -3,10 +3,12 @@
 use crate::args::address::address;
 use crate::classes::pages::presence;
 use crate::dump::open::open;
+use crate::dump::opened::Opened;
 use crate::fail::{DONE, NO, Result};
-use crate::render::console::print;
-use crate::render::json::{Json, Object};
+use crate::render::console::{print, remark};
+use crate::render::json::{Document, Hex, show};
 use crate::render::text::{Style, Table, size};
+use serde::Serialize;
 use std::path::PathBuf;
 use tamis_core::arch::paging::{Step, TableCache};
 use tamis_core::units::VirtAddr;
@@ -37,55 +39,87 @@ pub struct Args {
     json: bool,
 }
 
-/// Runs it.
-pub fn run(args: &Args) -> Result<u8> {
-    let mut opened = open(&args.dumps)?;
+/// A translation.
+#[derive(Serialize)]
+pub(crate) struct Translation {
+    #[serde(rename = "virtual")]
+    pub(crate) address: Hex,
+    pub(crate) walk: Vec<Entry>,
+    pub(crate) physical: Option<Hex>,
+    #[serde(flatten)]
+    pub(crate) mapped: Option<Mapped>,
+    pub(crate) error: Option<String>,
+}
+
+/// An entry of a page table.
+#[derive(Serialize)]
+pub(crate) struct Entry {
+    pub(crate) level: &'static str,
+    pub(crate) entry_at: Hex,
+    pub(crate) entry: Hex,
+}
+
+/// What is at an address that is mapped.
+#[derive(Serialize)]
+pub(crate) struct Mapped {
+    pub(crate) pfn: u64,
+    pub(crate) contiguous: u64,
+    pub(crate) page: String,
+}
+
+impl Document for Translation {
+    const SCHEMA: &'static str = "tamis.vtop/1";
+}
+
+fn translate(opened: &mut Opened, address: u64) -> Result<Translation> {
     let arch = opened.arch()?;
     let mut tables = vec![0; TableCache::STORAGE];
     let mut cache = TableCache::new(&mut tables[..]);
-    let found = arch.translate(VirtAddr(args.address), &mut opened.dump, &mut cache);
-    let steps: Vec<Step> = cache.steps().collect();
-    let status = if found.is_ok() { DONE } else { NO };
-    if args.json {
-        let walk = steps.iter().map(|step| {
-            Object::new()
-                .with("level", step.level)
-                .with("entry_at", format!("{:#x}", step.entry_at.0))
-                .with("entry", format!("{:#x}", step.entry))
-        });
-        let mut document = Object::document("tamis.vtop/1")
-            .with("virtual", format!("{:#x}", args.address))
-            .with("walk", walk.collect::<Vec<_>>());
-        document = match found {
-            Ok(mapping) => {
-                let pfn = opened.shift.pfn(mapping.phys);
-                document
-                    .with("physical", format!("{:#x}", mapping.phys.0))
-                    .with("pfn", pfn.0)
-                    .with("contiguous", mapping.len)
-                    .with("page", presence(&mut opened, mapping.phys, pfn))
-                    .with("error", Json::Null)
-            }
-            Err(error) => document.with("physical", Json::Null).with("error", error.to_string()),
-        };
-        print(format!("{}\n", Json::from(document)))?;
-        return Ok(status);
-    }
-    let mut table = Table::default();
-    table.row("virtual", format!("{:016x}", args.address));
-    for step in &steps {
-        table.row(step.level, format!("{:016x}  at {:016x}", step.entry, step.entry_at.0));
-    }
-    if let Ok(mapping) = found {
+    let found = arch.translate(VirtAddr(address), &mut opened.dump, &mut cache);
+    let entry =
+        |s: Step| Entry { level: s.level, entry_at: Hex(s.entry_at.0), entry: Hex(s.entry) };
+    let walk = cache.steps().map(entry).collect();
+    let mapped = found.as_ref().ok().map(|mapping| {
         let pfn = opened.shift.pfn(mapping.phys);
-        table.row("physical", format!("{:016x}", mapping.phys.0));
-        table.row("pfn", pfn.to_string());
-        table.row("contiguous", size(mapping.len));
-        table.row("page", presence(&mut opened, mapping.phys, pfn));
+        let page = presence(opened, mapping.phys, pfn);
+        Mapped { pfn: pfn.0, contiguous: mapping.len, page }
+    });
+    Ok(Translation {
+        address: Hex(address),
+        walk,
+        physical: found.as_ref().ok().map(|mapping| Hex(mapping.phys.0)),
+        mapped,
+        error: found.err().map(|error| error.to_string()),
+    })
+}
+
+fn text(found: &Translation) -> Table {
+    let mut table = Table::default();
+    let digits = |number: Hex| format!("{:016x}", number.0);
+    table.row("virtual", digits(found.address));
+    for step in &found.walk {
+        table.row(step.level, format!("{}  at {}", digits(step.entry), digits(step.entry_at)));
     }
-    print(table.text(Style::stdout()))?;
-    if let Err(error) = found {
-        crate::render::console::remark(format_args!("{}: {error}", opened.name()));
+    if let (Some(physical), Some(mapped)) = (found.physical, &found.mapped) {
+        table.row("physical", digits(physical));
+        table.row("pfn", Hex(mapped.pfn).to_string());
+        table.row("contiguous", size(mapped.contiguous));
+        table.row("page", mapped.page.clone());
     }
-    Ok(status)
+    table
+}
+
+/// Runs it.
+pub fn run(args: &Args) -> Result<u8> {
+    let mut opened = open(&args.dumps)?;
+    let found = translate(&mut opened, args.address)?;
+    if args.json {
+        show(&found)?;
+    } else {
+        print(text(&found).text(Style::stdout()))?;
+        if let Some(error) = &found.error {
+            remark(format_args!("{}: {error}", opened.name()));
+        }
+    }
+    Ok(if found.error.is_none() { DONE } else { NO })
 }

@@ -1,174 +1,224 @@
-//! A JSON writer. What the commands print with it is documented in `host-tools/docs/json.md`.
+//! Documents in JSON. What is in them is described in `host-tools/docs/json.md`.
 
-use std::fmt::{self, Display, Write};
+use crate::fail::Result;
+use crate::render::console::print;
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
+use std::fmt;
+use std::io::{self, Write};
 
-/// A value.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Json {
-    /// `null`: not known.
-    Null,
-    /// `true` or `false`.
-    Bool(bool),
-    /// A number without a fraction.
-    Number(i128),
-    /// A text.
-    Text(String),
-    /// An array.
-    List(Vec<Json>),
-    /// An object, in the order of its keys here.
-    Object(Vec<(String, Json)>),
+/// The members of a document behind `schema`.
+pub trait Document: Serialize {
+    /// Name of the shape, and its version.
+    const SCHEMA: &'static str;
 }
 
-/// An object under construction.
-#[derive(Default)]
-pub struct Object(Vec<(String, Json)>);
-
-impl Object {
-    /// An empty one.
-    pub fn new() -> Object {
-        Object::default()
-    }
-
-    /// The outermost object of a command's output: says which shape it has.
-    pub fn document(schema: &str) -> Object {
-        Object::new().with("schema", schema)
-    }
-
-    /// Adds a member.
-    pub fn with(mut self, key: impl Into<String>, value: impl Into<Json>) -> Object {
-        self.0.push((key.into(), value.into()));
-        self
-    }
+#[derive(Serialize)]
+struct Whole<'a, D> {
+    schema: &'static str,
+    #[serde(flatten)]
+    document: &'a D,
 }
 
-impl From<Object> for Json {
-    fn from(object: Object) -> Json {
-        Json::Object(object.0)
-    }
+/// Writes a document as a text that ends with its line. Values deeper than `lines` levels are in one line with
+/// what they belong to.
+pub fn write<D: Document>(out: impl Write, document: &D, lines: usize) -> io::Result<()> {
+    let mut json = serde_json::Serializer::with_formatter(out, Layout::new(lines));
+    Whole { schema: D::SCHEMA, document }.serialize(&mut json)?;
+    json.into_inner().write_all(b"\n")
 }
 
-macro_rules! numbers {
-    ($($t:ty),*) => {$(
-        impl From<$t> for Json {
-            fn from(n: $t) -> Json {
-                Json::Number(n as i128)
-            }
-        }
-    )*};
-}
-numbers!(u8, u16, u32, u64, usize, i32, i64);
-
-impl From<bool> for Json {
-    fn from(b: bool) -> Json {
-        Json::Bool(b)
-    }
+/// Prints a document to standard output.
+pub fn show<D: Document>(document: &D) -> Result<()> {
+    let mut text = Vec::new();
+    write(&mut text, document, usize::MAX)?;
+    print(text)
 }
 
-impl From<&str> for Json {
-    fn from(s: &str) -> Json {
-        Json::Text(s.into())
-    }
-}
+/// A number as a text: `"0x1f"`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hex(pub u64);
 
-impl From<String> for Json {
-    fn from(s: String) -> Json {
-        Json::Text(s)
-    }
-}
-
-impl<T: Into<Json>> From<Option<T>> for Json {
-    fn from(value: Option<T>) -> Json {
-        value.map_or(Json::Null, Into::into)
-    }
-}
-
-impl<T: Into<Json>> From<Vec<T>> for Json {
-    fn from(list: Vec<T>) -> Json {
-        Json::List(list.into_iter().map(Into::into).collect())
-    }
-}
-
-impl Display for Json {
+impl fmt::Display for Hex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.put(f, 0)
+        write!(f, "{:#x}", self.0)
     }
 }
 
-impl Json {
-    /// All of it in one line.
-    pub fn line(&self) -> String {
-        // Line ends in texts are escaped: those that are there are between values.
-        let text = self.to_string();
-        text.lines().map(str::trim_start).collect::<Vec<_>>().join(" ")
-    }
-
-    fn put(&self, f: &mut fmt::Formatter<'_>, depth: usize) -> fmt::Result {
-        let pad = |f: &mut fmt::Formatter<'_>, depth: usize| write!(f, "\n{:1$}", "", 2 * depth);
-        match self {
-            Json::Null => f.write_str("null"),
-            Json::Bool(b) => write!(f, "{b}"),
-            Json::Number(n) => write!(f, "{n}"),
-            Json::Text(s) => text(f, s),
-            Json::List(list) if list.is_empty() => f.write_str("[]"),
-            Json::List(list) => {
-                f.write_char('[')?;
-                for (index, value) in list.iter().enumerate() {
-                    f.write_str(if index > 0 { "," } else { "" })?;
-                    pad(f, depth + 1)?;
-                    value.put(f, depth + 1)?;
-                }
-                pad(f, depth)?;
-                f.write_char(']')
-            }
-            Json::Object(members) if members.is_empty() => f.write_str("{}"),
-            Json::Object(members) => {
-                f.write_char('{')?;
-                for (index, (key, value)) in members.iter().enumerate() {
-                    f.write_str(if index > 0 { "," } else { "" })?;
-                    pad(f, depth + 1)?;
-                    text(f, key)?;
-                    f.write_str(": ")?;
-                    value.put(f, depth + 1)?;
-                }
-                pad(f, depth)?;
-                f.write_char('}')
-            }
-        }
+impl Serialize for Hex {
+    fn serialize<S: Serializer>(&self, json: S) -> std::result::Result<S::Ok, S::Error> {
+        json.collect_str(self)
     }
 }
 
-fn text(f: &mut fmt::Formatter<'_>, s: &str) -> fmt::Result {
-    f.write_char('"')?;
-    for c in s.chars() {
-        match c {
-            '"' => f.write_str("\\\"")?,
-            '\\' => f.write_str("\\\\")?,
-            '\n' => f.write_str("\\n")?,
-            '\t' => f.write_str("\\t")?,
-            c if c < ' ' || c == '\u{7f}' => write!(f, "\\u{:04x}", u32::from(c))?,
-            c => f.write_char(c)?,
+/// An object whose keys are only known at run time, in their order here.
+pub struct Members<K, V>(pub Vec<(K, V)>);
+
+impl<K: Serialize, V: Serialize> Serialize for Members<K, V> {
+    fn serialize<S: Serializer>(&self, json: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut members = json.serialize_map(Some(self.0.len()))?;
+        for (key, value) in &self.0 {
+            members.serialize_entry(key, value)?;
         }
+        members.end()
     }
-    f.write_char('"')
+}
+
+/// How texts are laid out: two spaces a level.
+struct Layout {
+    lines: usize,
+    depth: usize,
+    /// Whether the array or object that ends has a value.
+    any: bool,
+}
+
+impl Layout {
+    fn new(lines: usize) -> Layout {
+        Layout { lines, depth: 0, any: false }
+    }
+
+    fn begin<W: ?Sized + Write>(&mut self, out: &mut W, bracket: &[u8]) -> io::Result<()> {
+        self.depth += 1;
+        self.any = false;
+        out.write_all(bracket)
+    }
+
+    fn value<W: ?Sized + Write>(&self, out: &mut W, first: bool) -> io::Result<()> {
+        out.write_all(if first { b"" } else { b"," })?;
+        self.space(out, self.depth)
+    }
+
+    fn end<W: ?Sized + Write>(&mut self, out: &mut W, bracket: &[u8]) -> io::Result<()> {
+        if self.any {
+            self.space(out, self.depth - 1)?;
+        }
+        self.depth -= 1;
+        out.write_all(bracket)
+    }
+
+    /// Between values of the current depth.
+    fn space<W: ?Sized + Write>(&self, out: &mut W, indent: usize) -> io::Result<()> {
+        if self.depth > self.lines {
+            return out.write_all(b" ");
+        }
+        write!(out, "\n{:1$}", "", 2 * indent)
+    }
+}
+
+impl Formatter for Layout {
+    fn begin_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.begin(out, b"[")
+    }
+
+    fn begin_array_value<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        self.value(out, first)
+    }
+
+    fn end_array_value<W: ?Sized + Write>(&mut self, _: &mut W) -> io::Result<()> {
+        self.any = true;
+        Ok(())
+    }
+
+    fn end_array<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.end(out, b"]")
+    }
+
+    fn begin_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.begin(out, b"{")
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        self.value(out, first)
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        out.write_all(b": ")
+    }
+
+    fn end_object_value<W: ?Sized + Write>(&mut self, _: &mut W) -> io::Result<()> {
+        self.any = true;
+        Ok(())
+    }
+
+    fn end_object<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.end(out, b"}")
+    }
+
+    /// DEL is not for terminals either, though JSON allows it.
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        out: &mut W,
+        text: &str,
+    ) -> io::Result<()> {
+        for (index, part) in text.split('\u{7f}').enumerate() {
+            out.write_all(if index > 0 { b"\\u007f" } else { b"" })?;
+            out.write_all(part.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    fn write_char_escape<W: ?Sized + Write>(
+        &mut self,
+        out: &mut W,
+        escape: CharEscape,
+    ) -> io::Result<()> {
+        let escape = match escape {
+            CharEscape::Backspace => CharEscape::AsciiControl(8),
+            CharEscape::FormFeed => CharEscape::AsciiControl(12),
+            CharEscape::CarriageReturn => CharEscape::AsciiControl(13),
+            other => other,
+        };
+        CompactFormatter.write_char_escape(out, escape)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    #[derive(Serialize)]
+    struct Sample {
+        n: i64,
+        s: &'static str,
+        l: Vec<Members<&'static str, u8>>,
+        o: Members<u8, u8>,
+        a: Hex,
+        x: Option<u8>,
+    }
+
+    impl Document for Sample {
+        const SCHEMA: &'static str = "t/1";
+    }
+
+    fn text(lines: usize) -> String {
+        let list = vec![Members(vec![("b", 1), ("c", 2)]), Members(vec![])];
+        let sample = Sample {
+            n: -3,
+            s: "a\"\\\n\u{1}\r\u{7f}é",
+            l: list,
+            o: Members(vec![]),
+            a: Hex(31),
+            x: None,
+        };
+        let mut text = Vec::new();
+        write(&mut text, &sample, lines).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
     #[test]
     fn values_are_written_as_json() {
-        let value: Json = Object::document("t/1")
-            .with("n", -3i64)
-            .with("s", "a\"\\\n\u{1}é")
-            .with("l", vec![1u8, 2])
-            .with("o", Object::new())
-            .with("x", None::<u8>)
-            .into();
         assert_eq!(
-            value.to_string(),
-            "{\n  \"schema\": \"t/1\",\n  \"n\": -3,\n  \"s\": \"a\\\"\\\\\\n\\u0001é\",\n  \
-             \"l\": [\n    1,\n    2\n  ],\n  \"o\": {},\n  \"x\": null\n}"
+            text(usize::MAX),
+            "{\n  \"schema\": \"t/1\",\n  \"n\": -3,\n  \"s\": \"a\\\"\\\\\\n\\u0001\\u000d\\u007fé\",\n  \
+             \"l\": [\n    {\n      \"b\": 1,\n      \"c\": 2\n    },\n    {}\n  ],\n  \"o\": {},\n  \
+             \"a\": \"0x1f\",\n  \"x\": null\n}\n"
         );
+    }
+
+    #[test]
+    fn deep_values_share_a_line() {
+        assert!(text(2).contains("\"l\": [\n    { \"b\": 1, \"c\": 2 },\n    {}\n  ],\n  \"o\""));
+        assert_eq!(text(0).lines().count(), 1);
     }
 }

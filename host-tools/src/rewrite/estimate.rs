@@ -1,17 +1,25 @@
 //! How large a dump would be.
 
+use crate::classes::ByClass;
 use crate::classes::Class;
 use crate::classes::Classes;
 use crate::dump::bits::stored;
 use crate::dump::opened::Opened;
+use crate::fail::Result;
+use crate::render::json::{Document, Members};
 use crate::render::progress::Progress;
+use crate::render::text::{Style, columns, number, size};
+use crate::rewrite::refilter::{Format, Work, write};
+use serde::Serialize;
 use std::time::{Duration, Instant};
 use tamis_core::capture::plan::{Needs, Plan};
 use tamis_core::codec;
 use tamis_core::codec::{Encoder, SLACK, Stored, is_zero};
+use tamis_core::io::Discard;
 use tamis_core::level::DumpLevel;
 use tamis_core::memory::{PhysMemory as _, Ranges as _};
 use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
+use tamis_core::wire::page_desc;
 use tamis_core::wire::vmcoreinfo::Kind;
 
 /// Pages of each class that are looked at, at most.
@@ -28,22 +36,116 @@ fn scattered(pfn: Pfn) -> u64 {
     x ^ x >> 31
 }
 
-/// Codecs: the name, the option of `tamis-capture`, the encoder, the bytes that it keeps.
-type Candidate = (&'static str, &'static str, Box<dyn Encoder>, usize);
+/// A codec: its name, the encoder, the bytes that it keeps.
+type Candidate = (&'static str, Box<dyn Encoder>, usize);
 
 fn candidates() -> [Candidate; 6] {
     [
-        ("raw", "", Box::new(codec::NoCodec), 0),
-        ("zlib", "-c", Box::new(codec::Deflate::new()), codec::Deflate::STATE),
-        ("lzo", "-l", Box::new(codec::Lzo::new()), codec::Lzo::STATE),
-        ("snappy", "-p", Box::new(codec::Snappy::new()), codec::Snappy::STATE),
-        ("zstd", "-z", Box::new(codec::Zstd::new()), codec::Zstd::STATE),
-        ("lz4", "--lz4", Box::new(codec::Lz4::new()), codec::Lz4::STATE),
+        ("raw", Box::new(codec::NoCodec), 0),
+        ("zlib", Box::new(codec::Deflate::new()), codec::Deflate::STATE),
+        ("lzo", Box::new(codec::Lzo::new()), codec::Lzo::STATE),
+        ("snappy", Box::new(codec::Snappy::new()), codec::Snappy::STATE),
+        ("zstd", Box::new(codec::Zstd::new()), codec::Zstd::STATE),
+        ("lz4", Box::new(codec::Lz4::new()), codec::Lz4::STATE),
     ]
 }
 
-/// A codec: its name, the option of `tamis-capture`, and the least memory limit with it.
-pub type Least = (&'static str, &'static str, u64);
+/// A number for each codec, by its name.
+pub type ByCodec = Members<&'static str, u64>;
+
+/// What was worked out of a sample.
+#[derive(Serialize)]
+pub struct Sampled {
+    /// No.
+    pub exact: bool,
+    /// What dump levels come to.
+    pub levels: Vec<Level>,
+    /// The least memory limit of `tamis-capture`, in bytes.
+    pub least_memory_limit: ByCodec,
+}
+
+impl Document for Sampled {
+    const SCHEMA: &'static str = "tamis.estimate/2";
+}
+
+/// A level, and what comes of it with each codec.
+#[derive(Serialize)]
+pub struct Level {
+    /// The level.
+    pub level: u8,
+    /// Pages in the dump.
+    pub pages: u64,
+    /// Bytes of pages and descriptors.
+    pub bytes: ByCodec,
+    /// Time of one CPU.
+    pub cpu_milliseconds: ByCodec,
+}
+
+impl Sampled {
+    /// A table, and the memory that a capture takes.
+    pub fn text(&self, style: Style) -> String {
+        let mut head = vec!["".into(), "pages".into()];
+        head.extend(self.least_memory_limit.0.iter().map(|(name, _)| (*name).to_owned()));
+        let mut table = vec![head];
+        for row in &self.levels {
+            let mut line = vec![format!("level {}", row.level), number(row.pages)];
+            line.extend(row.bytes.0.iter().map(|(_, bytes)| size(*bytes)));
+            table.push(line);
+            let mut line = vec!["  CPU seconds".to_owned(), String::new()];
+            let seconds = |(_, ms): &(_, u64)| format!("{:.1}", *ms as f64 / 1000.0);
+            line.extend(row.cpu_milliseconds.0.iter().map(seconds));
+            table.push(line);
+        }
+        let most = self.least_memory_limit.0.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0);
+        let (bytes, kib) = (size(most), most.div_ceil(1024));
+        let memory = format!("tamis-capture takes {bytes} at least for it: --memory-limit {kib}K");
+        format!("{}\n{memory}\n", columns(&table, style))
+    }
+}
+
+/// What came out of doing all the work.
+#[derive(Serialize)]
+pub struct Exact {
+    /// Yes.
+    pub exact: bool,
+    /// What dump levels come to.
+    pub levels: Vec<ExactLevel>,
+}
+
+impl Document for Exact {
+    const SCHEMA: &'static str = "tamis.estimate/2";
+}
+
+/// A level, and what came of it.
+#[derive(Serialize)]
+pub struct ExactLevel {
+    /// The level.
+    pub level: u8,
+    /// Bytes of the dump.
+    pub bytes: u64,
+    /// Pages in it.
+    pub pages: u64,
+}
+
+impl Exact {
+    /// A line for each level.
+    pub fn text(&self) -> String {
+        let line = |l: &ExactLevel| {
+            format!("level {:>2}: {:>12} in {} pages\n", l.level, size(l.bytes), number(l.pages))
+        };
+        self.levels.iter().map(line).collect()
+    }
+}
+
+/// Does all the work for each level, without writing anything.
+pub fn exact(opened: &mut Opened, work: &Work, levels: &[DumpLevel]) -> Result<Exact> {
+    let levels = levels.iter().map(|level| {
+        let report = write(opened, *level, work, Format::Kdump, &mut [&mut Discard], 0)?;
+        let (bytes, pages) = (report.bytes, report.tally.kept);
+        Ok(ExactLevel { level: level.bits(), bytes, pages })
+    });
+    Ok(Exact { exact: true, levels: levels.collect::<Result<_>>()? })
+}
 
 /// What was seen of a class.
 #[derive(Clone, Copy, Default)]
@@ -86,8 +188,8 @@ fn crash_kernel(iomem: &str) -> impl Iterator<Item = (PhysAddr, u64)> {
 
 /// Looks at a sample of the pages of a dump, or of the running kernel if it is `live`, and works out
 /// what levels come to.
-pub fn sample(opened: &mut Opened, live: bool, levels: &[DumpLevel]) -> (Vec<Row>, Vec<Least>) {
-    let mut seen = [Seen::default(); Class::COUNT];
+pub fn sample(opened: &mut Opened, live: bool, levels: &[DumpLevel]) -> Sampled {
+    let mut seen = ByClass::<Seen>::default();
     let reserved = if live { reserved(opened) } else { Vec::new() };
     let mut classes = Classes::of_any(opened);
     let mut candidates = candidates();
@@ -104,7 +206,7 @@ pub fn sample(opened: &mut Opened, live: bool, levels: &[DumpLevel]) -> (Vec<Row
             map.clear_span(*span);
         }
         for (pfn, class) in classes.pages() {
-            let seen = &mut seen[class.index()];
+            let seen = &mut seen[class];
             if class == Class::Hole || !map.get(pfn) {
                 continue;
             }
@@ -117,12 +219,15 @@ pub fn sample(opened: &mut Opened, live: bool, levels: &[DumpLevel]) -> (Vec<Row
         progress.set(window.end.0, opened.max_pfn.0);
     }
     drop(progress);
-    let rows = levels.iter().map(|l| Row::of(*l, &seen, classes.always(), page)).collect();
-    let least = candidates
-        .iter()
-        .map(|(name, option, _, state)| (*name, *option, least(opened, live, *state, page)))
-        .collect();
-    (rows, least)
+    let names = candidates.each_ref().map(|(name, ..)| *name);
+    let always = classes.always();
+    let least =
+        candidates.iter().map(|(name, _, state)| (*name, least(opened, live, *state, page)));
+    Sampled {
+        exact: false,
+        levels: levels.iter().map(|l| level(*l, &seen, always, page, names)).collect(),
+        least_memory_limit: Members(least.collect()),
+    }
 }
 
 /// Compresses a page with every codec.
@@ -143,7 +248,7 @@ fn look(
         seen.zero += 1;
         return;
     }
-    for (n, (.., encoder, _)) in candidates.iter_mut().enumerate() {
+    for (n, (_, encoder, _)) in candidates.iter_mut().enumerate() {
         let started = Instant::now();
         let stored = encoder.encode(bytes, out);
         seen.time[n] += started.elapsed();
@@ -154,39 +259,38 @@ fn look(
     }
 }
 
-/// A level, and what comes of it with each codec.
-pub struct Row {
-    /// The level.
-    pub level: u8,
-    /// Pages in the dump.
-    pub pages: u64,
-    /// Bytes of pages and descriptors, by codec.
-    pub bytes: [u64; 6],
-    /// Seconds of one CPU, by codec.
-    pub seconds: [f64; 6],
-}
-
-impl Row {
-    fn of(level: DumpLevel, seen: &[Seen; Class::COUNT], always: bool, page: usize) -> Row {
-        let mut row = Row { level: level.bits(), pages: 0, bytes: [0; 6], seconds: [0.0; 6] };
-        let mut sums = [0.0; 6];
-        for class in Class::ALL.into_iter().filter(|c| !c.left_out(level, always)) {
-            let seen = &seen[class.index()];
-            let pages = seen.pages as f64;
-            row.pages += seen.pages;
-            for (n, sum) in sums.iter_mut().enumerate() {
-                *sum += pages * seen.each(seen.bytes[n] as f64);
-                row.seconds[n] += pages * seen.each(seen.time[n].as_secs_f64());
-                if !level.contains(DumpLevel::ZERO) {
-                    // Each codec makes some tens of bytes of a page of zeros.
-                    let bytes = if n == 0 { page as f64 } else { 32.0 };
-                    *sum += pages * seen.each(seen.zero as f64) * bytes;
-                }
+/// What comes of a level with each codec.
+fn level(
+    level: DumpLevel,
+    seen: &ByClass<Seen>,
+    always: bool,
+    page: usize,
+    names: [&'static str; 6],
+) -> Level {
+    let (mut pages, mut bytes, mut seconds) = (0, [0.0; 6], [0.0; 6]);
+    for class in Class::ALL.into_iter().filter(|c| !c.left_out(level, always)) {
+        let seen = &seen[class];
+        let all = seen.pages as f64;
+        pages += seen.pages;
+        for (n, (bytes, seconds)) in bytes.iter_mut().zip(&mut seconds).enumerate() {
+            *bytes += all * seen.each(seen.bytes[n] as f64);
+            *seconds += all * seen.each(seen.time[n].as_secs_f64());
+            if !level.contains(DumpLevel::ZERO) {
+                // Each codec makes some tens of bytes of a page of zeros.
+                let zero = if n == 0 { page as f64 } else { 32.0 };
+                *bytes += all * seen.each(seen.zero as f64) * zero;
             }
         }
-        let descriptors = 24 * row.pages;
-        row.bytes = sums.map(|sum| sum.round() as u64 + descriptors);
-        row
+    }
+    let descriptors = page_desc::SIZE as u64 * pages;
+    let bytes = bytes.map(|bytes| bytes.round() as u64 + descriptors);
+    let milliseconds = seconds.map(|seconds| (seconds * 1000.0) as u64);
+    let by_codec = |numbers: [u64; 6]| Members(names.into_iter().zip(numbers).collect());
+    Level {
+        level: level.bits(),
+        pages,
+        bytes: by_codec(bytes),
+        cpu_milliseconds: by_codec(milliseconds),
     }
 }
 

@@ -7,9 +7,11 @@ use crate::dump::opened::Input;
 use crate::dump::out::OutFile;
 use crate::fail::{Fail, Result};
 use crate::render::console::remark;
+use crate::render::json::Document;
 use crate::render::progress::Progress;
 use crate::render::text::number;
 use crate::rewrite::finish::mark_incomplete;
+use serde::Serialize;
 use tamis_core::endian::Endian;
 use tamis_core::input::kdump::PageFault;
 use tamis_core::io::RandomAccess;
@@ -18,14 +20,29 @@ use tamis_core::wire::elf;
 use tamis_core::wire::page_desc::SIZE;
 
 /// What was found.
-#[derive(Default)]
+#[derive(Default, Serialize)]
 pub struct Found {
     /// Whether nothing was missing.
     pub complete: bool,
-    /// Of a kdump dump: pages that are good, missing, damaged.
-    pub pages: Option<(u64, u64, u64)>,
+    /// Of a kdump dump.
+    pub pages: Option<Pages>,
     /// Of an ELF vmcore: bytes of memory that are missing.
     pub missing_bytes: Option<u64>,
+}
+
+impl Document for Found {
+    const SCHEMA: &'static str = "tamis.repair/1";
+}
+
+/// Pages of a kdump dump by state.
+#[derive(Clone, Copy, Serialize)]
+pub struct Pages {
+    /// Pages that are good.
+    pub good: u64,
+    /// Pages that are missing.
+    pub missing: u64,
+    /// Pages that are damaged.
+    pub damaged: u64,
 }
 
 /// Copies the input, leaving holes for zeros.
@@ -87,20 +104,20 @@ pub fn mend(path: &std::path::Path, out: &mut OutFile, ends: bool) -> Result<Fou
     // Readers map the descriptors: they must be there, if empty.
     out.extend_to(facts.descriptors + total * SIZE as u64)?;
     let complete = ends && lost + damaged == 0 && !facts.incomplete();
-    let pages = Some((index - lost - damaged, lost, damaged));
+    let pages = Pages { good: index - lost - damaged, missing: lost, damaged };
     if !complete {
         mark_incomplete(out, &facts)?;
         remark(format_args!(
             "{}: {} pages are good, {} missing, {} damaged; it is marked incomplete",
             path.display(),
-            number(index - lost - damaged),
-            number(lost),
-            number(damaged)
+            number(pages.good),
+            number(pages.missing),
+            number(pages.damaged)
         ));
     } else {
         remark(format_args!("{}: all {} pages are good", path.display(), number(index)));
     }
-    Ok(Found { complete, pages, missing_bytes: None })
+    Ok(Found { complete, pages: Some(pages), missing_bytes: None })
 }
 
 fn mend_elf(out: &mut OutFile, ends: bool) -> Result<Found> {
