@@ -201,6 +201,15 @@ impl Worker {
     }
 }
 
+/// All zones, in the order of nodes; none where they cannot be found.
+fn zones_of(opened: &mut Opened) -> Vec<Zone> {
+    let found = opened.with_memory(|memory, info| {
+        let mut found = Vec::new();
+        zones(info, memory, &mut |zone| found.push(zone)).map(|()| found)
+    });
+    found.ok().and_then(|zones| zones.ok()).unwrap_or_default()
+}
+
 /// Counts all pages, and what these levels would leave.
 pub fn count(opened: &mut Opened, levels: &[DumpLevel], threads: usize) -> Result<Stats> {
     let mut classes = Classes::of_any(opened);
@@ -214,7 +223,7 @@ pub fn count(opened: &mut Opened, levels: &[DumpLevel], threads: usize) -> Resul
     let mut stats = Stats {
         page_size: bytes as u64,
         classes: ByClass::default(),
-        zones: zones(opened).into_iter().map(ZonePages::new).collect(),
+        zones: zones_of(opened).into_iter().map(ZonePages::new).collect(),
         levels: Vec::new(),
     };
     let mut progress = Progress::new("Counting pages");

@@ -1,10 +1,10 @@
-//! Nodes and zones of the dead kernel, as far as VMCOREINFO leads to them.
+//! Nodes and zones: which pfns the kernel manages together (Linux `include/linux/mmzone.h`).
 
-use crate::dump::opened::Opened;
-use tamis_core::kernel::memory::KernelMemory;
+use core::fmt;
+use tamis_core::facts::{Facts, MissingKey};
+use tamis_core::kernel::memory::{KernelMemory, TranslateError};
 use tamis_core::memory::PhysMemory;
 use tamis_core::units::{Pfn, PfnSpan, VirtAddr};
-use tamis_core::vmcoreinfo::Info;
 use tamis_core::wire::vmcoreinfo::Kind;
 
 /// A zone of a node.
@@ -12,95 +12,186 @@ use tamis_core::wire::vmcoreinfo::Kind;
 pub struct Zone {
     /// Number of the node.
     pub node: u64,
-    /// Number of the zone in the node; none where only the node is known.
+    /// Number of the zone in the node; `None` where only the node is known.
     pub zone: Option<u64>,
     /// Its pfns.
     pub span: PfnSpan,
 }
 
-/// More than any machine has.
+/// Why zones could not be found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum ZonesError {
+    /// A fact about the kernel is missing.
+    Missing(MissingKey),
+    /// A node could not be read.
+    Unreadable {
+        /// Number of the node.
+        node: u64,
+        /// Where, and what happened.
+        fault: TranslateError,
+    },
+    /// A node's pfns or addresses run over the end of all numbers.
+    Implausible {
+        /// Number of the node.
+        node: u64,
+    },
+}
+
+impl fmt::Display for ZonesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ZonesError::Missing(key) => key.fmt(f),
+            ZonesError::Unreadable { node, fault } => write!(f, "reading node {node}: {fault}"),
+            ZonesError::Implausible { node } => write!(f, "implausible node {node}"),
+        }
+    }
+}
+
+impl core::error::Error for ZonesError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            ZonesError::Missing(key) => Some(key),
+            ZonesError::Unreadable { fault, .. } => Some(fault),
+            ZonesError::Implausible { .. } => None,
+        }
+    }
+}
+
+impl From<MissingKey> for ZonesError {
+    fn from(key: MissingKey) -> ZonesError {
+        ZonesError::Missing(key)
+    }
+}
+
+/// More than any machine has (`MAX_NUMNODES`).
 const NODES_MOST: u64 = 1 << 12;
-const ZONES_MOST: u64 = 8;
+/// More than any kernel has (`MAX_NR_ZONES`).
+const ZONES_MOST: usize = 8;
 
-/// All zones, in the order of nodes; none where they cannot be found.
-pub fn zones(opened: &mut Opened) -> Vec<Zone> {
-    let found = opened.with_memory(|memory, info| read(memory, info).unwrap_or_default());
-    found.unwrap_or_default()
-}
-
-fn read<S: PhysMemory>(memory: &mut KernelMemory<'_, '_, S>, info: &Info<'_>) -> Option<Vec<Zone>> {
-    let word = memory.word_size().bytes() as u64;
-    let offset = |name: &str| info.get(Kind::Offset, name);
-    let start_at = offset("pglist_data.node_start_pfn")?;
-    let spanned_at = offset("pglist_data.node_spanned_pages")?;
-    let mut nodes = Vec::new();
-    if let Some(table) = info.get(Kind::Symbol, "node_data") {
-        let count = info.get(Kind::Length, "node_data")?.min(NODES_MOST);
-        for index in 0..count {
-            match memory.word(VirtAddr(table.checked_add(index * word)?)) {
-                Ok(0) => {}
-                Ok(node) => nodes.push((index, node)),
-                Err(_) => break,
-            }
-        }
-    } else {
-        nodes.push((0, info.get(Kind::Symbol, "contig_page_data")?));
-    }
-    let mut found = Vec::new();
-    for (index, node) in nodes {
-        let at = |offset: u64| Some(VirtAddr(node.checked_add(offset)?));
-        let start = memory.word(at(start_at)?).ok()?;
-        let spanned = memory.word(at(spanned_at)?).ok()?;
-        let whole = PfnSpan::new(Pfn(start), Pfn(start.checked_add(spanned)?));
-        if whole.is_empty() {
-            continue;
-        }
-        let zones = of_node(memory, info, node, whole).filter(|zones| !zones.is_empty());
-        match zones {
-            Some(zones) => {
-                found.extend(zones.into_iter().map(|(zone, span)| Zone {
-                    node: index,
-                    zone: Some(zone),
-                    span,
-                }));
-            }
-            None => found.push(Zone { node: index, zone: None, span: whole }),
-        }
-    }
-    Some(found)
-}
-
-/// The zones of a node, if what is read looks like zones: one behind the other, inside the node.
-fn of_node<S: PhysMemory>(
+/// Hands all zones to `each`, in the order of nodes. A node whose zones are not known, or look
+/// implausible, comes as a whole.
+///
+/// Facts: `node_data` (symbol, `LENGTH`) or `contig_page_data`,
+/// `OFFSET(pglist_data.node_start_pfn)`, `.node_spanned_pages`; for zones
+/// `OFFSET(pglist_data.node_zones)`, `.nr_zones`, `SIZE(zone)`, `OFFSET(zone.spanned_pages)`.
+pub fn zones<S: PhysMemory>(
+    facts: &dyn Facts,
     memory: &mut KernelMemory<'_, '_, S>,
-    info: &Info<'_>,
-    node: u64,
-    whole: PfnSpan,
-) -> Option<Vec<(u64, PfnSpan)>> {
+    each: &mut dyn FnMut(Zone),
+) -> Result<(), ZonesError> {
+    let layout = NodeLayout {
+        start: facts.need(Kind::Offset, "pglist_data.node_start_pfn")?,
+        spanned: facts.need(Kind::Offset, "pglist_data.node_spanned_pages")?,
+        zones: ZoneLayout::find(facts),
+    };
+    let Some(table) = facts.get(Kind::Symbol, "node_data") else {
+        let node = facts.need(Kind::Symbol, "contig_page_data")?;
+        return layout.node(memory, 0, node, each);
+    };
+    let count = facts.need(Kind::Length, "node_data")?.min(NODES_MOST);
     let word = memory.word_size().bytes() as u64;
-    let zones_at = info.get(Kind::Offset, "pglist_data.node_zones")?;
-    let count_at = info.get(Kind::Offset, "pglist_data.nr_zones")?;
-    let size = info.get(Kind::Size, "zone")?;
-    let spanned_at = info.get(Kind::Offset, "zone.spanned_pages")?;
-    let count = memory.u32(VirtAddr(node.checked_add(count_at)?)).ok()?;
-    // zone_start_pfn is not in VMCOREINFO. In include/linux/mmzone.h it stands before
-    // spanned_pages, since 3.11 with managed_pages between them.
-    'layout: for back in [2 * word, word] {
-        let start_at = spanned_at.checked_sub(back)?;
-        let (mut found, mut end) = (Vec::new(), whole.start.0);
-        for index in 0..u64::from(count).min(ZONES_MOST) {
-            let zone = node.checked_add(zones_at)?.checked_add(index.checked_mul(size)?)?;
-            let spanned = memory.word(VirtAddr(zone.checked_add(spanned_at)?)).ok()?;
-            let start = memory.word(VirtAddr(zone.checked_add(start_at)?)).ok()?;
-            if spanned == 0 {
-                continue;
-            }
-            let next = start.checked_add(spanned).filter(|next| *next <= whole.end.0);
-            let Some(next) = next.filter(|_| start >= end) else { continue 'layout };
-            found.push((index, PfnSpan::new(Pfn(start), Pfn(next))));
-            end = next;
+    for index in 0..count {
+        let at = table.checked_add(index * word);
+        let at = at.ok_or(ZonesError::Implausible { node: index })?;
+        match memory.word(VirtAddr(at)) {
+            Ok(0) => {}
+            Ok(node) => layout.node(memory, index, node, each)?,
+            // The rest of the table is gone, too.
+            Err(_) => break,
         }
-        return Some(found);
     }
-    None
+    Ok(())
+}
+
+/// Offsets in `struct pglist_data`.
+struct NodeLayout {
+    start: u64,
+    spanned: u64,
+    zones: Option<ZoneLayout>,
+}
+
+impl NodeLayout {
+    fn node<S: PhysMemory>(
+        &self,
+        memory: &mut KernelMemory<'_, '_, S>,
+        index: u64,
+        node: u64,
+        each: &mut dyn FnMut(Zone),
+    ) -> Result<(), ZonesError> {
+        let implausible = ZonesError::Implausible { node: index };
+        let mut member = |offset: u64| {
+            let at = node.checked_add(offset).ok_or(implausible)?;
+            memory.word(VirtAddr(at)).map_err(|fault| ZonesError::Unreadable { node: index, fault })
+        };
+        let (start, spanned) = (member(self.start)?, member(self.spanned)?);
+        let end = start.checked_add(spanned).ok_or(implausible)?;
+        let whole = PfnSpan::new(Pfn(start), Pfn(end));
+        if whole.is_empty() {
+            return Ok(());
+        }
+        let zones = self.zones.as_ref().and_then(|zones| zones.read(memory, node, whole));
+        match zones.filter(|zones| zones.iter().any(|span| !span.is_empty())) {
+            Some(zones) => {
+                for (zone, span) in (0..).zip(zones).filter(|(_, span)| !span.is_empty()) {
+                    each(Zone { node: index, zone: Some(zone), span });
+                }
+            }
+            None => each(Zone { node: index, zone: None, span: whole }),
+        }
+        Ok(())
+    }
+}
+
+/// Where the zones of a node are, and offsets in `struct zone`.
+struct ZoneLayout {
+    zones: u64,
+    count: u64,
+    size: u64,
+    spanned: u64,
+}
+
+impl ZoneLayout {
+    fn find(facts: &dyn Facts) -> Option<ZoneLayout> {
+        Some(ZoneLayout {
+            zones: facts.get(Kind::Offset, "pglist_data.node_zones")?,
+            count: facts.get(Kind::Offset, "pglist_data.nr_zones")?,
+            size: facts.get(Kind::Size, "zone")?,
+            spanned: facts.get(Kind::Offset, "zone.spanned_pages")?,
+        })
+    }
+
+    /// The zones of a node by their numbers, if what is read looks like zones: in ascending order,
+    /// inside the node.
+    fn read<S: PhysMemory>(
+        &self,
+        memory: &mut KernelMemory<'_, '_, S>,
+        node: u64,
+        whole: PfnSpan,
+    ) -> Option<[PfnSpan; ZONES_MOST]> {
+        let word = memory.word_size().bytes() as u64;
+        let count = memory.u32(VirtAddr(node.checked_add(self.count)?)).ok()? as usize;
+        // VMCOREINFO lacks zone_start_pfn. It stands before spanned_pages, since 3.11 with
+        // managed_pages between them.
+        'layout: for back in [2 * word, word] {
+            let start_at = self.spanned.checked_sub(back)?;
+            let mut found = [PfnSpan::new(Pfn(0), Pfn(0)); ZONES_MOST];
+            let mut end = whole.start.0;
+            for (index, zone) in (0..).zip(found.iter_mut().take(count)) {
+                let offset = self.zones.checked_add(self.size.checked_mul(index)?)?;
+                let at = node.checked_add(offset)?;
+                let spanned = memory.word(VirtAddr(at.checked_add(self.spanned)?)).ok()?;
+                let start = memory.word(VirtAddr(at.checked_add(start_at)?)).ok()?;
+                if spanned == 0 {
+                    continue;
+                }
+                let next = start.checked_add(spanned).filter(|next| *next <= whole.end.0);
+                let Some(next) = next.filter(|_| start >= end) else { continue 'layout };
+                *zone = PfnSpan::new(Pfn(start), Pfn(next));
+                end = next;
+            }
+            return Some(found);
+        }
+        None
+    }
 }
