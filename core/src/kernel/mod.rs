@@ -5,3 +5,4 @@ pub mod mem_map;
 pub mod memory;
 pub mod page;
 pub mod utsname;
+pub mod zones;

@@ -3,7 +3,6 @@
 pub mod map;
 pub mod pages;
 pub mod stats;
-pub mod zones;
 
 use crate::dump::opened::{Dump, Opened};
 use crate::render::console::remark;

@@ -1,6 +1,5 @@
 //! Counting the pages of a dump by class.
 
-use crate::classes::zones::{Zone, zones};
 use crate::classes::{ByClass, Class, Classes};
 use crate::dump::bits::stored;
 use crate::dump::opened::{Dump, Opened};
@@ -14,6 +13,7 @@ use serde::Serialize;
 use std::ops::AddAssign;
 use tamis_core::bitmap::Bitmap;
 use tamis_core::codec::is_zero;
+use tamis_core::kernel::zones::{Zone, zones};
 use tamis_core::level::DumpLevel;
 use tamis_core::memory::PhysMemory as _;
 use tamis_core::units::{PageShift, Pfn, PfnSpan, PhysAddr};

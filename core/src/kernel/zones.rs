@@ -1,11 +1,11 @@
 //! Nodes and zones: which pfns the kernel manages together (Linux `include/linux/mmzone.h`).
 
+use crate::facts::{Facts, MissingKey};
+use crate::kernel::memory::{KernelMemory, TranslateError};
+use crate::memory::PhysMemory;
+use crate::units::{Pfn, PfnSpan, VirtAddr};
+use crate::wire::vmcoreinfo::Kind;
 use core::fmt;
-use tamis_core::facts::{Facts, MissingKey};
-use tamis_core::kernel::memory::{KernelMemory, TranslateError};
-use tamis_core::memory::PhysMemory;
-use tamis_core::units::{Pfn, PfnSpan, VirtAddr};
-use tamis_core::wire::vmcoreinfo::Kind;
 
 /// A zone of a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
