@@ -195,3 +195,111 @@ impl ZoneLayout {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::Arch;
+    use crate::arch::paging::TableCache;
+    use crate::testing::{Memory, info};
+    use std::{format, string::String, string::ToString, vec, vec::Vec};
+
+    /// The kernel image's addresses, mapped to physical 0 on.
+    const IMAGE: u64 = 0xffff_ffff_8000_0000;
+    const TABLE: u64 = 0x4000;
+    const NODES: [u64; 2] = [0x5000, 0x6000];
+
+    /// x86_64 page tables and two nodes: the first with zones of 64 bytes at 0x100, whose pfns
+    /// begin `back` bytes before `spanned_pages`, the second without zones.
+    fn machine(back: u64) -> Memory {
+        let mut memory = Memory::new(0, 0x20_0000);
+        memory.put64(0x1000 + 8 * 511, 0x2003);
+        memory.put64(0x2000 + 8 * 510, 0x3003);
+        memory.put64(0x3000, 0xe3);
+        for (index, (node, (start, spanned))) in (0..).zip(NODES.iter().zip([(1, 999), (1000, 24)]))
+        {
+            memory.put64(TABLE + 16 * index, IMAGE + node);
+            memory.put64(node + 8, start);
+            memory.put64(node + 16, spanned);
+        }
+        memory.put(NODES[0] + 24, &3u32.to_le_bytes());
+        for (index, (start, spanned)) in (0..).zip([(1, 99), (77, 0), (100, 900)]) {
+            let spanned_at = NODES[0] + 0x100 + 64 * index + 32;
+            memory.put64(spanned_at - back, start);
+            memory.put64(spanned_at, spanned);
+        }
+        memory
+    }
+
+    fn text() -> String {
+        format!(
+            "OSRELEASE=6.1.0\nSYMBOL(init_top_pgt)={:x}\nNUMBER(phys_base)=0\n\
+             SYMBOL(node_data)={:x}\nLENGTH(node_data)=3\nOFFSET(pglist_data.node_start_pfn)=8\n\
+             OFFSET(pglist_data.node_spanned_pages)=16\nOFFSET(pglist_data.nr_zones)=24\n\
+             OFFSET(pglist_data.node_zones)=256\nSIZE(zone)=64\nOFFSET(zone.spanned_pages)=32\n",
+            IMAGE + 0x1000,
+            IMAGE + TABLE
+        )
+    }
+
+    fn found(
+        text: &str,
+        memory: &mut Memory,
+    ) -> Result<Vec<(u64, Option<u64>, u64, u64)>, ZonesError> {
+        let info = info(text);
+        let arch = Arch::new(memory.machine(), &info, &[]).unwrap();
+        let mut storage = vec![0; TableCache::STORAGE];
+        let mut cache = TableCache::new(&mut storage);
+        let mut memory = KernelMemory::new(memory, arch, &mut cache);
+        let mut found = Vec::new();
+        zones(&info, &mut memory, &mut |zone| {
+            found.push((zone.node, zone.zone, zone.span.start.0, zone.span.end.0));
+        })?;
+        Ok(found)
+    }
+
+    #[test]
+    fn zones_are_found_with_managed_pages_between_and_without() {
+        for back in [8, 16] {
+            let zones = found(&text(), &mut machine(back)).unwrap();
+            let first = [(0, Some(0), 1, 100), (0, Some(2), 100, 1000)];
+            assert_eq!(zones, [first[0], first[1], (2, None, 1000, 1024)], "{back}");
+        }
+    }
+
+    #[test]
+    fn zones_that_do_not_look_like_zones_leave_the_node() {
+        let whole = [(0, None, 1, 1000), (2, None, 1000, 1024)];
+        // One that ends behind its node, and one that begins before the zone in front of it ends.
+        for (zone, start, spanned) in [(2, 100, 901), (2, 99, 901), (0, 0, 100)] {
+            let mut memory = machine(16);
+            let at = NODES[0] + 0x100 + 64 * zone;
+            memory.put64(at + 16, start);
+            memory.put64(at + 24, u64::MAX);
+            memory.put64(at + 32, spanned);
+            assert_eq!(found(&text(), &mut memory).unwrap(), whole, "{zone} {start}");
+        }
+        let without = text().replace("SIZE(zone)", "SIZE(other)");
+        assert_eq!(found(&without, &mut machine(16)).unwrap(), whole);
+    }
+
+    #[test]
+    fn without_nodes_the_error_says_why() {
+        let error = |text: &str, memory: &mut Memory| found(text, memory).unwrap_err().to_string();
+        let key = "OFFSET(pglist_data.node_start_pfn)";
+        let missing = text().replace(key, "OFFSET(other)");
+        assert_eq!(error(&missing, &mut machine(16)), format!("{key} is missing in VMCOREINFO"));
+        let missing = text().replace("SYMBOL(node_data)", "SYMBOL(other)");
+        assert_eq!(
+            error(&missing, &mut machine(16)),
+            "SYMBOL(contig_page_data) is missing in VMCOREINFO"
+        );
+        let one = format!("{missing}SYMBOL(contig_page_data)={:x}\n", IMAGE + NODES[1]);
+        assert_eq!(found(&one, &mut machine(16)).unwrap(), [(0, None, 1000, 1024)]);
+        let mut memory = machine(16);
+        memory.put64(NODES[1] + 8, u64::MAX);
+        assert_eq!(error(&text(), &mut memory), "implausible node 2");
+        memory.put64(TABLE, IMAGE + 0x20_0000);
+        assert!(error(&text(), &mut memory).starts_with("reading node 0: "));
+    }
+}
