@@ -2,12 +2,14 @@
 
 use super::text::Log;
 use super::{LOG_MAX_BITS, LogError, STEP, log_buf, reading};
+use crate::error::part_mut;
 use crate::facts::{Facts, KernelVersion};
 use crate::memory::PhysMemory;
 use crate::units::VirtAddr;
 use crate::wire::vmcoreinfo::Kind;
 
-/// Lines go out with the `<6>` that they begin with; there is no telling where the log was cleared.
+/// Writes the characters as they are, with the `<6>` that lines begin with. It is not known where the
+/// log was cleared.
 pub(super) fn characters<S: PhysMemory, E>(
     log: &mut Log<'_, '_, '_, S, E>,
     facts: &dyn Facts,
@@ -31,10 +33,10 @@ pub(super) fn characters<S: PhysMemory, E>(
     for (mut at, end) in parts {
         while at < end {
             let from = buffer.wrapping_add(at);
-            // Up to the end of the page, so that a page that is gone takes no other with it.
+            // Up to the end of the page: an unreadable page must not hide the next one.
             let page = (STEP - from % STEP).min(end - at);
             let piece = work.len().min(page as usize);
-            let piece = work.get_mut(..piece).unwrap_or_default();
+            let piece = part_mut(work, 0..piece);
             if log.memory.read(VirtAddr(from), piece).is_ok() {
                 log.write_escaped(piece, 0)?;
                 log.report.records += piece.iter().filter(|&&b| b == b'\n').count() as u64;

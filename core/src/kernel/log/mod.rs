@@ -7,9 +7,9 @@
 //!   (`struct printk_log`, before 3.11 `struct log`, in `kernel/printk.c`).
 //! - `log_buf` with `log_end` (before 3.5): a ring of characters.
 //!
-//! The log of a kernel that crashed matters most where memory is ruined: a record that makes no
-//! sense is left out and counted, and the next one is looked for. Every loop is bounded by what the
-//! rings can hold, whatever they claim.
+//! The log of a kernel that crashed matters most where memory is ruined: a damaged record is left
+//! out and counted, and the search goes on for the next one. Every loop is bounded by what the rings
+//! can hold, whatever they claim.
 
 mod chars;
 mod prb;
@@ -33,35 +33,36 @@ use text::Log;
 /// Bytes of scratch memory that [`dump`] needs at least; with more it reads in larger pieces.
 pub const SCRATCH_MIN: usize = 4096;
 
-/// `LOG_BUF_LEN_MAX`: no kernel has a larger log.
+/// log2 of `LOG_BUF_LEN_MAX`: no kernel has a larger log.
 const LOG_MAX_BITS: u32 = 31;
-/// Unreadable memory is passed over in steps of this size: the smallest page there is.
+/// Unreadable memory is skipped in steps of the smallest page there is.
 const STEP: u64 = 4096;
 
-/// Which records.
+/// Which records to write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Options {
-    /// Only records since the log was last cleared (`dmesg -c`). Where the kernel does not tell
-    /// when that was (without `SYMBOL(clear_seq)` or `SYMBOL(clear_idx)`), or that record is
-    /// overwritten: all of them.
+    /// Only records since the log was last cleared (`dmesg -c`). All of them where it is not known
+    /// when that was (without `SYMBOL(clear_seq)` or `SYMBOL(clear_idx)`), or where that record is
+    /// overwritten.
     pub since_clear: bool,
 }
 
-/// Why there is no log.
+/// Why the log could not be written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum LogError<E> {
     /// A fact about the kernel is missing.
     Missing(MissingKey),
-    /// A variable or structure that everything hangs on could not be read.
+    /// A variable or structure without which no record is found could not be read.
     Memory {
-        /// Which one.
+        /// Its name.
         what: &'static str,
         /// Where, and what happened.
         fault: TranslateError,
     },
-    /// A value that everything hangs on cannot be true.
+    /// A value without which no record is found is impossible.
     Implausible {
-        /// Of what.
+        /// Its name.
         what: &'static str,
         /// The value.
         value: u64,
@@ -76,14 +77,23 @@ impl<E: fmt::Display> fmt::Display for LogError<E> {
             LogError::Missing(key) => key.fmt(f),
             LogError::Memory { what, fault } => write!(f, "reading {what}: {fault}"),
             LogError::Implausible { what, value } => {
-                write!(f, "{what} cannot be 0x{value:x}")
+                write!(f, "invalid {what} 0x{value:x}")
             }
             LogError::Write(e) => e.fmt(f),
         }
     }
 }
 
-impl<E: fmt::Display + fmt::Debug> core::error::Error for LogError<E> {}
+impl<E: core::error::Error + 'static> core::error::Error for LogError<E> {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            LogError::Missing(key) => Some(key),
+            LogError::Memory { fault, .. } => Some(fault),
+            LogError::Implausible { .. } => None,
+            LogError::Write(e) => Some(e),
+        }
+    }
+}
 
 impl<E> From<MissingKey> for LogError<E> {
     fn from(key: MissingKey) -> LogError<E> {
@@ -138,7 +148,7 @@ fn offset(facts: &dyn Facts, name: &'static str) -> Result<usize, MissingKey> {
     facts.offset(name).ok_or(MissingKey(Kind::Offset, name))
 }
 
-/// A size that is `1..=most`.
+/// The size of a structure: 1 to `most` bytes.
 fn size<E>(facts: &dyn Facts, name: &'static str, most: usize) -> Result<usize, LogError<E>> {
     let value = facts.need(Kind::Size, name)?;
     match usize::try_from(value) {
@@ -147,7 +157,7 @@ fn size<E>(facts: &dyn Facts, name: &'static str, most: usize) -> Result<usize, 
     }
 }
 
-/// A member's offset in a structure of `size` bytes, of which the member takes `len`.
+/// The offset `at` of a member of `len` bytes, if it lies in its structure of `size` bytes.
 fn member<E>(at: usize, len: usize, size: usize, what: &'static str) -> Result<usize, LogError<E>> {
     match at.checked_add(len) {
         Some(end) if end <= size => Ok(at),
@@ -162,7 +172,7 @@ fn at_most<E>(bits: u32, most: u32, what: &'static str) -> Result<u32, LogError<
     Ok(bits)
 }
 
-/// Where the log buffer is.
+/// Address of the log buffer.
 fn log_buf<S: PhysMemory, E>(
     facts: &dyn Facts,
     memory: &mut KernelMemory<'_, '_, S>,

@@ -3,15 +3,16 @@
 use super::text::{Log, Stamp};
 use super::{LOG_MAX_BITS, LogError, Options, at_most, member, offset, reading, size};
 use crate::endian::{Endian, Word};
+use crate::error::part_mut;
 use crate::facts::Facts;
 use crate::kernel::memory::KernelMemory;
 use crate::memory::PhysMemory;
 use crate::units::VirtAddr;
 use crate::wire::vmcoreinfo::Kind;
 
-/// No kernel has more descriptors: one for every 32 bytes of text (`PRB_AVGBITS`).
+/// log2 of the largest number of descriptors: one for every 32 bytes of text (`PRB_AVGBITS`).
 const COUNT_MAX_BITS: u32 = LOG_MAX_BITS - 5;
-/// So many unreadable descriptors, and the rest is given up.
+/// Stop after this many unreadable descriptors.
 const FAULTS_MAX: u32 = 1 << 16;
 
 /// `begin` and `next` of a record whose text is empty (`EMPTY_LINE_LPOS`).
@@ -39,7 +40,7 @@ struct Ring {
     ts_nsec: usize,
     text_len: usize,
     caller_id: Option<usize>,
-    /// log2 of the bytes of text.
+    /// log2 of the bytes of the text ring.
     size_bits: u32,
     data: u64,
     head: u64,
@@ -65,16 +66,16 @@ impl Ring {
     ) -> Result<Ring, LogError<E>> {
         let (endian, word) = (memory.endian(), memory.word_size());
         let prb = VirtAddr(facts.need(Kind::Symbol, "prb")?);
-        // Two thirds of the scratch memory take descriptors and infos, and some of each.
+        // Descriptors and infos take a third of the scratch memory each, which must hold one at least.
         let root_size = size(facts, "printk_ringbuffer", work.len())?;
         let desc_size = size(facts, "prb_desc", work.len() / 3)?;
         let info_size = size(facts, "printk_info", work.len() / 3)?;
         let desc_ring = offset(facts, "printk_ringbuffer.desc_ring")?;
         let text_ring = offset(facts, "printk_ringbuffer.text_data_ring")?;
-        // The counter is all that an atomic_long_t has, so it is at 0 unless said otherwise.
+        // An atomic_long_t has no other member, so this one is at 0 where its offset is not known.
         let counter = facts.offset("atomic_long_t.counter").unwrap_or(0);
 
-        let root = work.get_mut(..root_size).unwrap_or_default();
+        let root = part_mut(work, 0..root_size);
         let at = memory.word(prb).map_err(reading("prb"))?;
         memory.read(VirtAddr(at), root).map_err(reading("the printk ring buffer"))?;
         let root = &*root;
@@ -125,8 +126,8 @@ impl Ring {
         Ok(ring)
     }
 
-    /// Offset in the text ring, and bytes, of the block between two positions; `None` if they are
-    /// none of a block.
+    /// Offset in the text ring, and bytes, of the block between two positions; `None` if no block lies
+    /// between them.
     ///
     /// Positions grow without end and are taken modulo the ring. A block that does not fit before
     /// the ring's end lies at its start. One that ends where the ring ends lies before the end:
@@ -147,8 +148,8 @@ impl Ring {
         }
     }
 
-    /// First id and number of ids from the tail to the head. Where these cannot both be true, the
-    /// head is believed, and all descriptors are looked at.
+    /// First id and number of ids from the tail to the head. Where tail and head contradict each
+    /// other, the head is taken as right, and all descriptors are looked at.
     fn span(&self) -> (u64, u64) {
         let len = (self.head.wrapping_sub(self.tail) & self.id_mask()) + 1;
         if len <= self.count {
@@ -158,7 +159,7 @@ impl Ring {
         }
     }
 
-    /// How many of the `len` ids from `first` on are older than the record number `clear`, by the
+    /// Number of the `len` ids from `first` on that are older than the record number `clear`, by the
     /// ids alone: record 0 has the id `-count` (`DESC0_ID` + 1), and both count up by one.
     fn older(&self, first: u64, len: u64, clear: u64) -> u64 {
         let older = clear.wrapping_sub(self.count).wrapping_sub(first) & self.id_mask();
@@ -167,7 +168,7 @@ impl Ring {
 }
 
 /// `clear_seq`: the number of the first record after the log was cleared. From 5.13 on a pair of
-/// numbers (`struct latched_seq`), of which a counter in front tells the one that holds.
+/// numbers (`struct latched_seq`), of which a counter in front selects the valid one.
 fn clear_seq<S: PhysMemory, E>(
     facts: &dyn Facts,
     memory: &mut KernelMemory<'_, '_, S>,
@@ -202,7 +203,7 @@ pub(super) fn ring<S: PhysMemory, E>(
         Some(clear) if ring.seq.is_none() => ring.older(first, len, clear),
         _ => 0,
     };
-    // Texts do not overlap; what is written for damaged ones is bounded too.
+    // Texts of a sound log do not overlap; the budget bounds what is written for a damaged one.
     let mut budget = 4u64 << ring.size_bits;
     let mut one_by_one = 0;
     let mut faults = 0;
@@ -211,8 +212,8 @@ pub(super) fn ring<S: PhysMemory, E>(
         let slot = id & (ring.count - 1);
         let most = if done < one_by_one { 1 } else { most };
         let batch = most.min(len - done).min(ring.count - slot);
-        let descs = descs.get_mut(..batch as usize * ring.desc_size).unwrap_or_default();
-        let infos = infos.get_mut(..batch as usize * ring.info_size).unwrap_or_default();
+        let descs = part_mut(descs, 0..batch as usize * ring.desc_size);
+        let infos = part_mut(infos, 0..batch as usize * ring.info_size);
         let table = |start: u64, size: usize| VirtAddr(start.wrapping_add(slot * size as u64));
         let read = log.memory.read(table(ring.descs, ring.desc_size), descs).is_ok()
             && log.memory.read(table(ring.infos, ring.info_size), infos).is_ok();
@@ -255,7 +256,7 @@ fn ring_record<S: PhysMemory, E>(
     let var = long(ring.state_var);
     match (var & ring.id_mask() == id, var >> (8 * ring.word.bytes() as u32 - 2)) {
         (true, COMMITTED | FINALIZED) => {}
-        // Given back, or never used: no record any more.
+        // Freed, or never used: it holds no record.
         (true, REUSABLE) => return Ok(()),
         _ => {
             log.report.skipped += 1;
@@ -284,7 +285,7 @@ fn ring_record<S: PhysMemory, E>(
     let len = u64::from(ring.endian.u16(info, ring.text_len).unwrap_or(0));
     let len = len.min(room - lead as u64);
     *budget = budget.saturating_sub(len + lead as u64);
-    // The text is this record's only if its id stands in front of it.
+    // The text belongs to this record only if the record's id stands in front of it.
     log.record(work, ring.data.wrapping_add(at), lead, len, stamp, |head| {
         ring.endian.word(ring.word, head, 0) == Some(id)
     })

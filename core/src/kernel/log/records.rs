@@ -3,19 +3,21 @@
 use super::text::{Log, Stamp};
 use super::{LOG_MAX_BITS, LogError, Options, STEP, log_buf, member, offset, reading, size};
 use crate::endian::Endian;
+use crate::error::part_mut;
 use crate::facts::Facts;
 use crate::kernel::memory::KernelMemory;
 use crate::memory::PhysMemory;
 use crate::units::VirtAddr;
 use crate::wire::vmcoreinfo::Kind;
 
-/// So many places are tried, in the whole log, to find the record after a damaged one.
+/// Most places of the whole log that are tried to find the record after a damaged one.
 const TRIES_MAX: u32 = 1 << 18;
-/// Records have at least this alignment.
+/// Alignment of records, at least.
 const RECORD_ALIGN: u64 = 4;
-/// So many records in a row (or the end of the log) make a place the start of a record.
+/// A place is the start of a record if this many records follow each other from it on (or fewer, up
+/// to the end of the log).
 const CHAIN: u32 = 4;
-/// Most bytes of a record's header; there are 16 to 24.
+/// Most bytes of a record's header; kernels have 16 to 24.
 const HEADER_MAX: usize = 64;
 
 /// The buffer of records.
@@ -43,7 +45,7 @@ struct Header {
 /// What a place in the buffer holds.
 enum Place {
     Record(Header),
-    /// The log goes on at the start of the buffer, so many bytes further on.
+    /// The log goes on at the start of the buffer, this many bytes further on.
     Wrap(u64),
     Nonsense,
     Unreadable,
@@ -121,7 +123,7 @@ impl Records {
         let at = self.index(stretch, done);
         let (room, left) = (self.buffer_len - at, stretch.len - done);
         let mut raw = [0; HEADER_MAX];
-        let raw = raw.get_mut(..self.header_size).unwrap_or_default();
+        let raw = part_mut(&mut raw, 0..self.header_size);
         let header = raw.len() as u64;
         if room < header {
             return Place::Nonsense;
@@ -131,7 +133,7 @@ impl Records {
         }
         let short = |at| u64::from(self.endian.u16(raw, at).unwrap_or(0));
         let (len, text_len) = (short(self.len), short(self.text_len));
-        // All of the header that says "go on at the start" is zeros.
+        // The header that says "go on at the start" is all zeros.
         if at > 0 && room <= left && raw.iter().all(|&b| b == 0) {
             return Place::Wrap(room);
         }
@@ -145,8 +147,8 @@ impl Records {
         Place::Record(Header { len, text_len, stamp })
     }
 
-    /// Whether records follow each other from the place `done` bytes into a stretch on, where a first
-    /// one ends.
+    /// Whether records follow each other from the place `done` bytes into a stretch on, where the
+    /// first of the chain ends.
     fn is_chain<S: PhysMemory>(
         &self,
         memory: &mut KernelMemory<'_, '_, S>,
@@ -196,8 +198,8 @@ impl Records {
         None
     }
 
-    /// Goes over the records from index `from` on; `visit` is told each one's index, and says
-    /// whether to go on. Returns the number of damaged places.
+    /// Calls `visit` with the index of each record from index `from` on, until it returns `false`.
+    /// Returns the number of damaged places.
     fn walk<S: PhysMemory, E>(
         &self,
         log: &mut Log<'_, '_, '_, S, E>,
@@ -206,8 +208,8 @@ impl Records {
     ) -> Result<u64, LogError<E>> {
         let stretch = self.stretch(from);
         let (mut done, mut damaged, mut tries) = (0, 0, TRIES_MAX);
-        // Where the text of the record before ends: it may be that one's length that lies. Each
-        // record starts behind the text of the one before, so this comes to an end.
+        // Where the text of the record before ends: that record's length may be the wrong one. Each
+        // record starts behind the text of the one before, so the loop ends.
         let mut text_end = 0;
         while done < stretch.len {
             match self.look(log.memory, stretch, done) {
@@ -244,8 +246,8 @@ pub(super) fn records<S: PhysMemory, E>(
         && let Some(at) = facts.get(Kind::Symbol, "clear_idx")
     {
         let clear = u64::from(log.memory.u32(VirtAddr(at)).map_err(reading("clear_idx"))?);
-        // Once its record is overwritten, the index points anywhere: only one that a record has, or
-        // the next one will have, counts.
+        // Once its record is overwritten, the index points anywhere. It is valid only if it is that of
+        // a record or of the next one to come.
         let mut found = clear == records.next;
         if !found {
             records.walk(log, from, |_, at, _| {

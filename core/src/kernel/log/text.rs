@@ -1,69 +1,41 @@
 //! Records as text: stamps, escapes, and the memory that they are read from.
 
 use super::{LogError, LogReport};
+use crate::error::{part, part_mut};
 use crate::kernel::memory::KernelMemory;
 use crate::memory::PhysMemory;
 use crate::units::VirtAddr;
-use core::fmt;
+use core::fmt::Write as _;
 
-/// What stands in front of a record's text.
+/// Time and caller of a record.
 #[derive(Clone, Copy)]
 pub(super) struct Stamp {
     pub nanoseconds: u64,
     pub caller: Option<u32>,
 }
 
+/// A text shorter than a line; longer than the longest prefix.
+pub(super) type Short = heapless::String<SHORT>;
+pub(super) const SHORT: usize = 48;
+
 impl Stamp {
     /// The prefix of the record's first line.
     fn text(self) -> Short {
         let mut text = Short::new();
         let (s, ns) = (self.nanoseconds / 1_000_000_000, self.nanoseconds % 1_000_000_000);
-        text.add(format_args!("[{s:5}.{:06}] ", ns / 1000));
+        // All of these fit; a text that did not would be left out.
+        let _ = write!(text, "[{s:5}.{:06}] ", ns / 1000);
         if let Some(caller) = self.caller {
             let mut who = Short::new();
             let kind = if caller >> 31 == 0 { 'T' } else { 'C' };
-            who.add(format_args!("{kind}{}", caller & (u32::MAX >> 1)));
-            text.add(format_args!("[{:>8}] ", str::from_utf8(who.bytes()).unwrap_or_default()));
+            let _ = write!(who, "{kind}{}", caller & (u32::MAX >> 1));
+            let _ = write!(text, "[{who:>8}] ");
         }
         text
     }
 }
 
-/// A short text; what does not fit is cut off.
-struct Short {
-    raw: [u8; SHORT],
-    used: usize,
-}
-
-/// Longer than the longest prefix.
-pub(super) const SHORT: usize = 48;
-
-impl Short {
-    fn new() -> Short {
-        Short { raw: [0; SHORT], used: 0 }
-    }
-
-    fn add(&mut self, text: fmt::Arguments<'_>) {
-        // Its `write_str` never fails.
-        let _ = fmt::write(self, text);
-    }
-
-    fn bytes(&self) -> &[u8] {
-        self.raw.get(..self.used).unwrap_or_default()
-    }
-}
-
-impl fmt::Write for Short {
-    fn write_str(&mut self, s: &str) -> fmt::Result {
-        for (to, from) in self.raw.iter_mut().skip(self.used).zip(s.bytes()) {
-            *to = from;
-            self.used += 1;
-        }
-        Ok(())
-    }
-}
-
-/// Whether a byte of a text is written as it is; newlines are not.
+/// Whether a byte of a text is written unescaped; newlines have their own rule.
 fn is_plain(byte: u8) -> bool {
     matches!(byte, b' '..=b'~' | b'\t' | 0x0b | 0x0c | b'\r')
 }
@@ -79,7 +51,7 @@ pub(super) struct Log<'x, 'a, 'b, S, E> {
 
 impl<S: PhysMemory, E> Log<'_, '_, '_, S, E> {
     pub(super) fn flush(&mut self) -> Result<(), LogError<E>> {
-        let text = self.buf.get(..self.used).unwrap_or_default();
+        let text = part(self.buf, 0..self.used);
         if !text.is_empty() {
             (self.out)(text).map_err(LogError::Write)?;
         }
@@ -90,12 +62,12 @@ impl<S: PhysMemory, E> Log<'_, '_, '_, S, E> {
     fn write(&mut self, text: &[u8]) -> Result<(), LogError<E>> {
         let mut rest = text;
         while !rest.is_empty() {
-            let room = self.buf.get_mut(self.used..).unwrap_or_default();
+            let end = self.buf.len();
+            let room = part_mut(self.buf, self.used..end);
             let len = room.len().min(rest.len());
-            let (part, after) = rest.split_at_checked(len).unwrap_or_default();
-            room.get_mut(..len).unwrap_or_default().copy_from_slice(part);
+            part_mut(room, 0..len).copy_from_slice(part(rest, 0..len));
             self.used += len;
-            rest = after;
+            rest = part(rest, len..rest.len());
             if self.used >= self.buf.len() {
                 self.flush()?;
             }
@@ -109,12 +81,12 @@ impl<S: PhysMemory, E> Log<'_, '_, '_, S, E> {
             match *run {
                 [b'\n'] => {
                     self.write(b"\n")?;
-                    self.write([b' '; SHORT].get(..width).unwrap_or_default())?;
+                    self.write(part(&[b' '; SHORT], 0..width))?;
                 }
                 [byte] if !is_plain(byte) => {
                     let mut escape = Short::new();
-                    escape.add(format_args!("\\x{byte:02x}"));
-                    self.write(escape.bytes())?;
+                    let _ = write!(escape, "\\x{byte:02x}");
+                    self.write(escape.as_bytes())?;
                 }
                 _ => self.write(run)?,
             }
@@ -122,8 +94,8 @@ impl<S: PhysMemory, E> Log<'_, '_, '_, S, E> {
         Ok(())
     }
 
-    /// Writes a record whose text is the `len` bytes after the `lead` bytes at `at`. It is left
-    /// out unless `is_good` says yes to the lead.
+    /// Writes a record whose text is the `len` bytes after the `lead` bytes at `at`, unless `is_good`
+    /// rejects the lead.
     pub(super) fn record(
         &mut self,
         work: &mut [u8],
@@ -135,27 +107,29 @@ impl<S: PhysMemory, E> Log<'_, '_, '_, S, E> {
     ) -> Result<(), LogError<E>> {
         let piece = |left: u64, room: usize| left.min(room as u64) as usize;
         let mut left = len.saturating_add(lead as u64);
-        let first = work.get_mut(..piece(left, work.len())).unwrap_or_default();
+        let end = piece(left, work.len());
+        let first = part_mut(work, 0..end);
         let read = self.memory.read(VirtAddr(at), first).is_ok();
-        let (head, text) = first.split_at_checked(lead).unwrap_or_default();
+        let (head, text) = (part(first, 0..lead), part(first, lead..first.len()));
         if !read || !is_good(head) {
             self.report.skipped += 1;
             return Ok(());
         }
         let prefix = stamp.text();
-        let width = prefix.bytes().len();
-        self.write(prefix.bytes())?;
+        let width = prefix.len();
+        self.write(prefix.as_bytes())?;
         self.write_escaped(text, width)?;
         let mut at = at.wrapping_add(first.len() as u64);
         left -= first.len() as u64;
         let mut whole = true;
         while left > 0 && whole {
-            let part = work.get_mut(..piece(left, work.len())).unwrap_or_default();
-            whole = self.memory.read(VirtAddr(at), part).is_ok();
+            let end = piece(left, work.len());
+            let more = part_mut(work, 0..end);
+            whole = self.memory.read(VirtAddr(at), more).is_ok();
             if whole {
-                self.write_escaped(part, width)?;
-                at = at.wrapping_add(part.len() as u64);
-                left -= part.len() as u64;
+                self.write_escaped(more, width)?;
+                at = at.wrapping_add(more.len() as u64);
+                left -= more.len() as u64;
             }
         }
         self.write(b"\n")?;
