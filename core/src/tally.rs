@@ -60,7 +60,7 @@ impl Reason {
     }
 }
 
-/// Pages per reason. Every page counts once: only where its bit was set before.
+/// Pages per reason. Each page counts once: when its bit is cleared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Tally {
     dropped: [u64; 7],
@@ -76,12 +76,13 @@ pub struct Tally {
     pub unreadable: u64,
 }
 
-/// Hears which pages are dropped while `struct page`s are looked at.
+/// Called for each run of pages that the classifier drops or cannot classify.
 pub trait DropObserver {
-    /// `pages` of `span` go, for this reason; the others were not there.
+    /// `pages` pages of `span` are dropped for this reason; the rest do not exist or are dropped
+    /// already.
     fn dropped(&mut self, reason: Reason, span: PfnSpan, pages: u64);
 
-    /// `pages` of `span` stay as nothing is known about them.
+    /// `pages` pages of `span` are kept because their `struct page`s could not be read.
     fn undecided(&mut self, span: PfnSpan, pages: u64);
 }
 
@@ -103,7 +104,7 @@ impl Tally {
         }
     }
 
-    /// Adds all of another one.
+    /// Adds the counts of another tally.
     pub fn join(&mut self, other: &Tally) {
         for (count, more) in self.dropped.iter_mut().zip(other.dropped) {
             *count += more;

@@ -9,8 +9,8 @@ use crate::wire::disk_header::{UTS, UTS_FIELD};
 use crate::wire::vmcoreinfo::Kind;
 use core::ops::Range;
 
-/// Where the `name` member of `struct uts_namespace` is where VMCOREINFO does not say: behind one
-/// `int` (Linux before 5.11).
+/// Offset of the `name` member of `struct uts_namespace` where VMCOREINFO lacks it: behind one `int`
+/// (Linux before 5.11).
 const OLD_NAME_OFFSET: u64 = 4;
 
 /// Index of the host's name.
@@ -25,7 +25,7 @@ const MACHINE: usize = 4;
 pub struct Utsname {
     /// 6 x 65 bytes.
     pub raw: [u8; UTS],
-    /// Whether they come out of the dead kernel's memory.
+    /// Whether they were read from the dead kernel's memory.
     pub read: bool,
 }
 
@@ -48,7 +48,7 @@ impl Utsname {
             _ => false,
         };
         let mut uts = Utsname { raw, read };
-        // A release that is not one means that something else was read.
+        // Without a valid release, something else was read.
         if KernelVersion::parse(uts.release()).is_none() {
             uts = Utsname { raw: [0; UTS], read: false };
             if let Some(release) = facts.release() {

@@ -29,7 +29,7 @@ pub(super) const RULES: [Rule; 10] = [
     Rule { class: "page cache", levels: CACHES, resolve: cache },
     Rule { class: "swap cache off the LRU lists", levels: CACHES, resolve: swap_cache },
     Rule { class: "page cache that may be anonymous", levels: CACHES, resolve: cache_or_slab },
-    Rule { class: "memory of processes", levels: DumpLevel::USER, resolve: user },
+    Rule { class: "user pages", levels: DumpLevel::USER, resolve: user },
     Rule { class: "anonymous memory", levels: DumpLevel::USER, resolve: anonymous },
     Rule { class: "huge pages of hugetlbfs", levels: DumpLevel::USER, resolve: hugetlbfs },
     Rule { class: "free memory", levels: DumpLevel::FREE, resolve: free },
