@@ -249,7 +249,7 @@ mod tests {
         let info = info(text);
         let arch = Arch::new(memory.machine(), &info, &[]).unwrap();
         let mut storage = vec![0; TableCache::STORAGE];
-        let mut cache = TableCache::new(&mut storage);
+        let mut cache = TableCache::new(&mut storage[..]);
         let mut memory = KernelMemory::new(memory, arch, &mut cache);
         let mut found = Vec::new();
         zones(&info, &mut memory, &mut |zone| {
