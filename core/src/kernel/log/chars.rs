@@ -1,7 +1,8 @@
 //! The ring of characters, before Linux 3.5.
 
+use super::error::{LogError, reading};
+use super::layout::{LOG_MAX_BITS, STEP, log_buf};
 use super::text::Log;
-use super::{LOG_MAX_BITS, LogError, STEP, log_buf, reading};
 use crate::error::part_mut;
 use crate::facts::{Facts, KernelVersion};
 use crate::memory::PhysMemory;

@@ -1,7 +1,8 @@
 //! The ring of descriptors, Linux 5.10 and later.
 
+use super::error::{LogError, reading};
+use super::layout::{LOG_MAX_BITS, at_most, member, offset, size};
 use super::text::{Log, Stamp};
-use super::{LOG_MAX_BITS, LogError, Options, at_most, member, offset, reading, size};
 use crate::endian::{Endian, Word};
 use crate::error::part_mut;
 use crate::facts::Facts;
@@ -188,11 +189,11 @@ fn clear_seq<S: PhysMemory, E>(
 pub(super) fn ring<S: PhysMemory, E>(
     log: &mut Log<'_, '_, '_, S, E>,
     facts: &dyn Facts,
-    options: Options,
+    since_clear: bool,
     work: &mut [u8],
 ) -> Result<(), LogError<E>> {
     let ring = Ring::read(facts, log.memory, work)?;
-    let clear = if options.since_clear { clear_seq(facts, log.memory)? } else { None };
+    let clear = if since_clear { clear_seq(facts, log.memory)? } else { None };
     let third = work.len() / 3;
     let (descs, work) = work.split_at_mut(third);
     let (infos, text) = work.split_at_mut(third);

@@ -1,7 +1,8 @@
 //! Records of variable length, Linux 3.5 to 5.9.
 
+use super::error::{LogError, reading};
+use super::layout::{LOG_MAX_BITS, STEP, log_buf, member, offset, size};
 use super::text::{Log, Stamp};
-use super::{LOG_MAX_BITS, LogError, Options, STEP, log_buf, member, offset, reading, size};
 use crate::endian::Endian;
 use crate::error::part_mut;
 use crate::facts::Facts;
@@ -237,14 +238,12 @@ impl Records {
 pub(super) fn records<S: PhysMemory, E>(
     log: &mut Log<'_, '_, '_, S, E>,
     facts: &dyn Facts,
-    options: Options,
+    since_clear: bool,
     work: &mut [u8],
 ) -> Result<(), LogError<E>> {
     let records = Records::read(facts, log.memory)?;
     let mut from = records.first;
-    if options.since_clear
-        && let Some(at) = facts.get(Kind::Symbol, "clear_idx")
-    {
+    if since_clear && let Some(at) = facts.get(Kind::Symbol, "clear_idx") {
         let clear = u64::from(log.memory.u32(VirtAddr(at)).map_err(reading("clear_idx"))?);
         // Once its record is overwritten, the index points anywhere. It is valid only if it is that of
         // a record or of the next one to come.

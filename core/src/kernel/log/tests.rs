@@ -6,6 +6,7 @@ use crate::endian::{Endian, Word};
 use crate::memory::{Machine, ReadError};
 use crate::testing;
 use crate::units::PhysAddr;
+use core::fmt;
 use std::{format, string::String, string::ToString, vec, vec::Vec};
 
 /// First virtual address of the mock: pointers fit 32 bits.

@@ -1,11 +1,21 @@
 //! Records as text: stamps, escapes, and the memory that they are read from.
 
-use super::{LogError, LogReport};
+use super::error::LogError;
 use crate::error::{part, part_mut};
 use crate::kernel::memory::KernelMemory;
 use crate::memory::PhysMemory;
 use crate::units::VirtAddr;
 use core::fmt::Write as _;
+
+/// What was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LogReport {
+    /// Records; of a character ring, lines.
+    pub records: u64,
+    /// Records that were left out, wholly or in part: damaged, overwritten, or not finished when
+    /// the kernel died. Where it is unknown how many there were, a damaged place counts as one.
+    pub skipped: u64,
+}
 
 /// Time and caller of a record.
 #[derive(Clone, Copy)]

@@ -1,6 +1,7 @@
 //! FLATMEM: one array for all pfns (Linux `include/asm-generic/memory_model.h`).
 
-use super::{MemMapError, Run, State};
+use super::error::MemMapError;
+use super::run::{Run, State};
 use crate::kernel::memory::KernelMemory;
 use crate::memory::PhysMemory;
 use crate::units::{Pfn, PfnSpan, VirtAddr};

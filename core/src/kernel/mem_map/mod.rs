@@ -1,82 +1,22 @@
 //! Where the `struct page` of a pfn is: SPARSEMEM (with roots or plain, vmemmap or not) and
 //! FLATMEM, one file each.
 
+mod error;
 mod flat;
+mod run;
 mod sparse;
 
+pub use error::MemMapError;
+pub use run::{Run, State};
 pub use sparse::RootCache;
 
-use super::memory::{KernelMemory, TranslateError};
+use super::memory::KernelMemory;
 use crate::facts::{Facts, MissingKey};
 use crate::memory::PhysMemory;
-use crate::units::{PageShift, Pfn, PfnSpan, VirtAddr};
+use crate::units::{PageShift, Pfn, VirtAddr};
 use crate::wire::vmcoreinfo::Kind;
-use core::fmt;
 use flat::Flat;
 use sparse::Sections;
-
-/// What is known about the `struct page`s of some pfns.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum State {
-    /// They are there; the address of the first one.
-    At(VirtAddr),
-    /// The kernel has none for them.
-    Absent,
-    /// The kernel took the section offline: they may hold anything.
-    Offline,
-    /// The table with their section could not be read.
-    Unreadable,
-}
-
-/// Pfns in a row that share a [`State`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Run {
-    /// Which pfns.
-    pub span: PfnSpan,
-    /// Their state.
-    pub state: State,
-}
-
-/// Why no mem_map was found. All pages that are not zero are kept then.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum MemMapError {
-    /// A key is missing.
-    Missing(MissingKey),
-    /// A memory model that tamis does not support.
-    Model(&'static str),
-    /// The table could not be read.
-    Unreadable(TranslateError),
-    /// What lies at the address named by VMCOREINFO is not such a table.
-    Implausible(VirtAddr),
-}
-
-impl fmt::Display for MemMapError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            MemMapError::Missing(key) => key.fmt(f),
-            MemMapError::Model(name) => write!(f, "the {name} memory model is not supported"),
-            MemMapError::Unreadable(fault) => write!(f, "looking for the mem_map: {fault}"),
-            MemMapError::Implausible(at) => write!(f, "no mem_section table at {at}"),
-        }
-    }
-}
-
-impl core::error::Error for MemMapError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            MemMapError::Missing(key) => Some(key),
-            MemMapError::Unreadable(fault) => Some(fault),
-            MemMapError::Model(_) | MemMapError::Implausible(_) => None,
-        }
-    }
-}
-
-impl From<MissingKey> for MemMapError {
-    fn from(key: MissingKey) -> MemMapError {
-        MemMapError::Missing(key)
-    }
-}
 
 /// How the kernel finds the `struct page` of a pfn.
 #[derive(Clone, Copy, Debug)]

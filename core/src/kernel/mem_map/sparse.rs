@@ -4,7 +4,8 @@
 //! Sections grow with the machine (64 TiB has 524,288 of 128 MiB): they are read one root block at
 //! a time and never collected.
 
-use super::{MemMapError, Run, State};
+use super::error::MemMapError;
+use super::run::{Run, State};
 use crate::facts::{Facts, MissingKey};
 use crate::kernel::memory::KernelMemory;
 use crate::memory::PhysMemory;

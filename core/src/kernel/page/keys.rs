@@ -1,6 +1,8 @@
 //! Which facts each rule needs: one resolver a rule.
 
-use super::{Blocks, Cache, Classifier, Compound, HugetlbBy, Layout, OrderAt, SlabBy};
+use super::classifier::{
+    self, Blocks, Cache, Classifier, Compound, HugetlbBy, Layout, OrderAt, SlabBy, Unclassified,
+};
 use crate::arch::Arch;
 use crate::endian::Word;
 use crate::facts::{Facts, KernelVersion, MissingKey};
@@ -9,9 +11,9 @@ use crate::memory::Machine;
 use crate::wire::vmcoreinfo::Kind;
 
 /// A rule that needs facts.
-pub(super) struct Rule {
+struct Rule {
     /// The pages that are kept where a fact is missing.
-    pub(super) class: &'static str,
+    class: &'static str,
     /// The levels that drop them.
     levels: DumpLevel,
     /// Looks for the facts.
@@ -20,11 +22,11 @@ pub(super) struct Rule {
 
 /// Page cache, with private data or without.
 const CACHES: DumpLevel = DumpLevel::CACHE.union(DumpLevel::CACHE_PRIVATE);
-/// Also at level 0, where offline memory and the heads of broken pages are recognised.
+/// At level 0, too, where broken pages (large ones by their heads) and offline memory are recognised.
 const EVERY: DumpLevel = DumpLevel::empty();
 
 /// All of them. Later ones may need what earlier ones resolved.
-pub(super) const RULES: [Rule; 10] = [
+const RULES: [Rule; classifier::RULES] = [
     Rule { class: "large pages, but for their first page", levels: EVERY, resolve: large },
     Rule { class: "page cache", levels: CACHES, resolve: cache },
     Rule { class: "swap cache off the LRU lists", levels: CACHES, resolve: swap_cache },
@@ -146,12 +148,13 @@ impl Classifier {
             buddy: None,
             unaccepted: None,
             offline: None,
-            missing: [None; RULES.len()],
+            missing: [None; classifier::RULES],
         };
-        let mut missing = [None; RULES.len()];
-        for (rule, key) in RULES.iter().zip(&mut missing) {
+        let mut missing = [None; classifier::RULES];
+        for (rule, missing) in RULES.iter().zip(&mut missing) {
             if rule.levels.is_empty() || level.intersects(rule.levels) {
-                *key = (rule.resolve)(&mut classifier, &keys).err();
+                let resolved = (rule.resolve)(&mut classifier, &keys);
+                *missing = resolved.err().map(|key| Unclassified { kept: rule.class, key });
             }
         }
         classifier.missing = missing;
@@ -379,4 +382,151 @@ fn offline(c: &mut Classifier, keys: &Keys<'_>) -> Result<(), MissingKey> {
         c.offline = Some(kind);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::endian::Endian;
+    use crate::facts::{Chain, Fact, FactSource, Member};
+    use crate::testing::info;
+    use crate::units::PageShift;
+    use std::{format, string::String, string::ToString, vec, vec::Vec};
+
+    const MACHINE: Machine =
+        Machine { elf_machine: 62, endian: Endian::Little, word: Word::Bits64 };
+
+    /// What Linux 6.12 exports.
+    const NEW: &str = "OSRELEASE=6.12.0\nSYMBOL(init_top_pgt)=ffffffff82000000\nNUMBER(phys_base)=0\n\
+        SIZE(page)=64\nOFFSET(page.flags)=0\nOFFSET(page._refcount)=52\nOFFSET(page.mapping)=24\n\
+        OFFSET(page.lru)=8\nOFFSET(page._mapcount)=48\nOFFSET(page.private)=40\n\
+        OFFSET(page.compound_head)=8\nLENGTH(zone.free_area)=11\nNUMBER(PG_lru)=5\nNUMBER(PG_private)=14\n\
+        NUMBER(PG_swapcache)=10\nNUMBER(PG_swapbacked)=19\nNUMBER(PG_hwpoison)=22\nNUMBER(PG_head_mask)=64\n\
+        NUMBER(PAGE_SLAB_MAPCOUNT_VALUE)=-193\nNUMBER(PAGE_BUDDY_MAPCOUNT_VALUE)=-129\n\
+        NUMBER(PAGE_HUGETLB_MAPCOUNT_VALUE)=-257\nNUMBER(PAGE_OFFLINE_MAPCOUNT_VALUE)=-258\n\
+        NUMBER(PAGE_UNACCEPTED_MAPCOUNT_VALUE)=-274\n";
+
+    fn new(facts: &dyn Facts, level: DumpLevel) -> Result<Classifier, MissingKey> {
+        let arch = Arch::new(MACHINE, facts, &[]).unwrap();
+        Classifier::new(facts, &arch, MACHINE, 12, level)
+    }
+
+    fn lacking(text: &str, level: DumpLevel) -> Vec<String> {
+        let classifier = new(&info(text), level).unwrap();
+        let name = |key: MissingKey| format!("{}({})", key.0.word(), key.1);
+        classifier.unclassified().map(|u| format!("{}: {}", u.kept, name(u.key))).collect()
+    }
+
+    fn without(keys: &[&str]) -> String {
+        let kept = |line: &&str| !keys.iter().any(|key| line.starts_with(key));
+        NEW.lines().filter(kept).map(|line| format!("{line}\n")).collect()
+    }
+
+    #[test]
+    fn each_missing_fact_is_reported_for_the_class_that_needs_it() {
+        assert_eq!(lacking(NEW, DumpLevel::all()), [""; 0]);
+        let free = DumpLevel::FREE;
+        let user = DumpLevel::USER;
+        let cache = DumpLevel::CACHE;
+        let none = DumpLevel::empty();
+        for (key, level, want) in [
+            ("NUMBER(PG_head_mask)", none, "large pages, but for their first page"),
+            ("NUMBER(PG_lru)", cache, "page cache"),
+            ("NUMBER(PG_private)", cache, "page cache"),
+            ("NUMBER(PG_swapcache)", cache, "swap cache off the LRU lists"),
+            ("NUMBER(PG_swapbacked)", cache, "swap cache off the LRU lists"),
+            ("NUMBER(PAGE_SLAB_MAPCOUNT_VALUE)", cache, "page cache that may be anonymous"),
+            ("NUMBER(PAGE_SLAB_MAPCOUNT_VALUE)", user, "anonymous memory"),
+            ("NUMBER(PAGE_SLAB_MAPCOUNT_VALUE)", free, "free memory"),
+            ("NUMBER(PAGE_SLAB_MAPCOUNT_VALUE)", none, "offline memory"),
+            ("NUMBER(PAGE_HUGETLB_MAPCOUNT_VALUE)", user, "huge pages of hugetlbfs"),
+            ("NUMBER(PAGE_BUDDY_MAPCOUNT_VALUE)", free, "free memory"),
+            ("OFFSET(page._mapcount)", free, "free memory"),
+            ("OFFSET(page._mapcount)", none, "offline memory"),
+            ("OFFSET(page.private)", free, "free memory"),
+            ("LENGTH(zone.free_area)", free, "free memory"),
+            ("LENGTH(zone.free_area)", free, "unaccepted memory"),
+        ] {
+            let found = lacking(&without(&[key]), level);
+            let want = format!("{want}: {key}");
+            assert!(found.contains(&want), "{want} is not in {found:?}");
+        }
+        // A class that no level asks for is not missed.
+        assert_eq!(lacking(&without(&["NUMBER(PG_lru)"]), free | user), [""; 0]);
+        // Private data does not matter where page cache goes with it.
+        let both = cache | DumpLevel::CACHE_PRIVATE;
+        assert_eq!(lacking(&without(&["NUMBER(PG_private)"]), both), [""; 0]);
+        // What another rule lacks already is said once.
+        let found = lacking(&without(&["OFFSET(page.compound_head)"]), cache | user);
+        let key = "OFFSET(page.compound_head)";
+        assert_eq!(found, [format!("page cache: {key}"), format!("user pages: {key}")]);
+    }
+
+    #[test]
+    fn without_the_layout_no_page_is_classified() {
+        for (key, want) in [
+            ("SIZE(page)", "SIZE(page)"),
+            ("OFFSET(page.flags)", "OFFSET(page.flags)"),
+            ("OFFSET(page.mapping)", "OFFSET(page.mapping)"),
+            ("OFFSET(page._refcount)", "OFFSET(page._refcount)"),
+        ] {
+            let error = new(&info(&without(&[key])), DumpLevel::all()).unwrap_err();
+            assert_eq!(error.to_string(), format!("{want} is missing in VMCOREINFO"));
+        }
+        for size in ["15", "4097"] {
+            let text = NEW.replace("SIZE(page)=64", &format!("SIZE(page)={size}"));
+            assert_eq!(new(&info(&text), DumpLevel::all()).unwrap_err().1, "page", "{size}");
+        }
+        let outside = NEW.replace("OFFSET(page.mapping)=24", "OFFSET(page.mapping)=57");
+        assert_eq!(new(&info(&outside), DumpLevel::all()).unwrap_err().1, "page.mapping");
+        let count = NEW.replace("page._refcount", "page._count");
+        assert!(new(&info(&count), DumpLevel::all()).is_ok());
+    }
+
+    /// Type information of the same kernel, as another provider than VMCOREINFO may have it.
+    struct Types;
+
+    impl Facts for Types {
+        fn symbol(&self, _: &str) -> Option<Fact<u64>> {
+            None
+        }
+        fn size(&self, _: &str) -> Option<Fact<u64>> {
+            None
+        }
+        fn member(&self, structure: &str, field: &str) -> Option<Fact<Member>> {
+            let offset = match (structure, field) {
+                ("page", "private") => 40,
+                ("page", "mapping") => 24,
+                _ => return None,
+            };
+            let value = Member { offset, size: Some(8) };
+            Some(Fact { value, source: FactSource::Other })
+        }
+        fn length(&self, _: &str) -> Option<Fact<u64>> {
+            None
+        }
+        fn number(&self, name: &str) -> Option<Fact<u64>> {
+            let source = FactSource::Other;
+            (name == "PG_lru").then_some(Fact { value: 5, source })
+        }
+        fn release(&self) -> Option<Fact<&[u8]>> {
+            None
+        }
+        fn page_shift(&self) -> Option<Fact<PageShift>> {
+            None
+        }
+        fn kaslr_offset(&self) -> Option<Fact<u64>> {
+            None
+        }
+    }
+
+    #[test]
+    fn what_vmcoreinfo_lacks_another_provider_may_know() {
+        let text = without(&["NUMBER(PG_lru)", "OFFSET(page.private)", "OFFSET(page.mapping)"]);
+        assert!(new(&info(&text), DumpLevel::all()).is_err());
+        let classifier = new(&Chain(info(&text), Types), DumpLevel::all()).unwrap();
+        assert_eq!(classifier.unclassified().collect::<Vec<_>>(), vec![]);
+        assert_eq!(classifier.layout.mapping, 24);
+        assert_eq!(classifier.cache.lru, 1 << 5);
+    }
 }

@@ -1,7 +1,7 @@
 //! The verdict on one page.
 
-use super::scan::{Any, Fields};
-use super::{Cache, Classifier, HugetlbBy, OrderAt, SlabBy};
+use super::classifier::{Cache, Classifier, HugetlbBy, OrderAt, SlabBy};
+use super::fields::{Any, Fields};
 use crate::level::DumpLevel;
 use crate::tally::Reason;
 use crate::units::Pfn;
