@@ -9,6 +9,7 @@ mod huge;
 mod kernel;
 mod log;
 mod make;
+mod memory;
 mod more;
 mod people;
 mod refilter;

@@ -38,7 +38,7 @@ pub struct Args {
 /// Runs it.
 pub fn run(args: &Args) -> Result<u8> {
     let opened = open_all(&args.dumps)?;
-    let dumps = opened.into_iter().map(|mut dump| Facts::of(&mut dump));
+    let dumps = opened.map(|dump| Facts::of(&mut dump?));
     let info = Info { dumps: dumps.collect::<Result<_>>()? };
     if args.json {
         show(&info)?;

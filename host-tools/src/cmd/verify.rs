@@ -47,7 +47,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<u8> {
     let threads = args.threads.count();
     let opened = open_all(&args.dumps)?;
-    let reports = opened.into_iter().map(|mut dump| verify(&mut dump, args.faults, threads));
+    let reports = opened.map(|dump| verify(&mut dump?, args.faults, threads));
     let reports = Reports { dumps: reports.collect::<Result<_>>()? };
     if args.json {
         show(&reports)?;

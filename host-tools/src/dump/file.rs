@@ -54,6 +54,11 @@ impl BlockFile {
     /// Most bytes that a twin keeps.
     pub const TWIN_MOST: u64 = BLOCK * TWIN_SLOTS as u64;
 
+    /// Gives back the blocks that it keeps.
+    pub fn forget(&mut self) {
+        self.slots = Vec::new();
+    }
+
     /// Over a file of `len` bytes.
     pub fn new(file: Arc<File>, len: u64) -> BlockFile {
         BlockFile::part(file, 0, len)

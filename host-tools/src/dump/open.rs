@@ -164,12 +164,12 @@ fn is_process(facts: &elf::Facts, input: &mut Input) -> bool {
 /// Opens files that are one dump: a single file, or a split set.
 pub fn open(paths: &[PathBuf]) -> Result<Opened> {
     let mut sets = open_all(paths)?;
-    match sets.pop() {
-        Some(one) if sets.is_empty() => Ok(one),
-        Some(other) => Err(other
+    match (sets.next(), sets.last()) {
+        (Some(one), None) => one,
+        (_, Some(other)) => Err(other?
             .fail("not of the same split dump as the file before it")
             .next("name the files of one dump")),
-        None => Err(Fail::new("no dump was named")),
+        (None, None) => Err(Fail::new("no dump was named")),
     }
 }
 
@@ -178,18 +178,34 @@ pub fn open_raw(raw: Raw) -> Result<Opened> {
     assemble(vec![probe(raw)?])
 }
 
-/// Opens files that may be several dumps; the parts of a split one may come in any order.
-pub fn open_all(paths: &[PathBuf]) -> Result<Vec<Opened>> {
+/// Opens files that may be several dumps; the parts of a split one may come in any order. Their headers are read
+/// at once, each dump is opened when it is asked for: of the others, nothing but headers is held.
+pub fn open_all(paths: &[PathBuf]) -> Result<impl Iterator<Item = Result<Opened>>> {
     let mut sets: Vec<Vec<(FileInfo, Probed)>> = Vec::new();
     for path in paths {
-        let probed = probe(Raw::open(path)?)?;
+        let mut probed = probe(Raw::open(path)?)?;
+        probed.1.forget();
         let home = sets.iter_mut().find(|set| belongs(&set[0].1, &probed.1));
         match home {
             Some(set) => set.push(probed),
             None => sets.push(vec![probed]),
         }
     }
-    sets.into_iter().map(assemble).collect()
+    Ok(sets.into_iter().map(assemble))
+}
+
+impl Probed {
+    /// Gives back the blocks of the file that were read for its headers.
+    fn forget(&mut self) {
+        let input = match self {
+            Probed::Elf(_, _, input) => input,
+            Probed::Kdump(part) => &mut part.file,
+        };
+        match input {
+            Layer::Plain(file) => file.forget(),
+            Layer::Flat(flat) => flat.stream().forget(),
+        }
+    }
 }
 
 /// Whether two files are parts of one split dump.
