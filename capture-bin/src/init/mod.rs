@@ -243,8 +243,8 @@ impl fmt::Display for OptionsError<'_> {
             OptionsError::Args(error) => write!(f, "tamis.args: {error}"),
             OptionsError::NotHere(options) => {
                 f.write_str("tamis.args contains options not allowed in init mode:")?;
-                let given = options.iter().filter(|(given, _)| *given);
-                given.map(|(_, name)| write!(f, " {name}")).collect()
+                let mut given = options.iter().filter(|(given, _)| *given);
+                given.try_for_each(|(_, name)| write!(f, " {name}"))
             }
         }
     }
@@ -420,5 +420,7 @@ mod tests {
         for bad in [&b"-F"[..], b"--split", b"--dump-dmesg", b"-x y", b"--help", b"extra"] {
             assert!(parse_args(bad).is_err(), "{}", bad.escape_ascii());
         }
+        let text = std::format!("{}", parse_args(b"--help --dump-dmesg -F").unwrap_err());
+        assert_eq!(text, "tamis.args contains options not allowed in init mode: -F --help");
     }
 }
