@@ -3,58 +3,103 @@
 //! `Documentation/arch/arm64/memory.rst`, `arch/arm64/kernel/vmcore_info.c`).
 
 use super::linear::{Linear, LinearRange};
-use super::paging::{Mapping, TableCache, WalkError};
-use crate::endian::Endian;
+use super::paging::{Entry, PagingForm, TableCache, Tables, Walk};
+use super::{AddressSpace, Rules};
+use crate::endian::{Endian, Word};
 use crate::facts::{Facts, KernelVersion, MissingKey};
-use crate::memory::PhysMemory;
-use crate::units::{PageShift, PhysAddr, VirtAddr};
+use crate::memory::{MemoryRange, PhysMemory};
+use crate::units::{PageShift, Pfn, PhysAddr};
 use crate::wire::vmcoreinfo::Kind;
 
 /// Bits 1:0 of a descriptor: a table above the last level, a page on it.
 const TABLE_OR_PAGE: u64 = 3;
 /// Bits 1:0 of a descriptor above the last level: a block.
 const BLOCK: u64 = 1;
-/// Set in every address that goes through the kernel's tables; what is above may be a tag.
-const UPPER_HALF: u64 = 1 << 55;
 
 /// No kernel image is larger, with its `.bss`; behind it there may be modules.
 const IMAGE_SIZE: u64 = 64 << 20;
-/// `_stext` is in the first so many bytes of the image, which begins at a multiple of this.
+/// `_stext` is in the first part of the image, of this many bytes; the image begins at a multiple of this.
 const IMAGE_BEFORE: u64 = 64 << 10;
 
-/// What the walk needs to know about one kernel.
+/// What depends on the size of pages.
+struct Granule {
+    page_bits: u32,
+    /// The largest blocks are those of 1 GiB, of 32 MiB, or of 512 MiB: Linux makes none on the levels
+    /// above (`pud_sect_supported` of `arch/arm64/include/asm/vmalloc.h`), and not all hardware would
+    /// take them there.
+    form: PagingForm,
+    section_bits: u8,
+    /// CONT_PMD of 64 KiB pages is 16 GiB.
+    largest_huge_page_bits: u8,
+}
+
+const fn form(shifts: &'static [u8], largest_leaf: u8) -> PagingForm {
+    PagingForm { shifts, entry: Word::Bits64, largest_leaf }
+}
+
+static GRANULES: [Granule; 3] = [
+    Granule {
+        page_bits: 12,
+        form: form(&[12, 21, 30, 39, 48], 2),
+        section_bits: 27,
+        largest_huge_page_bits: 30,
+    },
+    Granule {
+        page_bits: 14,
+        form: form(&[14, 25, 36, 47], 1),
+        section_bits: 27,
+        largest_huge_page_bits: 30,
+    },
+    Granule {
+        page_bits: 16,
+        form: form(&[16, 29, 42], 1),
+        section_bits: 29,
+        largest_huge_page_bits: 34,
+    },
+];
+
+/// Where a descriptor has bits 51:48 of an address.
+#[derive(Clone, Copy, Debug)]
+enum High {
+    /// Nowhere: they are 0.
+    None,
+    /// Where a page of 64 KiB has no address bits.
+    Lpa,
+    /// Bits 49:48 in place, 51:50 in bits 9:8: so if and only if the kernel translates 52 bits.
+    Lpa2,
+}
+
+/// One aarch64 kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct Aarch64 {
-    /// `PHYS_OFFSET`: physical address of the start of the linear map, two's complement.
-    pub phys_base: u64,
-    root: PhysAddr,
+    space: AddressSpace,
     /// `kimage_voffset`: virtual less physical address of the kernel image.
     image: u64,
     page: PageShift,
-    /// Bits of a virtual address that index the tables.
-    bits: u32,
+    high: High,
     /// Bits of a virtual address as the kernel runs.
-    used_bits: u32,
+    used_bits: u8,
     /// `VA_BITS` of the kernel's configuration.
-    built_bits: u32,
+    built_bits: u8,
 }
 
 impl Aarch64 {
     /// Keys: `NUMBER(VA_BITS)`, `NUMBER(kimage_voffset)` and `NUMBER(PHYS_OFFSET)` (4.12 and later,
     /// the first with kdump), `SYMBOL(swapper_pg_dir)`, `PAGESIZE` (4 KiB where it is missing);
-    /// `NUMBER(TCR_EL1_T1SZ)` (5.9 and later): how many bits the CPU really translates.
-    pub fn new(facts: &dyn Facts) -> Result<Aarch64, MissingKey> {
+    /// `NUMBER(TCR_EL1_T1SZ)` (5.9 and later): how many bits the CPU really translates. Tables have the byte
+    /// order of the kernel.
+    pub fn new(facts: &dyn Facts, endian: Endian) -> Result<Aarch64, MissingKey> {
         let key = |name| MissingKey(Kind::Number, name);
         let page = facts.page_shift().map_or(PageShift::FOUR_KIB, |shift| shift.value);
         let built_bits = facts
             .get(Kind::Number, "VA_BITS")
-            .and_then(|bits| u32::try_from(bits).ok())
+            .and_then(|bits| u8::try_from(bits).ok())
             .filter(|bits| (36..=52).contains(bits))
             .ok_or(key("VA_BITS"))?;
         let used_bits = match facts.get(Kind::Number, "TCR_EL1_T1SZ") {
-            Some(size) => u32::try_from(size)
+            Some(size) => u8::try_from(size)
                 .ok()
-                .and_then(|size| 64u32.checked_sub(size))
+                .and_then(|size| 64u8.checked_sub(size))
                 .filter(|bits| (36..=built_bits).contains(bits))
                 .ok_or(key("TCR_EL1_T1SZ"))?,
             None => built_bits,
@@ -62,125 +107,103 @@ impl Aarch64 {
         // Kernels of 64 KiB pages that could have 52 bits keep the table of 52 bits when they run
         // with 48, and use the upper end of it; others drop its top level.
         let bits = if page.bits() == 16 { built_bits } else { used_bits };
+        let granule = GRANULES.iter().find(|g| g.page_bits == page.bits()).ok_or(key("VA_BITS"))?;
         let symbol = facts.need(Kind::Symbol, "swapper_pg_dir")?;
         let image = facts.need(Kind::Number, "kimage_voffset")?;
         let phys_base = facts.need(Kind::Number, "PHYS_OFFSET")?;
-        let root = PhysAddr(symbol.wrapping_sub(image));
-        Ok(Aarch64 { phys_base, root, image, page, bits, used_bits, built_bits })
-    }
-
-    /// `SECTION_SIZE_BITS` of kernels that do not export it (before 5.13).
-    pub fn section_bits(&self, facts: &dyn Facts) -> u32 {
-        match facts.version() {
-            // Made smaller in 5.12 ("arm64/sparsemem: reduce SECTION_SIZE_BITS").
-            Some(v) if v < KernelVersion(5, 12, 0) => 30,
-            _ if self.page.bits() == 16 => 29,
-            _ => 27,
-        }
-    }
-
-    /// `MAX_PHYSMEM_BITS` of kernels that do not export it (before 5.9).
-    pub fn physmem_bits(&self) -> u32 {
-        if self.built_bits == 52 { 52 } else { 48 }
-    }
-
-    /// log2 of the bytes of the largest huge page.
-    pub fn largest_huge_page_bits(&self) -> u32 {
-        // CONT_PMD of 64 KiB pages is 16 GiB.
-        if self.page.bits() == 16 { 34 } else { 30 }
-    }
-
-    /// The half of the address space that the kernel's tables map, whatever tag is on the pointer.
-    pub fn is_kernel_address(&self, at: VirtAddr) -> bool {
-        let at = untagged(at.0);
-        at >= 1u64.wrapping_shl(self.used_bits).wrapping_neg()
+        let space = AddressSpace {
+            tables: Tables {
+                form: &granule.form,
+                bits,
+                endian,
+                root: PhysAddr(symbol.wrapping_sub(image)),
+            },
+            kernel_start: (1u64 << used_bits).wrapping_neg(),
+            // Users have TTBR0_EL1.
+            user_end: 0,
+            top_byte_ignored: true,
+            phys_base,
+            // `PHYS_PFN_OFFSET`. Where memory lies below the linear map's start, that is negative, and no
+            // pfn is looked up.
+            first_pfn: Pfn(phys_base >> page.bits()),
+            // Of kernels that do not export it (before 5.13).
+            section_bits: match facts.version() {
+                // Made smaller in 5.12 ("arm64/sparsemem: reduce SECTION_SIZE_BITS").
+                Some(v) if v < KernelVersion(5, 12, 0) => 30,
+                _ => granule.section_bits,
+            },
+            // Of kernels that do not export it (before 5.9).
+            physmem_bits: if built_bits == 52 { 52 } else { 48 },
+            largest_huge_page_bits: granule.largest_huge_page_bits,
+        };
+        let high = match page.bits() {
+            16 => High::Lpa,
+            _ if used_bits > 48 => High::Lpa2,
+            _ => High::None,
+        };
+        Ok(Aarch64 { space, image, page, high, used_bits, built_bits })
     }
 
     /// The physical address in a descriptor.
     fn output(&self, entry: u64) -> u64 {
         let low = entry & ((1 << 48) - (1 << self.page.bits()));
-        match self.page.bits() {
-            // LPA: bits 51:48 are where a page of 64 KiB has no address bits.
-            16 => low | (entry >> 12 & 0xf) << 48,
-            // LPA2, which the kernel uses if and only if it translates 52 bits.
-            _ if self.used_bits > 48 => low | entry & (0x3 << 48) | (entry >> 8 & 0x3) << 50,
-            _ => low,
+        low | match self.high {
+            High::None => 0,
+            High::Lpa => (entry >> 12 & 0xf) << 48,
+            High::Lpa2 => entry & (0x3 << 48) | (entry >> 8 & 0x3) << 50,
         }
     }
+}
 
-    /// The kernel image, where `SYMBOL(_stext)` tells where it is, and the linear map: the lower
+impl Entry for Aarch64 {
+    fn classify(&self, level: u8, raw: u64) -> Walk {
+        let to = self.output(raw);
+        match (raw & TABLE_OR_PAGE, level) {
+            (TABLE_OR_PAGE, 1..) => Walk::Table(to),
+            (TABLE_OR_PAGE, 0) | (BLOCK, 1..) => Walk::Leaf(to),
+            (BLOCK, 0) => Walk::Bad,
+            _ => Walk::None,
+        }
+    }
+}
+
+impl Rules for Aarch64 {
+    fn space(&self) -> &AddressSpace {
+        &self.space
+    }
+
+    /// The kernel image, where `SYMBOL(_stext)` says where it is, and the linear map: the lower
     /// half of the kernel's addresses since 5.4 ("arm64: mm: Flip kernel VA space"), the upper one
     /// before.
-    pub fn linear(&self, facts: &dyn Facts) -> Linear {
-        let image = facts.get(Kind::Symbol, "_stext").map_or(LinearRange::default(), |text| {
+    fn linear(
+        &self,
+        facts: &dyn Facts,
+        _: &[MemoryRange],
+        _: &mut impl PhysMemory,
+        _: &mut TableCache<'_>,
+    ) -> Linear {
+        let mut linear = Linear::default();
+        if let Some(text) = facts.get(Kind::Symbol, "_stext") {
             let virt = text & !(IMAGE_BEFORE - 1);
-            LinearRange { virt, len: IMAGE_SIZE, phys: virt.wrapping_sub(self.image) }
-        });
+            linear.add(LinearRange { virt, len: IMAGE_SIZE, phys: virt.wrapping_sub(self.image) });
+        }
         // A kernel built for 52 bits has its linear map there also where it runs with 48.
         let (start, half) = (1u64 << self.built_bits, 1u64 << (self.used_bits - 1));
         let flipped = facts.version().is_none_or(|v| v >= KernelVersion(5, 4, 0));
         let virt = if flipped { start } else { half }.wrapping_neg();
         let len = if flipped { start - half } else { half };
-        Linear { ranges: [image, LinearRange { virt, len, phys: self.phys_base }] }
+        linear.add(LinearRange { virt, len, phys: self.space.phys_base });
+        linear
     }
-
-    /// Walks the kernel's page tables (`TTBR1_EL1`).
-    pub fn walk(
-        &self,
-        at: VirtAddr,
-        source: &mut impl PhysMemory,
-        cache: &mut TableCache<'_>,
-    ) -> Result<Mapping, WalkError> {
-        const LEVELS: [&str; 5] = ["PTE", "PMD", "PUD", "P4D", "PGD"];
-        if !self.is_kernel_address(at) {
-            return Err(WalkError::NotCanonical(at));
-        }
-        let page_bits = self.page.bits();
-        let index_bits = page_bits - 3;
-        let levels = (self.bits - page_bits).div_ceil(index_bits);
-        // Blocks of 2 MiB and 1 GiB, of 32 MiB, or of 512 MiB: Linux makes none on the levels above
-        // (`pud_sect_supported` of `arch/arm64/include/asm/vmalloc.h`), and not all hardware would
-        // take them there.
-        let largest = if page_bits == 12 { 2 } else { 1 };
-        let mut table = self.root;
-        for level in (0..levels).rev() {
-            let shift = page_bits + index_bits * level;
-            let top = level + 1 == levels;
-            let width = if top { self.bits - shift } else { index_bits };
-            let index = at.0 >> shift & ((1 << width) - 1);
-            let entry = cache
-                .entry(source, Endian::Little, level as usize, table, index)
-                .map_err(|fault| WalkError::Table { at, fault })?;
-            let kind = entry & TABLE_OR_PAGE;
-            let leaf = match (kind, level) {
-                (TABLE_OR_PAGE, 0) => true,
-                (BLOCK, 1..) if level <= largest => true,
-                (TABLE_OR_PAGE, _) => false,
-                _ => {
-                    let below = LEVELS.get(level as usize).copied().unwrap_or("");
-                    let name = if top { "PGD" } else { below };
-                    return Err(WalkError::NotMapped { at, level: name });
-                }
-            };
-            let to = self.output(entry);
-            if leaf {
-                return Ok(Mapping::in_leaf(at, to, shift));
-            }
-            table = PhysAddr(to);
-        }
-        Err(WalkError::NotMapped { at, level: "PTE" })
-    }
-}
-
-/// A pointer without the tag in its top byte, which the hardware ignores.
-fn untagged(at: u64) -> u64 {
-    if at & UPPER_HALF != 0 { at | 0xff << 56 } else { at & !(0xff << 56) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arch::Arch;
+    use crate::arch::paging::{Mapping, WalkError};
     use crate::testing::{Memory, info};
+    use crate::units::VirtAddr;
     use std::{format, string::String, vec};
 
     const BASE: u64 = 0x4000_0000;
@@ -198,10 +221,14 @@ mod tests {
         )
     }
 
+    fn new(text: &str) -> Result<Aarch64, MissingKey> {
+        Aarch64::new(&info(text), Endian::Little)
+    }
+
     fn walk(text: &str, memory: &mut Memory, at: u64) -> Result<Mapping, WalkError> {
-        let arch = Aarch64::new(&info(text)).unwrap();
+        let arch = Arch::Aarch64(new(text).unwrap());
         let mut storage = vec![0; TableCache::STORAGE];
-        arch.walk(VirtAddr(at), memory, &mut TableCache::new(&mut storage[..]))
+        arch.translate(VirtAddr(at), memory, &mut TableCache::new(&mut storage[..]))
     }
 
     fn found(phys: u64, len: u64) -> Result<Mapping, WalkError> {
@@ -229,13 +256,15 @@ mod tests {
             found(0x1_0000_0010, (1 << 30) - 16)
         );
         let not = |at, level| Err(WalkError::NotMapped { at: VirtAddr(at), level });
-        assert_eq!(walk(&text, &mut m, at + 0x6000), not(at + 0x6000, "PTE"));
+        let bad = |at, level| Err(WalkError::BadEntry { at: VirtAddr(at), level });
+        assert_eq!(walk(&text, &mut m, at + 0x6000), bad(at + 0x6000, "PTE"));
+        assert_eq!(walk(&text, &mut m, at + 0x7000), not(at + 0x7000, "PTE"));
         assert_eq!(walk(&text, &mut m, at + 0x40_0000), not(at + 0x40_0000, "PMD"));
         assert_eq!(walk(&text, &mut m, at - 1), not(at - 1, "PUD"));
         m.put64(ROOT + 8 * 0x101, 0x0060_0000_0000_0701); // a block of 512 GiB, which there is not
-        assert_eq!(walk(&text, &mut m, at + (1 << 39)), not(at + (1 << 39), "PGD"));
+        assert_eq!(walk(&text, &mut m, at + (1 << 39)), bad(at + (1 << 39), "PGD"));
         assert_eq!(walk(&text, &mut m, u64::MAX), not(u64::MAX, "PGD"));
-        for odd in [0x1234, 0x0000_8000_8000_5123, 0x00ff_8000_8000_5123 & !UPPER_HALF] {
+        for odd in [0x1234, 0x0000_8000_8000_5123, 0x00ff_8000_8000_5123 & !(1 << 55)] {
             assert_eq!(walk(&text, &mut m, odd), Err(WalkError::NotCanonical(VirtAddr(odd))));
         }
         // The hardware ignores the top byte.
@@ -289,15 +318,39 @@ mod tests {
         let above = at + (1 << 36);
         assert_eq!(
             walk(&text, &mut m, above),
-            Err(WalkError::NotMapped { at: VirtAddr(above), level: "PGD" })
+            Err(WalkError::BadEntry { at: VirtAddr(above), level: "PGD" })
         );
+    }
+
+    #[test]
+    fn tables_of_a_big_endian_kernel_are_big_endian() {
+        let text = text(65_536, 48, 48);
+        let mut m = Memory::new(BASE, 0x10_0000);
+        m.put(ROOT + 8 * 0x20, &(ROOT + 0x1_0000 + 3).to_be_bytes());
+        m.put(ROOT + 0x1_0000 + 8 * 4, &0x0060_0000_4000_0701u64.to_be_bytes());
+        let arch = |endian| Arch::Aarch64(Aarch64::new(&info(&text), endian).unwrap());
+        let mut find = |endian| {
+            let mut storage = vec![0; TableCache::STORAGE];
+            let at = VirtAddr(0xffff_8000_8000_1234);
+            arch(endian).translate(at, &mut m, &mut TableCache::new(&mut storage[..]))
+        };
+        assert_eq!(find(Endian::Big), found(0x4000_1234, (512 << 20) - 0x1234));
+        assert!(find(Endian::Little).is_err());
+    }
+
+    #[test]
+    fn the_first_pfn_is_that_of_the_linear_map() {
+        let first = |text: &str| new(text).unwrap().space.first_pfn;
+        assert_eq!(first(&text(4096, 48, 48)), Pfn(BASE >> 12));
+        assert_eq!(first(&text(65_536, 48, 48)), Pfn(BASE >> 16));
     }
 
     #[test]
     fn the_image_and_the_linear_map_are_found_without_tables() {
         let find = |text: &str, at: u64| {
-            let arch = Aarch64::new(&info(text)).unwrap();
-            arch.linear(&info(text)).find(VirtAddr(at)).map(|m| m.phys.0)
+            let (mut none, mut cache) = (Memory::new(0, 0), TableCache::new(&mut [][..]));
+            let linear = new(text).unwrap().linear(&info(text), &[], &mut none, &mut cache);
+            linear.find(VirtAddr(at)).map(|m| m.phys.0)
         };
         let image = 0xffff_8000_8000_0000u64;
         let plain = text(4096, 48, 48);
@@ -335,16 +388,16 @@ mod tests {
         for name in ["VA_BITS", "kimage_voffset", "PHYS_OFFSET", "swapper_pg_dir"] {
             let without: String =
                 whole.lines().filter(|l| !l.contains(name)).flat_map(|l| [l, "\n"]).collect();
-            let MissingKey(_, missing) = Aarch64::new(&info(&without)).unwrap_err();
+            let MissingKey(_, missing) = new(&without).unwrap_err();
             assert_eq!(missing, name);
         }
         for bad in ["TCR_EL1_T1SZ)=0x0", "TCR_EL1_T1SZ)=0x40", "TCR_EL1_T1SZ)=-1"] {
             let text = whole.replace("TCR_EL1_T1SZ)=0x10", bad);
-            assert!(Aarch64::new(&info(&text)).is_err(), "{bad}");
+            assert!(new(&text).is_err(), "{bad}");
         }
         for bits in ["0", "64", "-1"] {
             let text = whole.replace("VA_BITS)=48", &format!("VA_BITS)={bits}"));
-            assert!(Aarch64::new(&info(&text)).is_err(), "{bits}");
+            assert!(new(&text).is_err(), "{bits}");
         }
     }
 
@@ -352,7 +405,7 @@ mod tests {
     fn sections_have_the_size_of_their_kernel() {
         let bits = |page, release: &str| {
             let text = text(page, 48, 48).replace("6.12.0", release);
-            Aarch64::new(&info(&text)).unwrap().section_bits(&info(&text))
+            new(&text).unwrap().space.section_bits
         };
         assert_eq!((bits(4096, "5.10.0"), bits(65_536, "5.10.0")), (30, 30));
         assert_eq!((bits(4096, "5.12.0"), bits(65_536, "5.12.0")), (27, 29));

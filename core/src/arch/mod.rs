@@ -1,5 +1,16 @@
 //! What differs between architectures, one file each, chosen from the ELF machine at run time: one
 //! binary reads every architecture it knows.
+//!
+//! # How to add an architecture
+//! 1. Its row in [`wire::machine`](crate::wire::machine::MACHINES): number, word size, byte order, names,
+//!    register note. What needs no address works then: `info`, `verify`, dumps with all pages.
+//! 2. A file here with a type that holds an [`AddressSpace`], which `new` makes from the [`Facts`]: the form
+//!    of the tables and their root, what is a kernel address, the defaults of keys that may be missing.
+//! 3. `impl Entry` for it: what one entry of a table says. The walk itself is [`paging::Tables::walk`].
+//! 4. `impl Rules` for it: its linear ranges. Then a variant of [`Arch`] and a line each in `with!` and
+//!    [`Arch::new`].
+//! 5. Tests: unit tests in its file, with tables written by hand; a machine in `tests/src/synth` whose dumps are
+//!    held against the oracle.
 
 pub mod aarch64;
 pub mod linear;
@@ -12,7 +23,7 @@ use crate::units::{Pfn, PhysAddr, VirtAddr};
 use crate::wire::machine::{EM_AARCH64, EM_X86_64};
 use core::fmt;
 use linear::Linear;
-use paging::{Mapping, TableCache, WalkError};
+use paging::{Entry, Mapping, TableCache, Tables, Walk, WalkError};
 
 /// An architecture, with what it had to know about this kernel.
 #[derive(Clone, Copy, Debug)]
@@ -23,22 +34,86 @@ pub enum Arch {
     Aarch64(aarch64::Aarch64),
 }
 
+/// Calls something of whichever architecture it is.
+macro_rules! with {
+    ($arch:expr, $a:ident => $call:expr) => {
+        match $arch {
+            Arch::X86_64($a) => $call,
+            Arch::Aarch64($a) => $call,
+        }
+    };
+}
+
+/// One kernel's addresses, and what its architecture says where VMCOREINFO does not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AddressSpace {
+    /// Its page tables.
+    pub tables: Tables,
+    /// The lowest kernel address.
+    pub kernel_start: u64,
+    /// One past the highest user address that the same tables translate; 0 where user space has others.
+    pub user_end: u64,
+    /// Whether the top byte of a pointer may hold a tag, which the hardware ignores.
+    pub top_byte_ignored: bool,
+    /// What the sub-header has as `phys_base`: where the kernel image lies physically, less its link
+    /// address; on aarch64, where the linear map begins. Two's complement.
+    pub phys_base: u64,
+    /// The pfn of `mem_map[0]` where the memory model is FLATMEM (`ARCH_PFN_OFFSET`).
+    pub first_pfn: Pfn,
+    /// log2 of the bytes of a memory section, where VMCOREINFO does not say.
+    pub section_bits: u8,
+    /// log2 of one past the largest physical address, where VMCOREINFO does not say.
+    pub physmem_bits: u8,
+    /// log2 of the bytes of the largest huge page.
+    pub largest_huge_page_bits: u8,
+}
+
+/// What an architecture does by itself.
+pub trait Rules: Entry {
+    /// Its addresses.
+    fn space(&self) -> &AddressSpace;
+
+    /// What can be known of this kernel's addresses without its page tables, or with the upper ones alone.
+    /// `ram` are the memory ranges, which in a vmcore tell where the direct map is.
+    fn linear(
+        &self,
+        facts: &dyn Facts,
+        ram: &[MemoryRange],
+        source: &mut impl PhysMemory,
+        cache: &mut TableCache<'_>,
+    ) -> Linear;
+}
+
 /// Why an architecture cannot be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum ArchError {
-    /// tamis does not know it (yet): the ELF machine number.
-    Unknown(u16),
+    /// tamis does not know its page tables (yet).
+    Unknown(Machine),
     /// A fact about this kernel is missing.
     Missing(MissingKey),
 }
 
-impl core::error::Error for ArchError {}
-
 impl fmt::Display for ArchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ArchError::Unknown(m) => write!(f, "page tables of ELF machine {m} are not supported"),
+            ArchError::Unknown(machine) => match machine.name() {
+                Some(name) => write!(f, "page tables of {name} are not supported"),
+                None => {
+                    let number = machine.elf_machine;
+                    write!(f, "page tables of ELF machine {number} are not supported")
+                }
+            },
             ArchError::Missing(key) => key.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for ArchError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            ArchError::Missing(key) => Some(key),
+            ArchError::Unknown(_) => None,
         }
     }
 }
@@ -49,8 +124,35 @@ impl From<MissingKey> for ArchError {
     }
 }
 
+impl AddressSpace {
+    /// `at` without its tag.
+    fn untagged(&self, at: VirtAddr) -> u64 {
+        if self.top_byte_ignored { ((at.0 << 8) as i64 >> 8) as u64 } else { at.0 }
+    }
+
+    /// Whether a pointer can be one into the kernel's own address space.
+    pub fn is_kernel_address(&self, at: VirtAddr) -> bool {
+        self.untagged(at) >= self.kernel_start
+    }
+
+    /// Whether the page tables say anything about an address: its bits above those that they translate
+    /// are the kernel's, or it is a user's.
+    fn is_translated(&self, at: VirtAddr) -> bool {
+        let at = self.untagged(at);
+        let other = at ^ self.kernel_start;
+        let same = other.checked_shr(self.tables.bits.into()).unwrap_or(0) == 0;
+        at < self.user_end || same && at >= self.kernel_start
+    }
+}
+
+impl Entry for Arch {
+    fn classify(&self, level: u8, raw: u64) -> Walk {
+        with!(self, arch => arch.classify(level, raw))
+    }
+}
+
 impl Arch {
-    /// The architecture of `machine`, from what VMCOREINFO and the memory ranges tell.
+    /// The architecture of `machine`, from what is known of its kernel and from its memory ranges.
     pub fn new(
         machine: Machine,
         facts: &dyn Facts,
@@ -58,62 +160,32 @@ impl Arch {
     ) -> Result<Arch, ArchError> {
         match machine.elf_machine {
             EM_X86_64 => Ok(Arch::X86_64(x86_64::X86_64::new(facts, ram)?)),
-            EM_AARCH64 => Ok(Arch::Aarch64(aarch64::Aarch64::new(facts)?)),
-            other => Err(ArchError::Unknown(other)),
+            EM_AARCH64 => Ok(Arch::Aarch64(aarch64::Aarch64::new(facts, machine.endian)?)),
+            _ => Err(ArchError::Unknown(machine)),
         }
     }
 
-    /// What the sub-header has as `phys_base`: where the kernel image lies physically, less its link
-    /// address; on aarch64, where the linear map begins.
+    /// The kernel's addresses.
+    pub fn space(&self) -> &AddressSpace {
+        with!(self, arch => arch.space())
+    }
+
+    /// See [`AddressSpace::phys_base`].
     pub fn phys_base(&self) -> u64 {
-        match self {
-            Arch::X86_64(a) => a.phys_base,
-            Arch::Aarch64(a) => a.phys_base,
-        }
-    }
-
-    /// The pfn of `mem_map[0]` where the memory model is FLATMEM (`ARCH_PFN_OFFSET`).
-    pub fn first_pfn(&self) -> Pfn {
-        match self {
-            Arch::X86_64(_) | Arch::Aarch64(_) => Pfn(0),
-        }
-    }
-
-    /// log2 of the bytes of a memory section, where VMCOREINFO does not say.
-    pub fn default_section_bits(&self, facts: &dyn Facts) -> u32 {
-        match self {
-            Arch::X86_64(_) => x86_64::SECTION_BITS,
-            Arch::Aarch64(a) => a.section_bits(facts),
-        }
-    }
-
-    /// log2 of the largest physical address, where VMCOREINFO does not say.
-    pub fn default_physmem_bits(&self, facts: &dyn Facts) -> u32 {
-        match self {
-            Arch::X86_64(a) => a.physmem_bits(facts),
-            Arch::Aarch64(a) => a.physmem_bits(),
-        }
+        self.space().phys_base
     }
 
     /// Largest order (log2 of pages) of a compound page: what the largest huge page has.
     pub fn max_compound_order(&self, page_shift: u32) -> u32 {
-        let bits = match self {
-            Arch::X86_64(_) => x86_64::LARGEST_HUGE_PAGE_BITS,
-            Arch::Aarch64(a) => a.largest_huge_page_bits(),
-        };
-        bits.saturating_sub(page_shift)
+        u32::from(self.space().largest_huge_page_bits).saturating_sub(page_shift)
     }
 
     /// Whether a pointer can be one into the kernel's own address space.
     pub fn is_kernel_address(&self, at: VirtAddr) -> bool {
-        match self {
-            Arch::X86_64(a) => a.is_kernel_address(at),
-            Arch::Aarch64(a) => a.is_kernel_address(at),
-        }
+        self.space().is_kernel_address(at)
     }
 
-    /// What can be known of this kernel's addresses without its page tables. `ram` are the memory
-    /// ranges, which in a vmcore tell where the direct map is.
+    /// See [`Rules::linear`].
     pub fn linear(
         &self,
         facts: &dyn Facts,
@@ -121,10 +193,7 @@ impl Arch {
         source: &mut impl PhysMemory,
         cache: &mut TableCache<'_>,
     ) -> Linear {
-        match self {
-            Arch::X86_64(a) => a.linear(facts, ram, source, cache),
-            Arch::Aarch64(a) => a.linear(facts),
-        }
+        with!(self, arch => arch.linear(facts, ram, source, cache))
     }
 
     /// Translates a kernel virtual address. The leaf found last answers for its neighbours.
@@ -141,11 +210,62 @@ impl Arch {
                 return Ok(Mapping { phys, len: leaf.len - inside });
             }
         }
-        let found = match self {
-            Arch::X86_64(a) => a.walk(at, source, cache)?,
-            Arch::Aarch64(a) => a.walk(at, source, cache)?,
-        };
+        let space = self.space();
+        if !space.is_translated(at) {
+            return Err(WalkError::NotCanonical(at));
+        }
+        let found = space.tables.walk(self, at, source, cache)?;
         cache.leaf = Some((at, found));
         Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::paging::PagingForm;
+    use super::*;
+    use crate::endian::{Endian, Word};
+    use std::format;
+
+    fn translated(bits: u8, kernel_start: u64, user_end: u64) -> impl Fn(u64) -> bool {
+        const FORM: PagingForm = PagingForm { shifts: &[], entry: Word::Bits64, largest_leaf: 0 };
+        let space = AddressSpace {
+            tables: Tables { form: &FORM, bits, endian: Endian::Big, root: PhysAddr(0) },
+            kernel_start,
+            user_end,
+            top_byte_ignored: false,
+            phys_base: 0,
+            first_pfn: Pfn(0),
+            section_bits: 0,
+            physmem_bits: 0,
+            largest_huge_page_bits: 0,
+        };
+        move |at| space.is_translated(VirtAddr(at))
+    }
+
+    #[test]
+    fn addresses_beyond_the_tables_are_not_looked_up() {
+        let x86 = translated(48, 0xffff_8000_0000_0000, 1 << 47);
+        assert!(x86(0) && x86((1 << 47) - 1) && x86(u64::MAX) && x86(0xffff_8000_0000_0000));
+        assert!(!x86(1 << 47) && !x86(0xffff_7fff_ffff_ffff) && !x86(1 << 63));
+        // i386, s390x with three levels, ppc64.
+        let small = translated(32, 0xc000_0000, 0xc000_0000);
+        assert!(small(0) && small(0xffff_ffff) && !small(1 << 32) && !small(u64::MAX));
+        let low = translated(42, 0, 0);
+        assert!(low(0) && low((1 << 42) - 1) && !low(1 << 42) && !low(u64::MAX));
+        let region = translated(52, 0xc000_0000_0000_0000, 0);
+        assert!(region(0xc00c_0000_0000_0000) && !region(0xd000_0000_0000_0000) && !region(0));
+    }
+
+    #[test]
+    fn machines_without_page_tables_here_are_named() {
+        let machine =
+            |elf_machine| Machine { elf_machine, endian: Endian::Big, word: Word::Bits64 };
+        let error =
+            |number| Arch::new(machine(number), &crate::testing::info(""), &[]).unwrap_err();
+        assert_eq!(format!("{}", error(22)), "page tables of s390x are not supported");
+        assert_eq!(format!("{}", error(4)), "page tables of ELF machine 4 are not supported");
+        let missing = "SYMBOL(init_top_pgt) is missing in VMCOREINFO";
+        assert_eq!(format!("{}", error(62)), missing);
     }
 }

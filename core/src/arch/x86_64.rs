@@ -2,17 +2,13 @@
 //! `Documentation/arch/x86/x86_64/mm.rst`, `arch/x86/kernel/vmcore_info_64.c`).
 
 use super::linear::{Linear, LinearRange};
-use super::paging::{Mapping, TableCache, WalkError};
-use crate::endian::Endian;
+use super::paging::{Entry, PagingForm, TableCache, Tables, Walk};
+use super::{AddressSpace, Rules};
+use crate::endian::{Endian, Word};
 use crate::facts::{Facts, KernelVersion, MissingKey};
 use crate::memory::{MemoryRange, PhysMemory};
-use crate::units::{PhysAddr, VirtAddr};
+use crate::units::{Pfn, PhysAddr, VirtAddr};
 use crate::wire::vmcoreinfo::Kind;
-
-/// `SECTION_SIZE_BITS`: sections of 128 MiB.
-pub const SECTION_BITS: u32 = 27;
-/// 1 GiB pages.
-pub const LARGEST_HUGE_PAGE_BITS: u32 = 30;
 
 /// `__START_KERNEL_map`: where the kernel image is linked to.
 const KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
@@ -21,29 +17,30 @@ const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 const PRESENT: u64 = 1;
 /// PS bit of a PUD or PMD entry: a 1 GiB or 2 MiB page.
 const LARGE: u64 = 1 << 7;
-const PAGE_BITS: u32 = 12;
-const INDEX_BITS: u32 = 9;
-/// log2 of what an entry of a PUD maps.
-const PUD_BITS: u32 = PAGE_BITS + 2 * INDEX_BITS;
+/// Number of the level of PUDs, the highest that has pages.
+const PUD: u8 = 2;
 /// `KERNEL_IMAGE_SIZE` of kernels that do not export it (before 4.11) and may not be moved.
 const IMAGE_SIZE: u64 = 512 << 20;
 /// Physical addresses have no more bits.
 const PHYSICAL_BITS: u32 = 52;
 
-/// What the walk needs to know about one kernel.
+const FORM: PagingForm =
+    PagingForm { shifts: &[12, 21, 30, 39, 48], entry: Word::Bits64, largest_leaf: PUD };
+/// Bits of an address that five levels of page tables translate; four have 48.
+const FIVE_LEVELS: u8 = 57;
+
+/// One x86_64 kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct X86_64 {
-    /// Physical address of the kernel image less its link address, two's complement.
-    pub phys_base: u64,
-    root: PhysAddr,
-    five_levels: bool,
-    sme_mask: u64,
+    space: AddressSpace,
+    /// Bits of an entry that are those of an address: not the one that says that the memory is encrypted.
+    address: u64,
 }
 
 impl X86_64 {
     /// Keys: `SYMBOL(init_top_pgt)` (4.13 and later) or `SYMBOL(init_level4_pgt)`, or
     /// `SYMBOL(swapper_pg_dir)`, an alias of both; `NUMBER(phys_base)` (4.10 and later; before
-    /// that the PT_LOAD of the kernel image tells), `NUMBER(pgtable_l5_enabled)`,
+    /// that the PT_LOAD of the kernel image has it), `NUMBER(pgtable_l5_enabled)`,
     /// `NUMBER(sme_mask)`.
     pub fn new(facts: &dyn Facts, ram: &[MemoryRange]) -> Result<X86_64, MissingKey> {
         let root = ["init_level4_pgt", "init_top_pgt", "swapper_pg_dir"]
@@ -55,64 +52,41 @@ impl X86_64 {
                 .find(|s| s.virt.0 >= KERNEL_MAP)
                 .map_or(0, |s| s.phys.0.wrapping_sub(s.virt.0 - KERNEL_MAP))
         });
-        Ok(X86_64 {
+        let five_levels = facts.get(Kind::Number, "pgtable_l5_enabled").unwrap_or(0) != 0;
+        let address = ADDRESS & !facts.get(Kind::Number, "sme_mask").unwrap_or(0);
+        let bits = if five_levels { FIVE_LEVELS } else { 48 };
+        let half = 1u64 << (bits - 1);
+        let root = root.wrapping_sub(KERNEL_MAP).wrapping_add(phys_base);
+        let space = AddressSpace {
+            tables: Tables {
+                form: &FORM,
+                bits,
+                endian: Endian::Little,
+                root: PhysAddr(root & address),
+            },
+            kernel_start: half.wrapping_neg(),
+            user_end: half,
+            top_byte_ignored: false,
             phys_base,
-            root: PhysAddr(root.wrapping_sub(KERNEL_MAP).wrapping_add(phys_base)),
-            five_levels: facts.get(Kind::Number, "pgtable_l5_enabled").unwrap_or(0) != 0,
-            sme_mask: facts.get(Kind::Number, "sme_mask").unwrap_or(0),
-        })
-    }
-
-    /// `MAX_PHYSMEM_BITS` of kernels that do not export it (before 5.9).
-    pub fn physmem_bits(&self, facts: &dyn Facts) -> u32 {
-        match facts.version() {
-            _ if self.five_levels => 52,
-            Some(v) if v < KernelVersion(2, 6, 26) => 40,
-            Some(v) if v < KernelVersion(2, 6, 31) => 44,
-            _ => 46,
-        }
-    }
-
-    /// The upper half of the address space, as far as this paging mode has it.
-    pub fn is_kernel_address(&self, at: VirtAddr) -> bool {
-        at.0 >= if self.five_levels { 0xff00_0000_0000_0000 } else { 0xffff_8000_0000_0000 }
-    }
-
-    /// The kernel image, which is mapped as a whole, and the direct map. Where that begins is told
-    /// by the PT_LOADs of a vmcore; in a dump by the upper page tables, some of which are in the
-    /// image: nothing is mapped below it. Without those, a kernel that was not moved has it where
-    /// all such kernels have it.
-    pub fn linear(
-        &self,
-        facts: &dyn Facts,
-        ram: &[MemoryRange],
-        source: &mut impl PhysMemory,
-        cache: &mut TableCache<'_>,
-    ) -> Linear {
-        let size = facts.get(Kind::Number, "KERNEL_IMAGE_SIZE").unwrap_or(IMAGE_SIZE);
-        let image = LinearRange {
-            virt: KERNEL_MAP,
-            len: size.min(KERNEL_MAP.wrapping_neg()),
-            phys: self.phys_base,
+            first_pfn: Pfn(0),
+            section_bits: 27,
+            // Of kernels that do not export it (before 5.9).
+            physmem_bits: match facts.version() {
+                _ if five_levels => 52,
+                Some(v) if v < KernelVersion(2, 6, 26) => 40,
+                Some(v) if v < KernelVersion(2, 6, 31) => 44,
+                _ => 46,
+            },
+            // 1 GiB pages.
+            largest_huge_page_bits: 30,
         };
-        let direct = |s: &&MemoryRange| self.is_kernel_address(s.virt) && s.virt.0 < KERNEL_MAP;
-        let told = ram.iter().find(direct).map(|s| s.virt.0.wrapping_sub(s.phys.0));
-        let base = told.or_else(|| self.lowest_mapped(source, cache)).or_else(|| {
-            self.usual_base(facts)
-                .filter(|_| facts.kaslr_offset().is_none_or(|offset| offset.value == 0))
-        });
-        let direct = base.map_or(LinearRange::default(), |virt| LinearRange {
-            virt,
-            len: (KERNEL_MAP - virt.min(KERNEL_MAP)).min(1 << PHYSICAL_BITS),
-            phys: 0,
-        });
-        Linear { ranges: [image, direct] }
+        Ok(X86_64 { space, address })
     }
 
     /// `__PAGE_OFFSET` of kernels that are not moved. It changed in 4.20 ("x86/mm: Move LDT remap out
     /// of KASLR region on 5-level paging"), and in updates of 4.14 and 4.19.
     fn usual_base(&self, facts: &dyn Facts) -> Option<u64> {
-        match (facts.version()?, self.five_levels) {
+        match (facts.version()?, self.space.tables.bits == FIVE_LEVELS) {
             (v, false) if v < KernelVersion(2, 6, 27) => Some(0xffff_8100_0000_0000),
             (v, false) if v < KernelVersion(4, 14, 0) => Some(0xffff_8800_0000_0000),
             (v, _) if v < KernelVersion(4, 20, 0) => None,
@@ -127,84 +101,92 @@ impl X86_64 {
         source: &mut impl PhysMemory,
         cache: &mut TableCache<'_>,
     ) -> Option<u64> {
-        let top = if self.five_levels { 4 } else { 3 };
-        let mut table = PhysAddr(self.output(self.root.0));
-        let mut virt = u64::MAX << (PAGE_BITS + INDEX_BITS * (top + 1));
-        for level in (2..=top).rev() {
-            // The upper half of the address space is that of the kernel.
-            let first = if level == top { 1 << (INDEX_BITS - 1) } else { 0 };
-            let mut index = first;
+        let tables = &self.space.tables;
+        // The upper half of the top table is that of the kernel.
+        let (mut table, mut virt) = (tables.root, self.space.kernel_start);
+        for level in tables.levels().take_while(|level| level.number >= PUD) {
+            let mut index = level.index(virt);
             let entry = loop {
-                let entry = cache.entry(source, Endian::Little, level as usize, table, index);
-                match entry.ok()? {
+                match cache.entry(tables, level, table, index, source).ok()? {
                     entry if entry & PRESENT != 0 => break entry,
-                    _ if index + 1 < 1 << INDEX_BITS => index += 1,
+                    _ if index + 1 < level.entries() => index += 1,
                     _ => return None,
                 }
             };
-            virt |= index << (PUD_BITS + INDEX_BITS * (level - 2));
-            table = PhysAddr(self.output(entry));
+            virt |= index << level.shift;
+            table = PhysAddr(entry & self.address);
         }
         Some(virt)
     }
+}
 
-    /// The physical address in an entry, or in the register that points at the first table.
-    fn output(&self, entry: u64) -> u64 {
-        entry & ADDRESS & !self.sme_mask
+impl Entry for X86_64 {
+    fn classify(&self, level: u8, raw: u64) -> Walk {
+        let to = raw & self.address;
+        match (raw & PRESENT, level, raw & LARGE) {
+            (0, ..) => Walk::None,
+            (_, 1.., 0) => Walk::Table(to),
+            _ => Walk::Leaf(to),
+        }
+    }
+}
+
+impl Rules for X86_64 {
+    fn space(&self) -> &AddressSpace {
+        &self.space
     }
 
-    /// Walks the kernel's page tables.
-    pub fn walk(
+    /// The kernel image, which is mapped as a whole, and the direct map. Where that begins is told
+    /// by the PT_LOADs of a vmcore; in a dump by the upper page tables, some of which are in the
+    /// image: nothing is mapped below it. Without those, a kernel that was not moved has it where
+    /// all such kernels have it.
+    fn linear(
         &self,
-        at: VirtAddr,
+        facts: &dyn Facts,
+        ram: &[MemoryRange],
         source: &mut impl PhysMemory,
         cache: &mut TableCache<'_>,
-    ) -> Result<Mapping, WalkError> {
-        const LEVELS: [&str; 5] = ["PTE", "PMD", "PUD", "P4D", "PGD"];
-        let levels = if self.five_levels { 5 } else { 4 };
-        let unused = 64 - (PAGE_BITS + INDEX_BITS * levels);
-        if ((at.0 << unused) as i64 >> unused) as u64 != at.0 {
-            return Err(WalkError::NotCanonical(at));
+    ) -> Linear {
+        let mut linear = Linear::default();
+        let size = facts.get(Kind::Number, "KERNEL_IMAGE_SIZE").unwrap_or(IMAGE_SIZE);
+        linear.add(LinearRange {
+            virt: KERNEL_MAP,
+            len: size.min(KERNEL_MAP.wrapping_neg()),
+            phys: self.space.phys_base,
+        });
+        let is_direct = |at: VirtAddr| self.space.is_kernel_address(at) && at.0 < KERNEL_MAP;
+        let by_range =
+            ram.iter().find(|s| is_direct(s.virt)).map(|s| s.virt.0.wrapping_sub(s.phys.0));
+        let base = by_range.or_else(|| self.lowest_mapped(source, cache)).or_else(|| {
+            self.usual_base(facts)
+                .filter(|_| facts.kaslr_offset().is_none_or(|offset| offset.value == 0))
+        });
+        if let Some(virt) = base {
+            let len = (KERNEL_MAP - virt.min(KERNEL_MAP)).min(1 << PHYSICAL_BITS);
+            linear.add(LinearRange { virt, len, phys: 0 });
         }
-        let mut table = PhysAddr(self.output(self.root.0));
-        for level in (0..levels).rev() {
-            let name = match (level, levels) {
-                (3, 4) => "PGD",
-                _ => LEVELS.get(level as usize).copied().unwrap_or(""),
-            };
-            let shift = PAGE_BITS + INDEX_BITS * level;
-            let index = (at.0 >> shift) & ((1 << INDEX_BITS) - 1);
-            let entry = cache
-                .entry(source, Endian::Little, level as usize, table, index)
-                .map_err(|fault| WalkError::Table { at, fault })?;
-            if entry & PRESENT == 0 {
-                return Err(WalkError::NotMapped { at, level: name });
-            }
-            let to = self.output(entry);
-            let leaf = level == 0 || (level <= 2 && entry & LARGE != 0);
-            if leaf {
-                return Ok(Mapping::in_leaf(at, to, shift));
-            }
-            table = PhysAddr(to);
-        }
-        Err(WalkError::NotMapped { at, level: "PTE" })
+        linear
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arch::paging::Step;
+    use crate::arch::Arch;
+    use crate::arch::paging::{Mapping, Step, WalkError};
     use crate::testing::{Memory, info};
     use std::vec;
 
     const TEXT: &str = "OSRELEASE=6.1.0\nPAGESIZE=4096\nSYMBOL(init_top_pgt)=ffffffff81001000\n\
         NUMBER(phys_base)=16777216\n";
 
+    fn arch(text: &str) -> Arch {
+        Arch::X86_64(X86_64::new(&info(text), &[]).unwrap())
+    }
+
     fn walk(text: &str, memory: &mut Memory, at: u64) -> Result<Mapping, WalkError> {
-        let arch = X86_64::new(&info(text), &[]).unwrap();
         let mut storage = vec![0; TableCache::STORAGE];
-        arch.walk(VirtAddr(at), memory, &mut TableCache::new(&mut storage[..]))
+        arch(text).translate(VirtAddr(at), memory, &mut TableCache::new(&mut storage[..]))
     }
 
     // phys_base 16 MiB: the root of TEXT is at physical 0x2001000.
@@ -238,7 +220,6 @@ mod tests {
 
     #[test]
     fn every_entry_on_the_way_is_told() {
-        let arch = X86_64::new(&info(TEXT), &[]).unwrap();
         let mut storage = vec![0; TableCache::STORAGE];
         let mut cache = TableCache::new(&mut storage[..]);
         let step = |level, entry_at, entry| Step { level, entry_at: PhysAddr(entry_at), entry };
@@ -251,7 +232,7 @@ mod tests {
             (0xffff_ffff_8020_0010, &[large]),
             (0xffff_ffff_8000_5123, &small),
         ] {
-            arch.walk(VirtAddr(at), &mut tables(), &mut cache).unwrap();
+            arch(TEXT).translate(VirtAddr(at), &mut tables(), &mut cache).unwrap();
             let steps: vec::Vec<_> = cache.steps().collect();
             assert_eq!(steps, [&top, low].concat());
         }
@@ -296,7 +277,6 @@ mod tests {
     #[test]
     fn the_image_and_the_direct_map_are_found_without_lower_tables() {
         let mut m = Memory::new(0x200_0000, 0x10000);
-        let arch = |text: &str| X86_64::new(&info(text), &[]).unwrap();
         let mut storage = vec![0; TableCache::STORAGE];
         let mut find = |text: &str, ram: &[MemoryRange], m: &mut Memory, at: u64| {
             let mut cache = TableCache::new(&mut storage[..]);
@@ -347,7 +327,10 @@ mod tests {
             ..MemoryRange::default()
         };
         let arch = X86_64::new(&info(text), &[MemoryRange::default(), image]).unwrap();
-        assert_eq!((arch.phys_base, arch.root), (0x100_0000, PhysAddr(0x2c0_d000)));
+        assert_eq!(
+            (arch.space.phys_base, arch.space.tables.root),
+            (0x100_0000, PhysAddr(0x2c0_d000))
+        );
         let missing = X86_64::new(&info("OSRELEASE=3.10.0\nPAGESIZE=4096\n"), &[]).unwrap_err();
         assert_eq!(std::format!("{missing}"), "SYMBOL(init_top_pgt) is missing in VMCOREINFO");
     }

@@ -29,10 +29,11 @@ pub struct KnownMachine {
     pub word: Word,
     /// Byte order; `None` where both occur under this name.
     pub endian: Option<Endian>,
-    /// What `uname -m` prints; [`by_name`] knows it by this start, too.
+    /// What `uname -m` prints.
     pub name: &'static str,
-    /// Other names of it begin like this.
-    pub aliases: &'static [&'static str],
+    /// Bytes of the name that other names of such machines begin with, too: `armv7l` and `armv6l` are the
+    /// same here.
+    pub stem: u8,
     /// The registers in its `NT_PRSTATUS` notes; `None` where that has not been looked up.
     pub registers: Option<Registers>,
 }
@@ -65,59 +66,68 @@ const fn known(
     word: Word,
     endian: Option<Endian>,
     name: &'static str,
-    aliases: &'static [&'static str],
+    stem: &'static str,
     registers: Option<(u8, u8, u8)>,
 ) -> KnownMachine {
     let registers = match registers {
         Some((count, pc, sp)) => Some(Registers { count, pc, sp }),
         None => None,
     };
-    KnownMachine { elf_machine, word, endian, name, aliases, registers }
+    KnownMachine { elf_machine, word, endian, name, stem: stem.len() as u8, registers }
 }
 
 const LITTLE: Option<Endian> = Some(Endian::Little);
 const BIG: Option<Endian> = Some(Endian::Big);
 use Word::{Bits32, Bits64};
 
-/// Every machine with a name. A name that begins like another one stands before it; so does what
+/// Every machine with a name. A name that begins as another one does stands before it; so does what
 /// [`find`] prefers where word size and byte order do not decide.
 ///
 /// The layout of MIPS' register note is left out on purpose: with 64 bits it has as many bytes as that
 /// of loongarch64, and a dump without a machine name is known by these bytes alone.
 pub const MACHINES: [KnownMachine; 18] = [
-    known(EM_X86_64, Bits64, LITTLE, "x86_64", &[], Some((27, 16, 19))),
-    known(EM_AARCH64, Bits64, BIG, "aarch64_be", &[], Some((34, 32, 31))),
-    known(EM_AARCH64, Bits64, LITTLE, "aarch64", &[], Some((34, 32, 31))),
-    known(EM_PPC64, Bits64, LITTLE, "ppc64le", &[], Some((48, 32, 1))),
-    known(EM_PPC64, Bits64, BIG, "ppc64", &[], Some((48, 32, 1))),
-    known(EM_PPC, Bits32, None, "ppc", &[], None),
+    known(EM_X86_64, Bits64, LITTLE, "x86_64", "x86_64", Some((27, 16, 19))),
+    known(EM_AARCH64, Bits64, BIG, "aarch64_be", "aarch64_be", Some((34, 32, 31))),
+    known(EM_AARCH64, Bits64, LITTLE, "aarch64", "aarch64", Some((34, 32, 31))),
+    known(EM_PPC64, Bits64, LITTLE, "ppc64le", "ppc64le", Some((48, 32, 1))),
+    known(EM_PPC64, Bits64, BIG, "ppc64", "ppc64", Some((48, 32, 1))),
+    known(EM_PPC, Bits32, None, "ppc", "ppc", None),
     // The PSW (mask, address), 16 general registers, 16 access registers of 4 bytes, orig_gpr2.
-    known(EM_S390, Bits64, BIG, "s390x", &[], Some((27, 1, 17))),
-    known(EM_S390, Bits32, BIG, "s390", &[], None),
-    known(EM_RISCV, Bits32, LITTLE, "riscv32", &[], None),
-    known(EM_RISCV, Bits64, LITTLE, "riscv64", &["riscv"], Some((32, 0, 2))),
-    known(EM_LOONGARCH, Bits64, LITTLE, "loongarch64", &["loongarch"], Some((45, 33, 3))),
-    known(EM_386, Bits32, LITTLE, "i686", &["i386", "i486", "i586"], Some((17, 12, 15))),
-    known(EM_ARM, Bits32, BIG, "armv7b", &["armeb"], Some((18, 15, 13))),
-    known(EM_ARM, Bits32, LITTLE, "armv7l", &["arm"], Some((18, 15, 13))),
-    known(EM_MIPS, Bits64, None, "mips64", &[], None),
-    known(EM_MIPS, Bits32, None, "mips", &[], None),
-    known(EM_SPARCV9, Bits64, BIG, "sparc64", &[], None),
-    known(EM_IA_64, Bits64, LITTLE, "ia64", &[], None),
+    known(EM_S390, Bits64, BIG, "s390x", "s390x", Some((27, 1, 17))),
+    known(EM_S390, Bits32, BIG, "s390", "s390", None),
+    known(EM_RISCV, Bits32, LITTLE, "riscv32", "riscv32", None),
+    known(EM_RISCV, Bits64, LITTLE, "riscv64", "riscv", Some((32, 0, 2))),
+    known(EM_LOONGARCH, Bits64, LITTLE, "loongarch64", "loongarch", Some((45, 33, 3))),
+    known(EM_386, Bits32, LITTLE, "i686", "i", Some((17, 12, 15))),
+    known(EM_ARM, Bits32, BIG, "armv7b", "armv7b", Some((18, 15, 13))),
+    known(EM_ARM, Bits32, LITTLE, "armv7l", "arm", Some((18, 15, 13))),
+    known(EM_MIPS, Bits64, None, "mips64", "mips64", None),
+    known(EM_MIPS, Bits32, None, "mips", "mips", None),
+    known(EM_SPARCV9, Bits64, BIG, "sparc64", "sparc64", None),
+    known(EM_IA_64, Bits64, LITTLE, "ia64", "ia64", None),
 ];
 
 /// The machine that an ELF header speaks of. The number decides; where machines share it, byte order
 /// and word size do. An ELF file of 64 bits may well be of a machine of 32.
 pub fn find(elf_machine: u16, word: Word, endian: Endian) -> Option<&'static KnownMachine> {
-    let fits = |m: &&KnownMachine| 2 * u8::from(m.is(endian)) + u8::from(m.word == word);
-    // `max_by_key` takes the last of several, the first shall win.
-    MACHINES.iter().rev().filter(|m| m.elf_machine == elf_machine).max_by_key(fits)
+    let fits = |m: &KnownMachine| (m.is(endian), m.word == word);
+    let mut best = None;
+    for m in &MACHINES {
+        if m.elf_machine == elf_machine && best.is_none_or(|best| fits(m) > fits(best)) {
+            best = Some(m);
+        }
+    }
+    best
 }
 
 /// The machine that `utsname.machine` names.
 pub fn by_name(name: &[u8]) -> Option<&'static KnownMachine> {
-    let starts = |with: &&str| name.starts_with(with.as_bytes());
-    MACHINES.iter().find(|m| starts(&m.name) || m.aliases.iter().any(starts))
+    MACHINES.iter().find(|m| {
+        let stem = m.name.as_bytes().get(..m.stem.into()).unwrap_or(&[]);
+        let rest = name.strip_prefix(stem);
+        // i386 to i686; all else that begins with an i is ia64.
+        rest.is_some_and(|rest| m.elf_machine != EM_386 || rest.get(1..) == Some(b"86"))
+    })
 }
 
 /// The machine whose register notes have descriptors of `len` bytes; the only trace of it in a dump

@@ -25,7 +25,7 @@ impl Flat {
         if !memory.arch().is_kernel_address(base) {
             return Err(MemMapError::Implausible(symbol));
         }
-        Ok(Flat { base, first_pfn: memory.arch().first_pfn() })
+        Ok(Flat { base, first_pfn: memory.arch().space().first_pfn })
     }
 
     /// The state of `pfn` and of the following pfns that share it, on a machine whose pfns end at

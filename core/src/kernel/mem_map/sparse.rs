@@ -89,16 +89,16 @@ impl Sections {
         page_struct: u64,
         max_pfn: Pfn,
     ) -> Result<(Sections, Pfn), MemMapError> {
-        let arch = *memory.arch();
-        let bits = |name, default| {
+        let space = *memory.arch().space();
+        let bits = |name, default: u32| {
             facts
                 .get(Kind::Number, name)
                 .and_then(|b| u32::try_from(b).ok())
                 .filter(|b| (1..64).contains(b))
                 .unwrap_or(default)
         };
-        let section_bits = bits("SECTION_SIZE_BITS", arch.default_section_bits(facts));
-        let physmem_bits = bits("MAX_PHYSMEM_BITS", arch.default_physmem_bits(facts));
+        let section_bits = bits("SECTION_SIZE_BITS", space.section_bits.into());
+        let physmem_bits = bits("MAX_PHYSMEM_BITS", space.physmem_bits.into());
         let bad_bits = MissingKey(Kind::Number, "SECTION_SIZE_BITS");
         let order = section_bits.checked_sub(shift.bits()).ok_or(bad_bits)?;
         let all = 1u64 << physmem_bits.saturating_sub(section_bits).min(40);
@@ -136,7 +136,7 @@ impl Sections {
         }
         if extreme {
             let table = VirtAddr(memory.word(symbol).map_err(MemMapError::Unreadable)?);
-            if arch.is_kernel_address(table) {
+            if space.is_kernel_address(table) {
                 let sections = Sections { table, ..sections };
                 if let Some(found) = sections.checked(page_struct, max_pfn, memory, cache) {
                     return Ok(found);
