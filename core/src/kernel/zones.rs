@@ -204,6 +204,9 @@ mod tests {
     use crate::testing::{Memory, info};
     use std::{format, string::String, string::ToString, vec, vec::Vec};
 
+    /// Of a zone: its node, its number, its first pfn, its pfns.
+    type Found = (u64, Option<u64>, u64, u64);
+
     /// The kernel image's addresses, mapped to physical 0 on.
     const IMAGE: u64 = 0xffff_ffff_8000_0000;
     const TABLE: u64 = 0x4000;
@@ -242,10 +245,7 @@ mod tests {
         )
     }
 
-    fn found(
-        text: &str,
-        memory: &mut Memory,
-    ) -> Result<Vec<(u64, Option<u64>, u64, u64)>, ZonesError> {
+    fn found(text: &str, memory: &mut Memory) -> Result<Vec<Found>, ZonesError> {
         let info = info(text);
         let arch = Arch::new(memory.machine(), &info, &[]).unwrap();
         let mut storage = vec![0; TableCache::STORAGE];
