@@ -106,7 +106,8 @@ impl Runs<'_> {
         }
         let next = self.classes.next(self.opened).filter(|window| window.start < self.all.end);
         let Some(window) = next else {
-            self.window.end = self.all.end;
+            // Nothing is left: what lies between the last window and the end are no pages to go over.
+            (self.window, self.at) = (PfnSpan::new(self.all.end, self.all.end), self.all.end);
             return false;
         };
         stored(self.opened, window, &mut self.bits);
