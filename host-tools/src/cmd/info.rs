@@ -37,15 +37,16 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result<u8> {
-    let opened = open_all(&args.dumps)?;
-    let dumps = opened.map(|dump| Facts::of(&mut dump?));
-    let info = Info { dumps: dumps.collect::<Result<_>>()? };
+    let dumps = open_all(&args.dumps)?.map(|dump| Facts::of(&mut dump?));
     if args.json {
-        show(&info)?;
-    } else {
-        let style = Style::stdout();
-        let texts: Vec<String> = info.dumps.iter().map(|dump| dump.text(style)).collect();
-        print(texts.join("\n"))?;
+        show(&Info { dumps: dumps.collect::<Result<_>>()? })?;
+        return Ok(DONE);
+    }
+    // One by one: of many, only the text of one is held.
+    let style = Style::stdout();
+    for (index, facts) in dumps.enumerate() {
+        let gap = if index == 0 { "" } else { "\n" };
+        print(format!("{gap}{}", facts?.text(style)))?;
     }
     Ok(DONE)
 }
