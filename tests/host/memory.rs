@@ -29,6 +29,7 @@ fn two_hundred_dumps_take_no_more_memory_than_two() {
     };
     let (two, many) = (peak(2), peak(200));
     println!("2 dumps: {two} KiB, 200 dumps: {many} KiB");
-    // Every dump is 4 MiB of page cache and tables: what is left over of them is noise.
-    assert!(many <= two + 1024, "{many} KiB for 200 dumps, {two} KiB for two");
+    // Every dump is 4 MiB of page cache and tables. The allocator keeps about 1 MiB of the first ten,
+    // and a name on the command line is 1 KiB or so; 10 KiB left over of each dump is too much.
+    assert!(many <= two + 2048, "{many} KiB for 200 dumps, {two} KiB for two");
 }
