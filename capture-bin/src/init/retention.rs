@@ -95,4 +95,27 @@ mod tests {
         assert_eq!(crash_name(951_782_400, b"/../x:y"), "2000-02-29-00-00-00-_.._x_y");
         assert!(crash_name(u64::MAX / 2, &[b'x'; 64]).starts_with("9999-"));
     }
+    // The calendar, counted day by day.
+    #[test]
+    fn every_day_has_its_date() {
+        let (mut year, mut month, mut day) = (1970, 1, 1);
+        for days in 0..=2_932_896 {
+            let want = std::format!("{year:04}-{month:02}-{day:02}-23-59-59-x");
+            assert_eq!(crash_name(days * 86_400 + 86_399, b"x"), want.as_str());
+            let leap = year % 4 == 0 && year % 100 != 0 || year % 400 == 0;
+            let length = match month {
+                2 => 28 + u32::from(leap),
+                4 | 6 | 9 | 11 => 30,
+                _ => 31,
+            };
+            day += 1;
+            if day > length {
+                (day, month) = (1, month + 1);
+            }
+            if month > 12 {
+                (month, year) = (1, year + 1);
+            }
+        }
+        assert_eq!((year, month, day), (10_000, 1, 1));
+    }
 }
