@@ -1,19 +1,12 @@
 //! What people get to see. Nothing here allocates.
 
-use crate::cli::{MESSAGE_DEBUG, MESSAGE_REPORT};
+use crate::cli::Messages;
 use crate::sys::{self, File};
 use core::fmt::{self, Write};
 use tamis_core::capture::{Notice, Observer, Phase, Report};
 use tamis_core::error::{part, part_mut};
 use tamis_core::io::{IoError, IoKind};
 use tamis_core::tally::Reason;
-
-/// Message bit of progress.
-const MESSAGE_PROGRESS: u8 = 1;
-/// Message bit of ordinary messages.
-const MESSAGE_COMMON: u8 = 2;
-/// Message bit of errors and warnings.
-const MESSAGE_ERROR: u8 = 4;
 
 /// Bytes of a [`Line`].
 const LINE: usize = 512;
@@ -87,7 +80,7 @@ impl fmt::Display for Why {
 
 /// Prints messages by kind, and progress as one line a phase.
 pub struct Console {
-    level: u8,
+    messages: Messages,
     common: i32,
     terminal: bool,
     started: u64,
@@ -106,10 +99,10 @@ pub struct Console {
 
 impl Console {
     /// `stream` says that standard output is the dump: all messages go to standard error then.
-    pub fn new(level: u8, stream: bool) -> Console {
+    pub fn new(messages: Messages, stream: bool) -> Console {
         let now = sys::now();
         Console {
-            level,
+            messages,
             common: if stream { sys::STDERR } else { sys::STDOUT },
             terminal: sys::is_terminal(sys::STDERR),
             started: now,
@@ -173,20 +166,20 @@ impl Console {
         }
     }
 
-    fn to(&self, bit: u8, fd: i32, text: fmt::Arguments<'_>) {
-        if self.level & bit != 0 {
+    fn to(&self, kind: Messages, fd: i32, text: fmt::Arguments<'_>) {
+        if self.messages.contains(kind) {
             let _ = Line::new(fd).write_fmt(text);
         }
     }
 
     /// An ordinary message.
     pub fn say(&self, text: fmt::Arguments<'_>) {
-        self.to(MESSAGE_COMMON, self.common, text);
+        self.to(Messages::COMMON, self.common, text);
     }
 
     /// Whether ordinary messages are wanted.
     pub fn says(&self) -> bool {
-        self.level & MESSAGE_COMMON != 0
+        self.messages.contains(Messages::COMMON)
     }
 
     /// Says where the dump is.
@@ -216,17 +209,17 @@ impl Console {
 
     /// Something for those who asked with -D.
     pub fn debug(&self, text: fmt::Arguments<'_>) {
-        self.to(MESSAGE_DEBUG, self.common, text);
+        self.to(Messages::DEBUG, self.common, text);
     }
 
     /// Whether debug messages are wanted.
     pub fn debugs(&self) -> bool {
-        self.level & MESSAGE_DEBUG != 0
+        self.messages.contains(Messages::DEBUG)
     }
 
     /// Something that went wrong, or that is not as asked for.
     pub fn warn(&self, text: fmt::Arguments<'_>) {
-        if self.level & MESSAGE_ERROR != 0 {
+        if self.messages.contains(Messages::ERROR) {
             let mut line = Line::new(sys::STDERR);
             line.bytes(b"tamis-capture: ");
             let _ = line.write_fmt(text);
@@ -240,7 +233,7 @@ impl Console {
     }
 
     fn bar(&mut self, phase: Phase, done: u64, total: u64, now: u64) {
-        if self.level & MESSAGE_PROGRESS == 0 {
+        if !self.messages.contains(Messages::PROGRESS) {
             return;
         }
         let mut line = Line::new(sys::STDERR);
@@ -266,12 +259,12 @@ impl Console {
 
     fn end_phase(&mut self) {
         let Some(phase) = self.phase.take() else { return };
-        if self.terminal && self.level & MESSAGE_PROGRESS != 0 {
+        if self.terminal && self.messages.contains(Messages::PROGRESS) {
             sys::print(sys::STDERR, b"\n");
         }
         let took = sys::now().saturating_sub(self.phase_started) / 1000;
         self.to(
-            MESSAGE_REPORT,
+            Messages::REPORT,
             self.common,
             format_args!(
                 "STEP [{:<27}] : {}.{:06} seconds\n",
@@ -286,11 +279,11 @@ impl Console {
     /// ELF dump.
     pub fn report(&mut self, report: &Report, elf: bool) {
         self.end_phase();
-        let (tally, fd, bit) = (&report.tally, self.common, MESSAGE_REPORT);
+        let (tally, fd, kind) = (&report.tally, self.common, Messages::REPORT);
         let original = tally.exist;
         let remaining = if elf { tally.kept } else { tally.kept - tally.of(Reason::Zero) };
         let row = |label: &str, pages: u64| {
-            self.to(bit, fd, format_args!("{label}: 0x{pages:016x}\n"));
+            self.to(kind, fd, format_args!("{label}: 0x{pages:016x}\n"));
         };
         row("\nOriginal pages  ", original);
         row("  Excluded pages   ", tally.dropped());
@@ -311,7 +304,7 @@ impl Console {
         row("  Remaining pages  ", remaining);
         let percent =
             (u128::from(remaining) * 100).checked_div(original.into()).unwrap_or(0) as u64;
-        self.to(bit, fd, format_args!("  (The number of pages is reduced to {percent}%.)\n"));
+        self.to(kind, fd, format_args!("  (The number of pages is reduced to {percent}%.)\n"));
         if tally.undecided > 0 {
             row("  Kept, undecided  ", tally.undecided);
         }
@@ -319,9 +312,9 @@ impl Console {
             row("  Unreadable pages ", tally.unreadable);
         }
         row("Memory Hole     ", report.holes);
-        self.to(bit, fd, format_args!("{:-<50}\n", ""));
+        self.to(kind, fd, format_args!("{:-<50}\n", ""));
         row("Total pages     ", report.max_pfn.0);
-        self.to(bit, fd, format_args!("Write bytes     : {}\n\n", report.bytes));
+        self.to(kind, fd, format_args!("Write bytes     : {}\n\n", report.bytes));
     }
 
     /// Says how many notices were not printed one by one.

@@ -47,7 +47,7 @@ impl Gather {
 
 /// Writes the log as the command line says. Gives the exit status.
 pub(crate) fn dmesg(args: &Args<'_>) -> Exit {
-    let console = Console::new(args.message_level, false);
+    let console = Console::new(args.messages, false);
     for line in args.notices.lines() {
         console.warn(format_args!("{line}"));
     }

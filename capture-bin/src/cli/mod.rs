@@ -26,14 +26,27 @@ pub const MAX_LEVELS: usize = 32;
 /// How many output files `--split` may name.
 pub const MAX_OUTPUTS: usize = 64;
 
-/// The message level without `--message-level`: progress, common messages and errors.
-pub const DEFAULT_MESSAGE_LEVEL: u8 = 7;
+bitflags::bitflags! {
+    /// Which messages are printed: the number of `--message-level`, 0 to 31.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+    pub struct Messages: u8 {
+        /// Progress.
+        const PROGRESS = 1;
+        /// Ordinary messages.
+        const COMMON = 2;
+        /// Errors and warnings.
+        const ERROR = 4;
+        /// What `-D` adds.
+        const DEBUG = 8;
+        /// What `--show-stats` adds.
+        const REPORT = 16;
+    }
+}
 
-/// The message bit that `-D` adds.
-pub const MESSAGE_DEBUG: u8 = 8;
-
-/// The message bit that `--show-stats` adds.
-pub const MESSAGE_REPORT: u8 = 16;
+impl Messages {
+    /// What is printed without `--message-level`.
+    pub const DEFAULT: Messages = Messages::PROGRESS.union(Messages::COMMON).union(Messages::ERROR);
+}
 
 /// What the command line asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -136,8 +149,8 @@ pub struct Args<'a> {
     pub split: bool,
     /// `--splitblock-size`, in KiB; never 0. Times 1024 it still fits 64 bits.
     pub splitblock_kib: Option<u64>,
-    /// The message bits, after `-D`, `--show-stats` and `--check-params` had their say.
-    pub message_level: u8,
+    /// The messages, after `-D`, `--show-stats` and `--check-params` had their say.
+    pub messages: Messages,
     /// `--dry-run`.
     pub dry_run: bool,
     /// `--partial-dmesg`.

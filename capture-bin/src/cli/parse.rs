@@ -2,8 +2,7 @@
 
 use super::table::{CONFLICTS, Opt, Takes, find_long, find_short};
 use super::{
-    ArgError, Args, Compression, DEFAULT_MESSAGE_LEVEL, MAX_LEVELS, MAX_OUTPUTS, MESSAGE_DEBUG,
-    MESSAGE_REPORT, Mapping, Mode, Notices,
+    ArgError, Args, Compression, MAX_LEVELS, MAX_OUTPUTS, Mapping, Messages, Mode, Notices,
 };
 use tamis_core::error::part;
 use tamis_core::units::{SIZE_SYNTAX, parse_size};
@@ -58,7 +57,7 @@ fn parse_words<'a>(argv: &mut dyn Iterator<Item = &'a [u8]>) -> Result<Args<'a>,
                             parser.flag(opt);
                             // A level is part of the word: `-c VMCORE` must not swallow a name.
                             let digits = tail.iter().take_while(|b| b.is_ascii_digit()).count();
-                            if let Opt::Zlib | Opt::Zstd = opt
+                            if (Opt::ZLIB | Opt::ZSTD).contains(opt)
                                 && let Some((level @ [_, ..], after)) =
                                     tail.split_at_checked(digits)
                             {
@@ -89,8 +88,8 @@ fn parse_words<'a>(argv: &mut dyn Iterator<Item = &'a [u8]>) -> Result<Args<'a>,
 /// The command line as far as it is read.
 struct Parser<'a> {
     args: Args<'a>,
-    /// One bit per [`Opt`] given.
-    seen: u32,
+    /// The options given.
+    seen: Opt,
 }
 
 impl<'a> Parser<'a> {
@@ -110,7 +109,7 @@ impl<'a> Parser<'a> {
             usual_limit: tamis_core::capture::plan::DEFAULT_LIMIT,
             split: false,
             splitblock_kib: None,
-            message_level: DEFAULT_MESSAGE_LEVEL,
+            messages: Messages::DEFAULT,
             dry_run: false,
             partial_dmesg: false,
             mapping: Mapping::Auto,
@@ -122,21 +121,21 @@ impl<'a> Parser<'a> {
             outputs: [&[]; MAX_OUTPUTS],
             output_count: 0,
         };
-        Parser { args, seen: 0 }
+        Parser { args, seen: Opt::empty() }
     }
 
     fn has(&self, opt: Opt) -> bool {
-        self.seen & opt.bit() != 0
+        self.seen.contains(opt)
     }
 
     fn flag(&mut self, opt: Opt) {
-        self.seen |= opt.bit();
+        self.seen |= opt;
         match opt {
-            Opt::Zlib => self.args.compress = Compression::Zlib,
-            Opt::Lzo => self.args.compress = Compression::Lzo,
-            Opt::Snappy => self.args.compress = Compression::Snappy,
-            Opt::Zstd => self.args.compress = Compression::Zstd,
-            Opt::Lz4 => self.args.compress = Compression::Lz4,
+            Opt::ZLIB => self.args.compress = Compression::Zlib,
+            Opt::LZO => self.args.compress = Compression::Lzo,
+            Opt::SNAPPY => self.args.compress = Compression::Snappy,
+            Opt::ZSTD => self.args.compress = Compression::Zstd,
+            Opt::LZ4 => self.args.compress = Compression::Lz4,
             _ => {}
         }
     }
@@ -145,13 +144,13 @@ impl<'a> Parser<'a> {
     /// asked for and does nothing would be a promise not kept.
     fn level(&mut self, opt: Opt, name: &'static str, level: &'a [u8]) -> Result<(), ArgError<'a>> {
         self.args.compress = match (opt, level) {
-            (Opt::Zlib, b"0") => Compression::ZlibFixed,
-            (Opt::Zlib, b"1") => Compression::Zlib,
-            (Opt::Zstd, b"1") => Compression::Zstd,
-            (Opt::Zstd, b"2") => Compression::ZstdTwice,
+            (Opt::ZLIB, b"0") => Compression::ZlibFixed,
+            (Opt::ZLIB, b"1") => Compression::Zlib,
+            (Opt::ZSTD, b"1") => Compression::Zstd,
+            (Opt::ZSTD, b"2") => Compression::ZstdTwice,
             _ => {
                 let wants = match opt {
-                    Opt::Zlib => "no level, 1 (the same), or 0 (faster, larger)",
+                    Opt::ZLIB => "no level, 1 (the same), or 0 (faster, larger)",
                     _ => "no level, 1 (the same), or 2 (slower, smaller)",
                 };
                 return Err(ArgError::BadValue { option: name, value: level, wants });
@@ -163,37 +162,38 @@ impl<'a> Parser<'a> {
     /// `name` is how messages call the option.
     fn value(&mut self, opt: Opt, name: &'static str, value: &'a [u8]) -> Result<(), ArgError<'a>> {
         let bad = |wants| ArgError::BadValue { option: name, value, wants };
-        self.seen |= opt.bit();
+        self.seen |= opt;
         let args = &mut self.args;
         match opt {
-            Opt::Levels => args.level_count = read_levels(name, value, &mut args.levels)?,
-            Opt::SizeLimit | Opt::MemoryLimit => {
+            Opt::LEVELS => args.level_count = read_levels(name, value, &mut args.levels)?,
+            Opt::SIZE_LIMIT | Opt::MEMORY_LIMIT => {
                 let bytes = parse_size(value).ok_or(bad(SIZE_SYNTAX))?;
-                if matches!(opt, Opt::SizeLimit) {
+                if opt == Opt::SIZE_LIMIT {
                     args.size_limit = Some(bytes);
                 } else {
                     args.memory_limit = Some(bytes);
                 }
             }
-            Opt::CyclicBuffer => {
+            Opt::CYCLIC_BUFFER => {
                 let kib = kib(value).ok_or(bad("a decimal number of KiB, 0 for automatic"))?;
                 args.cyclic_buffer_kib = (kib > 0).then_some(kib);
             }
-            Opt::SplitBlock => {
+            Opt::SPLIT_BLOCK => {
                 let kib = kib(value).filter(|&kib| kib > 0);
                 args.splitblock_kib = Some(kib.ok_or(bad("a decimal number of KiB above 0"))?);
             }
-            Opt::MessageLevel => {
-                args.message_level = up_to_31(value).ok_or(bad(FROM_0_TO_31))?;
+            Opt::MESSAGE_LEVEL => {
+                let bits = up_to_31(value).ok_or(bad(FROM_0_TO_31))?;
+                args.messages = Messages::from_bits_truncate(bits);
             }
-            Opt::NumThreads => {
+            Opt::NUM_THREADS => {
                 let count = threads(value).ok_or(bad("a decimal number"))?;
                 args.num_threads = count.max(1);
             }
-            Opt::WriteCache => {
+            Opt::WRITE_CACHE => {
                 decimal(value).ok_or(bad("a decimal number"))?;
             }
-            Opt::Vmcoreinfo => {
+            Opt::VMCOREINFO => {
                 args.vmcoreinfo = Some(value).filter(|name| !name.is_empty());
                 args.vmcoreinfo.ok_or(bad("the name of a file"))?;
             }
@@ -215,41 +215,41 @@ impl<'a> Parser<'a> {
     }
 
     fn finish(mut self) -> Result<Args<'a>, ArgError<'a>> {
-        self.args.mode = if self.has(Opt::Help) {
+        self.args.mode = if self.has(Opt::HELP) {
             Mode::Help
-        } else if self.has(Opt::Version) {
+        } else if self.has(Opt::VERSION) {
             Mode::Version
-        } else if self.has(Opt::DumpDmesg) {
+        } else if self.has(Opt::DUMP_DMESG) {
             Mode::Dmesg
         } else {
             Mode::Capture
         };
-        self.args.check_params = self.has(Opt::CheckParams);
-        self.args.elf = self.has(Opt::Elf);
-        self.args.flattened = self.has(Opt::Flattened);
-        self.args.force = self.has(Opt::Force);
-        self.args.non_cyclic = self.has(Opt::NonCyclic);
-        self.args.split = self.has(Opt::Split);
-        self.args.dry_run = self.has(Opt::DryRun);
-        self.args.partial_dmesg = self.has(Opt::PartialDmesg);
-        self.args.mapping = match (self.has(Opt::Mmap), self.has(Opt::NonMmap)) {
+        self.args.check_params = self.has(Opt::CHECK_PARAMS);
+        self.args.elf = self.has(Opt::ELF);
+        self.args.flattened = self.has(Opt::FLATTENED);
+        self.args.force = self.has(Opt::FORCE);
+        self.args.non_cyclic = self.has(Opt::NON_CYCLIC);
+        self.args.split = self.has(Opt::SPLIT);
+        self.args.dry_run = self.has(Opt::DRY_RUN);
+        self.args.partial_dmesg = self.has(Opt::PARTIAL_DMESG);
+        self.args.mapping = match (self.has(Opt::MMAP), self.has(Opt::NON_MMAP)) {
             (true, _) => Mapping::Always,
             (false, true) => Mapping::Never,
             (false, false) => Mapping::Auto,
         };
         self.args.notices = Notices {
-            write_cache: self.has(Opt::WriteCache),
-            work_dir: self.has(Opt::WorkDir),
+            write_cache: self.has(Opt::WRITE_CACHE),
+            work_dir: self.has(Opt::WORK_DIR),
             num_threads: self.args.num_threads > 1 && self.args.compress == Compression::None,
         };
-        if self.has(Opt::Debug) {
-            self.args.message_level |= MESSAGE_DEBUG;
+        if self.has(Opt::DEBUG) {
+            self.args.messages |= Messages::DEBUG;
         }
-        if self.has(Opt::ShowStats) {
-            self.args.message_level |= MESSAGE_REPORT;
+        if self.has(Opt::SHOW_STATS) {
+            self.args.messages |= Messages::REPORT;
         }
         if self.args.check_params {
-            self.args.message_level = DEFAULT_MESSAGE_LEVEL;
+            self.args.messages = Messages::DEFAULT;
         }
         if !matches!(self.args.mode, Mode::Help | Mode::Version) {
             self.check_conflicts()?;
@@ -264,7 +264,7 @@ impl<'a> Parser<'a> {
                 return Err(ArgError::Conflict(why));
             }
         }
-        if self.has(Opt::PartialDmesg) && !self.has(Opt::DumpDmesg) {
+        if self.has(Opt::PARTIAL_DMESG) && !self.has(Opt::DUMP_DMESG) {
             return Err(ArgError::Conflict("--partial-dmesg needs --dump-dmesg"));
         }
         Ok(())

@@ -2,44 +2,40 @@
 
 use super::ArgError;
 
-/// Every option that means something; also its bit in `Parser::seen`.
-#[derive(Clone, Copy)]
-pub(super) enum Opt {
-    Help,
-    Version,
-    Zlib,
-    Lzo,
-    Snappy,
-    Zstd,
-    Lz4,
-    Levels,
-    Elf,
-    Flattened,
-    Force,
-    WriteCache,
-    Debug,
-    Vmcoreinfo,
-    SizeLimit,
-    MemoryLimit,
-    Split,
-    SplitBlock,
-    NumThreads,
-    CyclicBuffer,
-    NonCyclic,
-    WorkDir,
-    NonMmap,
-    Mmap,
-    MessageLevel,
-    ShowStats,
-    DumpDmesg,
-    PartialDmesg,
-    CheckParams,
-    DryRun,
-}
-
-impl Opt {
-    pub(super) const fn bit(self) -> u32 {
-        1 << self as u32
+bitflags::bitflags! {
+    /// Every option that means something: one of them in a [`Row`], a set of them in what was given.
+    #[derive(Clone, Copy, PartialEq, Eq)]
+    pub(super) struct Opt: u32 {
+        const HELP = 1 << 0;
+        const VERSION = 1 << 1;
+        const ZLIB = 1 << 2;
+        const LZO = 1 << 3;
+        const SNAPPY = 1 << 4;
+        const ZSTD = 1 << 5;
+        const LZ4 = 1 << 6;
+        const LEVELS = 1 << 7;
+        const ELF = 1 << 8;
+        const FLATTENED = 1 << 9;
+        const FORCE = 1 << 10;
+        const WRITE_CACHE = 1 << 11;
+        const DEBUG = 1 << 12;
+        const VMCOREINFO = 1 << 13;
+        const SIZE_LIMIT = 1 << 14;
+        const MEMORY_LIMIT = 1 << 15;
+        const SPLIT = 1 << 16;
+        const SPLIT_BLOCK = 1 << 17;
+        const NUM_THREADS = 1 << 18;
+        const CYCLIC_BUFFER = 1 << 19;
+        const NON_CYCLIC = 1 << 20;
+        const WORK_DIR = 1 << 21;
+        const NON_MMAP = 1 << 22;
+        const MMAP = 1 << 23;
+        const MESSAGE_LEVEL = 1 << 24;
+        const SHOW_STATS = 1 << 25;
+        const DUMP_DMESG = 1 << 26;
+        const PARTIAL_DMESG = 1 << 27;
+        const CHECK_PARAMS = 1 << 28;
+        const DRY_RUN = 1 << 29;
     }
 }
 
@@ -81,38 +77,38 @@ const NO_MEM_USAGE: &str = "not supported: on a VMCORE, --dry-run --show-stats c
 const IN_TAMIS: &str = "not done in a crash kernel: use the workstation tool tamis";
 
 pub(super) static ROWS: &[Row] = &[
-    flag("-h", Opt::Help),
-    flag("--help", Opt::Help),
-    flag("-v", Opt::Version),
-    flag("--version", Opt::Version),
-    flag("-c", Opt::Zlib),
-    flag("-l", Opt::Lzo),
-    flag("-p", Opt::Snappy),
-    flag("-z", Opt::Zstd),
-    flag("--lz4", Opt::Lz4),
-    value("-d", Opt::Levels),
-    flag("-E", Opt::Elf),
-    flag("-F", Opt::Flattened),
-    flag("-f", Opt::Force),
-    value("-b", Opt::WriteCache),
-    flag("-D", Opt::Debug),
+    flag("-h", Opt::HELP),
+    flag("--help", Opt::HELP),
+    flag("-v", Opt::VERSION),
+    flag("--version", Opt::VERSION),
+    flag("-c", Opt::ZLIB),
+    flag("-l", Opt::LZO),
+    flag("-p", Opt::SNAPPY),
+    flag("-z", Opt::ZSTD),
+    flag("--lz4", Opt::LZ4),
+    value("-d", Opt::LEVELS),
+    flag("-E", Opt::ELF),
+    flag("-F", Opt::FLATTENED),
+    flag("-f", Opt::FORCE),
+    value("-b", Opt::WRITE_CACHE),
+    flag("-D", Opt::DEBUG),
     refused("-e", NO_VMEMMAP),
     refused("-g", IN_TAMIS),
-    value("-i", Opt::Vmcoreinfo),
+    value("-i", Opt::VMCOREINFO),
     refused("-x", NO_DEBUG_INFO),
-    value("-L", Opt::SizeLimit),
+    value("-L", Opt::SIZE_LIMIT),
     refused("-R", IN_TAMIS),
     refused("-X", NO_XEN),
-    flag("--split", Opt::Split),
+    flag("--split", Opt::SPLIT),
     refused("--reassemble", IN_TAMIS),
-    value("--num-threads", Opt::NumThreads),
-    value("--cyclic-buffer", Opt::CyclicBuffer),
-    flag("--non-cyclic", Opt::NonCyclic),
-    value("--memory-limit", Opt::MemoryLimit),
-    value("--splitblock-size", Opt::SplitBlock),
-    value("--work-dir", Opt::WorkDir),
-    flag("--non-mmap", Opt::NonMmap),
-    flag("--mmap", Opt::Mmap),
+    value("--num-threads", Opt::NUM_THREADS),
+    value("--cyclic-buffer", Opt::CYCLIC_BUFFER),
+    flag("--non-cyclic", Opt::NON_CYCLIC),
+    value("--memory-limit", Opt::MEMORY_LIMIT),
+    value("--splitblock-size", Opt::SPLIT_BLOCK),
+    value("--work-dir", Opt::WORK_DIR),
+    flag("--non-mmap", Opt::NON_MMAP),
+    flag("--mmap", Opt::MMAP),
     refused("--config", NO_ERASE),
     refused("--eppic", NO_ERASE),
     refused("--extension", NO_ERASE),
@@ -120,30 +116,30 @@ pub(super) static ROWS: &[Row] = &[
     refused("--xen-syms", NO_XEN),
     refused("--xen-vmcoreinfo", NO_XEN),
     refused("--xen_phys_start", NO_XEN),
-    value("--message-level", Opt::MessageLevel),
+    value("--message-level", Opt::MESSAGE_LEVEL),
     refused("--vtop", IN_TAMIS),
-    flag("--dump-dmesg", Opt::DumpDmesg),
-    flag("--partial-dmesg", Opt::PartialDmesg),
+    flag("--dump-dmesg", Opt::DUMP_DMESG),
+    flag("--partial-dmesg", Opt::PARTIAL_DMESG),
     refused("--mem-usage", NO_MEM_USAGE),
-    flag("--check-params", Opt::CheckParams),
-    flag("--dry-run", Opt::DryRun),
-    flag("--show-stats", Opt::ShowStats),
+    flag("--check-params", Opt::CHECK_PARAMS),
+    flag("--dry-run", Opt::DRY_RUN),
+    flag("--show-stats", Opt::SHOW_STATS),
 ];
 
 /// Options that exclude each other.
 pub(super) static CONFLICTS: &[(Opt, Opt, &str)] = &[
-    (Opt::Zlib, Opt::Elf, "-c cannot be used with -E: an ELF file is never compressed"),
-    (Opt::Lzo, Opt::Elf, "-l cannot be used with -E: an ELF file is never compressed"),
-    (Opt::Snappy, Opt::Elf, "-p cannot be used with -E: an ELF file is never compressed"),
-    (Opt::Zstd, Opt::Elf, "-z cannot be used with -E: an ELF file is never compressed"),
-    (Opt::Lz4, Opt::Elf, "--lz4 cannot be used with -E: an ELF file is never compressed"),
-    (Opt::Flattened, Opt::Split, "-F cannot be used with --split: a stream is one output"),
-    (Opt::DryRun, Opt::DumpDmesg, "--dry-run cannot be used with --dump-dmesg"),
-    (Opt::Split, Opt::Elf, "--split cannot be used with -E: only kdump files can be split"),
-    (Opt::Mmap, Opt::NonMmap, "--mmap cannot be used with --non-mmap"),
-    (Opt::NonCyclic, Opt::CyclicBuffer, "--non-cyclic cannot be used with --cyclic-buffer"),
-    (Opt::DumpDmesg, Opt::Flattened, "--dump-dmesg cannot be used with -F: a log is plain text"),
-    (Opt::DumpDmesg, Opt::Split, "--dump-dmesg cannot be used with --split: a log is one file"),
+    (Opt::ZLIB, Opt::ELF, "-c cannot be used with -E: an ELF file is never compressed"),
+    (Opt::LZO, Opt::ELF, "-l cannot be used with -E: an ELF file is never compressed"),
+    (Opt::SNAPPY, Opt::ELF, "-p cannot be used with -E: an ELF file is never compressed"),
+    (Opt::ZSTD, Opt::ELF, "-z cannot be used with -E: an ELF file is never compressed"),
+    (Opt::LZ4, Opt::ELF, "--lz4 cannot be used with -E: an ELF file is never compressed"),
+    (Opt::FLATTENED, Opt::SPLIT, "-F cannot be used with --split: a stream is one output"),
+    (Opt::DRY_RUN, Opt::DUMP_DMESG, "--dry-run cannot be used with --dump-dmesg"),
+    (Opt::SPLIT, Opt::ELF, "--split cannot be used with -E: only kdump files can be split"),
+    (Opt::MMAP, Opt::NON_MMAP, "--mmap cannot be used with --non-mmap"),
+    (Opt::NON_CYCLIC, Opt::CYCLIC_BUFFER, "--non-cyclic cannot be used with --cyclic-buffer"),
+    (Opt::DUMP_DMESG, Opt::FLATTENED, "--dump-dmesg cannot be used with -F: a log is plain text"),
+    (Opt::DUMP_DMESG, Opt::SPLIT, "--dump-dmesg cannot be used with --split: a log is one file"),
 ];
 
 pub(super) fn find_short(letter: u8) -> Option<&'static Row> {

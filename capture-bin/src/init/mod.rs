@@ -161,7 +161,7 @@ fn save(heap: &'static Heap, orders: &Orders<'_>, free_at_first: u64) -> Exit {
         parse_args(FALLBACK)
     });
     let Ok(mut parsed) = parsed else { return Exit::Failed };
-    let mut console = Console::new(parsed.message_level, false);
+    let mut console = Console::new(parsed.messages, false);
     open_watchdog(&mut console);
     console.watch_memory();
     // The program's buffers are to be the smaller part of what there is.

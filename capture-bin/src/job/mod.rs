@@ -28,7 +28,7 @@ use tamis_core::codec::Encoder;
 
 /// Writes a dump as the command line says. Gives the exit status.
 pub(crate) fn capture(heap: &'static Heap, args: &Args<'_>) -> Exit {
-    let mut console = Console::new(args.message_level, args.flattened);
+    let mut console = Console::new(args.messages, args.flattened);
     for line in args.notices.lines() {
         console.warn(format_args!("{line}"));
     }
