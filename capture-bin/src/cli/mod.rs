@@ -89,7 +89,7 @@ pub enum Compression {
     /// `-z`.
     Zstd,
     /// `-z2`: zstd with a closer look, slower and smaller.
-    ZstdTwice,
+    ZstdLazy,
     /// `--lz4`.
     Lz4,
 }

@@ -147,7 +147,7 @@ impl<'a> Parser<'a> {
             (Opt::ZLIB, b"0") => Compression::ZlibFixed,
             (Opt::ZLIB, b"1") => Compression::Zlib,
             (Opt::ZSTD, b"1") => Compression::Zstd,
-            (Opt::ZSTD, b"2") => Compression::ZstdTwice,
+            (Opt::ZSTD, b"2") => Compression::ZstdLazy,
             _ => {
                 let wants = match opt {
                     Opt::ZLIB => "no level, 1 (the same), or 0 (faster, larger)",

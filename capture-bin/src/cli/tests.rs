@@ -91,7 +91,7 @@ fn last_compression_wins() {
     assert_eq!(capture("-p -z").compress, Compression::Zstd);
     assert_eq!(capture("-z1").compress, Compression::Zstd);
     assert_eq!(capture("-Dz1d31").compress, Compression::Zstd);
-    assert_eq!(capture("-z2d31").compress, Compression::ZstdTwice);
+    assert_eq!(capture("-z2d31").compress, Compression::ZstdLazy);
     assert!(message(fails("-c7 core dump")).starts_with("-c '7' is not valid"));
     assert!(message(fails("-c10 core dump")).starts_with("-c '10' is not valid"));
     assert!(message(fails("-z0 core dump")).starts_with("-z '0' is not valid"));

@@ -36,7 +36,7 @@ pub(super) fn codec(compress: Compression) -> (Option<Codec>, Effort) {
         Compression::Lzo => (Some(Codec::Lzo), Effort::Normal),
         Compression::Snappy => (Some(Codec::Snappy), Effort::Normal),
         Compression::Zstd => (Some(Codec::Zstd), Effort::Normal),
-        Compression::ZstdTwice => (Some(Codec::Zstd), Effort::High),
+        Compression::ZstdLazy => (Some(Codec::Zstd), Effort::High),
         Compression::Lz4 => (Some(Codec::Lz4), Effort::Normal),
     }
 }
