@@ -5,11 +5,9 @@
 //! compression (the pages kept); a made-up corpus stands in. `TAMIS_PAGES` is how many pages are
 //! taken (8192), evenly spread; `TAMIS_PAGE_SIZE` their size (4096). Words after `--` pick rows.
 
-mod reference;
-
 use miniz_oxide::deflate::core as miniz;
 use page_codec::{Codec, Decode, Decoders, Deflate, Encode, Lz4, Lzo, Snappy, Zstd};
-use reference::{Reference, files, generated, pages_of, seconds};
+use tamis_reference::{Reference, files, generated, pages_of, seconds};
 
 const ROUNDS: usize = 7;
 

@@ -3,14 +3,11 @@
 //! `TAMIS_VMCORES=FILE:FILE..` names real vmcores, whose pages are then all tried. `TAMIS_ROUNDS` is
 //! how often each stream is damaged.
 
-#[path = "../benches/reference/mod.rs"]
-mod reference;
-
 use page_codec::{
     Codec, Decode, DecodeError, Decoders, Deflate, Effort, Encode, Lz4, Lzo, Snappy, Zstd,
 };
 use proptest::prelude::*;
-use reference::{Random, Reference, files, generated, pages_of};
+use tamis_reference::{Random, Reference, files, generated, pages_of};
 
 /// Encodes into a buffer of the bound, with bytes behind it that must stay.
 fn encode(encoder: &mut dyn Encode, page: &[u8]) -> Option<Vec<u8>> {
@@ -125,7 +122,7 @@ fn every_byte_of_a_run_may_be_the_odd_one() {
 fn distances_at_the_edges_of_the_formats_read_back() {
     let mut rig = Rig::new();
     let mut random = Random(77);
-    let mut page: Vec<u8> = (0..65_536).map(|_| random.next() as u8 & 1).collect();
+    let mut page: Vec<u8> = (0..65_536).map(|_| random.number() as u8 & 1).collect();
     let edges = [
         2047, 2048, 2049, 16_383, 16_384, 16_385, 32_767, 32_768, 32_769, 49_150, 49_151, 49_152,
         65_480,
@@ -136,7 +133,7 @@ fn distances_at_the_edges_of_the_formats_read_back() {
             // A string that is nowhere else, twice.
             let end = 65_536 - 20 - (len * 7) % 13;
             let Some(from) = usize::checked_sub(end - len, distance) else { continue };
-            let mark: Vec<u8> = (0..len).map(|_| random.next() as u8).collect();
+            let mark: Vec<u8> = (0..len).map(|_| random.number() as u8).collect();
             page[from..from + len].copy_from_slice(&mark);
             page[end - len..end].copy_from_slice(&mark);
             rig.check(&page);
@@ -186,7 +183,7 @@ fn noise_is_kept_raw() {
     let mut random = Random(5);
     for size in [4096, 16_384, 65_536] {
         for mut encoder in encoders() {
-            let page: Vec<u8> = (0..size).map(|_| random.next() as u8).collect();
+            let page: Vec<u8> = (0..size).map(|_| random.number() as u8).collect();
             assert_eq!(encode(&mut *encoder, &page), None);
         }
     }
@@ -294,7 +291,7 @@ fn cut_and_damaged_streams_are_harmless() {
                     let at = random.below(end as u64) as usize;
                     stored[at] = match random.below(3) {
                         0 => stored[at] ^ 1 << random.below(8),
-                        1 => random.next() as u8,
+                        1 => random.number() as u8,
                         _ => [0, 0xff, 0x80][random.below(3) as usize],
                     };
                 }
@@ -335,8 +332,8 @@ proptest! {
         for (byte, len, distance, kind) in pieces.into_iter().cycle() {
             match kind {
                 0 => page.extend(std::iter::repeat_n(byte, len)),
-                1 => page.extend((0..len).map(|_| random.next() as u8)),
-                2 => page.extend((0..len).map(|_| (random.next() & random.next()) as u8 & byte)),
+                1 => page.extend((0..len).map(|_| random.number() as u8)),
+                2 => page.extend((0..len).map(|_| (random.number() & random.number()) as u8 & byte)),
                 _ => for _ in 0..len {
                     page.push(page.len().checked_sub(distance).map_or(byte, |at| page[at]));
                 },

@@ -16,8 +16,6 @@ pub mod engine;
 pub mod input;
 pub mod mutate;
 pub mod overlay;
-#[path = "../../../core/page-codec/benches/reference/mod.rs"]
-mod reference;
 mod targets;
 pub mod view;
 

@@ -1,12 +1,12 @@
 //! Page codecs: what any bytes decode to, and that every page comes back.
 
 use crate::input::{Input, Random};
-use crate::reference::Reference;
 use crate::{Reach, Target};
 use page_codec::{
     Codec, Decode, DecodeError, Decoders, Deflate, Encode, Lz4, Lzo, Snappy, Zstd, is_zero,
 };
 use std::cell::RefCell;
+use tamis_reference::Reference;
 
 const SIZES: [usize; 3] = [4 << 10, 16 << 10, 64 << 10];
 

@@ -1,5 +1,5 @@
-//! The C libraries that set the measure, and the pages to measure on. Shared by tests and benches.
-#![allow(dead_code)]
+//! The C libraries that set the measure, and the pages to measure on. Shared by tests, benches and fuzz
+//! targets.
 
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
 use page_codec::Codec;
@@ -57,14 +57,20 @@ fn lzo() -> (LzoFunction, LzoFunction) {
 
 /// A C library as the reference of one codec.
 pub enum Reference {
+    /// zlib: both of its states.
     Zlib(Compress, Decompress),
+    /// LZO1X: the work memory of `lzo1x_1_compress`.
     Lzo(Vec<u64>),
+    /// Snappy: its C interface makes its state anew for each page.
     Snappy,
+    /// LZ4: the state of `LZ4_compress_fast_extState`.
     Lz4(Vec<u64>),
+    /// zstd: both of its contexts, and the level.
     Zstd(Box<zstd_safe::CCtx<'static>>, Box<zstd_safe::DCtx<'static>>, i32),
 }
 
 impl Reference {
+    /// One of each, at the level that a crash kernel would choose.
     pub fn all() -> [Reference; 5] {
         // SAFETY: takes and gives plain integers.
         let lz4 = unsafe { LZ4_sizeofState() } as usize;
@@ -81,6 +87,7 @@ impl Reference {
         ]
     }
 
+    /// What it compresses to.
     pub fn codec(&self) -> Codec {
         match self {
             Reference::Zlib(..) => Codec::Zlib,
@@ -91,6 +98,7 @@ impl Reference {
         }
     }
 
+    /// Name and level, for tables.
     pub fn name(&self) -> &'static str {
         match self {
             Reference::Zlib(..) => "C zlib 1",
@@ -261,15 +269,17 @@ pub fn files() -> Vec<String> {
 pub struct Random(pub u64);
 
 impl Random {
-    pub fn next(&mut self) -> u64 {
+    /// The next number.
+    pub fn number(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
+    /// A number below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
+        self.number() % end
     }
 }
 
@@ -284,7 +294,7 @@ fn page(random: &mut Random, size: usize, kind: usize) -> Vec<u8> {
     let mut page = Vec::with_capacity(size + 512);
     let words =
         ["struct", "kernel", "page", "0x", "ffff", " = ", "\n", "node", "lock", "/usr/lib/"];
-    let base = 0xffff_8880_0000_0000 | (random.next() & 0x3fff_f000);
+    let base = 0xffff_8880_0000_0000 | (random.number() & 0x3fff_f000);
     while page.len() < size {
         match if kind % 8 == 7 { random.below(7) as usize } else { kind % 8 } {
             // An array of structures.
@@ -298,18 +308,18 @@ fn page(random: &mut Random, size: usize, kind: usize) -> Vec<u8> {
             }
             1 => page.extend(words[random.below(10) as usize].bytes()),
             // Opcodes: a skewed distribution, few repeats.
-            2 => {
-                page.extend((0..32).map(|_| (random.next() & random.next() & random.next()) as u8))
-            }
-            3 => page.extend((0..64).map(|_| random.next() as u8)),
+            2 => page.extend(
+                (0..32).map(|_| (random.number() & random.number() & random.number()) as u8),
+            ),
+            3 => page.extend((0..64).map(|_| random.number() as u8)),
             4 => {
-                let byte = random.next() as u8;
+                let byte = random.number() as u8;
                 page.extend(vec![byte; 1 + random.below(700) as usize]);
             }
             // A sparse page.
             5 => {
                 page.extend(vec![0; random.below(300) as usize]);
-                page.extend(random.next().to_le_bytes());
+                page.extend(random.number().to_le_bytes());
             }
             // Far copies with a changed byte.
             _ => {
@@ -317,7 +327,7 @@ fn page(random: &mut Random, size: usize, kind: usize) -> Vec<u8> {
                     if page.is_empty() { 0 } else { random.below(page.len() as u64) as usize };
                 let to = page.len().min(from + 4 + random.below(60) as usize);
                 page.extend_from_within(from..to);
-                page.push(random.next() as u8);
+                page.push(random.number() as u8);
             }
         }
     }
