@@ -1,6 +1,6 @@
 //! The sequences of a page, collected for formats that count before they write.
 
-use crate::bytes::{room, try_load};
+use crate::bytes::{part, part_mut, room, try_load};
 use crate::matcher::{Emitter, Sequence};
 
 /// Literals of a block, of which there may be 16 more.
@@ -37,7 +37,7 @@ impl Block {
 
     /// All literals: of the steps, and those behind the last of them.
     pub(crate) fn literals(&self) -> &[u8] {
-        self.literals.get(..self.literals_used).unwrap_or_default()
+        part(&self.literals, ..self.literals_used)
     }
 
     /// The literals with what lies behind them, so that a few more may be read.
@@ -47,15 +47,12 @@ impl Block {
     }
 
     pub(crate) fn steps(&self) -> &[Step] {
-        self.steps.get(..self.steps_used).unwrap_or_default()
+        part(&self.steps, ..self.steps_used)
     }
 
     /// All literals and the steps, to be changed.
     pub(crate) fn parts(&mut self) -> (&[u8], &mut [Step]) {
-        (
-            self.literals.get(..self.literals_used).unwrap_or_default(),
-            self.steps.get_mut(..self.steps_used).unwrap_or_default(),
-        )
+        (part(&self.literals, ..self.literals_used), part_mut(&mut self.steps, ..self.steps_used))
     }
 
     pub(crate) fn clear(&mut self) {
@@ -128,7 +125,7 @@ impl<C: Coder> Collector<'_, C> {
         if self.block.steps_used == STEPS && !self.close(false) {
             return false;
         }
-        if !self.run(page.get(start..start + s.literals as usize).unwrap_or_default()) {
+        if !self.run(part(page, start..start + s.literals as usize)) {
             return false;
         }
         // What a new block did not take with it.

@@ -4,6 +4,24 @@
 //! remains.
 
 use crate::codec::SLACK;
+use core::slice::SliceIndex;
+
+/// The items of `range`, which must lie in `items`: where it does not, tests stop, as they have
+/// debug assertions.
+#[inline(always)]
+pub(crate) fn part<T, R: SliceIndex<[T], Output = [T]>>(items: &[T], range: R) -> &[T] {
+    let found = items.get(range);
+    debug_assert!(found.is_some(), "a range outside of its buffer");
+    found.unwrap_or(&[])
+}
+
+/// As [`part`], to be written to.
+#[inline(always)]
+pub(crate) fn part_mut<T, R: SliceIndex<[T], Output = [T]>>(items: &mut [T], range: R) -> &mut [T] {
+    let found = items.get_mut(range);
+    debug_assert!(found.is_some(), "a range outside of its buffer");
+    found.unwrap_or(&mut [])
+}
 
 /// The `N` bytes at `at`, if there are as many.
 #[inline(always)]
@@ -40,7 +58,7 @@ impl<'o> Out<'o> {
     #[inline]
     pub(crate) fn new(out: &'o mut [u8], page: usize) -> Out<'o> {
         let room = out.len().min(page + SLACK);
-        Out { bytes: out.get_mut(..room).unwrap_or_default(), at: 0 }
+        Out { bytes: part_mut(out, ..room), at: 0 }
     }
 
     /// Appends bytes. Where they do not fit, [`Out::fits`] is false from then on.

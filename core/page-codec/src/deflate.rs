@@ -6,7 +6,7 @@
 
 use crate::bits::Bits;
 use crate::block::{Block, Coder, Collector, histogram};
-use crate::bytes::{Out, load};
+use crate::bytes::{Out, load, part};
 use crate::codec::{Codec, Encode};
 use crate::huffman;
 use crate::matcher::{MOST, Table, parse};
@@ -86,7 +86,7 @@ impl Encode for Deflate {
         let coder = Stream { bits, counts, far_counts, codes, far_codes, fixed, page: page.len() };
         let mut blocks = Collector { block, coder };
         let rest = parse(page, table, &mut blocks)?;
-        if !blocks.finish(page.get(rest as usize..).unwrap_or_default()) {
+        if !blocks.finish(part(page, rest as usize..)) {
             return None;
         }
         let mut out = blocks.coder.bits.finish();
@@ -360,7 +360,7 @@ impl Stream<'_, '_> {
         }
         let literals = block.literals();
         at = bits.literals(self.codes, padded, at, literals.len() as u32);
-        for byte in literals.get(at as usize..).unwrap_or_default() {
+        for byte in part(literals, at as usize..) {
             bits.code(code(self.codes, usize::from(*byte)));
         }
         bits.flush();

@@ -1,6 +1,7 @@
 //! Huffman code lengths of a limited size, in place and without a heap: Moffat and Katajainen,
 //! "In-Place Calculation of Minimum-Redundancy Codes" (1995).
 
+use crate::bytes::part;
 use core::hint::select_unpredictable;
 
 const LONGEST: usize = 15;
@@ -25,7 +26,7 @@ pub(crate) struct Lengths {
 impl Lengths {
     /// The symbols that occur, in their order.
     pub(crate) fn symbols(&self) -> &[u16] {
-        self.symbols.get(..self.used).unwrap_or_default()
+        part(&self.symbols, ..self.used)
     }
 }
 

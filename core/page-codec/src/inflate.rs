@@ -4,7 +4,7 @@
 //! A page has few symbols, so small tables that are quickly made are worth more than large ones that
 //! know every code: codes that are longer are told apart bit by bit.
 
-use crate::bytes::{room, try_load};
+use crate::bytes::{part, room, try_load};
 use crate::codec::DecodeError;
 use crate::deflate::adler32;
 use crate::stream::Output;
@@ -265,7 +265,8 @@ impl Bits<'_> {
 #[cold]
 #[inline(never)]
 fn last(bytes: &[u8], at: u32) -> u64 {
-    let rest = bytes.get(at as usize..).unwrap_or_default();
+    // Nothing is left behind the end.
+    let rest = bytes.get(at as usize..).unwrap_or(&[]);
     rest.iter().take(8).rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
@@ -318,7 +319,7 @@ impl Inflate {
                 break;
             }
         }
-        let sum = blocks.get(bits.align()?..).unwrap_or_default();
+        let sum = part(blocks, bits.align()?..);
         output.end()?;
         if *sum == adler32(page).to_be_bytes() { Ok(()) } else { Err(Corrupt) }
     }
@@ -326,7 +327,7 @@ impl Inflate {
 
 fn stored_block(bits: &mut Bits<'_>, output: &mut Output<'_>) -> Result<(), DecodeError> {
     let at = bits.align()?;
-    let rest = bits.bytes.get(at..).unwrap_or_default();
+    let rest = part(bits.bytes, at..);
     let ([a, b, c, d], rest) = rest.split_first_chunk().ok_or(Corrupt)?;
     let len = u16::from_le_bytes([*a, *b]);
     if u16::from_le_bytes([*c, *d]) != !len {

@@ -4,7 +4,7 @@
 //! > less 4 in its low ones; 15 means that bytes to add follow. The last 5 bytes are literals, and
 //! > the last match starts at least 12 bytes before the end.
 
-use crate::bytes::{Out, room, try_load};
+use crate::bytes::{Out, part, room, try_load};
 use crate::codec::{Codec, DecodeError, Encode};
 use crate::matcher::{Emitter, MOST, Sequence, Table, parse};
 use crate::stream::{Input, Output};
@@ -42,7 +42,7 @@ impl Encode for Lz4 {
         let mut block = Block { out: Out::new(out, page.len()) };
         let rest = parse(page, &mut self.table, &mut block)?;
         let mut block = Block { out: block.out };
-        block.finish(page.get(rest as usize..).unwrap_or_default());
+        block.finish(part(page, rest as usize..));
         block.out.smaller_than(page)
     }
 }
@@ -79,7 +79,7 @@ impl Block<'_> {
             self.more(s.literals - 15);
         }
         let start = s.start as usize;
-        self.out.copy(page.get(start..start + s.literals as usize).unwrap_or_default());
+        self.out.copy(part(page, start..start + s.literals as usize));
         self.out.put((s.distance as u16).to_le_bytes());
         if len >= 15 {
             self.more(len - 15);

@@ -5,7 +5,7 @@
 //! > it; more of them take an instruction of their own. A distance of 16384 in the last form ends
 //! > the stream.
 
-use crate::bytes::{Out, room, try_load};
+use crate::bytes::{Out, part, room, try_load};
 use crate::codec::{Codec, DecodeError, Encode};
 use crate::matcher::{Emitter, MOST, Sequence, Table, parse};
 use crate::stream::{Input, Output};
@@ -61,7 +61,7 @@ struct Stream<'o, const SMALL: bool> {
 impl<const SMALL: bool> Stream<'_, SMALL> {
     fn encode(mut self, page: &[u8], table: &mut Table) -> Option<usize> {
         let rest = parse(page, table, &mut self)?;
-        self.literals(page.get(rest as usize..).unwrap_or_default());
+        self.literals(part(page, rest as usize..));
         self.out.put([0b0001_0001, 0, 0]);
         self.out.smaller_than(page)
     }
@@ -105,7 +105,7 @@ impl<const SMALL: bool> Stream<'_, SMALL> {
     #[inline(never)]
     fn odd(mut self, page: &[u8], s: &Sequence) -> Option<usize> {
         let start = s.start as usize;
-        if !self.literals(page.get(start..start + s.literals as usize).unwrap_or_default()) {
+        if !self.literals(part(page, start..start + s.literals as usize)) {
             return None;
         }
         if s.len <= 8 && s.distance <= 2048 {

@@ -4,7 +4,7 @@
 //! a hash of the next bytes, cleared for each page. Positions up to 65,535 fit, so pages of up to
 //! 64 KiB do.
 
-use crate::bytes::{load, try_load};
+use crate::bytes::{load, part, try_load};
 
 /// Entries of the table.
 const ENTRIES: usize = 4096;
@@ -85,8 +85,8 @@ fn common<E: Emitter>(page: &[u8], at: u32, from: u32) -> u32 {
 /// [`common`] beyond `n` bytes.
 #[inline(never)]
 fn more(page: &[u8], at: u32, from: u32, n: u32) -> u32 {
-    let a = page.get((at + n) as usize..).unwrap_or_default();
-    let b = page.get((from + n) as usize..).unwrap_or_default();
+    let a = part(page, (at + n) as usize..);
+    let b = part(page, (from + n) as usize..);
     let mut len = 0;
     for (a, b) in a.as_chunks::<32>().0.iter().zip(b.as_chunks::<32>().0) {
         if a != b {
@@ -94,7 +94,7 @@ fn more(page: &[u8], at: u32, from: u32, n: u32) -> u32 {
         }
         len += 32;
     }
-    let (a, b) = (a.get(len..).unwrap_or_default(), b.get(len..).unwrap_or_default());
+    let (a, b) = (part(a, len..), part(b, len..));
     let n = n + len as u32;
     let mut len = 0;
     for (a, b) in a.as_chunks().0.iter().zip(b.as_chunks().0) {
@@ -139,9 +139,9 @@ fn again(page: &[u8], from: u32, bytes: u64) -> bool {
 pub(crate) fn parse<E: Emitter>(page: &[u8], table: &mut Table, emit: &mut E) -> Option<u32> {
     table.fill(0);
     // Eight bytes can be read of this wherever a match may begin. LZ4 asks for twelve more behind
-    // that place.
+    // that place; no match begins in a page that is too short.
     let keep = if E::TAIL > 0 { 4 } else { 0 };
-    let starts = page.get(..page.len().saturating_sub(keep)).unwrap_or_default();
+    let starts = page.get(..page.len().wrapping_sub(keep)).unwrap_or(&[]);
     let mut anchor = 0u32;
     // Position 0 needs no entry: it is what an empty entry says.
     let mut at = 1u32;

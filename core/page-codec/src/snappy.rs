@@ -5,7 +5,7 @@
 //! > bytes back, 10 a copy of 1 to 64 bytes from less than 65536 bytes back, 11 one with a 32-bit
 //! > offset.
 
-use crate::bytes::{Out, room, try_load};
+use crate::bytes::{Out, part, room, try_load};
 use crate::codec::{Codec, DecodeError, Encode};
 use crate::matcher::{Emitter, MOST, Sequence, Table, parse};
 use crate::stream::{Input, Output};
@@ -49,7 +49,7 @@ impl Encode for Snappy {
         }
         block.out.put([len as u8]);
         let rest = parse(page, &mut self.table, &mut block)?;
-        block.literals(page.get(rest as usize..).unwrap_or_default());
+        block.literals(part(page, rest as usize..));
         block.out.smaller_than(page)
     }
 }
@@ -66,8 +66,7 @@ impl Block<'_> {
             len @ 1..=60 => self.out.put([(len as u8 - 1) << 2]),
             len @ 61..=256 => self.out.put([60 << 2, (len - 1) as u8]),
             len => {
-                let [low, high] =
-                    (len as u32 - 1).to_le_bytes().first_chunk().copied().unwrap_or_default();
+                let [low, high] = ((len - 1) as u16).to_le_bytes();
                 self.out.put([61 << 2, low, high]);
             }
         }
@@ -113,7 +112,7 @@ impl Emitter for Block<'_> {
             self.out.at += s.literals as usize + usize::from(s.literals > 0);
         } else {
             let start = s.start as usize;
-            if !self.literals(page.get(start..start + s.literals as usize).unwrap_or_default()) {
+            if !self.literals(part(page, start..start + s.literals as usize)) {
                 return false;
             }
         }

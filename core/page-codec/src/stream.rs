@@ -1,7 +1,7 @@
 //! Reading pages back. No input makes a decoder panic, loop for ever, or leave its slices: every
 //! step takes input or gives output, and the page bounds the output.
 
-use crate::bytes::{load, room};
+use crate::bytes::{load, part, room};
 use crate::codec::DecodeError;
 
 /// What is left of the stored bytes.
@@ -71,7 +71,7 @@ impl<'p> Output<'p> {
             let to = self.page.get_mut(self.at..).and_then(<[u8]>::first_chunk_mut::<16>);
             if let (Some(from), Some(to)) = (input.rest.first_chunk::<16>(), to) {
                 *to = *from;
-                input.rest = input.rest.get(len..).unwrap_or_default();
+                input.rest = part(input.rest, len..);
                 self.at += len;
                 return Ok(());
             }

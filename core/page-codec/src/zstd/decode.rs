@@ -4,6 +4,7 @@
 //! frame is no longer than the page; sequences fill the page from its start.
 
 use super::tables;
+use crate::bytes::part_mut;
 use crate::codec::DecodeError;
 use crate::stream::{Input, Output};
 use DecodeError::{Corrupt, TooLong};
@@ -155,7 +156,8 @@ impl Fse {
 /// Up to eight bytes at `at`, zeros behind the end.
 #[inline(always)]
 fn word(bytes: &[u8], at: usize) -> u64 {
-    let rest = bytes.get(at..).unwrap_or_default();
+    // Nothing is left behind the end.
+    let rest = bytes.get(at..).unwrap_or(&[]);
     match rest.first_chunk() {
         Some(chunk) => u64::from_le_bytes(*chunk),
         None => rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
@@ -490,7 +492,8 @@ impl DecodeZstd {
             return Err(TooLong);
         }
         let start = output.page.len() - n;
-        let to = output.page.get_mut(start..).unwrap_or_default();
+        let end = output.page.len();
+        let to = part_mut(output.page, start..end);
         if kind == 0 {
             to.copy_from_slice(input.take(n)?);
             return Ok(start);

@@ -14,7 +14,7 @@ pub use decode::DecodeZstd;
 
 use crate::bits::Bits;
 use crate::block::{Block, Coder, Collector, STEPS, Step, histogram};
-use crate::bytes::Out;
+use crate::bytes::{Out, part, room};
 use crate::codec::{Codec, Encode};
 use crate::huffman;
 use crate::matcher::{MOST, Table, parse};
@@ -88,9 +88,7 @@ impl Encode for Zstd {
         out.put(0xfd2f_b528u32.to_le_bytes());
         // A single segment; two bytes of size.
         out.put([1 << 6 | 1 << 5]);
-        out.put(
-            (page.len() as u32 - 256).to_le_bytes().first_chunk::<2>().copied().unwrap_or_default(),
-        );
+        out.put(((page.len() - 256) as u16).to_le_bytes());
         let Zstd { table, block, codes, weight_tables, predefined, lazy } = self;
         let recent = [1, 4, 8];
         let frame = Frame { out, codes, weight_tables, predefined, recent, page: page.len() };
@@ -110,7 +108,7 @@ fn collect<const LAZY: bool>(
 ) -> Option<usize> {
     let mut blocks = Collector { block, coder };
     let rest = parse(page, table, &mut blocks)?;
-    if !blocks.finish(page.get(rest as usize..).unwrap_or_default()) {
+    if !blocks.finish(part(page, rest as usize..)) {
         return None;
     }
     blocks.coder.0.out.smaller_than(page)
@@ -160,7 +158,7 @@ impl Frame<'_, '_> {
         }
         let size = self.out.at - begin - 3;
         let [a, b, c, _] = (u32::from(last) | 2 << 1 | (size as u32) << 3).to_le_bytes();
-        if let Some(to) = crate::bytes::room(self.out.bytes, begin) {
+        if let Some(to) = room(self.out.bytes, begin) {
             *to = [a, b, c];
         }
         true
@@ -180,7 +178,7 @@ impl Frame<'_, '_> {
             let most = counts.iter().fold(0, |most: i16, n| most.max(*n as i16)) as usize;
             if most == n {
                 self.literal_header(1, n);
-                self.out.copy(literals.get(..1).unwrap_or_default());
+                self.out.copy(part(literals, ..1));
                 return true;
             }
             if most > n / 128 + 4 && self.huffman(literals, &counts) {
@@ -254,7 +252,7 @@ impl Frame<'_, '_> {
                 self.stream(part, &codes);
                 let size = (self.out.at - from) as u16;
                 if i < 3
-                    && let Some(to) = crate::bytes::room(self.out.bytes, sizes + 2 * i)
+                    && let Some(to) = room(self.out.bytes, sizes + 2 * i)
                 {
                     *to = size.to_le_bytes();
                 }
@@ -270,10 +268,10 @@ impl Frame<'_, '_> {
         let (n, size) = (n as u32, size as u32);
         if header_len == 3 {
             let [a, b, c, _] = (2 | u32::from(four) << 2 | n << 4 | size << 14).to_le_bytes();
-            if let Some(to) = crate::bytes::room(self.out.bytes, header) {
+            if let Some(to) = room(self.out.bytes, header) {
                 *to = [a, b, c];
             }
-        } else if let Some(to) = crate::bytes::room(self.out.bytes, header) {
+        } else if let Some(to) = room(self.out.bytes, header) {
             *to = (2 | 2 << 2 | n << 4 | size << 18).to_le_bytes();
         }
         true
@@ -290,7 +288,7 @@ impl Frame<'_, '_> {
             *weight = if *len > 0 { longest.wrapping_add(1).wrapping_sub(*len) } else { 0 };
         }
         let of_last = weights.get(n).copied().unwrap_or_default();
-        let weights = weights.get(..n).unwrap_or_default();
+        let weights = part(&weights, ..n);
         // How often each weight occurs.
         let mut counts = [0u16; tables::WEIGHTS];
         for (weight, count) in counts.iter_mut().enumerate() {
@@ -439,12 +437,12 @@ impl Frame<'_, '_> {
         }
         if n as usize >= FEW_STEPS {
             let used = counts.iter().rposition(|count| *count > 0).unwrap_or_default() + 1;
-            let counts = counts.get(..used).unwrap_or_default();
+            let counts = part(counts, ..used);
             let kinds = counts.iter().map(|count| u32::from(*count > 0)).sum::<u32>();
             let log = (n.ilog2().saturating_sub(2)).clamp(5, fse::MOST_LOG);
             let log = log.max(kinds.ilog2() + 1);
             let shares = fse::shares(counts, n, log);
-            let shares = shares.get(..used).unwrap_or_default();
+            let shares = part(&shares, ..used);
             let own = fse::cost(counts, shares, log) / 256 + 5 * kinds;
             let given = fse::cost(counts, predefined, predefined_log) / 256;
             if own < given {
