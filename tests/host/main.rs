@@ -11,6 +11,7 @@ mod log;
 mod make;
 mod memory;
 mod more;
+mod outputs;
 mod people;
 mod refilter;
 mod refuse;

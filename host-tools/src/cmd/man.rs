@@ -1,6 +1,7 @@
 //! `tamis man`.
 
-use crate::fail::{DONE, Fail, Result};
+use crate::dump::out::replace;
+use crate::fail::{DONE, Result};
 use crate::render::console::print;
 use std::path::PathBuf;
 
@@ -34,7 +35,7 @@ pub fn run(args: &Args, command: clap::Command) -> Result<u8> {
     };
     let write = |name: &str, text: Vec<u8>| {
         let path = dir.join(format!("{name}.1"));
-        std::fs::write(&path, text).map_err(|e| Fail::file(&path, e))
+        replace(&path, &text)
     };
     for sub in command.get_subcommands() {
         let name = format!("tamis-{}", sub.get_name());

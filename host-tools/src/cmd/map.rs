@@ -74,10 +74,7 @@ fn write(opened: &mut Opened, path: &Path, args: &Args) -> Result<()> {
     let map = picture_of(opened, ROWS);
     let picture = draw(opened, &map);
     let bytes = if kind == "svg" { picture.svg().into_bytes() } else { picture.png() };
-    if let Err(fail) = file.put(0, &bytes) {
-        file.remove();
-        return Err(fail);
-    }
+    file.put(0, &bytes)?;
     file.done()?;
     remark(format_args!("{}: {}", path.display(), title(opened, &map)));
     Ok(())

@@ -55,18 +55,11 @@ pub fn run(args: &Args) -> Result<u8> {
         return Err(Fail::new(text).next(next));
     }
     let mut out = create(&args.out, args.force, std::slice::from_ref(&args.stream))?;
-    match copy(&mut input, &name, len, &mut out) {
-        Ok(()) => {
-            out.done()?;
-            let mut behind = [0];
-            if fill(&mut input, &mut behind, &name)? > 0 {
-                remark(format_args!("{name}: there are bytes behind the end of the stream"));
-            }
-            Ok(DONE)
-        }
-        Err(fail) => {
-            out.remove();
-            Err(fail)
-        }
+    copy(&mut input, &name, len, &mut out)?;
+    out.done()?;
+    let mut behind = [0];
+    if fill(&mut input, &mut behind, &name)? > 0 {
+        remark(format_args!("{name}: there are bytes behind the end of the stream"));
     }
+    Ok(DONE)
 }

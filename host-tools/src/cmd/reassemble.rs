@@ -49,14 +49,7 @@ pub fn run(args: &Args) -> Result<u8> {
             .next("name all files of the dump"));
     }
     let mut out = create(out, args.force, parts)?;
-    match write(kdump, &mut out, &name) {
-        Ok(status) => {
-            out.done()?;
-            Ok(status)
-        }
-        Err(error) => {
-            out.remove();
-            Err(error)
-        }
-    }
+    let status = write(kdump, &mut out, &name)?;
+    out.done()?;
+    Ok(status)
 }

@@ -151,17 +151,16 @@ pub fn run(args: &Args) -> Result<u8> {
             } else if args.to == To::Elf && incomplete && !report.incomplete {
                 elf_incomplete(&mut file, &opened)?;
             }
+            if file.can_look() {
+                look_at(&file, out, &report)?;
+            }
             file.done()?;
-            look_at(out, &report)?;
             if args.json {
                 show(&Done::new(level, &report, incomplete || report.incomplete))?;
             }
             Ok(told(&opened, &report, incomplete, lost_text))
         }
-        Err(fail) => {
-            file.remove();
-            Err(named(fail))
-        }
+        Err(fail) => Err(named(fail)),
     }
 }
 

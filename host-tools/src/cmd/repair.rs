@@ -58,17 +58,11 @@ pub fn run(args: &Args) -> Result<u8> {
         input = Layer::Flat(file);
     }
     let mut out = create(&args.out, args.force, std::slice::from_ref(&args.dump))?;
-    match copy(&mut input, len, &raw, &mut out).and_then(|()| mend(&args.out, &mut out, ends)) {
-        Ok(found) => {
-            out.done()?;
-            if args.json {
-                show(&found)?;
-            }
-            Ok(if found.complete { DONE } else { INCOMPLETE })
-        }
-        Err(fail) => {
-            out.remove();
-            Err(fail)
-        }
+    copy(&mut input, len, &raw, &mut out)?;
+    let found = mend(&args.out, &mut out, ends)?;
+    out.done()?;
+    if args.json {
+        show(&found)?;
     }
+    Ok(if found.complete { DONE } else { INCOMPLETE })
 }

@@ -3,7 +3,7 @@
 use crate::args::codec::{Codec, Effort};
 use crate::dump::open::open;
 use crate::dump::opened::{is_incomplete, level_of, whole};
-use crate::dump::out::{OutFile, create};
+use crate::dump::out::{OutFile, create, done};
 use crate::fail::{DONE, Fail, INCOMPLETE, Result};
 use crate::rewrite::refilter::{Format, write};
 use std::path::PathBuf;
@@ -55,33 +55,13 @@ pub fn run(args: &Args) -> Result<u8> {
     if is_incomplete(&opened) {
         return Err(opened.fail("it is incomplete").next("`tamis repair` makes the best of it"));
     }
-    let mut files: Vec<OutFile> = Vec::new();
-    for path in &args.parts {
-        match create(path, args.force, std::slice::from_ref(&args.dump)) {
-            Ok(file) => files.push(file),
-            Err(fail) => {
-                files.into_iter().for_each(OutFile::remove);
-                return Err(fail);
-            }
-        }
-    }
+    let create = |path: &PathBuf| create(path, args.force, std::slice::from_ref(&args.dump));
+    let mut files = args.parts.iter().map(create).collect::<Result<Vec<OutFile>>>()?;
     let level = level_of(&opened);
     let work = args.effort.work(&args.codec, args.recompress);
     let block = (args.block << 20) / opened.shift.bytes() as u64;
-    let done = {
-        let mut sinks: Vec<&mut dyn Sink> = files.iter_mut().map(|f| f as &mut dyn Sink).collect();
-        write(&mut opened, level, &work, Format::Kdump, &mut sinks, block.max(1))
-    };
-    match done {
-        Ok(report) => {
-            for file in files {
-                file.done()?;
-            }
-            Ok(if report.incomplete { INCOMPLETE } else { DONE })
-        }
-        Err(fail) => {
-            files.into_iter().for_each(OutFile::remove);
-            Err(fail)
-        }
-    }
+    let mut sinks: Vec<&mut dyn Sink> = files.iter_mut().map(|f| f as &mut dyn Sink).collect();
+    let report = write(&mut opened, level, &work, Format::Kdump, &mut sinks, block.max(1))?;
+    done(files)?;
+    Ok(if report.incomplete { INCOMPLETE } else { DONE })
 }

@@ -46,10 +46,13 @@ impl Raw {
             return Err(Fail::file(path, "cannot be read at any place, as a dump must")
                 .next("give it as standard input, named -"));
         }
-        let mut file = File::open(path).map_err(named)?;
-        let len = file
-            .seek(SeekFrom::End(0))
-            .map_err(|e| Fail::file(path, format_args!("finding its end: {e}")))?;
+        Raw::of_open(path, File::open(path).map_err(named)?)
+    }
+
+    /// A file that is open already.
+    pub fn of_open(path: &Path, mut file: File) -> Result<Raw> {
+        let end = file.seek(SeekFrom::End(0));
+        let len = end.map_err(|e| Fail::file(path, format_args!("finding its end: {e}")))?;
         Ok(Raw::of(path, file, len))
     }
 

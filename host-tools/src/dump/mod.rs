@@ -7,5 +7,6 @@ pub mod input;
 pub mod open;
 pub mod opened;
 pub mod out;
+mod pending;
 pub mod refuse;
 pub mod survey;

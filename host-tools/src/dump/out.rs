@@ -1,70 +1,114 @@
-//! Output files. Never an existing one without `--force`, and never one that is an input.
+//! Output files, of all commands: what is being written has a name of its own in the same folder, and
+//! takes that of the output when it is whole and on the disk. What does not come to that is removed
+//! again, on signals too: see [`pending`](super::pending).
 
 use super::file::{BlockFile, io_error};
+use super::input::Raw;
+use super::pending::{self, Pending};
 use crate::fail::{Fail, Result};
-use std::fs::{File, OpenOptions, Permissions};
+use std::fs::{File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tamis_core::io::{Append, Sink, SinkError};
 use tamis_core::io::{IoError, IoKind};
 
-/// A dump that is being written: a [`Sink`].
+/// A file that is being written: a [`Sink`].
+///
+/// Dropped before it is [`done`](OutFile::done), it leaves nothing behind.
 pub struct OutFile {
     file: File,
     path: PathBuf,
+    /// The name that it has for now; none for devices and pipes, which are written as they are.
+    pending: Option<Pending>,
 }
 
-/// Creates an output file, readable for its owner only: a dump holds passwords. `inputs` are the
-/// files that must not be it, by any name.
+/// Creates an output file, readable for its owner only: a dump holds passwords. Without `force`, never
+/// one that is there already. `inputs` are the files that must not be it, by any name.
 pub fn create(path: &Path, force: bool, inputs: &[PathBuf]) -> Result<OutFile> {
     let existing = std::fs::metadata(path).ok();
     if let Some(existing) = &existing {
-        for input in inputs {
-            if let Ok(i) = std::fs::metadata(input)
-                && (i.dev(), i.ino()) == (existing.dev(), existing.ino())
-            {
-                return Err(Fail::file(path, "is the input itself").next("name another output"));
-            }
+        if inputs.iter().filter_map(|input| status(input)).any(|input| is_same(existing, &input)) {
+            return Err(Fail::file(path, "is the input itself").next("name another output"));
         }
         if existing.is_dir() || existing.file_type().is_char_device() {
             return Err(Fail::file(path, "not a file").next("name a file for the output"));
         }
-    }
-    let device =
-        existing.is_some_and(|e| e.file_type().is_block_device() || e.file_type().is_fifo());
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600);
-    if !(force && device) {
-        options.create_new(true);
-        // Replaced, not written over: it may be a link to another file, or be open for reading.
-        if force
-            && let Err(e) = std::fs::remove_file(path)
-            && e.kind() != io::ErrorKind::NotFound
-        {
-            return Err(Fail::file(path, format_args!("removing the old file: {e}")));
+        let kind = existing.file_type();
+        if force && (kind.is_block_device() || kind.is_fifo()) {
+            let file = OpenOptions::new().read(kind.is_block_device()).write(true).open(path);
+            let file = file.map_err(|e| Fail::file(path, format_args!("opening: {e}")))?;
+            return Ok(OutFile { file, path: path.to_owned(), pending: None });
         }
     }
-    let file = options.open(path).map_err(|e| {
-        let fail = Fail::file(path, format_args!("creating: {e}"));
-        match e.kind() {
-            io::ErrorKind::AlreadyExists => fail.next("--force overwrites it"),
-            _ => fail,
+    // A link that leads nowhere is in the way, too.
+    if let Ok(there) = std::fs::symlink_metadata(path) {
+        if !force {
+            return Err(Fail::file(path, "it is there already").next("--force overwrites it"));
         }
-    })?;
-    if !device {
-        // Whatever the umask is.
-        file.set_permissions(Permissions::from_mode(0o600)).map_err(|e| Fail::file(path, e))?;
+        let folder = path.parent().and_then(|folder| folder.canonicalize().ok());
+        let of_system = |folder: PathBuf| folder.starts_with("/dev") || folder.starts_with("/proc");
+        if there.is_symlink() && folder.is_some_and(of_system) {
+            return Err(Fail::file(path, "a link of the system").next("name the file itself"));
+        }
     }
-    Ok(OutFile { file, path: path.to_owned() })
+    let (pending, file) = Pending::create(path, force, 0o600)?;
+    // Whatever the umask is.
+    file.set_permissions(Permissions::from_mode(0o600)).map_err(|e| Fail::file(path, e))?;
+    Ok(OutFile { file, path: path.to_owned(), pending: Some(pending) })
+}
+
+/// Writes a file for everybody to read, in the place of the one that is there.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
+    let (pending, file) = Pending::create(path, true, 0o666)?;
+    let mut out = OutFile { file, path: path.to_owned(), pending: Some(pending) };
+    out.put(0, bytes)?;
+    out.done()
+}
+
+/// What a path of an input leads to; `-` is standard input.
+fn status(input: &Path) -> Option<Metadata> {
+    if input == Path::new("-") {
+        let stdin = io::stdin().as_fd().try_clone_to_owned().ok()?;
+        return File::from(stdin).metadata().ok();
+    }
+    std::fs::metadata(input).ok()
+}
+
+/// Whether an output is an input, the device that an input is on, or the same device.
+fn is_same(output: &Metadata, input: &Metadata) -> bool {
+    if output.file_type().is_block_device() {
+        let of_device = input.file_type().is_block_device() && input.rdev() == output.rdev();
+        return of_device || input.dev() == output.rdev();
+    }
+    (output.dev(), output.ino()) == (input.dev(), input.ino())
+}
+
+/// Gives all files of a set their names when each of them is whole, and none before.
+pub fn done(files: Vec<OutFile>) -> Result<()> {
+    let mut named = Vec::new();
+    for file in files {
+        named.extend(file.sync()?);
+    }
+    pending::name_all(named)
 }
 
 impl OutFile {
     /// The same file once more, to write at two places at a time.
     pub fn twin(&self) -> Result<OutFile> {
-        let file = self.file.try_clone().map_err(|e| Fail::file(&self.path, e))?;
-        Ok(OutFile { file, path: self.path.clone() })
+        Ok(OutFile { file: self.appender()?, path: self.path.clone(), pending: None })
+    }
+
+    /// What was written up to now, as an input.
+    pub fn raw(&self) -> Result<Raw> {
+        Raw::of_open(&self.path, self.appender()?)
+    }
+
+    /// Whether it can be read again: a pipe cannot.
+    pub fn can_look(&self) -> bool {
+        self.file.metadata().is_ok_and(|found| !found.file_type().is_fifo())
     }
 
     /// Something that writes from the start of the file on.
@@ -82,10 +126,9 @@ impl OutFile {
 
     /// Writes at an offset.
     pub fn put(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
-        self.file.write_all_at(bytes, at).map_err(|e| {
-            Fail::file(&self.path, format_args!("writing at offset {at}: {e}"))
-                .next("the file is not usable")
-        })
+        self.file
+            .write_all_at(bytes, at)
+            .map_err(|e| Fail::file(&self.path, format_args!("writing at offset {at}: {e}")))
     }
 
     /// Makes it `len` bytes long.
@@ -101,16 +144,19 @@ impl OutFile {
         if now < len { self.set_len(len) } else { Ok(()) }
     }
 
-    /// Returns when it would survive a power cut.
+    /// Gives it its name, which it has for good when this returns.
     pub fn done(self) -> Result<()> {
-        self.file
-            .sync_all()
-            .map_err(|e| Fail::file(&self.path, format_args!("writing to disk: {e}")))
+        done(vec![self])
     }
 
-    /// Takes it away again.
-    pub fn remove(self) {
-        let _ = std::fs::remove_file(&self.path);
+    /// Returns when it would survive a power cut, but for its name.
+    fn sync(self) -> Result<Option<Pending>> {
+        match self.file.sync_all() {
+            Ok(()) => Ok(self.pending),
+            // A pipe has nothing to be written.
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput && self.pending.is_none() => Ok(None),
+            Err(e) => Err(Fail::file(&self.path, format_args!("writing to disk: {e}"))),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a dump that was written needs beside its pages, and a look at it.
 
-use crate::dump::open::open;
+use crate::dump::open::open_raw;
 use crate::dump::opened::Opened;
 use crate::dump::out::OutFile;
 use crate::dump::survey::survey;
@@ -66,10 +66,10 @@ pub fn elf_incomplete(file: &mut OutFile, opened: &Opened) -> Result<()> {
 
 /// Looks at what was written: every page descriptor, and that the counts are those that were
 /// meant. That the data is good was seen page by page before it was written.
-pub fn look_at(out: &Path, report: &Report) -> Result<()> {
-    let mut opened = open(&[out.to_owned()])?;
+pub fn look_at(file: &OutFile, out: &Path, report: &Report) -> Result<()> {
+    let mut opened = open_raw(file.raw()?)?;
     let wrong = |what: &str| {
-        let next = "the disk or this program is at fault: do not use the file";
+        let next = "the disk or this program is at fault";
         Err(Fail::file(out, format_args!("not as it was written: {what}")).next(next))
     };
     let Some(kdump) = opened.kdump() else {

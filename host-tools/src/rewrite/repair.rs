@@ -66,7 +66,7 @@ pub fn copy(input: &mut Input, len: u64, raw: &Raw, out: &mut OutFile) -> Result
 
 /// Mends the copy in its place.
 pub fn mend(path: &std::path::Path, out: &mut OutFile, ends: bool) -> Result<Found> {
-    let mut opened = open_raw(Raw::open(path)?)?;
+    let mut opened = open_raw(out.raw()?)?;
     if opened.elf.is_some() {
         return mend_elf(out, ends);
     }
