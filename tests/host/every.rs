@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::common::{Bench, golden_text};
-use crate::make::{Form, Make, Page, USUAL, flatten};
+use tamis_tests::make::{Form, Make, Page, USUAL, flatten};
 use tamis_tests::synth::{KernelStyle, LogLine};
 use tamis_tests::zoo::zoo;
 

@@ -1,7 +1,7 @@
 //! Every form of dump opens, is told right, and is sound.
 
 use crate::common::{Bench, golden, json};
-use crate::make::{Form, Make, Page, USUAL, flatten};
+use tamis_tests::make::{Form, Make, Page, USUAL, flatten};
 
 const INFO: &str = "OSRELEASE=6.1.0-made\nPAGESIZE=4096\nCRASHTIME=1700000000\n";
 

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 
 use crate::common::{Bench, json};
-use crate::make::{Make, USUAL};
+use tamis_tests::make::{Make, USUAL};
 use tamis_tests::peak::peak_rss_kib;
 use tamis_tests::run::host_binary;
 

@@ -8,7 +8,6 @@ mod forms;
 mod huge;
 mod kernel;
 mod log;
-mod make;
 mod memory;
 mod more;
 mod outputs;

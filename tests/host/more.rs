@@ -1,7 +1,7 @@
 //! Repairing, comparing, counting, splitting.
 
 use crate::common::{Bench, golden, golden_text, json};
-use crate::make::{Make, Page, USUAL, flatten};
+use tamis_tests::make::{Make, Page, USUAL, flatten};
 use tamis_tests::synth::KernelStyle;
 use tamis_tests::zoo::zoo;
 

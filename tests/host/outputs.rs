@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::common::Bench;
-use crate::make::{Make, USUAL, flatten};
+use tamis_tests::make::{Make, USUAL, flatten};
 use tamis_tests::run::{Run, capture_binary, host_binary};
 
 /// What is in the folder.

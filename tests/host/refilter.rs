@@ -5,10 +5,10 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use crate::common::{Bench, json};
-use crate::make::{Make, Page, USUAL};
 use tamis_tests::check;
 use tamis_tests::dumpread::Dump;
 use tamis_tests::elfread::Elf;
+use tamis_tests::make::{Make, Page, USUAL};
 use tamis_tests::oracle;
 use tamis_tests::peak::peak_rss_kib;
 use tamis_tests::run::{self, host_binary};

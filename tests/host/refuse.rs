@@ -1,7 +1,7 @@
 //! What is not a dump is refused in one line that says what it looks like.
 
 use crate::common::Bench;
-use crate::make::{Make, USUAL, flatten};
+use tamis_tests::make::{Make, USUAL, flatten};
 use tamis_tests::synth::KernelStyle;
 use tamis_tests::zoo::zoo;
 

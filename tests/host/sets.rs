@@ -1,7 +1,7 @@
 //! Split dumps, in any order, and made whole again.
 
 use crate::common::{Bench, json};
-use crate::make::{Make, USUAL};
+use tamis_tests::make::{Make, USUAL};
 use tamis_tests::synth::KernelStyle;
 use tamis_tests::zoo::zoo;
 
@@ -58,7 +58,7 @@ fn every_file_of_a_set_says_whether_it_is_complete() {
 fn lost_pages_stay_lost() {
     let bench = Bench::new();
     let mut make = Make::new(USUAL);
-    make.pages.insert(20, crate::make::Page::Lost);
+    make.pages.insert(20, tamis_tests::make::Page::Lost);
     for (name, range) in [("a", (0, 24)), ("b", (24, 300))] {
         make.split = Some(range);
         bench.put(name, &make.bytes());

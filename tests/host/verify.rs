@@ -1,7 +1,7 @@
 //! Damage is found where it is.
 
 use crate::common::Bench;
-use crate::make::{Make, Page, USUAL};
+use tamis_tests::make::{Make, Page, USUAL};
 use tamis_tests::synth::KernelStyle;
 use tamis_tests::zoo::zoo;
 

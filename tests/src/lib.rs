@@ -5,6 +5,7 @@
 //! * [`oracle`] says from the same description which pages a dump must hold.
 //! * [`dumpread`], [`flat`] and [`elfread`] read what the capture binary wrote.
 //! * [`check`] compares the two.
+//! * [`make`] makes up kdump-compressed dumps of any form.
 //! * [`zoo`] is a small machine with a page of every kind.
 //! * [`rig`] runs the engine inside the test's process, from a [`broken`] vmcore, into a [`disk`] that fails or is cut off;
 //!   [`judge`] looks at what is left.
@@ -21,6 +22,7 @@ pub mod dumpread;
 pub mod elfread;
 pub mod flat;
 pub mod judge;
+pub mod make;
 pub mod oracle;
 pub mod peak;
 pub mod rig;

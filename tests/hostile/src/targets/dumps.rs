@@ -11,11 +11,7 @@ use tamis_core::input::{Form as Begins, Layer, form};
 use tamis_core::io::RandomAccess;
 use tamis_core::memory::{Dump as _, MemoryRange, PhysMemory as _, Ranges as _};
 use tamis_core::units::{PageShift, Pfn, PfnSpan, PhysAddr};
-
-#[path = "../../../host/make.rs"]
-#[allow(dead_code, missing_docs)]
-mod make;
-use make::{Form, Make, Page, USUAL};
+use tamis_tests::make::{self, Form, Make, Page, USUAL};
 
 /// Pages that are looked at in one dump.
 const PAGES_MOST: usize = 600;
