@@ -37,6 +37,7 @@ use exit::Exit;
 
 /// Runs the program; `argv` are the words of the command line, the program's name first.
 pub fn run(heap: &'static arena::Heap, argv: impl Iterator<Item = &'static [u8]>) -> Exit {
+    sys::settle();
     if sys::is_pid_1() {
         return init::run(heap);
     }

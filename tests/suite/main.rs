@@ -14,6 +14,7 @@ mod elf_output;
 mod flattened;
 mod formats;
 mod golden;
+mod inherited;
 mod limits;
 mod paging;
 mod random;

@@ -4,6 +4,7 @@
 
 mod dir;
 mod file;
+mod inherited;
 mod lock;
 mod pid1;
 mod signal;
@@ -12,6 +13,7 @@ mod window;
 
 pub use dir::{make_folder, names_in, remove_folder, rename, sync_folder};
 pub use file::{File, FileKind, WriteError, is_terminal, print, unlink, unlink_regular};
+pub use inherited::settle;
 pub use lock::{Monitor, Place, Then};
 pub use pid1::{
     become_console, end_machine, is_pid_1, load_module, memory, mount, open_device, sync_all,
