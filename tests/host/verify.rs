@@ -120,3 +120,103 @@ fn threads_find_the_same() {
     let few = bench.tamis("verify --faults 3 bad");
     few.says("more; --faults NUMBER lists more of them");
 }
+
+/// Bits of bitmap 2: where it begins, and the pfns that have one.
+fn bitmap2(dump: &[u8]) -> (usize, Vec<usize>) {
+    let u32_at = |at: usize| u32::from_le_bytes(dump[at..at + 4].try_into().unwrap()) as usize;
+    let (sub, blocks, max) = (u32_at(432), u32_at(436), u32_at(440));
+    let at = (1 + sub) * 4096 + blocks / 2 * 4096;
+    (at, (0..max).filter(|pfn| dump[at + pfn / 8] >> (pfn % 8) & 1 != 0).collect())
+}
+
+/// With one bit of bitmap 2 less, every later page is its neighbour's, and each of them is good.
+#[test]
+fn every_bit_that_bitmap_2_lacks_is_found() {
+    let bench = Bench::of(&zoo(KernelStyle::V6_12).build());
+    bench.put("made", &Make::new(USUAL).bytes());
+    for (options, name) in [("-c -d 31", "dump"), ("-d 0", "raw"), ("-z -d 1", "zeros")] {
+        bench.capture(options, &[name]);
+    }
+    bench.tamis("split -l dump part1 part2").expect(0);
+    bench.tamis("verify made dump raw zeros part1 part2").expect(0);
+    let mut random = 1u64;
+    for (set, rounds) in [
+        (&["made"][..], 100),
+        (&["dump"], 120),
+        (&["raw"], 30),
+        (&["zeros"], 60),
+        (&["part1", "part2"], 90),
+    ] {
+        let files: Vec<Vec<u8>> = set.iter().map(|name| bench.get(name)).collect();
+        let (at, pfns) = bitmap2(&files[0]);
+        for round in 0..rounds {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let pfn = pfns[(random >> 33) as usize % pfns.len()];
+            let mut names = String::new();
+            for (index, file) in files.iter().enumerate() {
+                let mut bad = file.clone();
+                // Of a split dump, in one file, in the other, in both.
+                if set.len() == 1 || round % 3 == 2 || round % 3 == index {
+                    bad[at + pfn / 8] &= !(1 << (pfn % 8));
+                }
+                bench.put(&format!("bad{index}"), &bad);
+                names += &format!(" bad{index}");
+            }
+            let run = bench.tamis(&format!("verify{names}"));
+            assert_eq!(run.code, Some(1), "{set:?} without pfn {pfn:#x}: {}", run.text());
+        }
+    }
+}
+
+#[test]
+fn one_bit_too_many_in_bitmap_2_is_found() {
+    let bench = Bench::of(&zoo(KernelStyle::V6_12).build());
+    bench.capture("-c -d 31", &["dump"]);
+    let dump = bench.get("dump");
+    let (at, pfns) = bitmap2(&dump);
+    for pfn in (pfns[0]..pfns[pfns.len() - 1]).filter(|pfn| !pfns.contains(pfn)).step_by(97) {
+        let mut bad = dump.clone();
+        bad[at + pfn / 8] |= 1 << (pfn % 8);
+        bench.put("bad", &bad);
+        let run = bench.tamis("verify bad");
+        assert!(matches!(run.code, Some(1 | 2)), "with pfn {pfn:#x}: {}", run.text());
+    }
+}
+
+#[test]
+fn numbers_of_the_header_agree() {
+    let bench = Bench::new();
+    let make = Make::new(USUAL).with_info("OSRELEASE=6.1.0\nPAGESIZE=4096\n");
+    let sound = make.bytes();
+    for (at, value, what) in [
+        (440, 0x12d, "max_mapnr is 0x12d, but max_mapnr_64 0x12c"),
+        (4096 + 96, 0x12e, "max_mapnr is 0x12c, but max_mapnr_64 0x12e"),
+        (436, 4, "bitmap_blocks is 4, but max_mapnr 0x12c takes 2"),
+        (8, 5, "its header says version 5, but has what only version 6 has"),
+        (8, 2, "its header says version 2, but has what only version 6 has"),
+    ] {
+        let mut bad = sound.clone();
+        bad[at..at + 4].copy_from_slice(&u32::to_le_bytes(value));
+        bench.put("bad", &bad);
+        bench.tamis("verify bad").expect(1).says(what);
+    }
+    let mut bad = sound.clone();
+    bad[12288 + 300 / 8] |= 0x80;
+    bench.put("bad", &bad);
+    bench.tamis("verify bad").expect(1).says("bitmap 2 has bits past the end of memory");
+}
+
+#[test]
+fn data_of_two_pages_is_found() {
+    let bench = Bench::new();
+    let sound = Make::new(USUAL).bytes();
+    // The descriptor of one page is that of the one before it, or in the midst of it.
+    for (index, shift) in [(3, 0u64), (12, 0), (30, 8)] {
+        let at = 16384 + 24 * index;
+        let mut bad = sound.clone();
+        let offset = u64::from_le_bytes(bad[at..at + 8].try_into().unwrap()) + shift;
+        bad[at + 24..at + 32].copy_from_slice(&offset.to_le_bytes());
+        bench.put("bad", &bad);
+        bench.tamis("verify bad").expect(1);
+    }
+}

@@ -1,5 +1,6 @@
 //! What there is to tell about a dump.
 
+mod bookkeeping;
 pub mod compare;
 pub mod facts;
 pub mod log;

@@ -1,5 +1,6 @@
 //! Whether a dump is sound.
 
+use crate::about::bookkeeping::{self, Extents};
 use crate::classes::Classes;
 use crate::dump::opened::KdumpFile;
 use crate::dump::opened::{Dump, Opened};
@@ -112,7 +113,7 @@ impl Fault {
 
 /// What was found up to now.
 #[derive(Default)]
-struct Findings {
+pub(super) struct Findings {
     faults: Vec<Fault>,
     most: usize,
     /// Faults past the most that are kept.
@@ -121,10 +122,12 @@ struct Findings {
     last: Option<Fault>,
     pages: Pages,
     worst: Option<Weight>,
+    /// Where data of pages is.
+    extents: Extents,
 }
 
 impl Findings {
-    fn add(&mut self, weight: Weight, pfns: Option<(u64, u64)>, text: String) {
+    pub(super) fn add(&mut self, weight: Weight, pfns: Option<(u64, u64)>, text: String) {
         self.worst = self.worst.max(Some(weight));
         if let (Some(last), Some((start, end))) = (&mut self.last, pfns)
             && last.end_pfn == Some(start)
@@ -160,9 +163,15 @@ impl Findings {
         self.pages.good += next.pages.good;
         self.pages.damaged += next.pages.damaged;
         self.pages.missing += next.pages.missing;
+        self.extents.append(next.extents);
     }
 
-    fn whole(&mut self, weight: Weight, text: impl Into<String>) {
+    /// Whether every page of bitmap 2 was there and good.
+    pub(super) fn all_good(&self) -> bool {
+        self.pages.missing + self.pages.damaged == 0
+    }
+
+    pub(super) fn whole(&mut self, weight: Weight, text: impl Into<String>) {
         self.add(weight, None, text.into());
     }
 
@@ -256,7 +265,10 @@ pub fn verify(opened: &mut Opened, most: usize, threads: usize) -> Result<Report
         }
     }
     match &mut opened.dump {
-        Dump::Kdump(kdump) => headers(kdump, &mut found),
+        Dump::Kdump(kdump) => {
+            headers(kdump, &mut found);
+            bookkeeping::headers(kdump, &mut found);
+        }
         Dump::Elf(_) => elf_headers(opened, &mut found),
     }
     text(opened, &mut found);
@@ -380,8 +392,12 @@ impl Worker {
                 }
                 let result = kdump.descriptor(pfn).and_then(|(desc, part)| {
                     if self.zero != Some((desc, part)) {
-                        kdump.decode(desc, part, &mut self.page)?;
-                        if desc.flags == 0 && is_zero(&self.page) {
+                        kdump.check(desc, part)?;
+                        let read = kdump.decode(desc, part, &mut self.page);
+                        let zero = read.is_ok() && desc.flags == 0 && is_zero(&self.page);
+                        found.extents.add(pfn, desc, part, zero);
+                        read?;
+                        if zero {
                             self.zero = Some((desc, part));
                         }
                     }
@@ -415,6 +431,10 @@ fn pages(opened: &mut Opened, found: &mut Findings, threads: usize) -> Result<()
         Ok(())
     })?;
     opened.put_back(workers.into_iter().map(|w| w.dump).collect());
+    let extents = std::mem::take(&mut found.extents);
+    if let Some(kdump) = opened.kdump() {
+        bookkeeping::layout(kdump, extents, found);
+    }
     Ok(())
 }
 

@@ -392,6 +392,11 @@ impl<F> Part<F> {
         Part { file, facts, skipped: 0, data: facts.descriptors }
     }
 
+    /// File offset of the first byte behind the descriptors of its pages; set by [`Kdump::load`].
+    pub fn descriptors_end(&self) -> u64 {
+        self.data
+    }
+
     /// The same part, for [`Kdump::twin`]; `again` gives the same file once more.
     pub fn twin(&self, again: impl FnOnce(&F) -> F) -> Part<F> {
         Part { file: again(&self.file), ..*self }
