@@ -1,5 +1,6 @@
 //! Text for people: sizes, times, tables, and colour where a terminal shows it.
 
+use jiff::Timestamp;
 use std::io::IsTerminal;
 
 /// Bytes as people say them: `1.5 GiB`.
@@ -39,20 +40,13 @@ pub fn percent(part: u64, whole: u64) -> String {
     format!("{:.1} %", part as f64 * 100.0 / whole as f64)
 }
 
-/// Seconds since 1970 as a date and time in UTC.
+/// Seconds since 1970 as a date and time in UTC; as they are, beyond the year 9999.
 pub fn time(seconds: u64) -> String {
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Days since 1 March of year 0, in eras of 400 years (Howard Hinnant's algorithm).
-    let day = days.saturating_add(719_468);
-    let (era, of_era) = (day / 146_097, day % 146_097);
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let mday = of_year - (153 * month + 2) / 5 + 1;
-    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    let year = year + era * 400 + carry;
-    let (h, m, s) = (rest / 3600, rest / 60 % 60, rest % 60);
-    format!("{year:04}-{month:02}-{mday:02} {h:02}:{m:02}:{s:02} UTC")
+    let time = i64::try_from(seconds).ok().and_then(|s| Timestamp::from_second(s).ok());
+    match time {
+        Some(time) => time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        None => format!("{seconds} seconds after 1970"),
+    }
 }
 
 /// Bytes of a dump as text that does no harm to a terminal.
@@ -175,7 +169,9 @@ mod tests {
         assert_eq!(time(951_782_400), "2000-02-29 00:00:00 UTC");
         assert_eq!(time(1_700_000_000), "2023-11-14 22:13:20 UTC");
         assert_eq!(time(4_107_542_399), "2100-02-28 23:59:59 UTC");
-        let _ = time(u64::MAX);
+        // The last time that jiff knows, and one far beyond.
+        assert_eq!(time(253_402_207_200), "9999-12-30 22:00:00 UTC");
+        assert_eq!(time(u64::MAX), "18446744073709551615 seconds after 1970");
     }
 
     #[test]
