@@ -73,7 +73,10 @@ fn write(opened: &mut Opened, path: &Path, args: &Args) -> Result<()> {
     let mut file = create(path, args.force, &args.dumps)?;
     let map = picture_of(opened, ROWS);
     let picture = draw(opened, &map);
-    let bytes = if kind == "svg" { picture.svg().into_bytes() } else { picture.png() };
+    let bytes = match kind {
+        "svg" => picture.svg().into_bytes(),
+        _ => picture.png().map_err(|e| Fail::file(path, format_args!("making a PNG: {e}")))?,
+    };
     file.put(0, &bytes)?;
     file.done()?;
     remark(format_args!("{}: {}", path.display(), title(opened, &map)));

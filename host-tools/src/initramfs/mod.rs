@@ -127,7 +127,7 @@ pub fn build(request: &Request, output: &Path) -> Result<String> {
     archive.file(inside(paths::MODULES), 0o600, list.into_bytes());
 
     let unpacked = archive.bytes();
-    let packed = gzip::pack(&unpacked);
+    let packed = gzip::pack(&unpacked).map_err(|e| Fail::file(output, e))?;
     let inputs: Vec<PathBuf> =
         [Some(capture_path.clone()), request.conf.clone()].into_iter().flatten().collect();
     let mut file = out::create(output, request.force, &inputs)?;

@@ -1,6 +1,5 @@
 //! Pictures of rectangles and words, as SVG and PNG.
 
-use crate::initramfs::gzip::crc32;
 use font8x8::{BASIC_FONTS, UnicodeFonts};
 use std::fmt::Write;
 
@@ -68,8 +67,8 @@ impl Picture {
         out + "</svg>\n"
     }
 
-    /// As PNG.
-    pub fn png(&self) -> Vec<u8> {
+    /// As PNG: eight bits of red, green and blue for each pixel.
+    pub fn png(&self) -> Result<Vec<u8>, png::EncodingError> {
         let (width, height) = (self.width as usize, self.height as usize);
         let mut pixels = vec![255u8; width * height * 3];
         let mut dot = |x: usize, y: usize, colour: Colour| {
@@ -98,24 +97,14 @@ impl Picture {
                 }
             }
         }
-        // Each line begins with the number of its filter: none.
-        let lines: Vec<u8> = pixels
-            .chunks_exact(width * 3)
-            .flat_map(|line| std::iter::once(0).chain(line.iter().copied()))
-            .collect();
-        let mut out = b"\x89PNG\r\n\x1a\n".to_vec();
-        let mut chunk = |kind: &[u8; 4], data: &[u8]| {
-            let body = [kind.as_slice(), data].concat();
-            out.extend((data.len() as u32).to_be_bytes());
-            out.extend(&body);
-            out.extend(crc32(&body).to_be_bytes());
-        };
-        // Eight bits of red, green and blue each.
-        let size = [self.width.to_be_bytes(), self.height.to_be_bytes()].concat();
-        chunk(b"IHDR", &[&size[..], &[8, 2, 0, 0, 0]].concat());
-        chunk(b"IDAT", &miniz_oxide::deflate::compress_to_vec_zlib(&lines, 6));
-        chunk(b"IEND", &[]);
-        out
+        let mut out = Vec::new();
+        let mut encoder = png::Encoder::new(&mut out, self.width, self.height);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_depth(png::BitDepth::Eight);
+        let mut writer = encoder.write_header()?;
+        writer.write_image_data(&pixels)?;
+        writer.finish()?;
+        Ok(out)
     }
 }
 
@@ -139,15 +128,13 @@ mod tests {
 
     #[test]
     fn pixels_are_where_they_belong() {
-        let png = picture().png();
-        assert!(png.starts_with(b"\x89PNG\r\n\x1a\n"));
-        let at = png.windows(4).position(|w| w == b"IDAT").unwrap();
-        let len = u32::from_be_bytes(png[at - 4..at].try_into().unwrap()) as usize;
-        let data = &png[at + 4..at + 4 + len];
-        assert_eq!(png[at + 4 + len..at + 8 + len], crc32(&png[at..at + 4 + len]).to_be_bytes());
-        let lines = miniz_oxide::inflate::decompress_to_vec_zlib(data).unwrap();
-        assert_eq!(lines.len(), 12 * 61);
-        let pixel = |x: usize, y: usize| &lines[y * 61 + 1 + 3 * x..][..3];
+        let bytes = picture().png().unwrap();
+        let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().unwrap();
+        let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+        let info = reader.next_frame(&mut pixels).unwrap();
+        assert_eq!((info.width, info.height), (20, 12));
+        assert_eq!((info.color_type, info.bit_depth), (png::ColorType::Rgb, png::BitDepth::Eight));
+        let pixel = |x: usize, y: usize| &pixels[(y * 20 + x) * 3..][..3];
         assert_eq!(pixel(1, 2), [9, 8, 7]);
         assert_eq!(pixel(3, 5), [9, 8, 7]);
         assert_eq!(pixel(4, 5), [255; 3]);

@@ -259,7 +259,7 @@ pub const CPIO: Target = Target {
         archive.file("etc/tamis.conf", 0o644, b"target=/dev/vda\n".to_vec());
         archive.file("init", 0o755, b"\x7fELF and more".to_vec());
         let bytes = archive.bytes();
-        vec![gzip::pack(&bytes), bytes]
+        vec![gzip::pack(&bytes).expect("in memory"), bytes]
     },
 };
 
@@ -267,7 +267,7 @@ fn cpio_archive(data: &[u8], reach: &mut Reach) {
     let unpacked = gzip::unpack(data).ok();
     if let Some(unpacked) = &unpacked {
         reach.at("unpacked");
-        assert!(gzip::unpack(&gzip::pack(unpacked)).as_ref() == Ok(unpacked));
+        assert!(gzip::unpack(&gzip::pack(unpacked).expect("in memory")).as_ref() == Ok(unpacked));
     }
     let Ok(entries) = cpio::read(unpacked.as_deref().unwrap_or(data)) else { return };
     if entries.is_empty() {
