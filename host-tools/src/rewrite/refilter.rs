@@ -56,8 +56,7 @@ impl Observer for Watch {
             return;
         }
         self.said += 1;
-        self.progress.clear();
-        remark(format_args!("{}: {notice}", self.name));
+        self.progress.aside(|| remark(format_args!("{}: {notice}", self.name)));
     }
 }
 
