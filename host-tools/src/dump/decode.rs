@@ -1,5 +1,7 @@
-//! Decoders of the five page codecs: the engine's own, but for zstd the C library, which is faster.
+//! Decoders of the five page codecs: the engine's own, except where others are faster: lz4_flex, and
+//! the C library for zstd.
 
+use lz4_flex::block::{DecompressError, decompress_into};
 use tamis_core::codec::{DecodeError, Decoders};
 use tamis_core::input::kdump::{Codec, Unpack};
 
@@ -20,17 +22,28 @@ impl Unpack for Unpackers {
             Codec::Zstd => "damaged zstd data",
             Codec::Lz4 => "damaged LZ4 data",
         };
-        if codec != Codec::Zstd {
-            return self.own.decode(codec.flag(), stored, page).map_err(|error| match error {
-                DecodeError::TooLong | DecodeError::TooShort => OTHER_LENGTH,
+        let len = match codec {
+            Codec::Zstd => {
+                let decoder = match &mut self.zstd {
+                    Some(decoder) => decoder,
+                    none => {
+                        let new = zstd::bulk::Decompressor::new();
+                        none.insert(new.map_err(|_| "no memory for zstd")?)
+                    }
+                };
+                decoder.decompress_to_buffer(stored, page).map_err(|_| damaged)?
+            }
+            Codec::Lz4 => decompress_into(stored, page).map_err(|error| match error {
+                DecompressError::OutputTooSmall { .. } => OTHER_LENGTH,
                 _ => damaged,
-            });
-        }
-        let decoder = match &mut self.zstd {
-            Some(decoder) => decoder,
-            none => none.insert(zstd::bulk::Decompressor::new().map_err(|_| "no memory for zstd")?),
+            })?,
+            Codec::Zlib | Codec::Lzo | Codec::Snappy => {
+                return self.own.decode(codec.flag(), stored, page).map_err(|error| match error {
+                    DecodeError::TooLong | DecodeError::TooShort => OTHER_LENGTH,
+                    _ => damaged,
+                });
+            }
         };
-        let len = decoder.decompress_to_buffer(stored, page).map_err(|_| damaged)?;
         if len == page.len() { Ok(()) } else { Err(OTHER_LENGTH) }
     }
 }
