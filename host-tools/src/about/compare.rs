@@ -6,7 +6,7 @@ use crate::fail::{Fail, Result};
 use crate::pool::in_order;
 use crate::render::json::Document;
 use crate::render::progress::Progress;
-use crate::render::text::{Style, number};
+use crate::render::text::{bad, good, number};
 use serde::Serialize;
 use tamis_core::bitmap::Bitmap;
 use tamis_core::memory::PhysMemory as _;
@@ -124,7 +124,7 @@ impl Differences {
     }
 
     /// For people.
-    pub fn text(&self, style: Style) -> String {
+    pub fn text(&self) -> String {
         let mut text = String::new();
         for Header { what, first, second } in &self.headers {
             text += &format!("{what}: {first} and {second}\n");
@@ -142,7 +142,7 @@ impl Differences {
             let more = number(self.runs_not_listed);
             text += &format!("and {more} more; --runs NUMBER lists more\n");
         }
-        let verdict = if self.same { style.good("the same") } else { style.bad("different") };
+        let verdict = if self.same { good("the same") } else { bad("different") };
         text += &format!("{verdict}: {} pages alike", number(self.pages.same));
         let mut pages = self.pages;
         for kind in [Kind::Different, Kind::OnlyFirst, Kind::OnlySecond, Kind::Unreadable] {

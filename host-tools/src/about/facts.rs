@@ -9,7 +9,7 @@ use crate::dump::survey::{Survey, survey};
 use crate::fail::Result;
 use crate::render::json::{Document, Hex};
 use crate::render::progress::Progress;
-use crate::render::text::{Style, Table, number, percent, plain, size, time};
+use crate::render::text::{Table, bad, good, number, percent, plain, size, time};
 use serde::Serialize;
 use std::io;
 use tamis_core::endian::{Endian, Word};
@@ -393,7 +393,7 @@ impl Facts {
     }
 
     /// For people.
-    pub fn text(&self, style: Style) -> String {
+    pub fn text(&self) -> String {
         let mut t = Table::default();
         let or = |text: &Option<String>| text.clone().unwrap_or("unknown".into());
         let names = self.files.iter().map(|file| match file.path.as_str() {
@@ -428,13 +428,13 @@ impl Facts {
             t.row("kernel log", format!("{} lines", number(lines)));
         }
         if self.complete {
-            t.row("complete", style.good("yes"));
+            t.row("complete", good("yes"));
         }
         for (index, why) in self.missing.iter().enumerate() {
             let (label, no) = if index == 0 { ("complete", "no: ") } else { ("", "    ") };
-            t.row(label, style.bad(&format!("{no}{why}")));
+            t.row(label, bad(&format!("{no}{why}")));
         }
-        t.text(style)
+        t.text()
     }
 
     fn kernel_rows(&self, t: &mut Table, or: impl Fn(&Option<String>) -> String) {

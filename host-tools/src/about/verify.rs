@@ -8,7 +8,7 @@ use crate::fail::Result;
 use crate::pool::in_order;
 use crate::render::json::Document;
 use crate::render::progress::Progress;
-use crate::render::text::{Style, number};
+use crate::render::text::{bad, good, number, warn};
 use serde::Serialize;
 use tamis_core::bitmap::Bitmap;
 use tamis_core::capture::session::KernelError;
@@ -211,7 +211,7 @@ impl Findings {
 
 impl Report {
     /// For people.
-    pub fn text(&self, style: Style) -> String {
+    pub fn text(&self) -> String {
         let mut text = String::new();
         for fault in &self.faults {
             let place = match fault.pfns() {
@@ -223,8 +223,8 @@ impl Report {
             };
             let line = format!("{place}{}", fault.text);
             text += &match fault.kind {
-                Weight::Damage => style.bad(&line),
-                Weight::Missing => style.warn(&line),
+                Weight::Damage => bad(&line),
+                Weight::Missing => warn(&line),
             };
             text.push('\n');
         }
@@ -233,9 +233,9 @@ impl Report {
             text += &format!("and {more} more; --faults NUMBER lists more of them\n");
         }
         let word = match self.verdict {
-            Verdict::Sound => style.good(self.verdict.word()),
-            Verdict::Incomplete => style.warn(self.verdict.word()),
-            Verdict::Damaged => style.bad(self.verdict.word()),
+            Verdict::Sound => good(self.verdict.word()),
+            Verdict::Incomplete => warn(self.verdict.word()),
+            Verdict::Damaged => bad(self.verdict.word()),
         };
         let names = self.files.iter().map(|path| match path.as_str() {
             "-" => "standard input",

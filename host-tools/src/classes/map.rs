@@ -7,6 +7,7 @@ use crate::render::json::{Document, Hex};
 use crate::render::picture::{Colour, LETTER, Picture};
 use crate::render::progress::Progress;
 use crate::render::text::{number, percent, plain, size};
+use anstyle::Style;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use tamis_core::memory::Ranges as _;
@@ -290,15 +291,9 @@ pub fn draw(opened: &Opened, map: &Map) -> Picture {
 }
 
 /// The colour of a terminal with 256 of them.
-fn terminal(colour: Option<Colour>, ground: bool) -> String {
-    let which = if ground { 48 } else { 38 };
-    match colour {
-        Some(c) => {
-            let [r, g, b] = c.map(|c| (u16::from(c) * 5 + 127) / 255);
-            format!("\x1b[{which};5;{}m", 16 + 36 * r + 6 * g + b)
-        }
-        None => format!("\x1b[{}m", which + 1),
-    }
+fn terminal(colour: Colour) -> anstyle::Color {
+    let [r, g, b] = colour.map(|c| ((u16::from(c) * 5 + 127) / 255) as u8);
+    anstyle::Ansi256Color(16 + 36 * r + 6 * g + b).into()
 }
 
 /// Two rows of cells in a line, as the upper and lower half of a letter.
@@ -315,16 +310,20 @@ pub fn half_blocks(opened: &Opened, map: &Map) -> String {
         for column in 0..COLUMNS {
             let of = |row: &u64| map.cells.get(&(row * COLUMNS + column)).map(Cell::colour);
             let (upper, lower) = (of(upper), lower.and_then(of));
-            text += &match (upper, lower) {
-                (None, None) => "\x1b[0m ".into(),
-                (None, lower) => format!("\x1b[0m{}▄", terminal(lower, false)),
-                (upper, lower) => format!("{}{}▀", terminal(upper, false), terminal(lower, true)),
+            let (half, fore, back) = match (upper, lower) {
+                (None, None) => (' ', None, None),
+                (None, lower) => ('▄', lower, None),
+                (upper, lower) => ('▀', upper, lower),
             };
+            let [fore, back] = [fore, back].map(|colour| colour.map(terminal));
+            let style = Style::new().fg_color(fore).bg_color(back);
+            text += &format!("{style}{half}{style:#}");
         }
-        text += "\x1b[0m\n";
+        text.push('\n');
     }
     for (class, line) in legend(opened, map) {
-        text += &format!("{}██\x1b[0m {line}\n", terminal(Some(colour(class)), false));
+        let style = Style::new().fg_color(Some(terminal(colour(class))));
+        text += &format!("{style}██{style:#} {line}\n");
     }
     text
 }

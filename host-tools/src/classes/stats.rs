@@ -8,7 +8,7 @@ use crate::fail::Result;
 use crate::pool::in_order;
 use crate::render::json::Document;
 use crate::render::progress::Progress;
-use crate::render::text::{Style, columns, number, percent, size};
+use crate::render::text::{bad, columns, number, percent, size};
 use serde::Serialize;
 use std::ops::AddAssign;
 use tamis_core::bitmap::Bitmap;
@@ -110,11 +110,11 @@ impl Stats {
     }
 
     /// Three tables: by class, by zone and class, by level.
-    pub fn text(&self, style: Style) -> String {
-        let mut text = self.class_table(style);
+    pub fn text(&self) -> String {
+        let mut text = self.class_table();
         if !self.zones.is_empty() {
             text.push('\n');
-            text += &self.zone_table(style);
+            text += &self.zone_table();
         }
         let mut rows = vec![["", "pages", "bytes before compression"].map(str::to_owned)];
         rows.extend(
@@ -123,11 +123,11 @@ impl Stats {
             }),
         );
         text.push('\n');
-        text += &columns(&rows, style);
+        text += &columns(&rows);
         text
     }
 
-    fn class_table(&self, style: Style) -> String {
+    fn class_table(&self) -> String {
         let exist: u64 = Class::ALL.iter().map(|class| self.classes[*class].pages).sum();
         let row = |name: &str, c: &Count| {
             [
@@ -150,15 +150,15 @@ impl Stats {
             all += count;
         }
         rows.push(row("all", &all));
-        let mut text = columns(&rows, style);
+        let mut text = columns(&rows);
         if all.unreadable > 0 {
-            let line = format!("{} pages of the dump cannot be read\n", number(all.unreadable));
-            text += &style.bad(&line);
+            let pages = number(all.unreadable);
+            text += &format!("{}\n", bad(&format!("{pages} pages of the dump cannot be read")));
         }
         text
     }
 
-    fn zone_table(&self, style: Style) -> String {
+    fn zone_table(&self) -> String {
         let used = |class: &Class| self.classes[*class].pages > 0;
         let shown: Vec<Class> = Class::ALL.into_iter().filter(used).collect();
         let mut head = vec![String::new(), "first pfn".into(), "last pfn".into()];
@@ -170,7 +170,7 @@ impl Stats {
             row.extend(shown.iter().map(|class| number(zone.pages[*class])));
             rows.push(row);
         }
-        columns(&rows, style)
+        columns(&rows)
     }
 }
 

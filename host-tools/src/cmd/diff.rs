@@ -4,9 +4,8 @@ use crate::about::compare::compare;
 use crate::args::threads::Threads;
 use crate::dump::open::open;
 use crate::fail::{DONE, NO, Result};
-use crate::render::console::print;
+use crate::render::console::paint;
 use crate::render::json::show;
-use crate::render::text::Style;
 use std::path::PathBuf;
 
 /// Compare two dumps page by page.
@@ -46,7 +45,7 @@ pub fn run(args: &Args) -> Result<u8> {
     if args.json {
         show(&found)?;
     } else {
-        print(found.text(Style::stdout()))?;
+        paint(found.text())?;
     }
     Ok(if found.same { DONE } else { NO })
 }

@@ -5,9 +5,8 @@ use crate::args::level::levels;
 use crate::dump::open::open;
 use crate::dump::opened::{level_of, whole};
 use crate::fail::{DONE, Fail, Result};
-use crate::render::console::print;
+use crate::render::console::{paint, print};
 use crate::render::json::show;
-use crate::render::text::Style;
 use crate::rewrite::estimate::{exact, sample};
 use std::path::PathBuf;
 
@@ -70,7 +69,7 @@ pub fn run(args: &Args) -> Result<u8> {
         if args.json { show(&exact)? } else { print(exact.text())? }
     } else {
         let sampled = sample(&mut opened, args.dumps == [PathBuf::from(KCORE)], &levels);
-        if args.json { show(&sampled)? } else { print(sampled.text(Style::stdout()))? }
+        if args.json { show(&sampled)? } else { paint(sampled.text())? }
     }
     Ok(DONE)
 }

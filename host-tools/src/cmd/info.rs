@@ -3,9 +3,8 @@
 use crate::about::facts::{Facts, Info};
 use crate::dump::open::open_all;
 use crate::fail::{DONE, Result};
-use crate::render::console::print;
+use crate::render::console::paint;
 use crate::render::json::show;
-use crate::render::text::Style;
 use std::path::PathBuf;
 
 /// Tell what a dump is: kernel, machine, pages, sizes, and whether it is complete.
@@ -43,10 +42,9 @@ pub fn run(args: &Args) -> Result<u8> {
         return Ok(DONE);
     }
     // One by one: of many, only the text of one is held.
-    let style = Style::stdout();
     for (index, facts) in dumps.enumerate() {
         let gap = if index == 0 { "" } else { "\n" };
-        print(format!("{gap}{}", facts?.text(style)))?;
+        paint(format!("{gap}{}", facts?.text()))?;
     }
     Ok(DONE)
 }

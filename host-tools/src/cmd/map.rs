@@ -8,9 +8,8 @@ use crate::dump::open::open;
 use crate::dump::opened::Opened;
 use crate::dump::out::create;
 use crate::fail::{DONE, Fail, Result};
-use crate::render::console::{print, remark};
+use crate::render::console::{print, remark, shows_colours};
 use crate::render::json::show;
-use crate::render::text::Style;
 use std::path::{Path, PathBuf};
 
 /// Show the physical memory of the dead machine: a picture, or range by range.
@@ -54,7 +53,7 @@ pub fn run(args: &Args) -> Result<u8> {
         write(&mut opened, path, args)?;
     } else if args.json {
         show(&classes_of_ranges(&mut opened))?;
-    } else if Style::stdout().shows() {
+    } else if shows_colours() {
         let map = picture_of(&mut opened, ROWS_ON_TERMINAL);
         print(half_blocks(&opened, &map))?;
     } else {

@@ -5,9 +5,9 @@ use crate::classes::left_out;
 use crate::dump::open::open;
 use crate::dump::opened::Opened;
 use crate::fail::{DONE, Fail, Result};
-use crate::render::console::stdout;
+use crate::render::console::{shown, stdout};
 use crate::render::json::{Document, Hex, show};
-use crate::render::text::Style;
+use crate::render::text::dim;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -109,7 +109,6 @@ pub fn run(args: &Args) -> Result<u8> {
         error,
     };
     let mut out = stdout();
-    let style = Style::stdout();
     let mut buf = vec![0; page as usize];
     let mut done = 0;
     while done < len {
@@ -141,7 +140,7 @@ pub fn run(args: &Args) -> Result<u8> {
         } else if args.raw {
             out.write_all(part)?;
         } else {
-            out.write_all(hexdump(at, part, style).as_bytes())?;
+            out.write_all(shown(hexdump(at, part)).as_bytes())?;
         }
         done += step as u64;
     }
@@ -165,11 +164,11 @@ fn absent(opened: &mut Opened, at: u64, fault: ReadError) -> String {
 }
 
 /// Lines of 16 bytes.
-fn hexdump(at: u64, bytes: &[u8], style: Style) -> String {
+fn hexdump(at: u64, bytes: &[u8]) -> String {
     let mut text = String::new();
     for (index, line) in bytes.chunks(16).enumerate() {
         let address = format!("{:016x}", at.wrapping_add(16 * index as u64));
-        text += &style.dim(&address);
+        text += &dim(&address);
         text.push(' ');
         for half in 0..2 {
             text.push(' ');

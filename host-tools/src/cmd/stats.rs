@@ -6,9 +6,8 @@ use crate::classes::stats::count;
 use crate::dump::open::open;
 use crate::dump::opened::{level_of, whole};
 use crate::fail::{DONE, Result};
-use crate::render::console::print;
+use crate::render::console::paint;
 use crate::render::json::show;
-use crate::render::text::Style;
 use std::path::PathBuf;
 
 /// Count the pages of a dump by what the dead kernel used them for.
@@ -47,7 +46,7 @@ pub fn run(args: &Args) -> Result<u8> {
     if args.json {
         show(&stats)?;
     } else {
-        print(stats.text(Style::stdout()))?;
+        paint(stats.text())?;
     }
     Ok(DONE)
 }

@@ -4,9 +4,8 @@ use crate::about::verify::{Reports, Verdict, verify};
 use crate::args::threads::Threads;
 use crate::dump::open::open_all;
 use crate::fail::{DONE, INCOMPLETE, NO, Result};
-use crate::render::console::print;
+use crate::render::console::paint;
 use crate::render::json::show;
-use crate::render::text::Style;
 use std::path::PathBuf;
 
 /// Read every page of a dump, and tell which ones are damaged.
@@ -53,8 +52,7 @@ pub fn run(args: &Args) -> Result<u8> {
     if args.json {
         show(&reports)?;
     } else {
-        let style = Style::stdout();
-        print(reports.dumps.iter().map(|report| report.text(style)).collect::<String>())?;
+        paint(reports.dumps.iter().map(|report| report.text()).collect())?;
     }
     // Damage is worse than what is missing, though its number is smaller.
     let any = |verdict| reports.dumps.iter().any(|report| report.verdict == verdict);

@@ -5,9 +5,9 @@ use crate::classes::pages::presence;
 use crate::dump::open::open;
 use crate::dump::opened::Opened;
 use crate::fail::{DONE, NO, Result};
-use crate::render::console::{print, remark};
+use crate::render::console::{paint, remark};
 use crate::render::json::{Document, Hex, show};
-use crate::render::text::{Style, Table, size};
+use crate::render::text::{Table, size};
 use serde::Serialize;
 use std::path::PathBuf;
 use tamis_core::arch::paging::{Step, TableCache};
@@ -116,7 +116,7 @@ pub fn run(args: &Args) -> Result<u8> {
     if args.json {
         show(&found)?;
     } else {
-        print(text(&found).text(Style::stdout()))?;
+        paint(text(&found).text())?;
         if let Some(error) = &found.error {
             remark(format_args!("{}: {error}", opened.name()));
         }

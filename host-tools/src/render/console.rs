@@ -1,6 +1,7 @@
 //! Standard output and standard error.
 
 use crate::fail::Result;
+use anstream::{AutoStream, ColorChoice, adapter::strip_str};
 use std::io::{BufWriter, StdoutLock, Write};
 
 /// Standard output, buffered.
@@ -14,6 +15,22 @@ pub fn print(text: impl AsRef<[u8]>) -> Result<()> {
     out.write_all(text.as_ref())?;
     out.flush()?;
     Ok(())
+}
+
+/// Whether standard output shows colours: it is a terminal that has them, and the user has not turned
+/// them off (`NO_COLOR`).
+pub fn shows_colours() -> bool {
+    AutoStream::choice(&std::io::stdout()) != ColorChoice::Never
+}
+
+/// The text as standard output shows it: without its colours where it has none.
+pub fn shown(text: String) -> String {
+    if shows_colours() { text } else { strip_str(&text).to_string() }
+}
+
+/// Writes a text with colours to standard output, all of it.
+pub fn paint(text: String) -> Result<()> {
+    print(shown(text))
 }
 
 /// Says something on standard error that is no failure.

@@ -1,7 +1,8 @@
-//! Text for people: sizes, times, tables, and colour where a terminal shows it.
+//! Text for people: sizes, times, tables, and colours, which [`super::console::paint`] shows where a
+//! terminal wants them.
 
+use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
-use std::io::IsTerminal;
 
 /// Bytes as people say them: `1.5 GiB`.
 pub fn size(bytes: u64) -> String {
@@ -57,50 +58,32 @@ pub fn plain(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// Colours, where standard output is a terminal and nobody said `NO_COLOR`.
-#[derive(Clone, Copy)]
-pub struct Style(bool);
+fn styled(style: Style, text: &str) -> String {
+    format!("{style}{text}{style:#}")
+}
 
-impl Style {
-    /// For standard output.
-    pub fn stdout() -> Style {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty());
-        let dumb = std::env::var_os("TERM").is_none_or(|v| v == "dumb");
-        Style(std::io::stdout().is_terminal() && !refused && !dumb)
-    }
+/// Good news, in green.
+pub fn good(text: &str) -> String {
+    styled(AnsiColor::Green.on_default(), text)
+}
 
-    /// Whether there are any.
-    pub fn shows(self) -> bool {
-        self.0
-    }
+/// Bad news, in red.
+pub fn bad(text: &str) -> String {
+    styled(AnsiColor::Red.on_default(), text)
+}
 
-    fn wrap(self, code: &str, text: &str) -> String {
-        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.into() }
-    }
+/// Neither, in yellow.
+pub fn warn(text: &str) -> String {
+    styled(AnsiColor::Yellow.on_default(), text)
+}
 
-    /// Good news.
-    pub fn good(self, text: &str) -> String {
-        self.wrap("32", text)
-    }
-
-    /// Bad news.
-    pub fn bad(self, text: &str) -> String {
-        self.wrap("31", text)
-    }
-
-    /// Neither.
-    pub fn warn(self, text: &str) -> String {
-        self.wrap("33", text)
-    }
-
-    /// A label.
-    pub fn dim(self, text: &str) -> String {
-        self.wrap("2", text)
-    }
+/// A label.
+pub fn dim(text: &str) -> String {
+    styled(Style::new().dimmed(), text)
 }
 
 /// Columns: the first flush left, the others flush right, under a head.
-pub fn columns<R: AsRef<[String]>>(rows: &[R], style: Style) -> String {
+pub fn columns<R: AsRef<[String]>>(rows: &[R]) -> String {
     let count = rows.iter().map(|row| row.as_ref().len()).max().unwrap_or(0);
     let width = |n: usize| {
         let cells = rows.iter().filter_map(|row| row.as_ref().get(n));
@@ -117,7 +100,7 @@ pub fn columns<R: AsRef<[String]>>(rows: &[R], style: Style) -> String {
             };
         }
         let line = line.trim_end();
-        text += &if index == 0 { style.dim(line) } else { line.to_owned() };
+        text += &if index == 0 { dim(line) } else { line.to_owned() };
         text.push('\n');
     }
     text
@@ -134,12 +117,12 @@ impl Table {
     }
 
     /// The lines.
-    pub fn text(&self, style: Style) -> String {
+    pub fn text(&self) -> String {
         let width = self.0.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0) + 2;
         let mut out = String::new();
         for (label, value) in &self.0 {
             let pad = " ".repeat(width - label.chars().count());
-            out += &format!("{}{pad}{value}\n", style.dim(label));
+            out += &format!("{}{pad}{value}\n", dim(label));
         }
         out
     }

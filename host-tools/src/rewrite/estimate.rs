@@ -8,7 +8,7 @@ use crate::dump::opened::Opened;
 use crate::fail::Result;
 use crate::render::json::{Document, Members};
 use crate::render::progress::Progress;
-use crate::render::text::{Style, columns, number, size};
+use crate::render::text::{columns, number, size};
 use crate::rewrite::refilter::{Format, Work, write};
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -83,7 +83,7 @@ pub struct Level {
 
 impl Sampled {
     /// A table, and the memory that a capture takes.
-    pub fn text(&self, style: Style) -> String {
+    pub fn text(&self) -> String {
         let mut head = vec!["".into(), "pages".into()];
         head.extend(self.least_memory_limit.0.iter().map(|(name, _)| (*name).to_owned()));
         let mut table = vec![head];
@@ -99,7 +99,7 @@ impl Sampled {
         let most = self.least_memory_limit.0.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0);
         let (bytes, kib) = (size(most), most.div_ceil(1024));
         let memory = format!("tamis-capture takes {bytes} at least for it: --memory-limit {kib}K");
-        format!("{}\n{memory}\n", columns(&table, style))
+        format!("{}\n{memory}\n", columns(&table))
     }
 }
 
