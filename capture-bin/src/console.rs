@@ -227,6 +227,12 @@ impl Console {
         }
     }
 
+    /// Two names are one file: nothing was done to it.
+    pub fn warn_same(&self, name: &[u8], other: &[u8]) {
+        let (name, other) = (name.escape_ascii(), other.escape_ascii());
+        self.warn(format_args!("{name} is the same file as {other}: nothing was written"));
+    }
+
     /// A table in which a plan or a report is laid out; to the ordinary messages.
     pub fn table(&self) -> Line {
         Line::new(self.common)

@@ -1,7 +1,7 @@
 //! The vmcore: a file that can be read anywhere.
 
 use crate::cli::Mapping;
-use crate::sys::{File, FileKind, Window};
+use crate::sys::{File, FileKind, Identity, Window};
 use tamis_core::Session;
 use tamis_core::input::elf::ElfVmcore;
 use tamis_core::io::{IoError, RandomAccess};
@@ -37,6 +37,11 @@ impl Input {
     /// Whether it is mapped, where that works.
     pub fn is_mapped(&self) -> bool {
         self.window.is_some()
+    }
+
+    /// Which file it is.
+    pub fn identity(&self) -> Option<Identity> {
+        self.file.identity()
     }
 
     /// The same file, with a window of its own.

@@ -4,7 +4,7 @@ use crate::cli::Args;
 use crate::console::{Console, Why};
 use crate::exit::Exit;
 use crate::input::Vmcore;
-use crate::job::{Job, hint, open};
+use crate::job::{Job, clash, hint, open};
 use crate::out::Pipe;
 use crate::sys::{self, File};
 use tamis_core::error::{part, part_mut};
@@ -80,6 +80,10 @@ fn write(
         Exit::Failed
     };
     vmcore.arch().map_err(no_kernel)?;
+    if let Some((name, other)) = clash(vmcore, args, &[name]) {
+        console.warn_same(name, other);
+        return Err(Exit::Failed);
+    }
     let file = File::create(name, force).map_err(|io| {
         console.warn(format_args!("creating {}: {}{}", name.escape_ascii(), Why(io), hint(io)));
         Exit::Failed

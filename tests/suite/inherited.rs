@@ -79,7 +79,8 @@ fn whatever_is_handed_down_the_dump_is_the_same() {
     let output = bench.file("inherited");
     let words = ["-c", "-d", "31", "-D"].map(OsString::from);
     let words = [&words[..], &[bench.vmcore.clone().into(), output.clone().into()]].concat();
-    let ways: [(&str, fn() -> bool); 10] = [
+    type Way = fn() -> bool;
+    let ways: [(&str, Way); 10] = [
         ("nothing", || true),
         ("0 to 2 closed", close::<0, 2>),
         ("1 and 2 closed", close::<1, 2>),

@@ -19,6 +19,7 @@ mod limits;
 mod paging;
 mod random;
 mod regress;
+mod same_file;
 mod secrets;
 mod size;
 mod space;

@@ -6,7 +6,7 @@ mod plan;
 mod report;
 
 pub(crate) use open::open;
-pub(crate) use outputs::{Outputs, hint};
+pub(crate) use outputs::{Outputs, clash, hint};
 pub(crate) use report::Ended;
 
 use self::open::level;
@@ -137,12 +137,15 @@ impl<'a> Job<'a> {
         Ended::Failed
     }
 
-    fn write_level(
+    fn write_level<'n>(
         &mut self,
         level: DumpLevel,
-        outputs: &Outputs<'_>,
+        outputs: &Outputs<'n>,
         console: &mut Console,
-    ) -> (Result<Report, Failure>, Report) {
+    ) -> (Result<Report, Failure<'n>>, Report)
+    where
+        'a: 'n,
+    {
         let Job { vmcore, encoder, crew, args } = self;
         vmcore.set_level(level);
         if let (Some(KernelError::Key(key)), true) =

@@ -4,7 +4,7 @@ use crate::cli::Args;
 use crate::console::Console;
 use crate::input::Vmcore;
 use crate::out::{DumpFile, Pipe};
-use crate::sys::{self, File};
+use crate::sys::{self, File, Identity};
 use tamis_core::Output;
 use tamis_core::capture::{self, CaptureError, MAX_PARTS, Report};
 use tamis_core::codec::Encoder;
@@ -24,7 +24,9 @@ pub(crate) struct Outputs<'o> {
 }
 
 /// Why nothing, or not all, was written.
-pub(super) enum Failure {
+pub(super) enum Failure<'n> {
+    /// Two names are one file.
+    Same { name: &'n [u8], other: &'n [u8] },
     /// An output could not be created.
     Create { part: usize, io: IoError },
     /// An output is of a kind that does not take this format.
@@ -33,15 +35,45 @@ pub(super) enum Failure {
     Capture(CaptureError),
 }
 
+/// Two names of one file, of which one is read, or has messages, and the other would be written. To be
+/// asked before anything is deleted.
+pub(crate) fn clash<'n>(
+    vmcore: &Vmcore,
+    args: &Args<'n>,
+    names: &[&'n [u8]],
+) -> Option<(&'n [u8], &'n [u8])> {
+    let standard = |name: &'static [u8], fd| (name, File::standard(fd).identity());
+    let info = args.vmcoreinfo.unwrap_or(b"");
+    let files: [(&[u8], _); 5] = [
+        (args.vmcore.unwrap_or(b""), vmcore.dump().file().identity()),
+        (info, File::open(info).ok().and_then(|file| file.identity())),
+        standard(b"STDIN", sys::STDIN),
+        standard(b"STDOUT", sys::STDOUT),
+        standard(b"STDERR", sys::STDERR),
+    ];
+    let find = |name, id: Option<Identity>, count| {
+        let mut others = files.iter().take(count);
+        others.find(|(_, other)| id.is_some() && *other == id).map(|(other, _)| (name, *other))
+    };
+    let [.., stdout, stderr] = files;
+    let named = names.iter().find_map(|&name| find(name, sys::identity(name), files.len()));
+    named.or_else(|| [stdout, stderr].into_iter().find_map(|(name, id)| find(name, id, 2)))
+}
+
 /// Creates the outputs and writes them.
-pub(super) fn write(
+pub(super) fn write<'n>(
     vmcore: &mut Vmcore,
     encoder: &mut dyn Encoder,
     console: &mut Console,
-    args: &Args<'_>,
-    outputs: &Outputs<'_>,
+    args: &Args<'n>,
+    outputs: &Outputs<'n>,
     crew: Option<&dyn capture::crew::Crew<'_>>,
-) -> Result<Report, Failure> {
+) -> Result<Report, Failure<'n>> {
+    if !args.dry_run
+        && let Some((name, other)) = clash(vmcore, args, outputs.names)
+    {
+        return Err(Failure::Same { name, other });
+    }
     let page = vmcore.page_shift();
     let mut save = |output: Output<'_, '_>| {
         vmcore.write_with(output, Some(encoder), console, crew).map_err(Failure::Capture)
@@ -55,17 +87,26 @@ pub(super) fn write(
         return one(&mut Flattened::new(Pipe::new(File::stdout(), args.size_limit)));
     }
     let mut files = heapless::Vec::<DumpFile, MAX_PARTS>::new();
-    for (part, name) in outputs.names.iter().enumerate() {
+    for (part, &name) in outputs.names.iter().enumerate() {
+        // Nothing is left behind of the others.
+        let remove = || {
+            for made in outputs.names.iter().take(part) {
+                let _ = sys::unlink_regular(made);
+            }
+        };
+        let id = sys::identity(name);
+        let mut made = files.iter().zip(outputs.names);
+        if let Some((_, other)) = made.find(|(file, _)| id.is_some() && file.identity() == id) {
+            remove();
+            return Err(Failure::Same { name, other });
+        }
         match DumpFile::create(name, outputs.force, args.size_limit, outputs.base) {
             Ok(file) if args.elf && file.is_block_device() => {
                 return Err(Failure::Kind("an ELF dump needs a file, not a block device"));
             }
             Ok(file) => drop(files.push(file)),
             Err(io) => {
-                // Nothing is left behind of the others.
-                for made in outputs.names.iter().take(part) {
-                    let _ = sys::unlink_regular(made);
-                }
+                remove();
                 return Err(Failure::Create { part, io });
             }
         }

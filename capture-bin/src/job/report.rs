@@ -46,7 +46,7 @@ pub(super) fn what_it_is(input: &mut Input) -> &'static str {
 
 /// Tells how it went. `last` says that no other level is to be tried.
 pub(super) fn finish(
-    result: Result<Report, Failure>,
+    result: Result<Report, Failure<'_>>,
     report: &Report,
     args: &Args<'_>,
     outputs: &Outputs<'_>,
@@ -79,6 +79,10 @@ pub(super) fn finish(
             console.warn(format_args!("creating {name}: {}{}", Why(io), hint(io)));
             let full = io.kind == IoKind::NoSpace;
             return if full { Ended::NoSpace } else { Ended::Failed };
+        }
+        Failure::Same { name, other } => {
+            console.warn_same(name, other);
+            return Ended::Failed;
         }
         Failure::Kind(why) => {
             console.warn(format_args!("{why}"));

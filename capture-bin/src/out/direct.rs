@@ -5,7 +5,7 @@
 //! medium. The two never meet in one page: the kernel writes out and drops what it has of a block
 //! before a write bypasses it, and all writes are by one thread.
 
-use crate::sys::{File, FileKind, WriteError};
+use crate::sys::{File, FileKind, Identity, WriteError};
 use tamis_core::error::part;
 use tamis_core::io::{BLOCK, IoError};
 
@@ -37,6 +37,11 @@ impl DirectFile {
     /// What it was when it was opened.
     pub(super) fn kind(&self) -> FileKind {
         self.kind
+    }
+
+    /// Which file it is.
+    pub(super) fn identity(&self) -> Option<Identity> {
+        self.file.identity()
     }
 
     /// Sets the file to bypass the page cache, or not. Returns whether it is set so now.

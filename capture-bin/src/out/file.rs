@@ -2,7 +2,7 @@
 
 use super::LIMIT_REACHED;
 use super::direct::DirectFile;
-use crate::sys::{self, File, FileKind, WriteError};
+use crate::sys::{self, File, FileKind, Identity, WriteError};
 use tamis_core::error::part;
 use tamis_core::io::{IoError, Sink, SinkError};
 
@@ -41,6 +41,11 @@ impl DumpFile {
             synced: sys::now(),
             sync_took: 0,
         })
+    }
+
+    /// Which file it is.
+    pub fn identity(&self) -> Option<Identity> {
+        self.file.identity()
     }
 
     /// Whether it is a block device, which has no holes.

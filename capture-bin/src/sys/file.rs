@@ -44,6 +44,20 @@ pub enum FileKind {
     Other,
 }
 
+/// What a file is, whatever it is called: device and inode, or the number of a block device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Identity(u64, u64);
+
+/// What would be lost if an output took this name: the file behind it, or the block device behind a link.
+/// A link itself can be replaced.
+pub fn identity(path: &[u8]) -> Option<Identity> {
+    let follow = open(path, libc::O_PATH).ok()?;
+    if follow.kind() == Ok(FileKind::Block) {
+        return follow.identity();
+    }
+    open(path, libc::O_PATH | libc::O_NOFOLLOW).ok()?.identity()
+}
+
 /// Opens a file.
 pub(super) fn open(path: &[u8], flags: c_int) -> Result<File, IoError> {
     // SAFETY: a NUL-ended name.
@@ -104,7 +118,12 @@ impl File {
 
     /// Standard output.
     pub fn stdout() -> File {
-        File { fd: STDOUT }
+        File::standard(STDOUT)
+    }
+
+    /// Standard input, output or error.
+    pub fn standard(fd: c_int) -> File {
+        File { fd }
     }
 
     /// Another descriptor of the same open file.
@@ -114,19 +133,33 @@ impl File {
         if fd < 0 { Err(last_error()) } else { Ok(File { fd }) }
     }
 
-    /// What it is.
-    pub fn kind(&self) -> Result<FileKind, IoError> {
+    fn stat(&self) -> Result<libc::stat, IoError> {
         // SAFETY: `stat` is plain numbers, for which zeros are a value.
         let mut stat: libc::stat = unsafe { core::mem::zeroed() };
         // SAFETY: an open file descriptor and a place of the right type.
-        if unsafe { libc::fstat(self.fd, &mut stat) } != 0 {
-            return Err(last_error());
-        }
+        done(unsafe { libc::fstat(self.fd, &mut stat) })?;
+        Ok(stat)
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> Result<FileKind, IoError> {
+        let stat = self.stat()?;
         Ok(match stat.st_mode & libc::S_IFMT {
             libc::S_IFREG => FileKind::Regular(u64::try_from(stat.st_size).unwrap_or(0)),
             libc::S_IFBLK => FileKind::Block,
             _ => FileKind::Other,
         })
+    }
+
+    /// Which file it is; none for what has nothing that could be lost (a pipe, a terminal).
+    pub fn identity(&self) -> Option<Identity> {
+        let stat = self.stat().ok()?;
+        match stat.st_mode & libc::S_IFMT {
+            libc::S_IFREG => Some(Identity(stat.st_dev, stat.st_ino)),
+            // No device has this inode.
+            libc::S_IFBLK => Some(Identity(stat.st_rdev, u64::MAX)),
+            _ => None,
+        }
     }
 
     /// Whether it is one of the files of /proc, such as /proc/vmcore.

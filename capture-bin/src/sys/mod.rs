@@ -12,7 +12,9 @@ mod thread;
 mod window;
 
 pub use dir::{make_folder, names_in, remove_folder, rename, sync_folder};
-pub use file::{File, FileKind, WriteError, is_terminal, print, unlink, unlink_regular};
+pub use file::{
+    File, FileKind, Identity, WriteError, identity, is_terminal, print, unlink, unlink_regular,
+};
 pub use inherited::settle;
 pub use lock::{Monitor, Place, Then};
 pub use pid1::{
@@ -35,6 +37,8 @@ use tamis_core::io::{IoError, IoKind};
 #[link(name = "c")]
 unsafe extern "C" {}
 
+/// File descriptor of standard input.
+pub const STDIN: c_int = 0;
 /// File descriptor of standard output.
 pub const STDOUT: c_int = 1;
 /// File descriptor of standard error.
