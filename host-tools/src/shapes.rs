@@ -143,6 +143,8 @@ fn info_is_as_described() {
             word_bits: 64,
             big_endian: false,
             page_size: 4096,
+            page_size_assumed: false,
+            xen: false,
             cpus: 1,
         },
         dump_level: Some(31),

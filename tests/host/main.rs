@@ -3,6 +3,7 @@
 //! and shares nothing with the code under test.
 
 mod common;
+mod conclude;
 mod every;
 mod forms;
 mod huge;

@@ -78,6 +78,8 @@ fn the_core_of_a_process_is_none_of_a_kernel() {
     };
     ph(0, 4, at, 28);
     ph(1, 1, at + 28, 4096);
+    // Where its memory began.
+    core[64 + 56 + 16 + 2] = 0x40;
     core.extend([5, 0, 0, 0, 8, 0, 0, 0, 3, 0, 0, 0]);
     core.extend(b"CORE\0\0\0\0");
     core.extend([0; 8 + 4096]);

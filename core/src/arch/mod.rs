@@ -92,6 +92,8 @@ pub enum ArchError {
     Unknown(Machine),
     /// A fact about this kernel is missing.
     Missing(MissingKey),
+    /// Between the kernel's addresses and the machine's is a Xen hypervisor.
+    Xen,
 }
 
 impl fmt::Display for ArchError {
@@ -105,6 +107,9 @@ impl fmt::Display for ArchError {
                 }
             },
             ArchError::Missing(key) => key.fmt(f),
+            ArchError::Xen => {
+                f.write_str("it is a Xen host's, whose kernel has other page numbers")
+            }
         }
     }
 }
@@ -113,7 +118,7 @@ impl core::error::Error for ArchError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             ArchError::Missing(key) => Some(key),
-            ArchError::Unknown(_) => None,
+            ArchError::Unknown(_) | ArchError::Xen => None,
         }
     }
 }

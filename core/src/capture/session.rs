@@ -451,8 +451,10 @@ impl<'m, D: Dump> Session<'m, D> {
     ) -> Session<'m, D> {
         let info = info(&text, file_text);
         let machine = dump.machine();
-        let arch = Arch::new(machine, &info, dump.ranges());
-        let named = dump.origin().utsname;
+        let origin = dump.origin();
+        let arch =
+            if origin.xen { Err(ArchError::Xen) } else { Arch::new(machine, &info, dump.ranges()) };
+        let named = origin.utsname;
         let mut tables = TableCache::new(&mut storage.tables[..]);
         let mut memory =
             arch.as_ref().ok().map(|arch| KernelMemory::new(&mut dump, *arch, &mut tables));
@@ -466,6 +468,7 @@ impl<'m, D: Dump> Session<'m, D> {
             }
         }
         let mem_map = match (&arch, &mut memory) {
+            (Err(error @ ArchError::Xen), _) => Err(KernelError::Arch(*error)),
             _ if info.is_empty() => Err(KernelError::NoInfo),
             _ if options.log_only => Err(KernelError::LogOnly),
             (Err(error), _) => Err(KernelError::Arch(*error)),

@@ -64,6 +64,8 @@ pub struct Facts {
     pub vmcoreinfo: Option<(u64, u64)>,
     /// Number of CPUs with a register note.
     pub cpus: u32,
+    /// Whether the notes are a Xen hypervisor's.
+    pub xen: bool,
     /// Whether the notes end in something that is no note; those before it count.
     pub notes_damaged: bool,
     header: elf::Header,
@@ -101,6 +103,7 @@ pub fn probe(file: &mut impl RandomAccess) -> Result<Facts, OpenError> {
         notes_flags_and_align: (0, 0),
         vmcoreinfo: None,
         cpus: 0,
+        xen: false,
         notes_damaged: false,
         header,
         program_headers,
@@ -192,6 +195,7 @@ impl Facts {
         });
         self.vmcoreinfo = walk.vmcoreinfo;
         self.cpus = walk.cpus;
+        self.xen = walk.xen;
         self.notes_damaged |= walk.end != note::End::Whole;
         if in_memory || walk.end == note::End::Endless {
             self.notes.1 = walk.sound;
@@ -359,6 +363,11 @@ impl<'t, F: RandomAccess> ElfVmcore<'t, F> {
         Ok(ElfVmcore { file, facts, index, cut, last: None, shift })
     }
 
+    /// Takes the machine's page size to be this.
+    pub fn set_page_shift(&mut self, shift: PageShift) {
+        self.shift = shift;
+    }
+
     /// Another way to the same memory, for another thread. `file` is the same file.
     pub fn reopen(&self, file: F) -> ElfVmcore<'t, F> {
         ElfVmcore {
@@ -496,8 +505,8 @@ impl<F> Ranges for ElfVmcore<'_, F> {
 
 impl<F: RandomAccess> Dump for ElfVmcore<'_, F> {
     fn origin(&self) -> Origin {
-        let Facts { cpus, vmcoreinfo, .. } = self.facts;
-        Origin { cpus, vmcoreinfo, ..Origin::default() }
+        let Facts { cpus, vmcoreinfo, xen, .. } = self.facts;
+        Origin { cpus, vmcoreinfo, xen, ..Origin::default() }
     }
 
     fn is_truncated(&self) -> bool {

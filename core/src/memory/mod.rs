@@ -180,6 +180,9 @@ pub struct Origin {
     pub phys_base: Option<u64>,
     /// Offset in the notes and bytes of the VMCOREINFO text, if there is one.
     pub vmcoreinfo: Option<(u64, u64)>,
+    /// Whether it is a Xen hypervisor's memory: its addresses are the machine's, and not those that the
+    /// kernel in it has.
+    pub xen: bool,
 }
 
 /// A dead machine's memory in a file: a vmcore, or a dump made of one.

@@ -11,6 +11,9 @@ pub const HEADER: usize = 12;
 pub const NT_PRSTATUS: u32 = 1;
 /// Name of the note that holds the kernel's description of itself, type 0.
 pub const VMCOREINFO: &[u8] = b"VMCOREINFO\0";
+/// Type of the note in which a Xen hypervisor says that it died, name `Xen`: `XEN_ELFNOTE_CRASH_INFO`
+/// (Xen's `public/elfnote.h`).
+pub const XEN_CRASH_INFO: u32 = 0x100_0001;
 /// Longest name that is looked at.
 pub const NAME_MAX: usize = 16;
 
@@ -73,6 +76,8 @@ pub struct Walk {
     pub cpus: u32,
     /// Bytes of the first such note's descriptor.
     pub registers: Option<u32>,
+    /// Whether the memory is a Xen hypervisor's.
+    pub xen: bool,
     /// Bytes up to the end of the last sound note that is not empty.
     pub sound: u64,
     /// What ended it.
@@ -129,6 +134,8 @@ pub fn walk(
         } else if name == b"CORE\0" && found.kind == NT_PRSTATUS {
             walk.cpus += 1;
             walk.registers = walk.registers.or(Some(found.desc_len));
+        } else if name == b"Xen\0" && found.kind == XEN_CRASH_INFO {
+            walk.xen = true;
         }
         at += found.padded_len();
         if found.is_empty() {

@@ -182,6 +182,12 @@ fn headers(a: &Opened, b: &Opened) -> Vec<Header> {
 
 /// Compares two dumps; lists `most` runs of pages.
 pub fn compare(a: &mut Opened, b: &mut Opened, most: usize, threads: usize) -> Result<Differences> {
+    // What one dump only assumes, the other may know.
+    if a.page_size_assumed && !b.page_size_assumed {
+        a.assume(b.shift);
+    } else if b.page_size_assumed && !a.page_size_assumed {
+        b.assume(a.shift);
+    }
     if a.shift != b.shift {
         return Err(Fail::new(format_args!(
             "{} has pages of {} bytes, {} of {}: they are of different machines",

@@ -4,7 +4,8 @@ use crate::about::log::log;
 use crate::about::notes::{Notes, notes};
 use crate::about::panic::{Task, panic_line, panic_task};
 use crate::dump::input::FileInfo;
-use crate::dump::opened::Opened;
+use crate::dump::machines;
+use crate::dump::opened::{Dump, Opened};
 use crate::dump::survey::{Survey, survey};
 use crate::fail::Result;
 use crate::render::json::{Document, Hex};
@@ -15,7 +16,7 @@ use std::io;
 use tamis_core::endian::{Endian, Word};
 use tamis_core::input::kdump::Codec;
 use tamis_core::kernel::log::Options;
-use tamis_core::memory::{MemoryRange, PhysMemory as _, Ranges as _};
+use tamis_core::memory::{Dump as _, MemoryRange, PhysMemory as _, Ranges as _};
 use tamis_core::units::{Pfn, PfnSpan};
 use tamis_core::wire::disk_header::Signature;
 use tamis_core::wire::elf;
@@ -135,6 +136,10 @@ pub struct Machine {
     pub big_endian: bool,
     /// Bytes of a page.
     pub page_size: usize,
+    /// Whether nothing in the dump says that size, and the machine has others.
+    pub page_size_assumed: bool,
+    /// Whether a Xen hypervisor was below the kernel: page numbers are the machine's.
+    pub xen: bool,
     /// Number of its CPUs.
     pub cpus: u32,
 }
@@ -205,19 +210,39 @@ fn file(info: &FileInfo) -> File {
     }
 }
 
+/// Whether headers are as only QEMU writes them, on machines whose notes are not its own either.
+fn is_of_qemu(opened: &Opened) -> bool {
+    match (&opened.dump, &opened.elf) {
+        (Dump::Elf(_), Some((_, header))) => {
+            // It has the size of a pointer for that of the header, and sections come first.
+            let size = elf::header_size(header.word);
+            let at = if header.word == Word::Bits64 { 52 } else { 40 };
+            let head = opened.files.first().and_then(|file| file.raw.head().ok());
+            let said = head.and_then(|head| header.endian.u16(&head, at));
+            said.is_some_and(|said| said == 8 || said == 4) || header.shoff == size as u64
+        }
+        (Dump::Kdump(kdump), _) => {
+            // A stream, with no more of utsname than the machine.
+            let main = &kdump.facts().main;
+            let nameless = [0, 2, 3].iter().all(|field| main.uts(*field).is_empty());
+            let stream = opened.files.iter().all(|file| file.stream.is_some());
+            stream && nameless && main.crash_time == 0 && kdump.facts().sub.dump_level == 1
+        }
+        _ => false,
+    }
+}
+
 /// The machine; the notes tell its CPUs.
 fn machine(opened: &Opened, notes: &Notes) -> Machine {
     let machine = opened.dump.machine();
     Machine {
-        name: match (machine.name(), machine.elf_machine) {
-            (Some(name), _) => name.into(),
-            (None, 0) => "unknown".into(),
-            (None, other) => format!("ELF machine {other}"),
-        },
+        name: machines::name(machine),
         elf_machine: machine.elf_machine,
         word_bits: if machine.word == Word::Bits64 { 64 } else { 32 },
         big_endian: machine.endian == Endian::Big,
         page_size: opened.shift.bytes(),
+        page_size_assumed: opened.page_size_assumed,
+        xen: opened.dump.origin().xen,
         cpus: notes.notes.iter().filter(|note| note.is_of_cpu()).count() as u32,
     }
 }
@@ -235,7 +260,7 @@ impl Facts {
     /// Finds it all out.
     pub fn of(opened: &mut Opened) -> Result<Facts> {
         let notes = notes(opened)?;
-        let qemu = notes.notes.iter().any(|n| n.name == "QEMU");
+        let qemu = notes.notes.iter().any(|n| n.name == "QEMU") || is_of_qemu(opened);
         let streams = opened.files.iter().filter(|f| f.stream.is_some_and(|(_, ends)| !ends));
         let missing = streams.map(|f| format!("{}: the stream has no end", f.raw.name())).collect();
         let info = opened.info();
@@ -293,8 +318,10 @@ impl Facts {
             "QEMU"
         } else if filtered {
             "makedumpfile or tamis-capture"
-        } else {
+        } else if self.vmcoreinfo_keys > 0 || self.machine.xen {
             "a kernel (/proc/vmcore), or a tool that copied it"
+        } else {
+            "unknown"
         };
         let ends = ranges.iter().zip(&opened.offsets);
         let end = ends.map(|(r, at)| at.saturating_add(r.stored_len)).max().unwrap_or(0);
@@ -446,7 +473,14 @@ impl Facts {
             }
         }
         let page = size(machine.page_size as u64);
-        t.row("architecture", format!("{}, pages of {page}", machine.name));
+        let assumed = if machine.page_size_assumed { " (assumed: nothing says it)" } else { "" };
+        t.row("architecture", format!("{}, pages of {page}{assumed}", machine.name));
+        if machine.xen {
+            t.row(
+                "hypervisor",
+                "Xen: pages cannot be told apart, and only those of zeros be dropped",
+            );
+        }
         t.row("CPUs", machine.cpus.to_string());
         t.row("crashed", kernel.crash_time.map_or("unknown".into(), time));
         t.row(
@@ -515,7 +549,7 @@ pub fn level_words(level: u32) -> String {
 }
 
 /// Length of the union of ranges.
-fn union(mut ranges: Vec<(u64, u64)>) -> u64 {
+pub(super) fn union(mut ranges: Vec<(u64, u64)>) -> u64 {
     ranges.sort_unstable();
     let (mut sum, mut end) = (0, 0);
     for (from, to) in ranges {

@@ -1,6 +1,7 @@
 //! Whether a dump is sound.
 
 use crate::about::bookkeeping::{self, Extents};
+use crate::about::facts::union;
 use crate::classes::Classes;
 use crate::dump::opened::KdumpFile;
 use crate::dump::opened::{Dump, Opened};
@@ -457,15 +458,19 @@ fn segments(opened: &mut Opened, found: &mut Findings, threads: usize) -> Result
     const STEP: u64 = 1 << 20;
     let twins = opened.twins(threads)?;
     let mut workers: Vec<_> = twins.into_iter().map(|d| (d, vec![0; STEP as usize])).collect();
+    // A page is one page, however many ranges have it: as kernel text, and as memory.
+    let (mut claimed, mut whole, mut damaged) = (Vec::new(), Vec::new(), Vec::new());
     for &(s, there) in &segments {
         let first = s.phys.0 / page;
         let last = s.phys.0.saturating_add(s.stored_len).div_ceil(page);
+        claimed.push((first, last));
         if there < s.stored_len {
             let from = s.phys.0.saturating_add(there) / page;
-            found.pages.missing += last - from;
             found.add(Weight::Missing, Some((from, last)), "past the end of the file".into());
+            whole.push((first, from));
+        } else {
+            whole.push((first, last));
         }
-        let mut good = s.phys.0.saturating_add(there).div_ceil(page).saturating_sub(first);
         let work = |(dump, buf): &mut (Dump, Vec<u8>), piece: u64| {
             let at = s.phys.0 + piece * STEP;
             let step = (there - piece * STEP).min(STEP);
@@ -475,15 +480,17 @@ fn segments(opened: &mut Opened, found: &mut Findings, threads: usize) -> Result
             if let Err(e) = result {
                 let pfns = (at / page, (at + step).div_ceil(page));
                 found.add(Weight::Damage, Some(pfns), e.to_string());
-                found.pages.damaged += pfns.1 - pfns.0;
-                good = good.saturating_sub(pfns.1 - pfns.0);
+                damaged.push(pfns);
             }
             done += step;
             progress.set(done, total);
             Ok(())
         })?;
-        found.pages.good += good;
     }
+    let [claimed, whole, damaged] = [claimed, whole, damaged].map(union);
+    found.pages.missing += claimed.saturating_sub(whole);
+    found.pages.damaged += damaged;
+    found.pages.good += whole.saturating_sub(damaged);
     opened.put_back(workers.into_iter().map(|w| w.0).collect());
     Ok(())
 }

@@ -4,6 +4,7 @@ pub mod bits;
 pub mod decode;
 pub mod file;
 pub mod input;
+pub mod machines;
 pub mod open;
 pub mod opened;
 pub mod out;

@@ -7,20 +7,22 @@
 use crate::dump::decode::Unpackers;
 use crate::dump::file::BlockFile;
 use crate::dump::input::{FileInfo, Raw};
+use crate::dump::machines;
 use crate::dump::opened::{Dump, Input, Opened, PAGES_KEPT, finish};
 use crate::dump::refuse::{Header, refuse};
 use crate::fail::{Fail, Result};
 use std::path::PathBuf;
+use tamis_core::endian::Word;
 use tamis_core::input::elf;
 use tamis_core::input::elf::ElfVmcore;
 use tamis_core::input::flat::{Extent, Flat, FlatError, Record, Scan, Step};
 use tamis_core::input::kdump::{Kdump, Part, Storage};
 use tamis_core::input::{Form, Layer, form, kdump};
 use tamis_core::io::{IoError, RandomAccess};
-use tamis_core::memory::{Dump as _, MemoryRange};
-use tamis_core::units::{PageShift, Pfn};
+use tamis_core::memory::{Dump as _, MemoryRange, PhysMemory as _, Ranges as _};
+use tamis_core::units::{Pfn, PhysAddr};
 use tamis_core::vmcoreinfo::Info;
-use tamis_core::wire::{elf as elf_wire, note};
+use tamis_core::wire::elf as elf_wire;
 
 /// Physical memory of any machine ends below this.
 const MEMORY_MOST: u64 = 1 << 53;
@@ -128,9 +130,6 @@ fn probe(raw: Raw) -> Result<(FileInfo, Probed)> {
         .map_err(elf::OpenError::Wire)
         .and_then(|header| Ok((elf::probe(&mut input)?, header)));
     match facts {
-        Ok((facts, _)) if is_process(&facts, &mut input) => {
-            Err(info.raw.fail("the core file of a process, not of a kernel").next("try gdb"))
-        }
         Ok((facts, header)) => Ok((info, Probed::Elf(Box::new(facts), header, input))),
         Err(e) => Err(match Header::of(&head) {
             Header::Executable => info
@@ -140,25 +139,6 @@ fn probe(raw: Raw) -> Result<(FileInfo, Probed)> {
             Header::Other => info.raw.fail(format_args!("an ELF file, but no vmcore: {e}")),
         }),
     }
-}
-
-/// Whether the notes are those of a process: one with `NT_PRPSINFO` and nothing of a kernel.
-fn is_process(facts: &elf::Facts, input: &mut Input) -> bool {
-    const NT_PRPSINFO: u32 = 3;
-    let (start, len) = facts.notes;
-    let mut process = false;
-    let mut at = 0;
-    while facts.vmcoreinfo.is_none() && at + note::HEADER as u64 <= len {
-        let mut raw = [0; note::HEADER];
-        let read = input.read_at(start.saturating_add(at), &mut raw);
-        let Ok(found) = note::NoteHeader::parse(facts.machine.endian, &raw) else { break };
-        if read.is_err() {
-            break;
-        }
-        process |= found.kind == NT_PRPSINFO && found.name_len == 5;
-        at += found.padded_len();
-    }
-    process
 }
 
 /// Opens files that are one dump: a single file, or a split set.
@@ -274,12 +254,36 @@ fn elf(
     let places = vec![elf::Place::default(); facts.segments];
     let text = text(facts.vmcoreinfo, |at, buf| input.read_at(facts.notes.0 + at, buf));
     let info = Info::new(Some(&text), None);
-    let shift = info.page_shift().unwrap_or(PageShift::FOUR_KIB);
+    let (usual, only) = machines::page_size(facts.machine);
+    let (shift, assumed) = match info.page_shift() {
+        Some(shift) => (shift, false),
+        None => (usual, !only),
+    };
     let vmcore =
         ElfVmcore::load(input, facts, shift, table, places).map_err(|e| files[0].raw.fail(e))?;
+    if is_process(&vmcore) {
+        let text = "the core file of a process, not of a kernel";
+        return Err(files[0].raw.fail(text).next("try gdb"));
+    }
     let max_pfn = Pfn(facts.mem_end.div_ceil(shift.bytes() as u64));
     let (dump, elf) = (Dump::Elf(vmcore), Some((facts, header)));
-    Ok(finish(files, dump, elf, shift, max_pfn, text, facts.vmcoreinfo))
+    let mut opened = finish(files, dump, elf, shift, max_pfn, text, facts.vmcoreinfo);
+    opened.page_size_assumed = assumed;
+    Ok(opened)
+}
+
+/// Whether it is the memory of a process: its ranges have no physical addresses, which is to say that all
+/// of them are 0. Where there is one range only, a kernel's may begin there, but not at an address of a
+/// process. Notes tell nothing: netdump wrote those of a process, too.
+fn is_process(vmcore: &ElfVmcore<'_, Input>) -> bool {
+    let wide = vmcore.machine().word == Word::Bits64;
+    let first_of_kernel = if wide { 1 << 63 } else { 0xc000_0000 };
+    let none = vmcore.ranges().iter().all(|range| range.phys == PhysAddr(0));
+    match vmcore.ranges() {
+        _ if vmcore.facts().vmcoreinfo.is_some() => false,
+        [one] => none && (1..first_of_kernel).contains(&one.virt.0),
+        _ => none,
+    }
 }
 
 /// The text of VMCOREINFO; one that cannot be read, or that is too long, is one that is missing.

@@ -3,9 +3,10 @@
 use crate::dump::decode::Unpackers;
 use crate::dump::file::BlockFile;
 use crate::dump::input::FileInfo;
+use crate::dump::machines;
 use crate::fail::{Fail, Result};
-use tamis_core::arch::Arch;
 use tamis_core::arch::paging::TableCache;
+use tamis_core::arch::{Arch, ArchError};
 use tamis_core::input::kdump::Kdump;
 use tamis_core::input::{Layer, elf};
 use tamis_core::kernel::memory::KernelMemory;
@@ -34,6 +35,8 @@ pub struct Opened {
     pub offsets: Vec<u64>,
     /// Page size.
     pub shift: PageShift,
+    /// Whether nothing says that page size, and the machine has others.
+    pub page_size_assumed: bool,
     /// One past the last pfn.
     pub max_pfn: Pfn,
     /// The VMCOREINFO text; empty if there is none.
@@ -77,6 +80,16 @@ impl Opened {
         info(&self.text)
     }
 
+    /// Takes another page size than the one that was assumed.
+    pub fn assume(&mut self, shift: PageShift) {
+        if let Dump::Elf(vmcore) = &mut self.dump {
+            vmcore.set_page_shift(shift);
+            self.max_pfn = Pfn(vmcore.facts().mem_end.div_ceil(shift.bytes() as u64));
+            self.shift = shift;
+            self.twins.clear();
+        }
+    }
+
     /// The kdump reader, if it is such a dump.
     pub fn kdump(&mut self) -> Option<&mut Kdump<'static, Input, Unpackers>> {
         match &mut self.dump {
@@ -106,13 +119,25 @@ impl Opened {
 
     /// How its addresses are translated.
     pub fn arch(&self) -> Result<Arch> {
+        if self.dump.origin().xen {
+            return Err(self.fail(ArchError::Xen).next("only physical addresses can be read"));
+        }
         if self.text.is_empty() {
             return Err(self
                 .fail("it has no VMCOREINFO, so that its kernel's addresses mean nothing")
                 .next("only physical addresses can be read"));
         }
-        Arch::new(self.dump.machine(), &self.info(), self.dump.ranges())
-            .map_err(|e| self.fail(e).next("only physical addresses can be read"))
+        let machine = self.dump.machine();
+        Arch::new(machine, &self.info(), self.dump.ranges()).map_err(|e| {
+            let fail = match e {
+                ArchError::Unknown(_) => {
+                    let name = machines::name(machine);
+                    self.fail(format_args!("page tables of {name} are not supported"))
+                }
+                other => self.fail(other),
+            };
+            fail.next("only physical addresses can be read")
+        })
     }
 
     /// Does something with the kernel's virtual memory.
@@ -197,7 +222,20 @@ pub fn finish(
         offsets.resize(vmcore.ranges().len(), 0);
         vmcore.file_offsets().for_each(|(index, at)| offsets[index] = at);
     }
-    Opened { dump, files, elf, offsets, shift, max_pfn, text: text.into(), text_at, tables, twins }
+    let (text, page_size_assumed) = (text.into(), false);
+    Opened {
+        dump,
+        files,
+        elf,
+        offsets,
+        shift,
+        page_size_assumed,
+        max_pfn,
+        text,
+        text_at,
+        tables,
+        twins,
+    }
 }
 
 /// The kdump reader over files.

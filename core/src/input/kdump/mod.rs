@@ -208,6 +208,8 @@ pub struct Facts {
     pub bare_info: bool,
     /// CPUs with a register note.
     pub cpus: u32,
+    /// Whether the notes are a Xen hypervisor's.
+    pub xen: bool,
     /// Whether the notes end in something that is no note.
     pub notes_damaged: bool,
     /// Bytes of the file.
@@ -321,6 +323,7 @@ pub fn probe(file: &mut impl RandomAccess, len: u64) -> Result<Facts, DumpError>
         vmcoreinfo: None,
         bare_info: false,
         cpus: 0,
+        xen: false,
         notes_damaged: false,
         len,
     };
@@ -360,6 +363,7 @@ fn walk_notes(file: &mut impl RandomAccess, facts: &mut Facts, among_pages: bool
         note::walk(facts.main.endian, len, |at, buf| file.read_at(start.saturating_add(at), buf));
     facts.vmcoreinfo = walk.vmcoreinfo;
     facts.cpus = walk.cpus;
+    facts.xen = walk.xen;
     facts.notes_damaged |= walk.end != note::End::Whole;
     if among_pages || walk.end == note::End::Endless {
         facts.notes.1 = walk.sound;
@@ -853,13 +857,14 @@ impl<F, U> Ranges for Kdump<'_, F, U> {
 
 impl<F: RandomAccess, U: Unpack> Dump for Kdump<'_, F, U> {
     fn origin(&self) -> Origin {
-        let Facts { main, sub, cpus, vmcoreinfo, .. } = &self.facts;
+        let Facts { main, sub, cpus, vmcoreinfo, xen, .. } = &self.facts;
         Origin {
             utsname: Some(main.utsname),
             crash_time: Some(main.crash_time).filter(|time| *time != 0),
             cpus: if *cpus == 0 { main.nr_cpus } else { *cpus },
             phys_base: Some(sub.phys_base),
             vmcoreinfo: *vmcoreinfo,
+            xen: *xen,
         }
     }
 
