@@ -7,7 +7,8 @@
 //! so there should be as many workers as processors. Where there is no worker, it does their work.
 //! Nobody spins.
 
-use super::pages::{Made, PageReader};
+use super::CaptureError;
+use super::pages::{Made, PageFilter, PageReader};
 use crate::bitmap::Bitmap;
 use crate::codec::Encoder;
 use crate::memory::Dump;
@@ -170,6 +171,7 @@ pub struct Queue<'m> {
     out: usize,
     taken: usize,
     stopped: bool,
+    filter: Option<&'m dyn PageFilter>,
 }
 
 impl<'m> Queue<'m> {
@@ -178,7 +180,13 @@ impl<'m> Queue<'m> {
         for (slot, batch) in slots.iter_mut().zip(batches) {
             slot.batch = Some(batch);
         }
-        Queue { slots, head: 0, out: 0, taken: 0, stopped: false }
+        Queue { slots, head: 0, out: 0, taken: 0, stopped: false, filter: None }
+    }
+
+    /// Lets the pages of every batch pass this filter: the one of the capture
+    /// ([`super::session::Session::set_filter`]).
+    pub fn set_filter(&mut self, filter: Option<&'m dyn PageFilter>) {
+        self.filter = filter;
     }
 
     /// As new. No thread may be at work.
@@ -286,16 +294,16 @@ pub fn work<'m, S: Dump>(
     run: &mut [u8],
 ) {
     loop {
-        let mut taken = None;
+        let (mut taken, mut filter) = (None, None);
         crew.wait(Side::Worker, &mut |queue| {
             if queue.stopped {
                 return Next::Go;
             }
-            taken = queue.take();
+            (taken, filter) = (queue.take(), queue.filter);
             if taken.is_some() { Next::Go } else { Next::Wait }
         });
         let Some((place, batch)) = taken else { return };
-        let mut reader = PageReader::new(&mut *run, batch.shift);
+        let mut reader = PageReader::new(&mut *run, batch.shift, filter);
         batch.make(source, &mut reader, encoder);
         finish(crew, Side::Worker, place, batch);
     }
@@ -321,9 +329,30 @@ fn finish<'m>(crew: &dyn Crew<'m>, side: Side, place: usize, batch: &'m mut Batc
 }
 
 /// The capturing thread's side.
-pub(super) struct Foreman<'c, 'm>(pub(super) &'c dyn Crew<'m>);
+pub(super) struct Foreman<'c, 'm>(&'c dyn Crew<'m>);
 
-impl<'m> Foreman<'_, 'm> {
+impl<'c, 'm> Foreman<'c, 'm> {
+    /// Of a crew whose batches have room for a page at least; `None` if they have not, or if there is none.
+    /// Its filter must be the one of the capture, so that no page goes past it.
+    pub(super) fn new(
+        crew: Option<&'c dyn Crew<'m>>,
+        filter: Option<&dyn PageFilter>,
+        shift: PageShift,
+        bound: usize,
+    ) -> Result<Option<Foreman<'c, 'm>>, CaptureError> {
+        let Some(foreman) = crew.map(Foreman) else { return Ok(None) };
+        let address = |filter: &dyn PageFilter| core::ptr::from_ref(filter).cast::<()>();
+        let mut same = false;
+        foreman.0.wait(Side::Capture, &mut |queue| {
+            same = queue.filter.map(address) == filter.map(address);
+            Next::Go
+        });
+        if !same {
+            return Err(CaptureError::Internal("a crew without the capture's filter"));
+        }
+        Ok(Some(foreman).filter(|foreman| foreman.has_room(shift, bound)))
+    }
+
     /// A free batch, if there is one.
     pub(super) fn free(&self) -> Option<&'m mut Batch<'m>> {
         let mut free = None;
@@ -335,7 +364,7 @@ impl<'m> Foreman<'_, 'm> {
     }
 
     /// Whether there are batches, with room for a page at least.
-    pub(super) fn has_room(&self, shift: PageShift, bound: usize) -> bool {
+    fn has_room(&self, shift: PageShift, bound: usize) -> bool {
         let Some(batch) = self.free() else { return false };
         batch.clear(shift, bound, false);
         let room = batch.most > 0;

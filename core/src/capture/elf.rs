@@ -106,7 +106,7 @@ pub(super) fn write<S: Dump>(
     let page = c.shift.bytes();
     // Pages go out as they are: an encoder that does anything to them is no help.
     let plain = c.encoder.flag() == 0;
-    let foreman = crew.map(Foreman).filter(|f| plain && f.has_room(c.shift, page));
+    let foreman = Foreman::new(crew.filter(|_| plain), c.filter, c.shift, page)?;
     let foreman = foreman.as_ref();
     let too_large = CaptureError::TooLarge(c.max_pfn.0);
     let machine = c.source.machine();
@@ -269,7 +269,7 @@ trait Pieces {
         &mut self,
         inside: u64,
         source: &mut S,
-        shift: PageShift,
+        reader: &PageReader<'_>,
         pages: PfnSpan,
     ) -> Result<u64, CaptureError>;
     /// Takes back the bytes given last.
@@ -308,7 +308,7 @@ impl Pieces for Count {
         &mut self,
         _: u64,
         _: &mut S,
-        _: PageShift,
+        _: &PageReader<'_>,
         pages: PfnSpan,
     ) -> Result<u64, CaptureError> {
         Ok(pages.len())
@@ -527,17 +527,15 @@ impl Pieces for Out<'_, '_> {
         &mut self,
         inside: u64,
         source: &mut S,
-        shift: PageShift,
+        reader: &PageReader<'_>,
         pages: PfnSpan,
     ) -> Result<u64, CaptureError> {
-        let (size, to) = (shift.bytes(), self.data_at + inside);
+        let (size, to) = (self.page as usize, self.data_at + inside);
         let most = pages.len().min((LOOK / size) as u64) as usize * size;
         let room = self.room(to, size, most)?;
-        let len = room.len() / size * size;
-        let at = shift.addr(pages.start).unwrap_or_default();
-        let (Some(bytes), Some(room)) = (source.window(at, len), room.get_mut(..len)) else {
-            return Ok(0);
-        };
+        let Some(bytes) = reader.lend(source, pages, room.len() / size) else { return Ok(0) };
+        let len = bytes.len();
+        let Some(room) = room.get_mut(..len) else { return Ok(0) };
         room.copy_from_slice(bytes);
         if source.window_broke() {
             return Ok(0);
@@ -686,6 +684,7 @@ impl<P: Pieces> Joining<'_, P> {
         &mut self,
         inside: u64,
         source: &mut S,
+        reader: &PageReader<'_>,
         pages: PfnSpan,
     ) -> Result<u64, CaptureError> {
         let whole = pages.clip(PfnSpan::new(
@@ -695,7 +694,7 @@ impl<P: Pieces> Joining<'_, P> {
         if whole.is_empty() || whole.start != pages.start {
             return Ok(0);
         }
-        let taken = self.to.pages(inside, source, self.shift, whole);
+        let taken = self.to.pages(inside, source, reader, whole);
         // After an error, some of them may be there.
         let count = taken.unwrap_or(whole.len());
         self.open.grow(count.saturating_sub(1), self.shift.bytes() as u64);
@@ -770,7 +769,7 @@ fn alone<S: Dump, P: Pieces>(
     tally: &mut Tally,
 ) -> Result<(), CaptureError> {
     let mut map = Bitmap::over(&mut *c.buffers.bitmap, window);
-    let mut reader = PageReader::new(&mut *c.buffers.run, c.shift);
+    let mut reader = PageReader::new(&mut *c.buffers.run, c.shift, c.filter);
     if c.level.contains(DumpLevel::ZERO) {
         drop_zero_pages(c.source, &mut reader, &mut map, tally);
     }
@@ -793,7 +792,7 @@ fn alone<S: Dump, P: Pieces>(
         }
         let place = joining.page(at, true)?;
         let inside = place.map_or(0, |(inside, _)| inside);
-        let taken = joining.pages(inside, c.source, PfnSpan::new(at, run_end))?;
+        let taken = joining.pages(inside, c.source, &reader, PfnSpan::new(at, run_end))?;
         if taken > 0 {
             joining.along(taken, c.observer)?;
             at.0 += taken;
@@ -822,7 +821,7 @@ fn helped<S: Dump, P: Pieces>(
     tally: &mut Tally,
 ) -> Result<(), CaptureError> {
     let map = Bitmap::over(&mut *c.buffers.bitmap, window);
-    let mut reader = PageReader::new(&mut *c.buffers.run, c.shift);
+    let mut reader = PageReader::new(&mut *c.buffers.run, c.shift, c.filter);
     let page_size = c.shift.bytes();
     // Up to where pages are given out, and up to where they are back.
     let (mut out, mut at) = (work.start, work.start);

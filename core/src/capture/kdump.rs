@@ -541,7 +541,7 @@ fn copy<S: Dump>(
     let mut at = Pfn(0);
     c.rewind();
     c.observer.progress(Phase::Copy, 0, total);
-    let mut reader = PageReader::new(run, c.shift);
+    let mut reader = PageReader::new(run, c.shift, c.filter);
     let mut saving = Saving {
         writer,
         ranges,
@@ -555,7 +555,7 @@ fn copy<S: Dump>(
     if let Some(sink) = sinks.first_mut() {
         saving.writer.begin(0, saving.places, saving.zero_page, *sink)?;
     }
-    let foreman = crew.map(Foreman).filter(|f| f.has_room(c.shift, saving.bound));
+    let foreman = Foreman::new(crew, c.filter, c.shift, saving.bound)?;
     while let Some(window) = c.next_window(at, all) {
         match from {
             Bits::File => {
@@ -609,12 +609,12 @@ fn save<S: Dump>(
             }
             let end = saving.reserve(page, sinks)?;
             let rest = PfnSpan::new(page, end.min(run.end));
-            let zeros = saving.writer.zeros(c.source, c.shift, rest)?;
+            let zeros = saving.writer.zeros(c.source, reader, rest)?;
             c.report.tally.add(Reason::Zero, zeros);
             let mut ahead = zeros;
             // Pages that are stored as they are need not be looked at one by one.
             if zeros == 0 && c.encoder.flag() == 0 {
-                ahead = saving.writer.raw(c.source, c.shift, rest)?;
+                ahead = saving.writer.raw(c.source, reader, rest)?;
             }
             if ahead > 0 {
                 page.0 += ahead;

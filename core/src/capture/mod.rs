@@ -17,6 +17,7 @@ pub mod session;
 
 pub use classify::Scanner;
 pub use kdump::MAX_PARTS;
+pub use pages::PageFilter;
 
 use crate::bitmap::Bitmap;
 use crate::codec::Encoder;
@@ -190,6 +191,7 @@ struct Capture<'m, S> {
     max_pfn: Pfn,
     level: DumpLevel,
     sync_every: u64,
+    filter: Option<&'m dyn PageFilter>,
     report: Report,
 }
 
@@ -206,6 +208,7 @@ impl<'m, S: Dump> Capture<'m, S> {
         shift: PageShift,
         max_pfn: Pfn,
         level: DumpLevel,
+        filter: Option<&'m dyn PageFilter>,
     ) -> Capture<'m, S> {
         let report = Report { max_pfn, incomplete: source.is_truncated(), ..Report::default() };
         let sync_every = pages::SYNC_EVERY;
@@ -219,6 +222,7 @@ impl<'m, S: Dump> Capture<'m, S> {
             max_pfn,
             level,
             sync_every,
+            filter,
             report,
         }
     }

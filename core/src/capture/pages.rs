@@ -15,17 +15,91 @@ pub(super) const SYNC_EVERY: u64 = 64 << 20;
 /// Bytes of pages that are looked at in one go where they lie.
 pub(super) const LOOK: usize = 1 << 20;
 
-/// Pages of a source one by one: lent ones as they are, others read ahead in runs.
+/// Sees pages of a dump on their way out, and may change them.
+///
+/// Every page that a dump keeps passes it, whatever the format, the codec, the number of threads and the input
+/// are, before anything is decided by its bytes: a page that the filter makes zero is a page of zeros.
+pub trait PageFilter: Sync {
+    /// Whether [`PageFilter::apply`] must see any of `pages`. Pages that it need not see may go in bulk. The
+    /// answer for a page is always the same.
+    fn wants(&self, pages: PfnSpan) -> bool;
+
+    /// Sees `pages`, whose bytes are `bytes`, and may change those of them that it wants. This happens once for
+    /// each page, but for those of an ELF file, which are looked at before they are copied: the change must be
+    /// the same each time.
+    fn apply(&self, pages: PfnSpan, bytes: &mut [u8]);
+}
+
+fn one(pfn: Pfn) -> PfnSpan {
+    PfnSpan { start: pfn, end: Pfn(pfn.0.saturating_add(1)) }
+}
+
+/// The one point that every page passes on its way into a dump: [`PageReader::lend`], [`PageReader::read`] and
+/// [`PageReader::stored`] ask the filter, and nothing else in this directory reads pages.
+///
+/// Pages come one by one: lent ones as they are, others read ahead in runs.
 pub(super) struct PageReader<'b> {
     buffer: &'b mut [u8],
     shift: PageShift,
+    filter: Option<&'b dyn PageFilter>,
     held: PfnSpan,
 }
 
 impl<'b> PageReader<'b> {
     /// `buffer` holds one page at least.
-    pub(super) fn new(buffer: &'b mut [u8], shift: PageShift) -> PageReader<'b> {
-        PageReader { buffer, shift, held: PfnSpan::default() }
+    pub(super) fn new(
+        buffer: &'b mut [u8],
+        shift: PageShift,
+        filter: Option<&'b dyn PageFilter>,
+    ) -> PageReader<'b> {
+        PageReader { buffer, shift, filter, held: PfnSpan::default() }
+    }
+
+    fn wants(&self, pages: PfnSpan) -> bool {
+        self.filter.is_some_and(|filter| filter.wants(pages))
+    }
+
+    /// As many of the first of `pages` as can be looked at where they lie, but no more than `most`: none, if the
+    /// source does not lend them or the filter wants one of them.
+    pub(super) fn lend<'s, S: Dump>(
+        &self,
+        source: &'s mut S,
+        mut pages: PfnSpan,
+        most: usize,
+    ) -> Option<&'s [u8]> {
+        let size = self.shift.bytes();
+        let most = pages.len().min(most.min(LOOK / size) as u64) as usize;
+        pages.end.0 = pages.start.0 + most as u64;
+        if self.wants(pages) {
+            return None;
+        }
+        let lent = source.window(self.shift.addr(pages.start)?, most * size);
+        lent.filter(|bytes| bytes.len() == most * size)
+    }
+
+    /// What the source holds compressed of a page that the filter does not want.
+    fn stored<S: Dump>(
+        &self,
+        source: &mut S,
+        pfn: Pfn,
+        flag: u32,
+        room: &mut [u8],
+    ) -> Option<usize> {
+        if self.wants(one(pfn)) { None } else { source.stored_page(pfn, flag, room) }
+    }
+
+    /// Reads pages into the start of the buffer, and leaves them as the filter does.
+    fn read<S: Dump>(&mut self, source: &mut S, pages: PfnSpan) -> Result<(), ReadError> {
+        let at = self.shift.addr(pages.start).unwrap_or_default();
+        let len = pages.len() as usize * self.shift.bytes();
+        let bytes = self.buffer.get_mut(..len).unwrap_or_default();
+        self.held = PfnSpan::default();
+        source.read(at, bytes)?;
+        if let Some(filter) = self.filter {
+            filter.apply(pages, bytes);
+        }
+        self.held = pages;
+        Ok(())
     }
 
     /// The bytes of `pfn`. Those up to `until` are wanted next.
@@ -40,20 +114,15 @@ impl<'b> PageReader<'b> {
     ) -> Result<&'a [u8], ReadError> {
         let size = self.shift.bytes();
         if !self.held.contains(pfn) {
-            let at = self.shift.addr(pfn).unwrap_or_default();
             // Asked twice, as the borrow checker cannot see that nothing is lent otherwise.
-            if source.window(at, size).is_some() {
-                return Ok(source.window(at, size).unwrap_or_default());
+            if self.lend(source, one(pfn), 1).is_some() {
+                return Ok(self.lend(source, one(pfn), 1).unwrap_or_default());
             }
             let most = (self.buffer.len() / size).max(1) as u64;
-            let end = Pfn(until.0.clamp(pfn.0 + 1, pfn.0 + most));
-            let run = PfnSpan::new(pfn, end);
-            let part = self.buffer.get_mut(..run.len() as usize * size).unwrap_or_default();
-            self.held = PfnSpan::default();
-            if source.read(at, part).is_err() {
+            let end = Pfn(until.0.min(pfn.0 + most).max(pfn.0 + 1));
+            if self.read(source, PfnSpan::new(pfn, end)).is_err() {
                 return self.again(source, pfn);
             }
-            self.held = run;
         }
         let at = (pfn.0 - self.held.start.0) as usize * size;
         Ok(self.buffer.get(at..at + size).unwrap_or_default())
@@ -61,11 +130,8 @@ impl<'b> PageReader<'b> {
 
     /// The bytes of `pfn`, read for itself.
     pub(super) fn again<S: Dump>(&mut self, source: &mut S, pfn: Pfn) -> Result<&[u8], ReadError> {
-        self.held = PfnSpan::default();
-        let at = self.shift.addr(pfn).unwrap_or_default();
-        let page = self.buffer.get_mut(..self.shift.bytes()).unwrap_or_default();
-        source.read(at, page)?;
-        Ok(page)
+        self.read(source, one(pfn))?;
+        Ok(self.buffer.get(..self.shift.bytes()).unwrap_or_default())
     }
 
     /// Compresses the bytes of `pfn` into `room`, which has what [`Encoder::bound`] asks for, or
@@ -79,7 +145,7 @@ impl<'b> PageReader<'b> {
         encoder: &mut dyn Encoder,
         room: &mut [u8],
     ) -> Made {
-        let kept = source.stored_page(pfn, encoder.flag(), room);
+        let kept = self.stored(source, pfn, encoder.flag(), room);
         let mut make = |page: &[u8]| make(page, drop_zeros, kept, encoder, room);
         let mut made = self.page(source, pfn, until).map(&mut make);
         if source.window_broke() {
@@ -299,15 +365,13 @@ impl<'b> PageWriter<'b> {
     pub(super) fn zeros<S: Dump>(
         &mut self,
         source: &mut S,
-        shift: PageShift,
+        reader: &PageReader<'_>,
         pages: PfnSpan,
     ) -> Result<u64, CaptureError> {
         let Some(zero) = self.zero else { return Ok(0) };
-        let size = shift.bytes();
+        let size = reader.shift.bytes();
         let room = (self.descriptors.len() - self.descriptors_len) / page_desc::SIZE;
-        let most = pages.len().min(room as u64).min((LOOK / size) as u64) as usize;
-        let at = shift.addr(pages.start).unwrap_or_default();
-        let Some(bytes) = source.window(at, most * size) else { return Ok(0) };
+        let Some(bytes) = reader.lend(source, pages, room) else { return Ok(0) };
         let count = bytes.chunks_exact(size).take_while(|page| is_zero(page)).count();
         // A page that cannot be read looks like zeros: page by page it will show which one it is.
         if source.window_broke() {
@@ -329,19 +393,17 @@ impl<'b> PageWriter<'b> {
     pub(super) fn raw<S: Dump>(
         &mut self,
         source: &mut S,
-        shift: PageShift,
+        reader: &PageReader<'_>,
         pages: PfnSpan,
     ) -> Result<u64, CaptureError> {
-        let size = shift.bytes();
+        let size = reader.shift.bytes();
         let descriptors = (self.descriptors.len() - self.descriptors_len) / page_desc::SIZE;
         let room = self.data.get_mut(self.data_len..).unwrap_or_default();
-        let most = (room.len() / size).min(descriptors).min(LOOK / size);
-        let most = pages.len().min(most as u64) as usize;
-        let at = shift.addr(pages.start).unwrap_or_default();
-        let Some(bytes) = source.window(at, most * size) else { return Ok(0) };
+        let most = (room.len() / size).min(descriptors);
+        let Some(bytes) = reader.lend(source, pages, most) else { return Ok(0) };
         let count = match self.zero {
             Some(_) => bytes.chunks_exact(size).take_while(|page| !is_zero(page)).count(),
-            None => most,
+            None => bytes.len() / size,
         };
         let (Some(to), Some(bytes)) = (room.get_mut(..count * size), bytes.get(..count * size))
         else {

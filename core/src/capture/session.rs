@@ -16,7 +16,9 @@
 use super::classify::Scanner;
 use super::crew::Crew;
 use super::plan::{DEFAULT_LIMIT, Needs, OverBudget, Plan};
-use super::{About, Buffers, Capture, CaptureError, Notice, Observer, Phase, Report, pages};
+use super::{
+    About, Buffers, Capture, CaptureError, Notice, Observer, PageFilter, Phase, Report, pages,
+};
 use crate::arch::paging::TableCache;
 use crate::arch::{Arch, ArchError};
 use crate::codec::{Encoder, NoCodec};
@@ -401,6 +403,7 @@ pub struct Session<'m, D> {
     max_pfn: Pfn,
     level: DumpLevel,
     sync_every: u64,
+    filter: Option<&'m dyn PageFilter>,
     report: Report,
 }
 
@@ -494,6 +497,7 @@ impl<'m, D: Dump> Session<'m, D> {
             max_pfn,
             level: options.level,
             sync_every: pages::SYNC_EVERY,
+            filter: None,
             report: Report::default(),
         };
         session.set_level(options.level);
@@ -517,6 +521,12 @@ impl<'m, D: Dump> Session<'m, D> {
     /// Bytes of page data that may be written between two syncs.
     pub fn set_sync_every(&mut self, bytes: u64) {
         self.sync_every = bytes;
+    }
+
+    /// Lets every page of the dumps that follow pass this filter. A crew must have the same one
+    /// ([`super::crew::Queue::set_filter`]).
+    pub fn set_filter(&mut self, filter: Option<&'m dyn PageFilter>) {
+        self.filter = filter;
     }
 
     /// The input.
@@ -698,6 +708,7 @@ impl<'m, D: Dump> Session<'m, D> {
             self.shift,
             self.max_pfn,
             self.level,
+            self.filter,
         );
         capture.set_sync_every(self.sync_every);
         let done = write(&mut capture, &about);
