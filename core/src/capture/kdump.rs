@@ -609,13 +609,10 @@ fn save<S: Dump>(
             }
             let end = saving.reserve(page, sinks)?;
             let rest = PfnSpan::new(page, end.min(run.end));
-            let zeros = saving.writer.zeros(c.source, reader, rest)?;
-            c.report.tally.add(Reason::Zero, zeros);
-            let mut ahead = zeros;
-            // Pages that are stored as they are need not be looked at one by one.
-            if zeros == 0 && c.encoder.flag() == 0 {
-                ahead = saving.writer.raw(c.source, reader, rest)?;
-            }
+            // Pages of zeros, and those that are stored as they are, need not be looked at one by one.
+            let plain = c.encoder.flag() == 0;
+            let (ahead, zeros) = saving.writer.bulk(c.source, reader, rest, plain)?;
+            c.report.tally.add(Reason::Zero, if zeros { ahead } else { 0 });
             if ahead > 0 {
                 page.0 += ahead;
                 saving.done += ahead;

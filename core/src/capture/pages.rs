@@ -360,63 +360,59 @@ impl<'b> PageWriter<'b> {
         Ok(())
     }
 
-    /// Describes the zero pages that `pages` begin with, where they can be looked at as they lie.
-    /// Gives their number.
-    pub(super) fn zeros<S: Dump>(
-        &mut self,
-        source: &mut S,
-        reader: &PageReader<'_>,
-        pages: PfnSpan,
-    ) -> Result<u64, CaptureError> {
-        let Some(zero) = self.zero else { return Ok(0) };
-        let size = reader.shift.bytes();
-        let room = (self.descriptors.len() - self.descriptors_len) / page_desc::SIZE;
-        let Some(bytes) = reader.lend(source, pages, room) else { return Ok(0) };
-        let count = bytes.chunks_exact(size).take_while(|page| is_zero(page)).count();
-        // A page that cannot be read looks like zeros: page by page it will show which one it is.
-        if source.window_broke() {
-            return Ok(0);
-        }
-        for _ in 0..count {
-            self.describe(zero)?;
-        }
-        Ok(count as u64)
-    }
-
-    /// Makes the first of `pages` that are not zero part of the dump as they are, where they can be
-    /// looked at as they lie. Gives their number; with 0, nothing happened.
+    /// Makes the first of `pages` part of the dump, where they can be looked at as they lie: those that are zero,
+    /// or else, with `plain`, those that are not, as they are. Returns their number and whether they are zero;
+    /// with 0, nothing happened.
     ///
     /// They are copied, although the sink could have them from where they lie: a system that is to
     /// write past its cache holds on to what it writes until that is done, and of a mapped file that
     /// may be more than the memory that the program is allowed (what `/proc/vmcore` maps it would
     /// not take at all).
-    pub(super) fn raw<S: Dump>(
+    pub(super) fn bulk<S: Dump>(
         &mut self,
         source: &mut S,
         reader: &PageReader<'_>,
         pages: PfnSpan,
-    ) -> Result<u64, CaptureError> {
+        plain: bool,
+    ) -> Result<(u64, bool), CaptureError> {
+        let nothing = Ok((0, false));
+        if !plain && self.zero.is_none() {
+            return nothing;
+        }
         let size = reader.shift.bytes();
         let descriptors = (self.descriptors.len() - self.descriptors_len) / page_desc::SIZE;
-        let room = self.data.get_mut(self.data_len..).unwrap_or_default();
-        let most = (room.len() / size).min(descriptors);
-        let Some(bytes) = reader.lend(source, pages, most) else { return Ok(0) };
-        let count = match self.zero {
-            Some(_) => bytes.chunks_exact(size).take_while(|page| !is_zero(page)).count(),
-            None => bytes.len() / size,
+        let Some(bytes) = reader.lend(source, pages, descriptors) else { return nothing };
+        let whole = bytes.chunks_exact(size);
+        let zeros = match self.zero {
+            Some(_) => whole.clone().take_while(|page| is_zero(page)).count(),
+            None => 0,
         };
-        let (Some(to), Some(bytes)) = (room.get_mut(..count * size), bytes.get(..count * size))
-        else {
-            return Ok(0);
+        let (count, made) = if zeros > 0 {
+            (zeros, Made::Zero)
+        } else if plain {
+            let room = self.data.get_mut(self.data_len..).unwrap_or_default();
+            let whole = whole.take(room.len() / size);
+            let count = match self.zero {
+                Some(_) => whole.take_while(|page| !is_zero(page)).count(),
+                None => whole.len(),
+            };
+            let (Some(to), Some(bytes)) = (room.get_mut(..count * size), bytes.get(..count * size))
+            else {
+                return nothing;
+            };
+            to.copy_from_slice(bytes);
+            (count, Made::Bytes { len: size as u32, flags: 0 })
+        } else {
+            return nothing;
         };
-        to.copy_from_slice(bytes);
+        // A page that cannot be read looks like zeros: page by page it will show which one it is.
         if source.window_broke() {
-            return Ok(0);
+            return nothing;
         }
         for _ in 0..count {
-            self.commit(Made::Bytes { len: size as u32, flags: 0 })?;
+            self.commit(made)?;
         }
-        Ok(count as u64)
+        Ok((count as u64, zeros > 0))
     }
 
     /// Writes the data that is held, but for a block that is not full; with `whole`, that too.
