@@ -1,13 +1,13 @@
 //! Every page of a dump passes one point, where a filter sees it once and may change it, whatever the
 //! format, the codec, the number of threads and the input are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use tamis_core::arch::paging::TableCache;
 use tamis_core::capture::crew::{self, Batch, Crew, PageMade, Queue, Slot};
 use tamis_core::capture::session::{Options, Output, Session, Storage};
-use tamis_core::capture::{CaptureError, PageFilter, Phase, Report};
+use tamis_core::capture::{CaptureError, PageFilter, Report};
 use tamis_core::codec::SLACK;
 use tamis_core::endian::{Endian, Word};
 use tamis_core::input::elf::{ElfVmcore, probe};
@@ -138,7 +138,7 @@ impl RandomAccess for File<'_> {
 struct Filter {
     wants_all: bool,
     changes: bool,
-    seen: Mutex<BTreeMap<(bool, u64), usize>>,
+    seen: Mutex<BTreeMap<u64, usize>>,
 }
 
 impl Filter {
@@ -166,23 +166,19 @@ fn change(pfn: u64, page: &mut [u8]) {
 }
 
 impl PageFilter for Filter {
-    fn wanted(&self, pages: PfnSpan) -> PfnSpan {
-        let mut all = pages.start.0..pages.end.0;
-        let Some(start) = all.find(|pfn| self.is_wanted(*pfn)) else { return PfnSpan::default() };
-        let end = all.find(|pfn| !self.is_wanted(*pfn)).unwrap_or(pages.end.0);
-        PfnSpan::new(Pfn(start), Pfn(end))
+    fn wants(&self, pages: PfnSpan) -> bool {
+        (pages.start.0..pages.end.0).any(|pfn| self.is_wanted(pfn))
     }
 
-    fn apply(&self, phase: Phase, pfn: Pfn, page: &mut [u8]) -> bool {
-        assert_eq!(page.len(), PAGE);
-        assert!(self.is_wanted(pfn.0), "page {pfn} was not wanted");
-        assert_eq!(Some(&*page), contents(pfn.0).as_deref(), "page {pfn} is not the input's");
-        *self.seen.lock().unwrap().entry((phase == Phase::Copy, pfn.0)).or_default() += 1;
-        if self.changes && is_chosen(pfn.0) {
-            change(pfn.0, page);
-            return true;
+    fn apply(&self, pages: PfnSpan, bytes: &mut [u8]) {
+        assert_eq!(bytes.len() as u64, pages.len() * PAGE as u64);
+        for (pfn, page) in (pages.start.0..).zip(bytes.chunks_exact_mut(PAGE)) {
+            assert_eq!(Some(&*page), contents(pfn).as_deref(), "page {pfn} is not the input's");
+            *self.seen.lock().unwrap().entry(pfn).or_default() += 1;
+            if self.changes && is_chosen(pfn) {
+                change(pfn, page);
+            }
         }
-        false
     }
 }
 
@@ -391,30 +387,25 @@ fn check(
         assert!(found.get(pfn) == Some(page), "{what}: page {pfn} differs");
     }
 
-    let pages: BTreeSet<_> = want.keys().copied().filter(|pfn| filter.is_wanted(*pfn)).collect();
     let seen = filter.seen.lock().unwrap();
-    let copied: BTreeMap<_, _> = seen.iter().filter(|((copy, _), _)| *copy).collect();
-    for ((_, pfn), times) in &copied {
-        assert_eq!(**times, 1, "{what}: times that page {pfn} was seen");
+    // Those of an ELF file are looked at for zeros when they are counted, and again when they are copied.
+    let most = if wish.form == Form::Elf && wish.level == 1 { 3 } else { 1 };
+    for (pfn, times) in &*seen {
+        assert!(*times <= most, "{what}: page {pfn} was seen {times} times");
     }
-    let copied: BTreeSet<_> = copied.into_keys().map(|(_, pfn)| *pfn).collect();
-    assert_eq!(copied, pages, "{what}: pages seen");
-    let counted: BTreeMap<_, _> = seen.iter().filter(|((copy, _), _)| !*copy).collect();
-    if wish.form == Form::Elf && wish.level == 1 {
-        assert!(counted.values().all(|times| **times == 1), "{what}: counted twice");
-        assert_eq!(counted.into_keys().map(|(_, pfn)| *pfn).collect::<BTreeSet<_>>(), pages);
-        let zero = |page: &&Vec<u8>| page.iter().all(|byte| *byte == 0);
+    for pfn in want.keys().filter(|pfn| filter.is_wanted(**pfn)) {
+        assert!(seen.contains_key(pfn), "{what}: page {pfn} was not seen");
+    }
+    if wish.level == 1 {
         // The halves that an ELF file has not count with their page.
-        let zeros = want.values().filter(zero).count() as u64;
+        let zeros = want.values().filter(|page| page.iter().all(|byte| *byte == 0)).count() as u64;
         assert_eq!(report.tally.dropped(), zeros, "{what}: pages of zeros");
-    } else {
-        assert!(counted.is_empty(), "{what}: seen before they are copied");
     }
 }
 
 fn wishes() -> Vec<Wish> {
     let mut wishes = Vec::new();
-    for threads in 1..=3 {
+    for threads in [1, 3] {
         for level in [0, 1] {
             for codec in CODECS {
                 for form in [Form::File, Form::Parts, Form::Stream] {
@@ -481,22 +472,14 @@ fn a_crew_without_the_filter_of_its_capture_saves_nothing() {
 }
 
 #[test]
-fn a_window_that_is_lent_short_ends_the_dump_and_leaves_no_empty_page() {
+fn a_window_that_is_lent_short_is_none() {
     let vmcore = vmcore();
     for wish in wishes() {
-        let file = File(&vmcore, Lends::TooLittle);
-        let (outputs, result) = from_vmcore(wish, file, None, None);
-        assert!(matches!(result, Err(CaptureError::Internal(_))), "{wish:?}: {result:?}");
-        match wish.form {
-            // The last record is missing.
-            Form::Stream => assert!(outputs.is_empty(), "{wish:?}: a whole stream"),
-            Form::Elf => {
-                assert!(outputs.iter().all(|f| Elf::parse(f).unwrap().e_flags != 0), "{wish:?}");
-            }
-            Form::File | Form::Parts => {
-                let whole = |f: &Vec<u8>| Dump::new(f.clone()).unwrap().header.status & 8 == 0;
-                assert!(!outputs.iter().any(whole), "{wish:?}: a dump that says it is whole");
-            }
-        }
+        let [right, short] = [Lends::Windows, Lends::TooLittle].map(|lends| {
+            let (outputs, result) = from_vmcore(wish, File(&vmcore, lends), None, None);
+            result.unwrap();
+            outputs
+        });
+        assert!(right == short, "{wish:?}");
     }
 }
