@@ -13,6 +13,8 @@ pub type Vmcore = Session<'static, ElfVmcore<'static, Input>>;
 pub struct Input {
     file: File,
     size: u64,
+    /// Whether the file may become shorter while it is mapped.
+    may_shrink: bool,
     window: Option<Window>,
 }
 
@@ -25,13 +27,14 @@ impl Input {
             FileKind::Regular(size) => size,
             FileKind::Block | FileKind::Other => 0,
         };
+        let in_proc = file.is_in_proc();
         let map = match mapping {
-            Mapping::Auto => file.is_in_proc(),
+            Mapping::Auto => in_proc,
             Mapping::Always => true,
             Mapping::Never => false,
         };
         let window = if map && size > 0 { Window::new() } else { None };
-        Ok(Input { file, size, window })
+        Ok(Input { file, size, may_shrink: !in_proc, window })
     }
 
     /// Whether it is mapped, where that works.
@@ -47,7 +50,17 @@ impl Input {
     /// The same file, with a window of its own.
     pub fn reopen(&self) -> Result<Input, IoError> {
         let window = if self.window.is_some() { Window::new() } else { None };
-        Ok(Input { file: self.file.duplicate()?, size: self.size, window })
+        let file = self.file.duplicate()?;
+        Ok(Input { file, window, ..*self })
+    }
+}
+
+/// Bytes of a file that may become shorter.
+#[inline(never)]
+fn size_now(file: &File) -> u64 {
+    match file.kind() {
+        Ok(FileKind::Regular(size)) => size,
+        _ => u64::MAX,
     }
 }
 
@@ -61,7 +74,8 @@ impl RandomAccess for Input {
     }
 
     fn window_broke(&mut self) -> bool {
-        self.window.as_mut().is_some_and(Window::broke)
+        let Some(window) = &mut self.window else { return false };
+        window.broke(if self.may_shrink { size_now(&self.file) } else { u64::MAX })
     }
 }
 
