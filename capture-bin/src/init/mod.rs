@@ -97,6 +97,7 @@ pub fn run(heap: &'static Heap) -> Exit {
         Final::Halt => libc::RB_HALT_SYSTEM,
     };
     LAST.store(how, Ordering::Relaxed);
+    sys::stop_on_signals();
     sys::on_trouble(orders.timeout, in_trouble);
     sys::ignore_write_signals();
 

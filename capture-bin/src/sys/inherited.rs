@@ -21,7 +21,8 @@ pub fn settle() {
         libc::RLIMIT_DATA,
         libc::RLIMIT_AS,
     ] {
-        // What is meant to bind has a hard limit, which stays.
+        // What is meant to bind has a hard limit, which stays. The one of CPU time kills without a warning,
+        // which the soft one gives.
         let mut both = [0u64; 2];
         // SAFETY: no new limit, and a place for the two numbers of a `struct rlimit64`; then the other way.
         unsafe {
@@ -29,7 +30,7 @@ pub fn settle() {
                 libc::syscall(libc::SYS_prlimit64, 0, limit, null_mut::<u64>(), both.as_mut_ptr());
             let [soft, hard] = &mut both;
             *soft = *hard;
-            if known == 0 {
+            if known == 0 && (limit != libc::RLIMIT_CPU || *hard == libc::RLIM_INFINITY) {
                 libc::syscall(libc::SYS_prlimit64, 0, limit, both.as_ptr(), null_mut::<u64>());
             }
         }

@@ -46,22 +46,39 @@ extern "C" fn on_stop(_: c_int) {
     ask_to_stop();
 }
 
-/// From now on the first SIGTERM, SIGINT or SIGHUP asks the program to end; the second one kills it.
-/// What the caller ignores (as `nohup` does) stays ignored.
+/// Signals by which people, or a system that goes down, ask a program to end. A second one kills.
+const ASKING: [c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
+/// Signals that kill whoever does not expect them: power fails, time is up, a timer goes off. They may come
+/// again at any time, and change nothing then.
+const WARNING: [c_int; 8] = [
+    libc::SIGPWR,
+    libc::SIGXCPU,
+    libc::SIGALRM,
+    libc::SIGVTALRM,
+    libc::SIGPROF,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGIO,
+];
+
+/// From now on the signals that end a program ask it to end, with what it has; the second SIGTERM, SIGINT,
+/// SIGHUP or SIGQUIT kills it. What the caller ignores (as `nohup` does) stays ignored.
 pub fn stop_on_signals() {
-    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
-        // SAFETY: `sigaction` is plain numbers, for which zeros are a value; the handler has the
-        // plain type, and only sets an atomic.
-        unsafe {
-            let mut action: libc::sigaction = core::mem::zeroed();
-            libc::sigaction(signal, core::ptr::null(), &mut action);
-            if action.sa_sigaction == libc::SIG_IGN {
-                continue;
+    for (signals, flags) in [(&ASKING[..], libc::SA_RESETHAND), (&WARNING, 0)] {
+        for &signal in signals {
+            // SAFETY: `sigaction` is plain numbers, for which zeros are a value; the handler has the
+            // plain type, and only sets an atomic.
+            unsafe {
+                let mut action: libc::sigaction = core::mem::zeroed();
+                libc::sigaction(signal, core::ptr::null(), &mut action);
+                if action.sa_sigaction == libc::SIG_IGN {
+                    continue;
+                }
+                action = core::mem::zeroed();
+                action.sa_sigaction = on_stop as *const () as usize;
+                action.sa_flags = flags;
+                libc::sigaction(signal, &action, null_mut());
             }
-            action = core::mem::zeroed();
-            action.sa_sigaction = on_stop as *const () as usize;
-            action.sa_flags = libc::SA_RESETHAND;
-            libc::sigaction(signal, &action, null_mut());
         }
     }
 }
