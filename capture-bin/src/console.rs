@@ -233,6 +233,12 @@ impl Console {
         self.warn(format_args!("{name} is the same file as {other}: nothing was written"));
     }
 
+    /// A file is not there under its name any more.
+    pub fn warn_gone(&self, name: &[u8]) {
+        let name = name.escape_ascii();
+        self.warn(format_args!("{name} was deleted while it was written: nothing is saved"));
+    }
+
     /// A table in which a plan or a report is laid out; to the ordinary messages.
     pub fn table(&self) -> Line {
         Line::new(self.common)

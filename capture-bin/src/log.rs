@@ -48,6 +48,7 @@ impl Gather {
 /// Writes the log as the command line says. Gives the exit status.
 pub(crate) fn dmesg(args: &Args<'_>) -> Exit {
     let console = Console::new(args.messages, false);
+    sys::ignore_write_signals();
     for line in args.notices.lines() {
         console.warn(format_args!("{line}"));
     }
@@ -103,6 +104,10 @@ fn write(
     match written {
         Ok(report) => {
             flushed.map_err(failed_to_write)?;
+            if out.out.is_deleted() {
+                console.warn_gone(name);
+                return Err(Exit::Failed);
+            }
             if report.skipped > 0 {
                 console.warn(format_args!(
                     "{} damaged or overwritten records were left out, {} were written",

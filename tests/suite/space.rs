@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -163,7 +163,18 @@ fn a_stream_into_a_full_device() {
 }
 
 /// Signals that tell a capture to end.
-const ENDING: [i32; 3] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP];
+const ENDING: [i32; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
+/// Signals of a machine, or a caller, that will not wait for much longer.
+const WARNING: [i32; 8] = [
+    libc::SIGPWR,
+    libc::SIGXCPU,
+    libc::SIGALRM,
+    libc::SIGVTALRM,
+    libc::SIGPROF,
+    libc::SIGUSR1,
+    libc::SIGUSR2,
+    libc::SIGIO,
+];
 
 /// The program, with these signals ignored and the others not, whatever our own caller ignores.
 fn ignoring(ignored: &'static [i32]) -> Command {
@@ -171,7 +182,7 @@ fn ignoring(ignored: &'static [i32]) -> Command {
     // SAFETY: between fork and exec only signal(2) is called, which is a bare system call.
     unsafe {
         command.pre_exec(|| {
-            for number in ENDING {
+            for number in ENDING.into_iter().chain(WARNING) {
                 let ignore = ignored.contains(&number);
                 libc::signal(number, if ignore { libc::SIG_IGN } else { libc::SIG_DFL });
             }
@@ -278,7 +289,7 @@ fn a_reader_that_does_not_come() {
     // Stuck in the middle of a stream, one signal is enough, whether or not the pipe blocks.
     let bench = bench();
     for blocks in [true, false] {
-        for number in ENDING {
+        for number in ENDING.into_iter().chain(WARNING) {
             let (reads, writes) = small_pipe();
             if blocks {
                 // SAFETY: an open file descriptor, and plain numbers.
@@ -288,6 +299,10 @@ fn a_reader_that_does_not_come() {
             wait_for("a full pipe", || waiting(&reads) >= 4096);
             std::thread::sleep(Duration::from_millis(20));
             signal(&child, number);
+            if WARNING.contains(&number) {
+                // Again, before it was done: timers and limits do not stop at one.
+                signal(&child, number);
+            }
             let (code, said) = end(child);
             assert_eq!(code, Some(1), "{said}");
         }
@@ -335,6 +350,42 @@ fn a_capture_that_is_told_to_end() {
         if ended == 3 {
             break;
         }
+    }
+}
+
+#[test]
+fn a_dump_that_is_deleted_meanwhile_is_not_saved() {
+    let bench = bench();
+    for (options, names, deleted) in [
+        (&["-d", "31"][..], &["a"][..], 0),
+        (&["-d", "31", "-E"], &["a"], 0),
+        (&["-d", "31", "--split"], &["a", "b"], 1),
+        (&["-d", "31", "--num-threads", "2", "-c"], &["a"], 0),
+    ] {
+        let names: Vec<_> = names.iter().map(|name| bench.file(name)).collect();
+        // A pipe that is full already: the first message waits, when the files are there.
+        let (reads, writes) = small_pipe();
+        let mut full = fs::File::from(writes);
+        while full.write(&[b'.'; 512]).is_ok() {}
+        // SAFETY: an open file descriptor, and plain numbers.
+        unsafe { libc::fcntl(full.as_raw_fd(), libc::F_SETFL, 0) };
+        let mut command = ignoring(&[]);
+        command.args(options).arg(&bench.vmcore).args(&names);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(full);
+        let mut child = command.spawn().unwrap();
+        drop(command);
+        wait_for("an output", || names.iter().all(|name| name.exists()));
+        fs::remove_file(&names[deleted]).unwrap();
+        // Another capture takes the name.
+        fs::write(&names[deleted], "another").unwrap();
+        let mut said = String::new();
+        fs::File::from(reads).read_to_string(&mut said).unwrap();
+        child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(1), "{said}");
+        assert!(said.contains("was deleted while it was written"), "{said}");
+        assert!(!said.contains("saved to"), "{said}");
+        assert_eq!(fs::read(&names[deleted]).unwrap(), b"another");
+        names.iter().for_each(|name| fs::remove_file(name).unwrap());
     }
 }
 

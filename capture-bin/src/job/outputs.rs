@@ -29,6 +29,8 @@ pub(super) enum Failure<'n> {
     Same { name: &'n [u8], other: &'n [u8] },
     /// An output could not be created.
     Create { part: usize, io: IoError },
+    /// An output was deleted, or another file has its name by now.
+    Gone { part: usize },
     /// An output is of a kind that does not take this format.
     Kind(&'static str),
     /// The capture ended early.
@@ -111,7 +113,7 @@ pub(super) fn write<'n>(
             }
         }
     }
-    match files.as_mut_slice() {
+    let saved = match files.as_mut_slice() {
         [file] => one(file),
         _ => {
             let block = args.splitblock_kib.map_or(SPLIT_BLOCK, |kib| kib.saturating_mul(1024));
@@ -121,6 +123,10 @@ pub(super) fn write<'n>(
             }
             save(Output::Split(&mut sinks, block >> page.bits()))
         }
+    };
+    match files.iter().position(DumpFile::is_deleted) {
+        Some(part) => Err(Failure::Gone { part }),
+        None => saved,
     }
 }
 

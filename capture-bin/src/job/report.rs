@@ -84,6 +84,10 @@ pub(super) fn finish(
             console.warn_same(name, other);
             return Ended::Failed;
         }
+        Failure::Gone { part } => {
+            console.warn_gone(name(part));
+            return Ended::Failed;
+        }
         Failure::Kind(why) => {
             console.warn(format_args!("{why}"));
             return Ended::Failed;

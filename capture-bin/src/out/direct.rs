@@ -44,6 +44,11 @@ impl DirectFile {
         self.file.identity()
     }
 
+    /// Whether it has lost its last name.
+    pub(super) fn is_deleted(&self) -> bool {
+        self.file.is_deleted()
+    }
+
     /// Sets the file to bypass the page cache, or not. Returns whether it is set so now.
     fn bypass(&mut self, on: bool) -> bool {
         if self.bypasses != on {

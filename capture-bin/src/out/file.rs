@@ -48,6 +48,11 @@ impl DumpFile {
         self.file.identity()
     }
 
+    /// Whether it has lost its last name.
+    pub fn is_deleted(&self) -> bool {
+        self.file.is_deleted()
+    }
+
     /// Whether it is a block device, which has no holes.
     pub fn is_block_device(&self) -> bool {
         self.file.kind() == FileKind::Block

@@ -18,6 +18,11 @@ impl Pipe {
         Pipe { file, left: limit, limit }
     }
 
+    /// Whether it is a file that has lost its last name.
+    pub fn is_deleted(&self) -> bool {
+        self.file.is_deleted()
+    }
+
     /// Whether nothing was written yet.
     pub fn is_untouched(&self) -> bool {
         self.left == self.limit

@@ -151,6 +151,12 @@ impl File {
         })
     }
 
+    /// Whether it has lost its last name: nobody will find it once it is closed.
+    pub fn is_deleted(&self) -> bool {
+        self.stat()
+            .is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFREG && stat.st_nlink == 0)
+    }
+
     /// Which file it is; none for what has nothing that could be lost (a pipe, a terminal).
     pub fn identity(&self) -> Option<Identity> {
         let stat = self.stat().ok()?;
