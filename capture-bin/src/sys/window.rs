@@ -247,9 +247,10 @@ mod tests {
     fn take_away(way: Way, window: &Window, file: &std::fs::File, page: usize) {
         match way {
             Way::Cut => file.set_len(page as u64).unwrap(),
-            // SAFETY: the window's own mapping, which stays mapped.
             Way::Forbidden => {
-                assert_eq!(unsafe { libc::mprotect(window.at, window.len, libc::PROT_NONE) }, 0)
+                // SAFETY: the window's own mapping, which stays mapped.
+                let done = unsafe { libc::mprotect(window.at, window.len, libc::PROT_NONE) };
+                assert_eq!(done, 0);
             }
             Way::Unnamed => {
                 // struct siginfo: signal, error, code, and no address.
