@@ -17,8 +17,32 @@ pub struct Call {
     pub result: i64,
 }
 
+/// What is done to a call before the system sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Meddle {
+    /// Nothing.
+    Leave,
+    /// The system does not see it: the program gets this error number.
+    Fail(i32),
+    /// One of its arguments becomes another: its index, and the value.
+    Argument(usize, u64),
+}
+
 /// Runs a program to its end, threads included, and gives its exit status and its calls.
 pub fn trace<I>(program: &OsStr, args: I) -> io::Result<(Option<i32>, Vec<Call>)>
+where
+    I: IntoIterator,
+    I::Item: AsRef<OsStr>,
+{
+    trace_and(program, args, &mut |_| Meddle::Leave)
+}
+
+/// As [`trace`]; `meddle` sees each call before the system does, with 0 as its result.
+pub fn trace_and<I>(
+    program: &OsStr,
+    args: I,
+    meddle: &mut dyn FnMut(&Call) -> Meddle,
+) -> io::Result<(Option<i32>, Vec<Call>)>
 where
     I: IntoIterator,
     I::Item: AsRef<OsStr>,
@@ -36,7 +60,8 @@ where
     }
     let main = command.spawn()?.id() as libc::pid_t;
     let mut calls = Vec::new();
-    let mut begun: Vec<libc::pid_t> = Vec::new();
+    // The threads that are in a call, its number, and what became of it.
+    let mut begun: Vec<(libc::pid_t, u64, Meddle)> = Vec::new();
     let mut known = false;
     loop {
         let mut status = 0;
@@ -65,13 +90,31 @@ where
             known = true;
             signal = 0;
         } else if signal == libc::SIGTRAP | 0x80 {
-            if let Some(at) = begun.iter().position(|p| *p == pid) {
-                begun.swap_remove(at);
-                let r = registers(pid)?;
-                let args = [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9];
-                calls.push(Call { number: r.orig_rax as i64, args, result: r.rax as i64 });
+            let mut r = registers(pid)?;
+            let args = [r.rdi, r.rsi, r.rdx, r.r10, r.r8, r.r9];
+            if let Some(at) = begun.iter().position(|(p, ..)| *p == pid) {
+                let (_, number, done) = begun.swap_remove(at);
+                if let Meddle::Fail(error) = done {
+                    r.rax = i64::from(-error) as u64;
+                    set_registers(pid, &mut r)?;
+                }
+                calls.push(Call { number: number as i64, args, result: r.rax as i64 });
             } else {
-                begun.push(pid);
+                let number = r.orig_rax;
+                let todo = meddle(&Call { number: number as i64, args, result: 0 });
+                match todo {
+                    Meddle::Leave => {}
+                    // No call has this number.
+                    Meddle::Fail(_) => r.orig_rax = u64::MAX,
+                    Meddle::Argument(which, value) => {
+                        *[&mut r.rdi, &mut r.rsi, &mut r.rdx, &mut r.r10, &mut r.r8, &mut r.r9]
+                            [which] = value;
+                    }
+                }
+                if todo != Meddle::Leave {
+                    set_registers(pid, &mut r)?;
+                }
+                begun.push((pid, number, todo));
             }
             signal = 0;
         } else if signal == libc::SIGTRAP || signal == libc::SIGSTOP {
@@ -104,6 +147,14 @@ fn registers(pid: libc::pid_t) -> io::Result<libc::user_regs_struct> {
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(registers) }
 }
 
+fn set_registers(pid: libc::pid_t, registers: &mut libc::user_regs_struct) -> io::Result<()> {
+    let from = ptr::from_mut(registers).cast::<libc::c_void>();
+    // SAFETY: PTRACE_SETREGS reads the structure that the last pointer leads to, and no more.
+    let done =
+        unsafe { libc::ptrace(libc::PTRACE_SETREGS, pid, ptr::null_mut::<libc::c_void>(), from) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,5 +164,17 @@ mod tests {
         let (code, calls) = trace(OsStr::new("cat"), ["/dev/null"]).unwrap();
         assert_eq!(code, Some(0));
         assert!(calls.iter().any(|c| c.number == libc::SYS_read && c.result == 0));
+    }
+    #[test]
+    fn calls_fail_as_told() {
+        let cat = OsStr::new("cat");
+        let mut refuse = |call: &Call| match call.number == libc::SYS_read && call.args[0] > 2 {
+            true => Meddle::Fail(libc::EIO),
+            false => Meddle::Leave,
+        };
+        let (code, calls) = trace_and(cat, ["/dev/zero"], &mut refuse).unwrap();
+        assert_ne!(code, Some(0));
+        let failed = |c: &Call| c.number == libc::SYS_read && c.result == i64::from(-libc::EIO);
+        assert!(calls.iter().any(failed));
     }
 }

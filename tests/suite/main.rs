@@ -16,6 +16,7 @@ mod formats;
 mod golden;
 mod inherited;
 mod limits;
+mod odd;
 mod one_point;
 mod paging;
 mod random;

@@ -7,7 +7,7 @@
 
 use crate::sys::{File, FileKind, Identity, WriteError};
 use tamis_core::error::part;
-use tamis_core::io::{BLOCK, IoError};
+use tamis_core::io::{BLOCK, IoError, IoKind};
 
 /// Fewest bytes of a write that bypasses the page cache: the program waits for each of them.
 const DIRECT_LEAST: usize = 128 << 10;
@@ -77,7 +77,10 @@ impl DirectFile {
         match self.file.write_at(at, part(bytes, 0..len)) {
             Ok(()) => Ok(len),
             // Refused after all, or for the rest of a write that was cut short.
-            Err(WriteError { io: IoError { code: libc::EINVAL, .. }, written }) => {
+            Err(WriteError {
+                io: IoError { code: libc::EINVAL | libc::EOPNOTSUPP, .. },
+                written,
+            }) => {
                 self.may_bypass = written > 0;
                 Ok(written as usize)
             }
@@ -116,7 +119,14 @@ impl DirectFile {
     pub(super) fn lengthen(&mut self, len: u64) -> Result<(), IoError> {
         match self.file.kind()? {
             FileKind::Regular(now) if now >= len => Ok(()),
-            _ => self.file.set_len(len),
+            _ => match self.file.set_len(len) {
+                // Some file systems lengthen a file only by writing to it.
+                Err(IoError { kind: IoKind::Other, .. }) => {
+                    self.bypass(false);
+                    Ok(self.file.write_at(len.saturating_sub(1), &[0])?)
+                }
+                done => done,
+            },
         }
     }
 
