@@ -186,8 +186,16 @@ fn verify_is_as_described() {
 #[test]
 fn what_shows_a_dump_is_as_described() {
     let registers = Registers { pid: Some(1), pc: Some(Hex(1)), sp: Some(Hex(1)) };
-    let note =
-        Note { offset: 0, name: "a".into(), kind: 1, size: 1, meaning: Some("a"), registers };
+    let note = Note {
+        offset: 0,
+        name: "a".into(),
+        kind: 1,
+        size: 1,
+        desc_at: 20,
+        meaning: Some("a"),
+        device: Some("a".into()),
+        registers,
+    };
     one(&Notes { damaged: false, notes: vec![note] }, "");
     let lines =
         Lines { records: 1, records_left_out: 0, by_arithmetic: false, lines: vec!["a".into()] };

@@ -22,7 +22,7 @@ fn names(bench: &Bench) -> Vec<String> {
 /// A folder with a dump in several forms.
 fn bench() -> Bench {
     let bench = Bench::new();
-    let dump = Make::new(USUAL).with_info("OSRELEASE=6.1.0\nPAGESIZE=4096\n").bytes();
+    let dump = Make::new(USUAL).with_info(&"OSRELEASE=6.1.0\nPAGESIZE=4096\n".repeat(20)).bytes();
     bench.put("dump", &dump);
     bench.put("flat", &flatten(&dump, 9000));
     bench.tamis("split dump part1 part2").expect(0);
@@ -33,7 +33,7 @@ fn bench() -> Bench {
 }
 
 /// Every command that writes a file: its words, its inputs and its outputs.
-const WRITERS: [(&str, &[&str], &[&str]); 10] = [
+const WRITERS: [(&str, &[&str], &[&str]); 12] = [
     ("refilter --raw dump out", &["dump"], &["out"]),
     ("refilter --to elf dump out", &["dump"], &["out"]),
     ("refilter --raw --to flat dump out", &["dump"], &["out"]),
@@ -43,6 +43,8 @@ const WRITERS: [(&str, &[&str], &[&str]); 10] = [
     ("repair dump out", &["dump"], &["out"]),
     ("map -o out.svg dump", &["dump"], &["out.svg"]),
     ("map -o out.png dump", &["dump"], &["out.png"]),
+    ("read --pfn 3 --raw -o out dump", &["dump"], &["out"]),
+    ("notes --raw -o out dump", &["dump"], &["out"]),
     (
         "initramfs -o out --capture program --kernel 6.1 --modules-dir modules --target /dev/vdb",
         &["program"],

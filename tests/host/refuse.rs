@@ -2,7 +2,7 @@
 
 use crate::common::Bench;
 use tamis_tests::make::{Make, USUAL, flatten};
-use tamis_tests::synth::KernelStyle;
+use tamis_tests::synth::{KernelStyle, Note};
 use tamis_tests::zoo::zoo;
 
 #[test]
@@ -55,6 +55,156 @@ fn other_files_are_named() {
     bench.tamis("info").expect(64);
     bench.tamis("frobnicate").expect(64);
     bench.tamis("help info").expect(0).says("$ tamis info vmcore");
+}
+
+/// The first bytes of what people take for a dump, where they are, and what it is said to be.
+const KINDS: [(usize, &[u8], &str); 48] = [
+    (0, b"XFSB", "a file system (xfs), not a dump"),
+    (65_600, b"_BHRfS_M", "a file system (btrfs), not a dump"),
+    (4086, b"SWAPSPACE2", "a swap area, not a dump"),
+    (65_526, b"SWAPSPACE2", "a swap area, not a dump"),
+    (510, b"\x55\xaa", "a disk with partitions (MBR)"),
+    (512, b"EFI PART", "a disk with partitions (GPT)"),
+    (0, b"hsqs", "a file system (squashfs)"),
+    (32_769, b"CD001", "an ISO image"),
+    (0, b"KDMV", "a vmdk disk image"),
+    (0, b"# Disk DescriptorFile\nversion=1\n", "the description of a vmdk disk image"),
+    (64, b"\x7f\x10\xda\xbe", "a vdi disk image"),
+    (0, b"conectix", "a vhd disk image"),
+    (79_488, b"conectix", "a vhd disk image"),
+    (0, b"vhdxfile", "a vhdx disk image"),
+    (0, b"070701", "a cpio archive"),
+    (0, b"\xc7\x71", "a cpio archive"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (0, b"\x5d\0\0\x80\0\xff\xff\xff\xff\xff\xff\xff\xff\0", "compressed with lzma"),
+    (0, b"\xff\x06\0\0sNaPpY", "a stream of snappy frames"),
+    (0, b"\x85\x02\x0c\x03\x11\x22", "encrypted with gpg"),
+    (0, b"\x8c\x0d\x04\x09\x03", "encrypted with gpg"),
+    (0, b"-----BEGIN PGP MESSAGE-----\n", "encrypted or signed with gpg"),
+    (0, b"age-encryption.org/v1\n", "encrypted with age"),
+    (0, b"\xed\xab\xee\xdb\x03", "an rpm package"),
+    (0, b"!<arch>\ndebian-binary   ", "a deb package"),
+    (514, b"HdrS", "a kernel image (bzImage)"),
+    (0, b"FreeBSD Kernel Dump", "is a dump of FreeBSD, which tamis does not read yet"),
+    (0, b"minidump FreeBSD/amd64", "is a minidump of FreeBSD"),
+    (0, b"\x7fELF\x02\x01\x01\x09", "is a dump of FreeBSD"),
+    (0, b"\xed\xeb\x0f\xf0", "is a core of a Xen guest"),
+    (0, b"\xee\xeb\x0f\xf0", "is a core of a Xen HVM guest"),
+    (0, b"LinuxGuestRecord", "is a saved Xen guest"),
+    (0, b"Xenlight saved domain record\n", "is a saved Xen guest"),
+    (0, b"\xd0\xbe\xd0\xbe", "is a VMware snapshot"),
+    (0, b"\xd2\xbe\xd2\xbe", "is a VMware snapshot"),
+    (0, b"\xd3\xbe\xd3\xbe", "is a VMware snapshot, a part of one"),
+    (0, b"\xd1\xba\xd1\xba", "is a VMware snapshot that was restored"),
+    (0, b"\xd2\xba\xd2\xba", "is a VMware snapshot that was not restored"),
+    (0, b"\xed\x23\x8f\x61\x73\x01\x19\xa8", "is an LKCD dump, which tamis does not read yet"),
+    (0, b"\xcd\x23\x8f\x61\x73\x01\x19\xa8", "is an LKCD dump of a live kernel"),
+    (0, b"\xa8\x19\x01\x73\x61\x8f\x23\xfd", "is a stand-alone dump of s390"),
+    (0, b"\xa8\x19\x01\x73\x61\x8f\x23\xfe", "is an extended stand-alone dump of s390"),
+    (0, b"EMiL", "is a LiME memory image, which tamis does not read yet"),
+    (0, b"AVML", "is an AVML memory image, which tamis does not read yet"),
+    (0, b"sadump\0\0", "is a dump of sadump, which tamis does not read yet"),
+    (4096, b"sadump\0\0", "is a dump of sadump"),
+    (0, b"QEVM", "a saved machine of QEMU"),
+    (1080, b"\x53\xef", "a file system (ext2, ext3 or ext4)"),
+];
+
+#[test]
+fn every_kind_of_file_is_called_by_its_name() {
+    let bench = Bench::new();
+    for (at, magic, what) in KINDS {
+        let mut bytes = vec![0; 80_000];
+        bytes[at..at + magic.len()].copy_from_slice(magic);
+        bench.put("file", &bytes);
+        let run = bench.tamis("info file");
+        run.expect(3).says(what);
+        assert_eq!(run.text().lines().count(), 1, "{}", run.text());
+    }
+    // An ELF core without segments, whose sections are a Xen guest's.
+    let mut xen = b"\x7fELF\x02\x01\x01".to_vec();
+    xen.resize(64, 0);
+    (xen[16], xen[18], xen[20], xen[52], xen[58], xen[60]) = (4, 62, 1, 64, 64, 3);
+    xen[40] = 64;
+    xen.extend([0; 3 * 64]);
+    xen.extend(b"\0.shstrtab\0.note.Xen\0");
+    bench.put("file", &xen);
+    bench.tamis("info file").expect(3).says("is a core of a Xen guest (ELF)");
+}
+
+#[test]
+fn the_reason_of_a_refusal_is_true() {
+    let bench = Bench::new();
+    let make = Make::new(USUAL).with_info("OSRELEASE=6.1.0\nPAGESIZE=4096\n");
+    let sound = make.bytes();
+    // sub_hdr_size, bitmap_blocks, max_mapnr; then its twin of 64 bits.
+    let with = |fields: [u32; 3], wide: u64| {
+        let mut bytes = sound.clone();
+        for (index, field) in fields.into_iter().enumerate() {
+            bytes[432 + 4 * index..436 + 4 * index].copy_from_slice(&field.to_le_bytes());
+        }
+        bytes[4096 + 96..4096 + 104].copy_from_slice(&wide.to_le_bytes());
+        bytes
+    };
+    for (bytes, why) in [
+        (with([1, 0, 0], 0), "it has no pages (max_mapnr 0)"),
+        (with([1, 2, 0], 0), "it has no pages (max_mapnr 0)"),
+        (with([1, 0, 300], 300), "invalid bitmap_blocks in the dump header: 0x0"),
+        (with([0, 2, 300], 300), "invalid sub_hdr_size in the dump header: 0x0"),
+        (with([1, 2, 300], 1 << 50), "invalid max_mapnr"),
+    ] {
+        bench.put("dump", &bytes);
+        let run = bench.tamis("info dump");
+        run.expect(3).says(why);
+        assert!(!run.text().contains("block size"), "{}", run.text());
+    }
+}
+
+#[test]
+fn notes_are_there_where_there_is_no_memory() {
+    let bench = Bench::new();
+    let mut empty = Make::new(USUAL).with_info("OSRELEASE=6.1.0\nPAGESIZE=4096\n").bytes();
+    empty[436..444].fill(0);
+    empty[4096 + 96..4096 + 104].fill(0);
+    let image = zoo(KernelStyle::V6_12).build();
+    image.write(&bench.file("vmcore")).expect("writing the vmcore");
+    let mut elf = bench.get("vmcore");
+    // Every PT_LOAD becomes nothing.
+    let count = usize::from(u16::from_le_bytes([elf[56], elf[57]]));
+    for index in 0..count {
+        let at = 64 + 56 * index;
+        if elf[at] == 1 {
+            elf[at] = 0;
+        }
+    }
+    for (name, bytes, why) in [("dump", &empty, "max_mapnr 0"), ("elf", &elf, "no PT_LOAD")] {
+        bench.put(name, bytes);
+        let next = "`tamis notes` and `tamis vmcoreinfo` show what it has";
+        bench.tamis(&format!("info {name}")).expect(3).says(why).says(next);
+        bench.tamis(&format!("refilter {name} out")).expect(3).says(why);
+        bench.tamis(&format!("notes {name}")).expect(0).says("VMCOREINFO");
+        bench.tamis(&format!("vmcoreinfo {name} OSRELEASE")).expect(0).says("6.1");
+    }
+}
+
+#[test]
+fn dumps_of_devices_are_named_and_come_out() {
+    let bench = Bench::of(
+        &zoo(KernelStyle::V6_12)
+            .front_note(Note::device_dump("cxgb4_0000:05:00.4", b"firmware log"))
+            .front_note(Note::device_dump("second", &[7; 5000]))
+            .build(),
+    );
+    bench.capture("-c -d 31", &["dump"]);
+    for dump in ["vmcore", "dump"] {
+        bench.tamis(&format!("notes {dump}")).expect(0).says("dump of a device cxgb4_0000:05:00.4");
+        bench.tamis(&format!("notes --json {dump}")).expect(0).says("\"device\": \"second\"");
+        let run = bench.tamis(&format!("notes --device cxgb4_0000:05:00.4 {dump}"));
+        assert_eq!(run.expect(0).stdout, b"firmware log");
+        bench.tamis(&format!("notes --device second --force -o out {dump}")).expect(0);
+        assert!(bench.get("out") == [7; 5000]);
+        let run = bench.tamis(&format!("notes --device third {dump}"));
+        run.expect(3).says("there are those of cxgb4_0000:05:00.4, second");
+    }
 }
 
 #[test]

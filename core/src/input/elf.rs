@@ -74,6 +74,15 @@ pub struct Facts {
 
 /// Reads the ELF header and counts program headers and notes, without storage.
 pub fn probe(file: &mut impl RandomAccess) -> Result<Facts, OpenError> {
+    let facts = probe_notes(file)?;
+    if facts.segments == 0 {
+        return Err(OpenError::NoLoad);
+    }
+    Ok(facts)
+}
+
+/// As [`probe`], of a file that need not have any memory: its notes can be read still.
+pub fn probe_notes(file: &mut impl RandomAccess) -> Result<Facts, OpenError> {
     let read =
         |file: &mut dyn FnMut(&mut [u8]) -> Result<(), IoError>,
          what: &'static str,
@@ -118,9 +127,6 @@ pub fn probe(file: &mut impl RandomAccess) -> Result<Facts, OpenError> {
             facts.notes = (ph.offset, ph.filesz);
             facts.notes_flags_and_align = (ph.flags, ph.align);
         }
-    }
-    if facts.segments == 0 {
-        return Err(OpenError::NoLoad);
     }
     let in_memory = facts.clip_notes(file)?;
     facts.look_at_notes(file, in_memory);

@@ -198,6 +198,24 @@ impl ReadMain {
         if let Some(header) = best {
             return Ok(header);
         }
+        // Where the block size can be true, it is not what is wrong.
+        for at in [428, 416] {
+            for endian in [Endian::Little, Endian::Big] {
+                let field = |at| endian.u32(bytes, at).unwrap_or(0).into();
+                if PageShift::of_size(field(at)).is_some() && field(8) <= 0xff {
+                    return Err(match field(at + 4) {
+                        sub @ (0 | 0x8000_0000..) => WireError::Invalid {
+                            what: "sub_hdr_size in the dump header",
+                            value: sub,
+                        },
+                        _ => {
+                            let value = field(at + 8);
+                            WireError::Invalid { what: "bitmap_blocks in the dump header", value }
+                        }
+                    });
+                }
+            }
+        }
         let value = Endian::Little.u32(bytes, 428).unwrap_or(0).into();
         Err(WireError::Invalid { what: "block size in the dump header", value })
     }
@@ -228,7 +246,7 @@ impl ReadMain {
         let true_enough = header.version <= 0xff
             && header.sub_hdr_size != 0
             && header.sub_hdr_size <= i32::MAX as u32
-            && header.bitmap_blocks != 0
+            && (header.bitmap_blocks != 0 || header.max_mapnr == 0)
             && (bits >= header.max_mapnr.into() || saturated);
         true_enough.then_some(header)
     }

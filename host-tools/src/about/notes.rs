@@ -34,8 +34,13 @@ pub struct Note {
     pub kind: u32,
     /// Bytes of its contents.
     pub size: usize,
+    /// Where they begin.
+    #[serde(skip)]
+    pub desc_at: usize,
     /// What it is, if that is known.
     pub meaning: Option<&'static str>,
+    /// Of the dump of a device, its name.
+    pub device: Option<String>,
     /// Of register notes, where the CPU was.
     #[serde(flatten)]
     pub registers: Registers,
@@ -72,7 +77,9 @@ pub fn notes(opened: &mut Opened) -> Result<Notes> {
             offset: at,
             kind: found.kind,
             size: desc.len(),
+            desc_at: at + desc_at,
             meaning: meaning(&name, found.kind),
+            device: is_device(&name, found.kind).then(|| plain(device_name(desc))),
             registers: registers(machine, &name, found.kind, desc).unwrap_or_default(),
             name,
         });
@@ -82,6 +89,36 @@ pub fn notes(opened: &mut Opened) -> Result<Notes> {
     let rest = raw.get(at..).unwrap_or(&[]);
     let damaged = opened.notes_damaged() || rest.iter().any(|b| *b != 0);
     Ok(Notes { damaged, notes })
+}
+
+/// Bytes of a device's name before what it left (`include/uapi/linux/vmcore.h`, `VMCOREDD_MAX_NAME_BYTES`).
+const DEVICE_NAME: usize = 44;
+
+/// Whether it is the dump of a device: NT_VMCOREDD.
+fn is_device(name: &str, kind: u32) -> bool {
+    (name, kind) == ("LINUX", 0x700)
+}
+
+fn device_name(desc: &[u8]) -> &[u8] {
+    let name = desc.get(..DEVICE_NAME).unwrap_or(desc);
+    name.split(|b| *b == 0).next().unwrap_or(name)
+}
+
+/// What a device left, without its name.
+pub fn device(opened: &mut Opened, wanted: &str) -> Result<Vec<u8>> {
+    let found = notes(opened)?;
+    let devices = || found.notes.iter().filter_map(|note| Some((note, note.device.as_ref()?)));
+    let Some((note, _)) = devices().find(|(_, name)| *name == wanted) else {
+        let names: Vec<&str> = devices().map(|(_, name)| name.as_str()).collect();
+        let fail = opened.fail(format_args!("there is no dump of a device {wanted} in its notes"));
+        return Err(match names.as_slice() {
+            [] => fail.next("no device left one"),
+            names => fail.next(format_args!("there are those of {}", names.join(", "))),
+        });
+    };
+    let raw = opened.notes()?;
+    let end = note.desc_at + note.size;
+    Ok(raw.get(note.desc_at + DEVICE_NAME.min(note.size)..end).unwrap_or(&[]).to_vec())
 }
 
 /// What a note is.
@@ -125,7 +162,10 @@ impl Notes {
     pub fn text(&self) -> String {
         let mut text = String::new();
         for n in &self.notes {
-            let meaning = n.meaning.unwrap_or("");
+            let mut meaning = n.meaning.unwrap_or("").to_owned();
+            if let Some(device) = &n.device {
+                meaning += &format!(" {device}");
+            }
             let _ = write!(
                 text,
                 "{:>8}  {:>8} bytes  type {:#x}  {:<12}{meaning}",

@@ -1,8 +1,9 @@
 //! `tamis notes`.
 
-use crate::about::notes::notes;
-use crate::dump::open::open;
-use crate::fail::{DONE, NO, Result};
+use crate::about::notes::{device, notes};
+use crate::dump::open::open_notes;
+use crate::dump::out::create;
+use crate::fail::{DONE, Fail, NO, Result};
 use crate::render::console::{print, remark};
 use crate::render::json::show;
 use std::path::PathBuf;
@@ -12,7 +13,10 @@ use std::path::PathBuf;
 /// The notes hold the registers of each CPU at the time of the crash, VMCOREINFO, and what
 /// hypervisors and drivers added. A line each: where it begins in the notes, the bytes of its
 /// contents, its type, its name and what it is. Of register notes of x86_64 and arm64, the process
-/// and where its CPU was are shown.
+/// and where its CPU was are shown. Nothing of the memory is needed, nor has to be there.
+///
+/// Drivers can leave dumps of their devices (NT_VMCOREDD): they are named, and --device writes what one
+/// left, as it is, to standard output or to a file.
 ///
 /// Exit status: 0 done; 1 the notes end in something that is no note; 3 it could not be done.
 ///
@@ -20,6 +24,7 @@ use std::path::PathBuf;
 ///   $ tamis notes vmcore
 ///   $ tamis notes --json vmcore
 ///   $ tamis notes --raw vmcore > notes.bin
+///   $ tamis notes --device cxgb4_0000:05:00.4 -o firmware.log vmcore
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -31,14 +36,44 @@ pub struct Args {
     /// Write all notes as they are
     #[arg(long, conflicts_with = "json")]
     raw: bool,
+    /// Write the dump of this device
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["json", "raw"])]
+    device: Option<String>,
+    /// Write that, or with --raw all notes, to this file
+    #[arg(short, long, value_name = "FILE", conflicts_with = "json")]
+    output: Option<PathBuf>,
+    /// Overwrite an existing file
+    #[arg(short, long, requires = "output")]
+    force: bool,
+}
+
+/// Writes bytes to the output that was named.
+fn write(args: &Args, bytes: &[u8]) -> Result<u8> {
+    match &args.output {
+        None => print(bytes)?,
+        Some(path) => {
+            let mut file = create(path, args.force, std::slice::from_ref(&args.dump))?;
+            file.put(0, bytes)?;
+            file.done()?;
+        }
+    }
+    Ok(DONE)
 }
 
 /// Runs it.
 pub fn run(args: &Args) -> Result<u8> {
-    let mut opened = open(std::slice::from_ref(&args.dump))?;
+    let mut opened = open_notes(std::slice::from_ref(&args.dump))?;
     if args.raw {
-        print(opened.notes()?)?;
-        return Ok(DONE);
+        let bytes = opened.notes()?;
+        return write(args, &bytes);
+    }
+    if let Some(name) = &args.device {
+        let bytes = device(&mut opened, name)?;
+        return write(args, &bytes);
+    }
+    if args.output.is_some() {
+        return Err(Fail::new("a list of notes goes to standard output")
+            .next("--raw and --device write to a file"));
     }
     let found = notes(&mut opened)?;
     if args.json {

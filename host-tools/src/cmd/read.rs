@@ -4,6 +4,7 @@ use crate::args::address::{address, number};
 use crate::classes::left_out;
 use crate::dump::open::open;
 use crate::dump::opened::Opened;
+use crate::dump::out::create;
 use crate::fail::{DONE, Fail, Result};
 use crate::render::console::{shown, stdout};
 use crate::render::json::{Document, Hex, show};
@@ -23,7 +24,8 @@ use tamis_core::units::{Pfn, PhysAddr, VirtAddr};
 /// Addresses are hexadecimal, with or without 0x; pfns and lengths are decimal, or hexadecimal with
 /// 0x. Without --len, 256 bytes are read, and of a pfn its page.
 ///
-/// Prints offsets, bytes and characters, 16 bytes a line; --raw writes the bytes themselves. Memory
+/// Prints offsets, bytes and characters, 16 bytes a line; --raw writes the bytes themselves, with -o to a
+/// file, which is not there unless all of them are. Memory
 /// that is not in the dump ends the output, which says why it is not there as far as the mem_map
 /// tells ("left out (free)").
 ///
@@ -55,6 +57,12 @@ pub struct Args {
     /// Write the bytes as they are
     #[arg(long)]
     raw: bool,
+    /// Write them to this file
+    #[arg(short, long, value_name = "FILE", requires = "raw")]
+    output: Option<PathBuf>,
+    /// Overwrite an existing file
+    #[arg(short, long, requires = "output")]
+    force: bool,
     /// Print JSON (schema tamis.read/1); of 16 MiB at most
     #[arg(long, conflicts_with = "raw")]
     json: bool,
@@ -108,6 +116,10 @@ pub fn run(args: &Args) -> Result<u8> {
         bytes,
         error,
     };
+    let mut file = match &args.output {
+        Some(path) => Some(create(path, args.force, &args.dumps)?),
+        None => None,
+    };
     let mut out = stdout();
     let mut buf = vec![0; page as usize];
     let mut done = 0;
@@ -133,7 +145,9 @@ pub fn run(args: &Args) -> Result<u8> {
             }
             return Err(opened.fail(format_args!("{done} of {len} bytes read: {e}")));
         }
-        if args.json {
+        if let Some(file) = &mut file {
+            file.put(done, part)?;
+        } else if args.json {
             for byte in part.iter() {
                 let _ = write!(hex, "{byte:02x}");
             }
@@ -146,6 +160,9 @@ pub fn run(args: &Args) -> Result<u8> {
     }
     out.flush()?;
     drop(out);
+    if let Some(file) = file {
+        file.done()?;
+    }
     if args.json {
         show(&document(hex, None))?;
     }

@@ -1,6 +1,6 @@
 //! `tamis vmcoreinfo`.
 
-use crate::dump::open::open;
+use crate::dump::open::open_notes;
 use crate::dump::opened::Opened;
 use crate::fail::{DONE, NO, Result};
 use crate::render::console::{print, remark};
@@ -37,7 +37,7 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result<u8> {
-    let opened = open(std::slice::from_ref(&args.dump))?;
+    let opened = open_notes(std::slice::from_ref(&args.dump))?;
     if opened.text.is_empty() {
         return Err(opened.fail("it has no VMCOREINFO").next("`tamis notes` shows what it has"));
     }

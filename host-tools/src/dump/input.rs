@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tamis_boot::raw_target::RawTarget;
 
+/// Bytes at the beginning of a file: a file system says what it is at 64 KiB.
+const HEAD: u64 = 72 << 10;
+
 /// An input file before anything is known about it.
 pub struct Raw {
     /// As it was given.
@@ -80,9 +83,9 @@ impl Raw {
         Fail::new(format_args!("{}: {text}", self.name()))
     }
 
-    /// Its first 8 KiB, or all of it if it is smaller.
+    /// As much of its beginning as tells what it is, or all of it if it is smaller.
     pub fn head(&self) -> Result<Vec<u8>> {
-        let mut head = vec![0; self.len.min(8192) as usize];
+        let mut head = vec![0; self.len.min(HEAD) as usize];
         self.file
             .read_exact_at(&mut head, self.base)
             .map_err(|e| self.fail(format_args!("reading offset 0: {e}")))?;

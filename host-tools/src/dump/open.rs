@@ -9,7 +9,7 @@ use crate::dump::file::BlockFile;
 use crate::dump::input::{FileInfo, Raw};
 use crate::dump::machines;
 use crate::dump::opened::{Dump, Input, Opened, PAGES_KEPT, finish};
-use crate::dump::refuse::{Header, refuse};
+use crate::dump::refuse::{Header, foreign_elf, refuse};
 use crate::fail::{Fail, Result};
 use std::path::PathBuf;
 use tamis_core::endian::Word;
@@ -114,7 +114,7 @@ fn probe(raw: Raw) -> Result<(FileInfo, Probed)> {
         };
     }
     if kind == Form::Kdump {
-        let found = kdump::probe(&mut input, info.len).and_then(|facts| {
+        let found = kdump::probe_notes(&mut input, info.len).and_then(|facts| {
             if info.stream.is_some() {
                 facts.check_stream(info.raw.len)?;
             }
@@ -126,9 +126,12 @@ fn probe(raw: Raw) -> Result<(FileInfo, Probed)> {
     }
     let mut head = vec![0; info.len.min(elf_wire::HEADER_MAX as u64) as usize];
     input.read_at(0, &mut head).map_err(|e| info.raw.fail(e))?;
+    if let Some(fail) = foreign_elf(&info.raw, &head) {
+        return Err(fail);
+    }
     let facts = elf_wire::Header::parse(&head)
         .map_err(elf::OpenError::Wire)
-        .and_then(|header| Ok((elf::probe(&mut input)?, header)));
+        .and_then(|header| Ok((elf::probe_notes(&mut input)?, header)));
     match facts {
         Ok((facts, header)) => Ok((info, Probed::Elf(Box::new(facts), header, input))),
         Err(e) => Err(match Header::of(&head) {
@@ -143,7 +146,15 @@ fn probe(raw: Raw) -> Result<(FileInfo, Probed)> {
 
 /// Opens files that are one dump: a single file, or a split set.
 pub fn open(paths: &[PathBuf]) -> Result<Opened> {
-    let mut sets = open_all(paths)?;
+    one(open_all(paths)?)
+}
+
+/// The same, of files that need not hold any memory: for what is in their headers and notes.
+pub fn open_notes(paths: &[PathBuf]) -> Result<Opened> {
+    one(sets(paths)?.into_iter().map(assemble))
+}
+
+fn one(mut sets: impl Iterator<Item = Result<Opened>>) -> Result<Opened> {
     match (sets.next(), sets.last()) {
         (Some(one), None) => one,
         (_, Some(other)) => Err(other?
@@ -155,13 +166,33 @@ pub fn open(paths: &[PathBuf]) -> Result<Opened> {
 
 /// Opens one file that is open already.
 pub fn open_raw(raw: Raw) -> Result<Opened> {
-    assemble(vec![probe(raw)?])
+    memory(assemble(vec![probe(raw)?])?)
+}
+
+/// Refuses what has no memory.
+fn memory(opened: Opened) -> Result<Opened> {
+    if opened.max_pfn > Pfn(0) {
+        return Ok(opened);
+    }
+    let fail = match opened.dump {
+        Dump::Kdump(_) => opened.fail(kdump::DumpError::Empty),
+        Dump::Elf(_) => opened.fail(elf::OpenError::NoLoad),
+    };
+    Err(fail.next("`tamis notes` and `tamis vmcoreinfo` show what it has"))
 }
 
 /// Opens files that may be several dumps; the parts of a split one may come in any order. Their headers are read
 /// at once, each dump is opened when it is asked for: of the others, nothing but headers is held.
 pub fn open_all(paths: &[PathBuf]) -> Result<impl Iterator<Item = Result<Opened>>> {
-    let mut sets: Vec<Vec<(FileInfo, Probed)>> = Vec::new();
+    Ok(sets(paths)?.into_iter().map(|set| memory(assemble(set)?)))
+}
+
+/// A file and its headers.
+type Probe = (FileInfo, Probed);
+
+/// The files of each dump, and their headers.
+fn sets(paths: &[PathBuf]) -> Result<Vec<Vec<Probe>>> {
+    let mut sets: Vec<Vec<Probe>> = Vec::new();
     for path in paths {
         let mut probed = probe(Raw::open(path)?)?;
         probed.1.forget();
@@ -171,7 +202,7 @@ pub fn open_all(paths: &[PathBuf]) -> Result<impl Iterator<Item = Result<Opened>
             None => sets.push(vec![probed]),
         }
     }
-    Ok(sets.into_iter().map(assemble))
+    Ok(sets)
 }
 
 impl Probed {
@@ -282,7 +313,7 @@ fn is_process(vmcore: &ElfVmcore<'_, Input>) -> bool {
     match vmcore.ranges() {
         _ if vmcore.facts().vmcoreinfo.is_some() => false,
         [one] => none && (1..first_of_kernel).contains(&one.virt.0),
-        _ => none,
+        ranges => none && !ranges.is_empty(),
     }
 }
 

@@ -111,6 +111,8 @@ pub enum DumpError {
         /// Bytes it has.
         have: u64,
     },
+    /// It has no pages: `max_mapnr` is 0.
+    Empty,
     /// The bitmaps of a stream would lie in its gaps: it claims more memory than there is.
     Hollow {
         /// Bytes of a bitmap.
@@ -132,6 +134,7 @@ impl fmt::Display for DumpError {
             DumpError::Short { need, have } => {
                 write!(f, "cut off inside its bitmaps: {have} of at least {need} bytes are there")
             }
+            DumpError::Empty => f.write_str("it has no pages (max_mapnr 0)"),
             DumpError::Hollow { bitmap, stream } => {
                 write!(f, "a bitmap of {bitmap} bytes in a stream of {stream} bytes")
             }
@@ -273,6 +276,15 @@ impl Facts {
 
 /// Reads the headers of one file of `len` bytes.
 pub fn probe(file: &mut impl RandomAccess, len: u64) -> Result<Facts, DumpError> {
+    let facts = probe_notes(file, len)?;
+    if facts.max_pfn == Pfn(0) {
+        return Err(DumpError::Empty);
+    }
+    Ok(facts)
+}
+
+/// As [`probe`], of a file that need not have any pages: its notes can be read still.
+pub fn probe_notes(file: &mut impl RandomAccess, len: u64) -> Result<Facts, DumpError> {
     let mut raw = [0; disk_header::MAIN];
     let have = len.min(raw.len() as u64) as usize;
     let head = raw.get_mut(..have).unwrap_or_default();
@@ -293,7 +305,7 @@ pub fn probe(file: &mut impl RandomAccess, len: u64) -> Result<Facts, DumpError>
         u64::from(main.max_mapnr)
     };
     let bad = |what, value| DumpError::Wire(WireError::Invalid { what, value });
-    if max_pfn == 0 || max_pfn > 1 << (PHYS_BITS - main.shift.bits()) {
+    if max_pfn > 1 << (PHYS_BITS - main.shift.bits()) {
         return Err(bad("max_mapnr", max_pfn));
     }
     // 32 bits times a block size cannot overflow 64.
