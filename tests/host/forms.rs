@@ -18,6 +18,11 @@ fn forms() -> Vec<Form> {
         }
     }
     forms.push(Form { one_bitmap: true, ..USUAL });
+    for big in [false, true] {
+        for padded in [false, true] {
+            forms.push(Form { wide: false, big, padded, time64: true, ..USUAL });
+        }
+    }
     forms
 }
 

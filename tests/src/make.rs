@@ -19,11 +19,20 @@ pub struct Form {
     pub block: usize,
     /// One bitmap for both.
     pub one_bitmap: bool,
+    /// A writer of 32 bits with a `time_t` of 64.
+    pub time64: bool,
 }
 
 /// x86_64 as it is usual.
-pub const USUAL: Form =
-    Form { wide: true, big: false, padded: false, version: 6, block: 4096, one_bitmap: false };
+pub const USUAL: Form = Form {
+    wide: true,
+    big: false,
+    padded: false,
+    version: 6,
+    block: 4096,
+    one_bitmap: false,
+    time64: false,
+};
 
 /// How a page is in the file.
 #[derive(Clone, Debug)]
@@ -162,8 +171,12 @@ impl Make {
         for (index, text) in texts.iter().enumerate() {
             put(&mut out, 12 + 65 * index, text.as_bytes());
         }
-        let (time, rest) = if wide { (408, 424) } else { (404, 412) };
-        put(&mut out, time, &self.int(1_700_000_000, word));
+        let (time, rest, seconds) = match (wide, self.form.time64, padded) {
+            (true, ..) | (false, true, true) => (408, 424, 8),
+            (false, true, false) => (404, 420, 8),
+            (false, false, _) => (404, 412, 4),
+        };
+        put(&mut out, time, &self.int(1_700_000_000, seconds));
         for (index, value) in [
             u64::from(self.status),
             block as u64,

@@ -8,6 +8,7 @@ mod crew;
 mod budget;
 mod classes;
 mod cli;
+mod containers;
 mod cut;
 mod dmesg;
 mod elf_output;

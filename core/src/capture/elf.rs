@@ -98,6 +98,16 @@ impl Open {
     }
 }
 
+/// The class of the file: 32 bits where the machine has no more, and all of memory's addresses and of the
+/// file's offsets fit into them (as with PAE they need not).
+fn class(machine: Word, ranges: &[MemoryRange], bytes: u64) -> Word {
+    let room = u64::from(u32::MAX);
+    let fits = |r: &MemoryRange| r.virt.0 <= room && r.end() <= room + 1;
+    // Headers and notes have the rest, which is a quarter.
+    let small = bytes <= room / 4 * 3 && ranges.iter().all(fits);
+    if machine == Word::Bits32 && small { Word::Bits32 } else { Word::Bits64 }
+}
+
 pub(super) fn write<S: Dump>(
     c: &mut Capture<'_, S>,
     sink: &mut dyn Sink,
@@ -110,9 +120,11 @@ pub(super) fn write<S: Dump>(
     let foreman = foreman.as_ref();
     let too_large = CaptureError::TooLarge(c.max_pfn.0);
     let machine = c.source.machine();
-    let (word, endian) = (machine.word, machine.endian);
+    let endian = machine.endian;
     let pages = c.source.ranges().iter().map(|s| c.shift.touched(s.phys, s.len).len());
     let pages = pages.fold(0u64, u64::saturating_add);
+
+    let word = class(machine.word, c.source.ranges(), pages.saturating_mul(page as u64));
 
     // Count the segments: their headers come before the data.
     let mut count = Count::default();

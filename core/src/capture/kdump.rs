@@ -11,10 +11,11 @@ use super::{About, Capture, CaptureError, Notice, Observer, Phase, Report};
 use crate::bitmap::Bitmap;
 use crate::io::{BLOCK, Sink};
 use crate::level::DumpLevel;
-use crate::memory::Dump;
+use crate::memory::{Dump, Machine};
 use crate::tally::{Reason, Tally};
 use crate::units::{Pfn, PfnSpan};
-use crate::wire::disk_header::{self, MainHeader, Signature, SubHeader};
+use crate::wire::disk_header::{self, MainHeader, Signature, SubHeader, SubLayout};
+use crate::wire::machine::KnownMachine;
 use crate::wire::page_desc::{self, flag};
 
 /// Most files of a split dump.
@@ -35,7 +36,7 @@ struct Layout {
 impl Layout {
     fn new<S: Dump>(capture: &Capture<'_, S>) -> Option<Layout> {
         let block = capture.shift.bytes() as u64;
-        let sub = SubHeader::size(capture.source.machine().word) as u64;
+        let sub = sub_layout(capture.source.machine()).size as u64;
         let notes_len = capture.source.notes().len;
         let sub_hdr_size = sub.checked_add(notes_len)?.div_ceil(block);
         let half = capture.max_pfn.0.div_ceil(8).div_ceil(block).max(1);
@@ -159,12 +160,16 @@ pub(super) fn write<S: Dump>(
     Ok(())
 }
 
+fn sub_layout(machine: Machine) -> &'static SubLayout {
+    SubLayout::of(machine.word, machine.known().is_some_and(KnownMachine::is_packed))
+}
+
 /// Main header and sub-header of every part.
 struct Headers<'a> {
     about: &'a About<'a>,
     layout: &'a Layout,
     splits: bool,
-    machine: crate::memory::Machine,
+    machine: Machine,
     max_pfn: u64,
 }
 
@@ -195,7 +200,7 @@ impl Headers<'_> {
         range: (u64, u64),
         sink: &mut dyn Sink,
     ) -> Result<u64, CaptureError> {
-        let word = self.machine.word;
+        let layout = sub_layout(self.machine);
         let l = self.layout;
         let none = (0, 0);
         let header = SubHeader {
@@ -207,8 +212,8 @@ impl Headers<'_> {
             max_mapnr: self.max_pfn,
         };
         let mut raw = [0; disk_header::SUB];
-        let raw = raw.get_mut(..SubHeader::size(word)).unwrap_or_default();
-        header.emit(word, self.machine.endian, raw);
+        let raw = raw.get_mut(..layout.size).unwrap_or_default();
+        header.emit(layout, self.machine.endian, raw);
         sink.write_at(l.block, raw).map_err(failed("the sub-header", part))?;
         Ok(raw.len() as u64)
     }

@@ -105,7 +105,7 @@ pub fn probe_notes(file: &mut impl RandomAccess) -> Result<Facts, OpenError> {
     };
 
     let mut facts = Facts {
-        machine: Machine { elf_machine: header.machine, endian: header.endian, word: header.word },
+        machine: Machine::in_file(header.machine, header.endian, header.word),
         segments: 0,
         mem_end: 0,
         notes: (0, 0),
@@ -153,6 +153,11 @@ fn in_file(file: &mut impl RandomAccess, start: u64, len: u64) -> u64 {
 }
 
 impl Facts {
+    /// Word size of the file's headers.
+    pub fn class(&self) -> Word {
+        self.header.word
+    }
+
     fn program_header(
         &self,
         file: &mut impl RandomAccess,

@@ -91,11 +91,18 @@ pub struct Machine {
     pub elf_machine: u16,
     /// Byte order.
     pub endian: Endian,
-    /// Word size.
+    /// Size of an `unsigned long`, of the machine itself: the file that its memory is in may have another.
     pub word: Word,
 }
 
 impl Machine {
+    /// The machine that a file of this word size says it is of: what is known of the machine decides, as
+    /// 32-bit headers can hold the memory of a 64-bit machine, and 64-bit ones that of a 32-bit one.
+    pub fn in_file(elf_machine: u16, endian: Endian, file: Word) -> Machine {
+        let known = machine::find(elf_machine, file, endian);
+        Machine { elf_machine, endian, word: known.map_or(file, |known| known.word) }
+    }
+
     /// What is known about such machines; `None` if tamis has not heard of them.
     pub fn known(self) -> Option<&'static KnownMachine> {
         machine::find(self.elf_machine, self.word, self.endian)

@@ -1,6 +1,7 @@
 //! The two headers of a kdump-compressed dump: as a writer makes them (version 6,
 //! `core/docs/format.md`), and as readers find them (versions 0 to 6, [`ReadMain`], [`ReadSub`]).
-//! The layouts of 32-bit machines follow the ABI of `struct timeval` and `unsigned long` there.
+//! The layouts of 32-bit machines follow the ABI of `struct timeval`, `unsigned long` and 64-bit integers
+//! there: the writer's, who may have a `time_t` of 64 bits on a machine of 32.
 
 use super::WireError;
 use crate::endian::{Emit, Endian, Word};
@@ -10,6 +11,14 @@ use crate::units::PageShift;
 pub const MAIN: usize = 464;
 /// Bytes of the sub-header (64-bit machines; 32-bit ones have 80 or 96).
 pub const SUB: usize = 104;
+/// Offset of the crash time (`struct timeval`) and of the status behind it.
+const TIME: usize = 408;
+const STATUS: usize = 424;
+/// On a 32-bit machine, with a `struct timeval` of 4-byte members, which begins at the next multiple of 4.
+const TIME_32: usize = 404;
+const STATUS_32: usize = 412;
+/// i386 with a `time_t` of 64 bits, which needs no more than that alignment.
+const STATUS_PACKED_64: usize = 420;
 /// Status bit: the dump ended early, pages are missing.
 pub const INCOMPLETE: u32 = 0x8;
 /// Bytes of one utsname string.
@@ -71,8 +80,7 @@ impl MainHeader<'_> {
 
     /// Fills `record`, of [`MainHeader::size`] bytes.
     pub fn emit(&self, word: Word, endian: Endian, record: &mut [u8]) -> Option<()> {
-        // 32-bit machines have a `struct timeval` of 4-byte members at 404.
-        let (time, rest) = if word == Word::Bits64 { (408, 424) } else { (404, 412) };
+        let (time, rest) = if word == Word::Bits64 { (TIME, STATUS) } else { (TIME_32, STATUS_32) };
         Emit::new(endian, record)
             .bytes(0, self.signature.bytes())
             .u32(8, 6)
@@ -106,33 +114,25 @@ pub struct SubHeader {
 }
 
 impl SubHeader {
-    /// Bytes of the record: 32-bit machines have the padded form (ARM, MIPS, PowerPC).
-    pub fn size(word: Word) -> usize {
-        if word == Word::Bits64 { SUB } else { 96 }
-    }
-
-    /// Fills `record`, of [`SubHeader::size`] bytes.
-    pub fn emit(&self, word: Word, endian: Endian, record: &mut [u8]) -> Option<()> {
+    /// Fills `record`, of [`SubLayout::size`] bytes.
+    pub fn emit(&self, layout: &SubLayout, endian: Endian, record: &mut [u8]) -> Option<()> {
         let (start, end) = self.split.unwrap_or((0, 0));
-        let narrow = |pfn: u64| pfn.min(u32::MAX.into());
-        let at = |padded32: usize, wide: usize| if word == Word::Bits64 { wide } else { padded32 };
+        let word = layout.word();
+        let narrow = |value: u64| if word == Word::Bits64 { value } else { value & 0xffff_ffff };
+        let most = |pfn: u64| pfn.min(u32::MAX.into());
         Emit::new(endian, record)
-            .word(
-                word,
-                0,
-                if word == Word::Bits64 { self.phys_base } else { self.phys_base & 0xffff_ffff },
-            )
-            .u32(at(4, 8), self.dump_level)
-            .u32(at(8, 12), u32::from(self.split.is_some()))
-            .word(word, at(12, 16), narrow(start))
-            .word(word, at(16, 24), narrow(end))
-            .u64(at(24, 32), self.vmcoreinfo.0)
-            .word(word, at(32, 40), self.vmcoreinfo.1)
-            .u64(at(40, 48), self.notes.0)
-            .word(word, at(48, 56), self.notes.1)
-            .u64(at(72, 80), start)
-            .u64(at(80, 88), end)
-            .u64(at(88, 96), self.max_mapnr)
+            .word(word, 0, narrow(self.phys_base))
+            .u32(layout.level, self.dump_level)
+            .u32(layout.split, u32::from(self.split.is_some()))
+            .word(word, layout.start, most(start))
+            .word(word, layout.end, most(end))
+            .u64(layout.vmcoreinfo.0, self.vmcoreinfo.0)
+            .word(word, layout.vmcoreinfo.1, self.vmcoreinfo.1)
+            .u64(layout.notes.0, self.notes.0)
+            .word(word, layout.notes.1, self.notes.1)
+            .u64(layout.start_64, start)
+            .u64(layout.end_64, end)
+            .u64(layout.max_64, self.max_mapnr)
             .done()
     }
 }
@@ -145,8 +145,8 @@ pub const VERSION: u32 = 6;
 pub struct ReadMain {
     /// File kind.
     pub signature: Signature,
-    /// Word size of the dumped machine: where the fields lie tells.
-    pub word: Word,
+    /// Offset of `status`, which goes by the writer's word size and `time_t`.
+    pub status_at: usize,
     /// Byte order of the dumped machine.
     pub endian: Endian,
     /// Header version.
@@ -173,8 +173,8 @@ impl ReadMain {
     /// Reads the header from the first [`MAIN`] bytes of a file (a file of a 32-bit machine may
     /// have fewer).
     ///
-    /// Nothing in it says which word size and byte order it has: of the four ways to read it, the
-    /// one is taken in which version, block size and the sizes of the other parts can be true.
+    /// Nothing in it says which layout and byte order it has: of the six ways to read it, the one is
+    /// taken in which version, block size and the sizes of the other parts can be true.
     pub fn parse(bytes: &[u8]) -> Result<ReadMain, WireError> {
         let Some(signature) = Signature::of(bytes) else {
             let magic = Endian::Big.u64(bytes, 0).unwrap_or(0);
@@ -186,9 +186,9 @@ impl ReadMain {
             return Err(WireError::Truncated { what: "dump header", need, have });
         }
         let mut best: Option<ReadMain> = None;
-        for word in [Word::Bits64, Word::Bits32] {
+        for status_at in [STATUS, STATUS_32, STATUS_PACKED_64] {
             for endian in [Endian::Little, Endian::Big] {
-                let found = ReadMain::plausible(signature, word, endian, bytes);
+                let found = ReadMain::plausible(signature, status_at, endian, bytes);
                 // The block sizes 4096 and 1 MiB are each other's mirror image. In the wrong byte
                 // order the notes would take millions of blocks.
                 let better = |h: &ReadMain| best.is_none_or(|b| h.sub_hdr_size < b.sub_hdr_size);
@@ -222,18 +222,23 @@ impl ReadMain {
 
     fn plausible(
         signature: Signature,
-        word: Word,
+        status_at: usize,
         endian: Endian,
         bytes: &[u8],
     ) -> Option<ReadMain> {
-        let (time, rest) = if word == Word::Bits64 { (408, 424) } else { (404, 412) };
+        let (time, seconds) = match status_at {
+            STATUS => (TIME, Word::Bits64),
+            STATUS_32 => (TIME_32, Word::Bits32),
+            _ => (TIME_32, Word::Bits64),
+        };
+        let rest = status_at;
         let header = ReadMain {
             signature,
-            word,
+            status_at,
             endian,
             version: endian.u32(bytes, 8)?,
             utsname: *bytes.get(12..)?.first_chunk::<UTS>()?,
-            crash_time: endian.word(word, bytes, time)?,
+            crash_time: endian.word(seconds, bytes, time)?,
             status: endian.u32(bytes, rest)?,
             shift: PageShift::of_size(endian.u32(bytes, rest + 4)?.into())?,
             sub_hdr_size: endian.u32(bytes, rest + 8)?,
@@ -281,8 +286,10 @@ pub struct ReadSub {
 }
 
 /// Offsets of the fields of a sub-header, in the order of [`ReadSub`].
-struct SubFields {
-    size: usize,
+#[derive(PartialEq, Eq, Debug)]
+pub struct SubLayout {
+    /// Bytes of the record.
+    pub size: usize,
     level: usize,
     split: usize,
     start: usize,
@@ -295,7 +302,7 @@ struct SubFields {
     max_64: usize,
 }
 
-const WIDE: SubFields = SubFields {
+const WIDE: SubLayout = SubLayout {
     size: 104,
     level: 8,
     split: 12,
@@ -310,7 +317,7 @@ const WIDE: SubFields = SubFields {
 };
 
 /// 32-bit machines that align 64-bit integers to 4 bytes (i386), and all that QEMU writes.
-const PACKED: SubFields = SubFields {
+const PACKED: SubLayout = SubLayout {
     size: 80,
     level: 4,
     split: 8,
@@ -325,7 +332,7 @@ const PACKED: SubFields = SubFields {
 };
 
 /// 32-bit machines that align 64-bit integers to 8 bytes (ARM, MIPS, PowerPC).
-const PADDED: SubFields = SubFields {
+const PADDED: SubLayout = SubLayout {
     size: 96,
     level: 4,
     split: 8,
@@ -339,30 +346,54 @@ const PADDED: SubFields = SubFields {
     max_64: 88,
 };
 
+impl SubLayout {
+    /// What a writer has on a machine of this word size, which aligns 64-bit integers to 4 bytes only
+    /// (`packed`) or to 8.
+    pub fn of(word: Word, packed: bool) -> &'static SubLayout {
+        match (word, packed) {
+            (Word::Bits64, _) => &WIDE,
+            (Word::Bits32, true) => &PACKED,
+            (Word::Bits32, false) => &PADDED,
+        }
+    }
+
+    /// Size of an `unsigned long` there.
+    pub fn word(&self) -> Word {
+        if self.size == SUB { Word::Bits64 } else { Word::Bits32 }
+    }
+}
+
 impl ReadSub {
     /// Reads the sub-header that belongs to `main`, from the first [`SUB`] bytes of block 1.
     ///
-    /// Of the two forms that 32-bit machines have, the one is taken whose offsets point at where
-    /// such parts lie.
+    /// Of the forms that a writer with such a main header can have, the one is taken whose offsets point
+    /// at where such parts lie.
     pub fn parse(main: &ReadMain, bytes: &[u8]) -> Result<ReadSub, WireError> {
-        let cut = |fields: &SubFields| WireError::Truncated {
+        let cut = |fields: &SubLayout| WireError::Truncated {
             what: "dump sub-header",
             need: fields.size as u64,
             have: bytes.len() as u64,
         };
         let read = |fields| ReadSub::with(main, fields, bytes).ok_or(cut(fields));
-        if main.word == Word::Bits64 {
-            return read(&WIDE);
-        }
-        let packed = read(&PACKED)?;
-        match read(&PADDED) {
-            Ok(padded) if padded.points(main) > packed.points(main) => Ok(padded),
-            _ => Ok(packed),
+        let (usual, other) = match main.status_at {
+            STATUS => (&WIDE, &PADDED),
+            STATUS_32 => (&PACKED, &PADDED),
+            _ => return read(&PACKED),
+        };
+        let usual = read(usual)?;
+        match read(other) {
+            Ok(other) if other.points(main) > usual.points(main) => Ok(other),
+            _ => Ok(usual),
         }
     }
 
-    fn with(main: &ReadMain, at: &SubFields, bytes: &[u8]) -> Option<ReadSub> {
-        let (word, endian) = (main.word, main.endian);
+    /// Size of an `unsigned long` on the machine that wrote it.
+    pub fn word(&self) -> Word {
+        if self.size == SUB { Word::Bits64 } else { Word::Bits32 }
+    }
+
+    fn with(main: &ReadMain, at: &SubLayout, bytes: &[u8]) -> Option<ReadSub> {
+        let (word, endian) = (at.word(), main.endian);
         let since = |version: u32| main.version >= version;
         let place = |version: u32, (offset, size): (usize, usize)| {
             if !since(version) {
@@ -394,7 +425,7 @@ impl ReadSub {
     /// the whole dump, whose erase information is at `eraseinfo`.
     pub fn join(&self, main: &ReadMain, raw: &mut [u8], eraseinfo: (u64, u64)) -> Option<()> {
         let at = [&WIDE, &PACKED, &PADDED].into_iter().find(|f| f.size == self.size)?;
-        let (word, long) = (main.word, main.word.bytes());
+        let (word, long) = (self.word(), self.word().bytes());
         let mut put = |offset: usize, bytes: &[u8]| {
             raw.get_mut(offset..)?.get_mut(..bytes.len())?.copy_from_slice(bytes);
             Some(())
@@ -502,7 +533,7 @@ mod tests {
             max_mapnr: 2304,
         };
         let mut r = [0xa5; SUB];
-        sub.emit(Word::Bits64, Endian::Little, &mut r).unwrap();
+        sub.emit(SubLayout::of(Word::Bits64, false), Endian::Little, &mut r).unwrap();
         let long = |at| Endian::Little.u64(&r, at).unwrap();
         assert_eq!(long(0), u64::MAX - 1);
         assert_eq!(r[8..16], [31, 0, 0, 0, 1, 0, 0, 0]);
@@ -512,10 +543,17 @@ mod tests {
         assert_eq!((long(80), long(88), long(96)), (0x1_0000_0000, 0x2_0000_0000, 2304));
 
         let mut r = [0xa5; 96];
-        sub.emit(Word::Bits32, Endian::Big, &mut r).unwrap();
+        sub.emit(SubLayout::of(Word::Bits32, false), Endian::Big, &mut r).unwrap();
         assert_eq!(r[..4], [0xff, 0xff, 0xff, 0xfe]);
         assert_eq!(Endian::Big.u64(&r, 24), Some(4580));
         assert_eq!(Endian::Big.u64(&r, 88), Some(2304));
+
+        let mut r = [0xa5; 80];
+        sub.emit(SubLayout::of(Word::Bits32, true), Endian::Little, &mut r).unwrap();
+        assert_eq!(r[..4], [0xfe, 0xff, 0xff, 0xff]);
+        assert_eq!(Endian::Little.u64(&r, 20), Some(4580));
+        assert_eq!((Endian::Little.u64(&r, 32), r[40]), (Some(4200), 0xc8));
+        assert_eq!(Endian::Little.u64(&r, 72), Some(2304));
     }
 
     #[test]
@@ -529,20 +567,22 @@ mod tests {
                 let header = main_header(&uts);
                 header.emit(word, endian, &mut r[..MainHeader::size(word)]).unwrap();
                 let read = ReadMain::parse(&r).unwrap();
-                assert_eq!((read.word, read.endian, read.version), (word, endian, 6));
+                let status_at = if word == Word::Bits64 { 424 } else { 412 };
+                assert_eq!((read.status_at, read.endian, read.version), (status_at, endian, 6));
                 assert_eq!((read.uts(2), read.uts(4)), (&b"6.1.0"[..], &b"x86_64"[..]));
                 assert_eq!((read.status, read.shift, read.nr_cpus), (9, PageShift::FOUR_KIB, 3));
 
+                let layout = SubLayout::of(word, false);
                 let sub = SubHeader {
                     phys_base: 7,
                     dump_level: 31,
                     split: Some((16, 32)),
                     vmcoreinfo: (0, 0),
-                    notes: (4096 + SubHeader::size(word) as u64, 12),
+                    notes: (4096 + layout.size as u64, 12),
                     max_mapnr: 1 << 40,
                 };
                 let mut r = [0; SUB];
-                sub.emit(word, endian, &mut r[..SubHeader::size(word)]).unwrap();
+                sub.emit(layout, endian, &mut r[..layout.size]).unwrap();
                 let back = ReadSub::parse(&read, &r).unwrap();
                 assert_eq!((back.phys_base, back.dump_level), (7, 31));
                 assert_eq!((back.split, back.notes), (sub.split, sub.notes));

@@ -78,7 +78,7 @@ impl Header {
             machine: short(18)?,
             phoff: long(at(28, 32))?,
             shoff: long(at(32, 40))?,
-            flags: endian.u32(bytes, at(36, 48)).ok_or(cut(size as u64))?,
+            flags: endian.u32(bytes, flags_at(word)).ok_or(cut(size as u64))?,
             phentsize: short(at(42, 54))?,
             phnum: short(at(44, 56))?,
         };
@@ -113,7 +113,7 @@ impl Header {
             .u32(20, 1)
             .word(self.word, at(28, 32), ehsize as u64)
             .word(self.word, at(32, 40), shoff)
-            .u32(at(36, 48), self.flags)
+            .u32(flags_at(self.word), self.flags)
             .u16(at(40, 52), ehsize as u16)
             .u16(at(42, 54), phentsize as u16)
             .u16(at(44, 56), if extended { PN_XNUM } else { phnum as u16 });
@@ -122,6 +122,11 @@ impl Header {
         }
         emit.done()
     }
+}
+
+/// Offset of `e_flags`.
+pub fn flags_at(word: Word) -> usize {
+    if word == Word::Bits32 { 36 } else { 48 }
 }
 
 /// Bytes of an ELF header.

@@ -139,6 +139,11 @@ pub fn by_registers(word: Word, endian: Endian, len: u32) -> Option<&'static Kno
 }
 
 impl KnownMachine {
+    /// Whether its C compilers align 64-bit integers in structures to 4 bytes only.
+    pub fn is_packed(&self) -> bool {
+        self.elf_machine == EM_386
+    }
+
     fn is(&self, endian: Endian) -> bool {
         self.endian.is_none_or(|e| e == endian)
     }

@@ -149,7 +149,7 @@ pub fn run(args: &Args) -> Result<u8> {
                 finish(&mut file, incomplete && !report.incomplete, &erased)?;
                 lost_text = false;
             } else if args.to == To::Elf && incomplete && !report.incomplete {
-                elf_incomplete(&mut file, &opened)?;
+                elf_incomplete(&mut file)?;
             }
             if file.can_look() {
                 look_at(&file, out, &report)?;

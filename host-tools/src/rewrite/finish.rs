@@ -9,7 +9,6 @@ use crate::render::progress::Progress;
 use std::path::Path;
 use tamis_core::capture::Report;
 use tamis_core::input::kdump;
-use tamis_core::memory::PhysMemory as _;
 
 /// What was erased from the input before.
 pub fn erased(opened: &mut Opened) -> Result<Vec<u8>> {
@@ -57,11 +56,17 @@ pub fn finish(file: &mut OutFile, incomplete: bool, erased: &[u8]) -> Result<()>
 }
 
 /// Marks an ELF dump as incomplete.
-pub fn elf_incomplete(file: &mut OutFile, opened: &Opened) -> Result<()> {
-    use tamis_core::endian::Word;
-    let machine = opened.dump.machine();
-    let at = if machine.word == Word::Bits64 { 48 } else { 36 };
-    file.put(at, &machine.endian.put32(tamis_core::wire::elf::FLAG_INCOMPLETE))
+pub fn elf_incomplete(file: &mut OutFile) -> Result<()> {
+    use tamis_core::io::RandomAccess;
+    use tamis_core::wire::elf;
+    let failed = |e: &dyn std::fmt::Display| {
+        Fail::new(format_args!("reading the ELF header that was written: {e}"))
+    };
+    let mut head = [0; elf::HEADER_MAX];
+    file.reader()?.0.read_at(0, &mut head).map_err(|e| failed(&e))?;
+    let header = elf::Header::parse(&head).map_err(|e| failed(&e))?;
+    let flags = header.endian.put32(header.flags | elf::FLAG_INCOMPLETE);
+    file.put(elf::flags_at(header.word) as u64, &flags)
 }
 
 /// Looks at what was written: every page descriptor, and that the counts are those that were
@@ -90,8 +95,6 @@ pub fn look_at(file: &OutFile, out: &Path, report: &Report) -> Result<()> {
 
 /// Sets the status bit of a dump whose header is in the file already.
 pub fn mark_incomplete(out: &mut OutFile, facts: &tamis_core::input::kdump::Facts) -> Result<()> {
-    use tamis_core::endian::Word;
     use tamis_core::wire::disk_header::INCOMPLETE;
-    let at = if facts.main.word == Word::Bits64 { 424 } else { 412 };
-    out.put(at, &facts.main.endian.put32(facts.main.status | INCOMPLETE))
+    out.put(facts.main.status_at as u64, &facts.main.endian.put32(facts.main.status | INCOMPLETE))
 }

@@ -17,8 +17,9 @@ use crate::memory::{
 use crate::storage::{ManagedSlice, Table, finish};
 use crate::units::{Pfn, PfnSpan, PhysAddr, VirtAddr};
 use crate::wire::disk_header::{self, ReadMain, ReadSub, Signature};
+use crate::wire::machine::{self, KnownMachine};
 use crate::wire::page_desc::{self, PageDesc, flag};
-use crate::wire::{WireError, machine, note};
+use crate::wire::{WireError, note};
 use core::fmt;
 use rank::Rank;
 
@@ -257,7 +258,7 @@ impl Facts {
     /// Whether `other` is a file of the same dump, split as this one is.
     fn foreign(&self, other: &Facts) -> Option<&'static str> {
         let (a, b) = (&self.main, &other.main);
-        if (a.word, a.endian, a.shift) != (b.word, b.endian, b.shift) {
+        if (a.status_at, a.endian, a.shift) != (b.status_at, b.endian, b.shift) {
             return Some("the page size or architecture");
         }
         if a.utsname != b.utsname || a.crash_time != b.crash_time {
@@ -326,7 +327,7 @@ pub fn probe_notes(file: &mut impl RandomAccess, len: u64) -> Result<Facts, Dump
     let mut facts = Facts {
         main,
         sub,
-        machine: Machine { elf_machine: 0, endian: main.endian, word: main.word },
+        machine: Machine { elf_machine: 0, endian: main.endian, word: sub.word() },
         max_pfn: Pfn(max_pfn),
         bitmap1,
         bitmap2,
@@ -360,7 +361,10 @@ pub fn probe_notes(file: &mut impl RandomAccess, len: u64) -> Result<Facts, Dump
             facts.bare_info = true;
         }
     }
-    facts.machine.elf_machine = elf_machine(&main, registers);
+    if let Some(known) = known_machine(&facts, registers) {
+        facts.machine.elf_machine = known.elf_machine;
+        facts.machine.word = known.word;
+    }
     Ok(facts)
 }
 
@@ -383,11 +387,11 @@ fn walk_notes(file: &mut impl RandomAccess, facts: &mut Facts, among_pages: bool
     walk.registers
 }
 
-/// The ELF machine that `utsname` names; where it names none, the one whose register notes have
-/// descriptors of this many bytes. 0 where neither is known.
-fn elf_machine(main: &ReadMain, registers: Option<u32>) -> u16 {
-    let by_notes = || machine::by_registers(main.word, main.endian, registers?);
-    machine::by_name(main.uts(4)).or_else(by_notes).map_or(0, |m| m.elf_machine)
+/// The machine that `utsname` names; where it names none, the one whose register notes have descriptors of
+/// this many bytes.
+fn known_machine(facts: &Facts, registers: Option<u32>) -> Option<&'static KnownMachine> {
+    let by_notes = || machine::by_registers(facts.machine.word, facts.main.endian, registers?);
+    machine::by_name(facts.main.uts(4)).or_else(by_notes)
 }
 
 /// One file of a dump.
@@ -1003,7 +1007,12 @@ mod tests {
             notes: (4096 + 104, 28),
             max_mapnr: MAX,
         };
-        sub.emit(Word::Bits64, Endian::Little, &mut bytes[4096..4200]).unwrap();
+        sub.emit(
+            disk_header::SubLayout::of(Word::Bits64, false),
+            Endian::Little,
+            &mut bytes[4096..4200],
+        )
+        .unwrap();
         let head = note_head(Endian::Little, 4);
         bytes[4200..4224].copy_from_slice(&head);
         bytes[4224..4228].copy_from_slice(b"A=B\n");

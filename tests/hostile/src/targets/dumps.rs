@@ -39,7 +39,7 @@ pub const ELF: Target = Target {
 fn elf(data: &[u8], reach: &mut Reach) {
     let mut file = data;
     let Ok(facts) = elf::probe(&mut file) else { return };
-    reach.at(if facts.machine.word.bytes() == 8 { "ELF64" } else { "ELF32" });
+    reach.at(if facts.class().bytes() == 8 { "ELF64" } else { "ELF32" });
     if facts.machine.endian == tamis_core::endian::Endian::Big {
         reach.at("big-endian");
     }
@@ -306,7 +306,7 @@ fn look<F: RandomAccess>(parts: &mut [Part<F>], reached: &mut dyn FnMut(&str)) {
         reached(&format!("version {}", facts.main.version));
     }
     for (yes, goal) in [
-        (facts.main.word.bytes() == 4, "32-bit"),
+        (facts.sub.word().bytes() == 4, "32-bit"),
         (facts.main.endian == tamis_core::endian::Endian::Big, "big-endian"),
         (block == 16 << 10, "16 KiB"),
         (block == 64 << 10, "64 KiB"),
