@@ -100,7 +100,7 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, _: *mut c_void
 
 /// Has [`on_fault`] called from now on.
 fn install_handler() {
-    if HANDLED.swap(true, Ordering::Relaxed) {
+    if HANDLED.load(Ordering::Relaxed) {
         return;
     }
     for (signal, before) in FAULTS.into_iter().zip(&BEFORE) {
@@ -112,9 +112,13 @@ fn install_handler() {
             action.sa_sigaction = on_fault as *const () as usize;
             action.sa_flags = libc::SA_SIGINFO;
             libc::sigaction(signal, &action, &mut old);
-            before.store(old.sa_sigaction, Ordering::Relaxed);
+            // Another thread may have been here meanwhile.
+            if old.sa_sigaction != action.sa_sigaction {
+                before.store(old.sa_sigaction, Ordering::Relaxed);
+            }
         }
     }
+    HANDLED.store(true, Ordering::Relaxed);
 }
 
 /// A window into a file, mapped for reading; used by one thread at a time. There are up to
@@ -137,6 +141,7 @@ impl Window {
 
     /// Nothing is mapped yet. `None` if there are too many.
     pub fn new() -> Option<Window> {
+        install_handler();
         let place = WINDOWS.iter().find(|p| !p.used.swap(true, Ordering::Relaxed))?;
         Some(Window {
             place,
@@ -199,7 +204,6 @@ impl Window {
         }
         let most = size - offset;
         let len = (end - offset).max(Window::LEN).min(most).next_multiple_of(self.page);
-        install_handler();
         self.unmap();
         let (len, off) = (usize::try_from(len).ok()?, libc::off_t::try_from(offset).ok()?);
         // SAFETY: no address is asked for, so nothing that exists is touched.
