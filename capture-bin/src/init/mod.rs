@@ -234,9 +234,13 @@ fn save_as_ordered(
 enum OptionsError<'a> {
     /// They are no options of a capture.
     Args(ArgError<'a>),
-    /// Options of ways to write that PID 1 does not have: which of them are given.
-    NotHere([(bool, &'static str); 5]),
+    /// Options of [`NOT_HERE`]: which of them are given.
+    NotHere([bool; NOT_HERE.len()]),
 }
+
+/// Options of ways to write, or not to, that PID 1 does not have.
+const NOT_HERE: [&str; 7] =
+    ["-F", "--split", "--dump-dmesg", "--help", "--version", "--dry-run", "--check-params"];
 
 impl fmt::Display for OptionsError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -244,7 +248,7 @@ impl fmt::Display for OptionsError<'_> {
             OptionsError::Args(error) => write!(f, "tamis.args: {error}"),
             OptionsError::NotHere(options) => {
                 f.write_str("tamis.args contains options not allowed in init mode:")?;
-                let mut given = options.iter().filter(|(given, _)| *given);
+                let mut given = options.iter().zip(NOT_HERE).filter(|(given, _)| **given);
                 given.try_for_each(|(_, name)| write!(f, " {name}"))
             }
         }
@@ -258,13 +262,15 @@ fn parse_args(text: &[u8]) -> Result<Args<'_>, OptionsError<'_>> {
     let operands = [&b"/proc/vmcore"[..], COMPLETE];
     let parsed = cli::parse(given.chain(operands)).map_err(OptionsError::Args)?;
     let not_here = [
-        (parsed.flattened, "-F"),
-        (parsed.split, "--split"),
-        (parsed.mode == Mode::Dmesg, "--dump-dmesg"),
-        (parsed.mode == Mode::Help, "--help"),
-        (parsed.mode == Mode::Version, "--version"),
+        parsed.flattened,
+        parsed.split,
+        parsed.mode == Mode::Dmesg,
+        parsed.mode == Mode::Help,
+        parsed.mode == Mode::Version,
+        parsed.dry_run,
+        parsed.check_params,
     ];
-    match not_here.iter().any(|(given, _)| *given) {
+    match not_here.contains(&true) {
         false => Ok(parsed),
         true => Err(OptionsError::NotHere(not_here)),
     }
@@ -418,7 +424,17 @@ mod tests {
     fn options_for_which_there_is_no_place_are_refused() {
         assert!(parse_args(b"-c -d 31").is_ok());
         assert!(parse_args(b"-E -d \"31\"").is_ok());
-        for bad in [&b"-F"[..], b"--split", b"--dump-dmesg", b"-x y", b"--help", b"extra"] {
+        for bad in [
+            &b"-F"[..],
+            b"--split",
+            b"--dump-dmesg",
+            b"-x y",
+            b"--help",
+            b"-v",
+            b"--dry-run",
+            b"--check-params",
+            b"extra",
+        ] {
             assert!(parse_args(bad).is_err(), "{}", bad.escape_ascii());
         }
         let text = std::format!("{}", parse_args(b"--help --dump-dmesg -F").unwrap_err());
