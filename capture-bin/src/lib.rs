@@ -41,7 +41,9 @@ pub fn run(heap: &'static arena::Heap, argv: impl Iterator<Item = &'static [u8]>
     if sys::is_pid_1() {
         return init::run(heap);
     }
-    let mut argv = argv.skip(1).peekable();
+    let mut argv = argv.peekable();
+    // Scripts look up in a table which kernels the makedumpfile that they have may be used for.
+    let stands_in = argv.next().is_some_and(|name| name.ends_with(b"makedumpfile"));
     if argv.peek() == Some(&&b"--init"[..]) {
         return init::run(heap);
     }
@@ -61,8 +63,16 @@ pub fn run(heap: &'static arena::Heap, argv: impl Iterator<Item = &'static [u8]>
         }
         Mode::Version => {
             let mut line = console::Line::new(sys::STDOUT);
-            let version = env!("CARGO_PKG_VERSION");
-            let _ = write!(line, "tamis-capture: version {version}\nzlib\tenabled\nlzo\tenabled\n");
+            let _ = line.write_str(if stands_in {
+                concat!(
+                    "makedumpfile: version 1.7.9 (tamis-capture ",
+                    env!("CARGO_PKG_VERSION"),
+                    ")\n"
+                )
+            } else {
+                concat!("tamis-capture: version ", env!("CARGO_PKG_VERSION"), "\n")
+            });
+            let _ = line.write_str("zlib\tenabled\nlzo\tenabled\n");
             let _ = line.write_str("snappy\tenabled\nzstd\tenabled\nlz4\tenabled\n");
             Exit::Done
         }

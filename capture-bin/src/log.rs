@@ -47,12 +47,13 @@ impl Gather {
 
 /// Writes the log as the command line says. Gives the exit status.
 pub(crate) fn dmesg(args: &Args<'_>) -> Exit {
-    let console = Console::new(args.messages, false);
+    let console = Console::new(args.messages, args.flattened);
     sys::ignore_write_signals();
     for line in args.notices.lines() {
         console.warn(format_args!("{line}"));
     }
-    let name = args.outputs().first().copied().unwrap_or_default();
+    // None with -F.
+    let name = args.outputs().first().copied();
     let opened = open(args, &console).and_then(|opened| opened.load_log(&console));
     let saved = opened.and_then(|mut vmcore| write(&mut vmcore, args, name, args.force, &console));
     let (status, verdict) = match saved {
@@ -63,16 +64,16 @@ pub(crate) fn dmesg(args: &Args<'_>) -> Exit {
     status
 }
 
-/// Writes the log of a vmcore that is open for a capture; whether that worked. If not, why was told.
+/// Writes the log of a vmcore that is open for a capture; whether that worked. If not, why was said.
 pub(crate) fn save(job: &mut Job<'_>, name: &[u8], console: &Console) -> bool {
     let (vmcore, args) = job.parts();
-    write(vmcore, args, name, true, console).is_ok()
+    write(vmcore, args, Some(name), true, console).is_ok()
 }
 
 fn write(
     vmcore: &mut Vmcore,
     args: &Args<'_>,
-    name: &[u8],
+    name: Option<&[u8]>,
     force: bool,
     console: &Console,
 ) -> Result<(), Exit> {
@@ -81,12 +82,14 @@ fn write(
         Exit::Failed
     };
     vmcore.arch().map_err(no_kernel)?;
-    if let Some((name, other)) = clash(vmcore, args, &[name]) {
+    if let Some((name, other)) = clash(vmcore, args, name.as_slice()) {
         console.warn_same(name, other);
         return Err(Exit::Failed);
     }
-    let file = File::create(name, force).map_err(|io| {
-        console.warn(format_args!("creating {}: {}{}", name.escape_ascii(), Why(io), hint(io)));
+    let file = name.map_or_else(|| Ok(File::stdout()), |name| File::create(name, force));
+    let shown = name.unwrap_or(b"STDOUT");
+    let file = file.map_err(|io| {
+        console.warn(format_args!("creating {}: {}{}", shown.escape_ascii(), Why(io), hint(io)));
         Exit::Failed
     })?;
     let mut out = Gather { out: Pipe::new(file, args.size_limit), held: [0; HELD], len: 0 };
@@ -97,15 +100,15 @@ fn write(
     let written = written.map_err(no_kernel)?;
     let flushed = out.flush();
     let failed_to_write = |io| {
-        console.warn(format_args!("writing {}: {}", name.escape_ascii(), Why(io)));
+        console.warn(format_args!("writing {}: {}", shown.escape_ascii(), Why(io)));
         console.warn(format_args!("the log is incomplete; what was written can be read"));
         Exit::Failed
     };
     match written {
         Ok(report) => {
             flushed.map_err(failed_to_write)?;
-            if out.out.is_deleted() {
-                console.warn_gone(name);
+            if name.is_some() && out.out.is_deleted() {
+                console.warn_gone(shown);
                 return Err(Exit::Failed);
             }
             if report.skipped > 0 {
@@ -114,14 +117,16 @@ fn write(
                     report.skipped, report.records
                 ));
             }
-            console.say(format_args!("\nThe dmesg log is saved to {}.\n", name.escape_ascii()));
+            console.say(format_args!("\nThe dmesg log is saved to {}.\n", shown.escape_ascii()));
             Ok(())
         }
         Err(LogError::Write(io)) => Err(failed_to_write(io)),
         Err(error) => {
             console.warn(format_args!("the log cannot be read: {error}"));
             // Nothing is left behind of a log that was not found.
-            if out.out.is_untouched() {
+            if let Some(name) = name
+                && out.out.is_untouched()
+            {
                 let _ = sys::unlink_regular(name);
             }
             Err(Exit::Failed)

@@ -6,6 +6,7 @@ mod common;
 mod crew;
 
 mod budget;
+mod callers;
 mod classes;
 mod cli;
 mod containers;

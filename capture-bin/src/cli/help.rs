@@ -6,6 +6,7 @@ Usage: tamis-capture [OPTIONS] VMCORE DUMPFILE
        tamis-capture [OPTIONS] -F VMCORE > DUMPFILE.flat
        tamis-capture [OPTIONS] --split VMCORE DUMPFILE1 DUMPFILE2 [...]
        tamis-capture [OPTIONS] --dump-dmesg [--partial-dmesg] VMCORE LOGFILE
+       tamis-capture [OPTIONS] --dump-dmesg -F VMCORE > LOGFILE
 
 Writes the memory of a crashed Linux kernel, without the pages nobody will read,
 into a dump file. VMCORE is /proc/vmcore or a copy of it.
@@ -19,7 +20,7 @@ What to write:
   -z, -z2                 compress each page with zstd; 2: slower, smaller
   --lz4                   compress each page with LZ4 (needs tamis to read)
   -E                      write an ELF file (never compressed)
-  -F                      write a flattened stream to standard output
+  -F                      write to standard output: a flattened stream, or a log
   -f                      overwrite existing files
   -L SIZE                 stop at SIZE bytes of output (suffix K M G T P E)
   -i FILE                 read VMCOREINFO from FILE instead of from VMCORE

@@ -129,7 +129,7 @@ pub struct Args<'a> {
     pub compress: Compression,
     /// `-E`.
     pub elf: bool,
-    /// `-F`: the output is a stream on standard output.
+    /// `-F`: the output goes to standard output: a dump as a stream, a log as it is.
     pub flattened: bool,
     /// `-f`: existing outputs may be overwritten.
     pub force: bool,

@@ -272,10 +272,10 @@ impl<'a> Parser<'a> {
 }
 
 fn check_operands<'a>(args: &Args<'a>) -> Result<(), ArgError<'a>> {
-    let (wants, min, max) = if matches!(args.mode, Mode::Dmesg) {
-        ("VMCORE LOGFILE", 1, 1)
-    } else if args.flattened {
+    let (wants, min, max) = if args.flattened {
         ("only VMCORE, with -F", 0, 0)
+    } else if matches!(args.mode, Mode::Dmesg) {
+        ("VMCORE LOGFILE", 1, 1)
     } else if args.split {
         ("VMCORE and at least two DUMPFILEs, with --split", 2, MAX_OUTPUTS)
     } else if args.dry_run {

@@ -73,8 +73,13 @@ const NO_ERASE: &str =
     "data cannot be erased or filtered this way: leave it out only if the dump may hold that data";
 const NO_SADUMP: &str = "sadump disk sets are not supported: name one VMCORE";
 const NO_VMEMMAP: &str = "unused vmemmap pages are always kept: leave it out";
-const NO_MEM_USAGE: &str = "not supported: on a VMCORE, --dry-run --show-stats counts the pages";
-const IN_TAMIS: &str = "not done in a crash kernel: use the workstation tool tamis";
+const NO_GENERATE: &str =
+    "debug information is not read: `tamis vmcoreinfo VMCORE` prints what a vmcore has";
+const NO_MEM_USAGE: &str =
+    "`tamis estimate` counts the pages of this machine, --dry-run --show-stats those of a VMCORE";
+const NO_REARRANGE: &str = "`tamis rearrange STREAM DUMPFILE` does it";
+const NO_REASSEMBLE: &str = "`tamis reassemble PART1 PART2 [...] DUMPFILE` does it";
+const NO_VTOP: &str = "`tamis vtop ADDRESS VMCORE` does it";
 
 pub(super) static ROWS: &[Row] = &[
     flag("-h", Opt::HELP),
@@ -93,14 +98,14 @@ pub(super) static ROWS: &[Row] = &[
     value("-b", Opt::WRITE_CACHE),
     flag("-D", Opt::DEBUG),
     refused("-e", NO_VMEMMAP),
-    refused("-g", IN_TAMIS),
+    refused("-g", NO_GENERATE),
     value("-i", Opt::VMCOREINFO),
     refused("-x", NO_DEBUG_INFO),
     value("-L", Opt::SIZE_LIMIT),
-    refused("-R", IN_TAMIS),
+    refused("-R", NO_REARRANGE),
     refused("-X", NO_XEN),
     flag("--split", Opt::SPLIT),
-    refused("--reassemble", IN_TAMIS),
+    refused("--reassemble", NO_REASSEMBLE),
     value("--num-threads", Opt::NUM_THREADS),
     value("--cyclic-buffer", Opt::CYCLIC_BUFFER),
     flag("--non-cyclic", Opt::NON_CYCLIC),
@@ -117,7 +122,7 @@ pub(super) static ROWS: &[Row] = &[
     refused("--xen-vmcoreinfo", NO_XEN),
     refused("--xen_phys_start", NO_XEN),
     value("--message-level", Opt::MESSAGE_LEVEL),
-    refused("--vtop", IN_TAMIS),
+    refused("--vtop", NO_VTOP),
     flag("--dump-dmesg", Opt::DUMP_DMESG),
     flag("--partial-dmesg", Opt::PARTIAL_DMESG),
     refused("--mem-usage", NO_MEM_USAGE),
@@ -138,7 +143,6 @@ pub(super) static CONFLICTS: &[(Opt, Opt, &str)] = &[
     (Opt::SPLIT, Opt::ELF, "--split cannot be used with -E: only kdump files can be split"),
     (Opt::MMAP, Opt::NON_MMAP, "--mmap cannot be used with --non-mmap"),
     (Opt::NON_CYCLIC, Opt::CYCLIC_BUFFER, "--non-cyclic cannot be used with --cyclic-buffer"),
-    (Opt::DUMP_DMESG, Opt::FLATTENED, "--dump-dmesg cannot be used with -F: a log is plain text"),
     (Opt::DUMP_DMESG, Opt::SPLIT, "--dump-dmesg cannot be used with --split: a log is one file"),
 ];
 

@@ -459,8 +459,14 @@ fn refusals() {
     table.sort_unstable();
     names.sort_unstable();
     assert_eq!(table, names);
-    for name in ["-g", "-R", "--reassemble", "--vtop"] {
-        assert!(message(fails(name)).contains("the workstation tool tamis"));
+    for (name, command) in [
+        ("-g", "`tamis vmcoreinfo "),
+        ("-R", "`tamis rearrange "),
+        ("--reassemble", "`tamis reassemble "),
+        ("--vtop", "`tamis vtop "),
+        ("--mem-usage", "`tamis estimate`"),
+    ] {
+        assert!(message(fails(name)).contains(command), "{name}");
     }
 }
 
@@ -480,7 +486,6 @@ fn conflicts() {
         ("--non-cyclic --cyclic-buffer 64 core dump", "--non-cyclic", "--cyclic-buffer"),
         ("--non-cyclic --cyclic-buffer 0 core dump", "--non-cyclic", "--cyclic-buffer"),
         ("--mmap --non-mmap core dump", "--mmap", "--non-mmap"),
-        ("--dump-dmesg -F core", "--dump-dmesg", "-F"),
         ("--dump-dmesg --split core a b", "--dump-dmesg", "--split"),
     ] {
         let error = fails(text);
@@ -510,6 +515,7 @@ fn operands() {
         ("--dump-dmesg", 0),
         ("--dump-dmesg core", 1),
         ("--dump-dmesg core a b", 3),
+        ("--dump-dmesg -F core a", 2),
         ("--dry-run", 0),
         ("--dry-run core a b", 3),
         ("--dry-run -F core a", 2),
@@ -525,6 +531,7 @@ fn operands() {
         }
     }
     assert_eq!(line("-F core").unwrap().outputs().len(), 0);
+    assert_eq!(line("-F --dump-dmesg core").unwrap().outputs().len(), 0);
     assert_eq!(line("-F --dry-run core").unwrap().outputs().len(), 0);
     assert_eq!(line("--dry-run core").unwrap().outputs().len(), 0);
     assert_eq!(line("--dry-run core dump").unwrap().outputs().len(), 1);

@@ -42,7 +42,7 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
                 console.warn(format_args!("reading {what} of {name} at offset {at}: {}", Why(io)));
             }
             error => {
-                let looks = what_it_is(&mut input);
+                let looks = what_it_is(&mut input, args);
                 console.warn(format_args!("{name} is not a vmcore: {error}; {looks}"));
             }
         }
@@ -149,6 +149,14 @@ impl Opened<'_> {
                 console.warn(format_args!("reading {name}: {error}"));
                 Exit::Failed
             })?;
+        // Callers take these two from the debug messages.
+        let (release, died) = (vmcore.utsname().release(), vmcore.crash_time());
+        if !release.is_empty() {
+            console.debug(format_args!("OSRELEASE={}\n", release.escape_ascii()));
+        }
+        if died > 0 {
+            console.debug(format_args!("CRASHTIME={died}\n"));
+        }
         if headers.vmcoreinfo_len() > 0 && vmcore.note_is_empty() {
             console.warn(format_args!("reading VMCOREINFO of {name}: it cannot be read"));
         }

@@ -1,7 +1,7 @@
 //! How it went.
 
 use super::outputs::{Failure, Outputs, hint};
-use crate::cli::Args;
+use crate::cli::{Args, Mode};
 use crate::console::{Console, Why};
 use crate::exit::Exit;
 use crate::input::Input;
@@ -26,14 +26,23 @@ impl Ended {
     }
 }
 
-/// What a file that is no vmcore looks like.
-pub(super) fn what_it_is(input: &mut Input) -> &'static str {
+/// What a file that is no vmcore looks like, and what does to it what was asked for.
+pub(super) fn what_it_is(input: &mut Input, args: &Args<'_>) -> &'static str {
     let mut head = [0; 16];
     let _ = input.read_at(0, &mut head);
     match &head {
-        [b'K', b'D', b'U', b'M', b'P', ..] => {
-            "it is a kdump-compressed dump already: `tamis refilter` drops more pages from it"
+        [b'K', b'D', b'U', b'M', b'P', ..] | b"makedumpfile\0\0\0\0"
+            if args.mode == Mode::Dmesg =>
+        {
+            "it is a dump already: `tamis dmesg` prints the log that is in it"
         }
+        [b'K', b'D', b'U', b'M', b'P', ..] => match (args.elf, args.split) {
+            (true, _) => {
+                "it is a kdump-compressed dump: `tamis refilter --to elf` makes an ELF file of it"
+            }
+            (_, true) => "it is a kdump-compressed dump already: `tamis split` divides it",
+            _ => "it is a kdump-compressed dump already: `tamis refilter` drops more pages from it",
+        },
         b"makedumpfile\0\0\0\0" => {
             "it is a flattened dump: `tamis rearrange` makes a dump file of it"
         }
