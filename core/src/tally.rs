@@ -11,11 +11,11 @@ pub enum Reason {
     Cache,
     /// Page cache with private data (dump level 4).
     CachePrivate,
-    /// Anonymous memory and huge pages of processes (dump level 8).
+    /// User pages: anonymous memory and huge pages of processes (dump level 8).
     User,
     /// Free or not yet accepted memory (dump level 16).
     Free,
-    /// Memory that the hardware reported as broken (every level).
+    /// Memory that the hardware reported as faulty (every level).
     HwPoison,
     /// Memory that the kernel took offline: balloons, virtio-mem (every level).
     Offline,
@@ -39,9 +39,9 @@ impl Reason {
             Reason::Zero => "zero",
             Reason::Cache => "page cache",
             Reason::CachePrivate => "private page cache",
-            Reason::User => "memory of processes",
+            Reason::User => "user pages",
             Reason::Free => "free",
-            Reason::HwPoison => "broken",
+            Reason::HwPoison => "hwpoison",
             Reason::Offline => "offline",
         }
     }

@@ -1,4 +1,4 @@
-//! Memory that cannot be read: I/O errors, broken memory, mappings that fault.
+//! Memory that cannot be read: I/O errors, hwpoison, mappings that fault.
 
 use std::collections::BTreeSet;
 use std::fs;

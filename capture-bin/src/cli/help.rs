@@ -53,7 +53,7 @@ Dump level: the sum of what to leave out.
    1  pages filled with zeros
    2  page cache, without private pages
    4  page cache, with private pages
-   8  pages of user processes
+   8  user pages
   16  free pages
   31  all of these
 

@@ -31,7 +31,7 @@ pub enum IoKind {
     Eof,
     /// No space left, a quota, or a size limit reached.
     NoSpace,
-    /// The hardware says that the memory is broken.
+    /// The hardware reports the memory as poisoned.
     Poisoned,
     /// Anything else.
     Other,

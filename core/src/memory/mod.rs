@@ -20,7 +20,7 @@ use core::fmt;
 pub enum ReadError {
     /// The input does not hold this address.
     Absent(PhysAddr),
-    /// The hardware says that this memory is broken.
+    /// The hardware reports this memory as poisoned.
     Poisoned(PhysAddr),
     /// Reading failed.
     Io(PhysAddr, IoError),
@@ -40,7 +40,9 @@ impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ReadError::Absent(at) => write!(f, "physical address {at} is not in the vmcore"),
-            ReadError::Poisoned(at) => write!(f, "memory at physical address {at} is broken"),
+            ReadError::Poisoned(at) => {
+                write!(f, "memory at physical address {at} is hardware-poisoned")
+            }
             ReadError::Io(at, e) => write!(f, "reading physical address {at}: {e}"),
         }
     }

@@ -538,7 +538,7 @@ impl Facts {
 /// What a dump level leaves out.
 pub fn level_words(level: u32) -> String {
     const BITS: [&str; 5] =
-        ["zero pages", "page cache", "private page cache", "memory of processes", "free pages"];
+        ["zero pages", "page cache", "private page cache", "user pages", "free pages"];
     let words: Vec<&str> =
         BITS.iter().enumerate().filter(|(bit, _)| level >> bit & 1 != 0).map(|(_, w)| *w).collect();
     match (words.as_slice(), level) {

@@ -141,8 +141,8 @@ pub struct Classes {
     classes: Vec<Class>,
     unreadable: Unreadable,
     doubts: Vec<String>,
-    /// Finds broken and offline pages first, where those are left out at every level.
-    broken: Option<Scanner<'static>>,
+    /// Finds hwpoison and offline pages first, where those are left out at every level.
+    hwpoison: Option<Scanner<'static>>,
 }
 
 struct Marks<'a> {
@@ -199,7 +199,7 @@ impl Classes {
         classes.scanner = Some(all.into_scanner()?);
         let low = session(opened, DumpLevel::empty(), [0; 4]);
         if low.looks_at_pages() {
-            classes.broken = Some(low.into_scanner()?);
+            classes.hwpoison = Some(low.into_scanner()?);
         }
         Ok(classes)
     }
@@ -234,13 +234,13 @@ impl Classes {
             classes: Vec::with_capacity(WINDOW as usize),
             unreadable: Unreadable::default(),
             doubts: Vec::new(),
-            broken: None,
+            hwpoison: None,
         }
     }
 
-    /// Whether broken and offline pages are left out at every level.
+    /// Whether hwpoison and offline pages are left out at every level.
     pub fn always(&self) -> bool {
-        self.broken.is_some()
+        self.hwpoison.is_some()
     }
 
     /// Begins at, or before, a pfn.
@@ -278,7 +278,7 @@ impl Classes {
             at = run.end;
         }
         let mut marks = Marks { start, classes: &mut self.classes };
-        if let Some(scanner) = &mut self.broken {
+        if let Some(scanner) = &mut self.hwpoison {
             let mut map = Bitmap::over(&mut self.bits, window);
             scanner.scan(&mut opened.dump, &mut map, &mut marks, &mut Unreadable::default());
             there(&mut opened.dump, &mut self.bits);

@@ -16,7 +16,7 @@ use tamis_core::units::{Pfn, PfnSpan};
 /// the file, the state, and the class. The state is zlib, lzo, snappy, zstd, lz4 or raw for pages
 /// that are stored, zero for those that share the page of zeros, "left out", lost, or damaged. The
 /// class is what the dead kernel used the page for, as its mem_map says: free, page cache, private
-/// page cache, memory of processes, broken, offline, "kernel and other", or unknown where there is
+/// page cache, user pages, hwpoison, offline, "kernel and other", or unknown where there is
 /// no struct page to be had. Holes are not listed.
 ///
 /// pfns are hexadecimal in the output; those of --pfn are decimal, or hexadecimal with 0x.

@@ -23,7 +23,7 @@ use tamis_core::level::DumpLevel;
 ///
 /// The level in effect is that of the input and the one asked for together: what is not in the
 /// input cannot come back. Levels add up: 1 pages of zeros, 2 page cache, 4 private page cache,
-/// 8 memory of processes, 16 free pages; 31 is all of them. Without -d, only the format and the
+/// 8 user pages, 16 free pages; 31 is all of them. Without -d, only the format and the
 /// compression change. Where tamis does not know enough about a kernel to tell what a page is, it
 /// keeps the page and says so.
 ///

@@ -137,7 +137,7 @@ impl Classifier {
 
     /// Whether looking at the mem_map can drop anything.
     ///
-    /// At levels 0 and 1 it is looked at only where broken memory can be recognised, as
+    /// At levels 0 and 1 it is looked at only where hwpoison pages can be recognised, as
     /// makedumpfile does.
     pub fn is_needed(&self) -> bool {
         self.level.needs_mem_map() || self.hwpoison != 0

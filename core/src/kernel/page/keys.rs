@@ -22,7 +22,7 @@ struct Rule {
 
 /// Page cache, with private data or without.
 const CACHES: DumpLevel = DumpLevel::CACHE.union(DumpLevel::CACHE_PRIVATE);
-/// At level 0, too, where broken pages (large ones by their heads) and offline memory are recognised.
+/// At level 0, too, where hwpoison pages (large ones by their heads) and offline memory are recognised.
 const EVERY: DumpLevel = DumpLevel::empty();
 
 /// All of them. Later ones may need what earlier ones resolved.

@@ -36,7 +36,7 @@ impl Classifier {
         let flags = read.word(page, at.flags);
         let tail = at.compound_head.is_some_and(|at| read.word(page, at) & 1 != 0);
         if tail {
-            // Its head decides for it, unless it is broken itself.
+            // Its head decides for it, unless it has hwpoison itself.
             return self.alone(flags);
         }
         let kind = at.mapcount.map_or(0, |at| read.u32(page, at));

@@ -406,7 +406,7 @@ fn mark_file(path: &Path, bytes: usize, kind: u16) -> io::Result<()> {
     at(path, file.sync_all())
 }
 
-/// Fills about `mib` MiB with marked pages of the kinds that a dump leaves out: memory of processes
+/// Fills about `mib` MiB with marked pages of the kinds that a dump leaves out: user pages
 /// (1 small, 2 huge, 3 hugetlb), page cache (4 tmpfs, 5 disk), free (6 of a process, 7 of a file).
 fn mark(mib: usize, disk: &Path, tmpfs: &Path) -> io::Result<()> {
     let bytes = (mib * MIB / 7).next_multiple_of(HUGE);
