@@ -1,4 +1,4 @@
-//! What people get to see. Nothing here allocates.
+//! Console output. Nothing here allocates.
 
 use crate::cli::Messages;
 use crate::sys::{self, File};
@@ -119,13 +119,13 @@ impl Console {
         }
     }
 
-    /// A watchdog that wants to hear from us.
+    /// Starts feeding this watchdog.
     pub fn feed(&mut self, watchdog: File) {
         self.watchdog = Some(watchdog);
         self.still_alive();
     }
 
-    /// Lets the watchdog go, if it lets itself be told: nobody will feed it any more.
+    /// Disarms the watchdog if its driver supports that ("magic close").
     pub fn leave_watchdog(&mut self) {
         if let Some(watchdog) = self.watchdog.take() {
             let _ = watchdog.write(b"V");
@@ -207,7 +207,7 @@ impl Console {
         line.bytes(b".\n");
     }
 
-    /// Something for those who asked with -D.
+    /// A debug message, for -D.
     pub fn debug(&self, text: fmt::Arguments<'_>) {
         self.to(Messages::DEBUG, self.common, text);
     }
@@ -287,7 +287,7 @@ impl Console {
         );
     }
 
-    /// The table of --show-stats, in the reference's words. `elf` gives the pages left out of an
+    /// The table of --show-stats, in makedumpfile's words. With `elf`, the pages left out of an
     /// ELF dump.
     pub fn report(&mut self, report: &Report, elf: bool) {
         self.end_phase();
@@ -424,7 +424,7 @@ impl Observer for Console {
     }
 }
 
-/// Panics once so many pages are copied, in a program that is built with TAMIS_PANIC_AT set to their
+/// Panics once this many pages are copied, in a program that is built with TAMIS_PANIC_AT set to their
 /// number: a test of what becomes of the dump and the machine then. In any other there is nothing of it.
 #[expect(clippy::panic, reason = "what it is for")]
 fn panic_if_told(phase: Phase, done: u64) {

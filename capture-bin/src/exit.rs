@@ -3,7 +3,7 @@
 /// How a run ended. A number for the system is made of it in one place, [`Exit::status`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Exit {
-    /// What was asked for is done.
+    /// Everything on the command line is done.
     Done,
     /// The dump is incomplete, or there is none for lack of space.
     Incomplete,

@@ -45,7 +45,7 @@ impl Gather {
     }
 }
 
-/// Writes the log as the command line says. Gives the exit status.
+/// Writes the log as the command line says. Returns how the run ended.
 pub(crate) fn dmesg(args: &Args<'_>) -> Exit {
     let console = Console::new(args.messages, args.flattened);
     sys::ignore_write_signals();

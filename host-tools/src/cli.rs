@@ -11,15 +11,15 @@ use std::ffi::OsString;
 /// version and machine, split and flattened ones, from makedumpfile, QEMU or tamis-capture. It
 /// looks at what is in a file, never at its name. A dump named - is read from standard input.
 ///
-/// `tamis help COMMAND` tells everything about a command, with examples.
+/// `tamis help COMMAND` is the manual of a command, with examples.
 ///
 /// Exit status, for all commands; each one's own are in its help:
 ///   0   done, and all is well
 ///   1   the answer is no: the dump is damaged, the two differ
 ///   2   the dump is sound as far as it goes, but incomplete
 ///   3   it could not be done: no such file, not a dump, disk full
-///   64  the command line makes no sense
-///   141 whoever read the output went away
+///   64  the command line is not valid
+///   141 the reader of the output went away
 ///
 /// Colours are for terminals only; NO_COLOR=1 turns them off. --json output has a "schema" with a
 /// version, and is described in host-tools/docs/json.md.
@@ -66,12 +66,12 @@ fn attach(arg: OsString) -> OsString {
     }
 }
 
-/// Runs the command that was asked for; gives the exit status.
+/// Runs the command; returns the exit status.
 pub fn run() -> Result<u8> {
     let cli = match Cli::try_parse_from(std::env::args_os().map(attach)) {
         Ok(cli) => cli,
         Err(e) => {
-            // Help and version are errors to clap; nobody is left to tell if printing fails.
+            // Help and version are errors to clap; nothing can be done if printing fails.
             let _ = e.print();
             return Ok(if e.use_stderr() { USAGE } else { DONE });
         }

@@ -46,11 +46,11 @@ impl<'m> crew::Crew<'m> for Monitor<'m> {
 pub struct Worker<'e> {
     /// The input.
     pub dump: Dump,
-    /// Of the same kind as everybody's.
+    /// Of the same kind as those of the other workers.
     pub encoder: Box<dyn Encoder + Send + 'e>,
 }
 
-/// Ends the process with a worker that panics: nobody would ever get its pages.
+/// Ends the process with a worker that panics: its pages would be waited for without end.
 struct Abort;
 
 impl Drop for Abort {

@@ -5,23 +5,23 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// All is well.
+/// Exit status: success.
 pub const DONE: u8 = 0;
-/// The answer is no: damaged, different.
+/// Exit status: the answer is no: damaged, different.
 pub const NO: u8 = 1;
-/// The dump is sound as far as it goes, but pages are missing that it should have.
+/// Exit status: the dump is sound as far as it goes, but pages are missing that it should have.
 pub const INCOMPLETE: u8 = 2;
-/// It could not be done: no such file, not a dump, disk full.
+/// Exit status: it could not be done: no such file, not a dump, disk full.
 pub const FAILED: u8 = 3;
-/// The command line makes no sense.
+/// Exit status: the command line is not valid.
 pub const USAGE: u8 = 64;
-/// Whoever read the output went away; the status that a shell gives such a program.
+/// The reader of the output went away: the status that shells report for SIGPIPE.
 const PIPE: u8 = 128 + 13;
 
-/// Why a command gave up.
+/// Why a command failed.
 #[derive(Debug)]
 pub enum Fail {
-    /// One line for people, and what to do next.
+    /// One line, and what to do next.
     Error {
         /// What went wrong: names the file, and the offset or pfn where there is one.
         text: String,
@@ -32,7 +32,7 @@ pub enum Fail {
     Pipe,
 }
 
-/// What commands give back.
+/// What commands return.
 pub type Result<T> = std::result::Result<T, Fail>;
 
 impl Fail {
@@ -63,12 +63,12 @@ impl Fail {
         }
     }
 
-    /// Says it on standard error; gives the exit status.
+    /// Prints it to standard error; returns the exit status.
     pub fn report(&self) -> ExitCode {
         if let Fail::Pipe = self {
             return ExitCode::from(PIPE);
         }
-        // Nobody to tell if this fails.
+        // Nothing can be done if stderr is closed.
         let _ = writeln!(io::stderr(), "tamis: {}", self.line());
         ExitCode::from(FAILED)
     }

@@ -3,7 +3,7 @@
 //! * [`cli`] is the command line; [`cmd`] has one file per subcommand, whose doc comment is its
 //!   manual. A command opens dumps, calls what is below, and prints. [`args`] are the arguments that
 //!   several of them have.
-//! * [`about`] is what there is to tell about a dump; [`rewrite`] writes dumps anew; [`classes`] looks
+//! * [`about`] has the reports on a dump; [`rewrite`] writes dumps anew; [`classes`] looks
 //!   at what pages were used for, through the kernel that [`session`] finds.
 //! * [`dump`] opens dumps by what is in them, reads and decodes them, and writes files.
 //! * [`render`] makes text, JSON and pictures.

@@ -12,7 +12,7 @@ struct State<R> {
     next: u64,
     taken: u64,
     done: BTreeMap<u64, R>,
-    /// Nobody wants more: the taker gave up, or a worker panicked.
+    /// No more results are wanted: the taker gave up, or a worker panicked.
     stop: bool,
 }
 
@@ -41,7 +41,7 @@ impl<R> Drop for Stop<'_, R> {
     }
 }
 
-/// Does `work` for the pieces 0 to `pieces`, each with one of the workers, and gives the results to
+/// Does `work` for the pieces 0 to `pieces`, each with one of the workers, and hands the results to
 /// `take` in the order of the pieces. Few results are held at a time. With one worker no thread is
 /// made.
 pub fn in_order<W: Send, R: Send>(

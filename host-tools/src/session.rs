@@ -33,7 +33,7 @@ pub fn session(
     Session::over(&mut opened.dump, text, None, shift, end, storage, &options)
 }
 
-/// Classes that cannot be told from others, and why.
+/// Classes that cannot be recognised, and why.
 pub fn unclassified(session: &Session<'_, &mut Dump>) -> Vec<String> {
     session.unclassified().map(|d| format!("{} is kept: {}", d.kept, d.key)).collect()
 }

@@ -100,7 +100,7 @@ fn cut_off_anywhere() {
                         &run,
                         &[
                             "the kernel log: reading ",
-                            "there is no page to be had from it",
+                            "no page can be read from it",
                             "has no VMCOREINFO",
                             "an ELF file, but no vmcore: ",
                         ],

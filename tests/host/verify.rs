@@ -87,7 +87,7 @@ fn notes_that_claim_to_go_on_are_damaged() {
         let sound = u64::from_le_bytes(*field);
         *field = (sound + 0x10_0000).to_le_bytes();
         bench.put("lie", &bytes);
-        let what = "something that is no note";
+        let what = "something that is not a note";
         bench.tamis("info lie").expect(0).says(what);
         bench.tamis("verify lie").expect(1).says(what);
         bench.tamis("notes lie").expect(1).says(what).says("VMCOREINFO");

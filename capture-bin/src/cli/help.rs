@@ -8,7 +8,7 @@ Usage: tamis-capture [OPTIONS] VMCORE DUMPFILE
        tamis-capture [OPTIONS] --dump-dmesg [--partial-dmesg] VMCORE LOGFILE
        tamis-capture [OPTIONS] --dump-dmesg -F VMCORE > LOGFILE
 
-Writes the memory of a crashed Linux kernel, without the pages nobody will read,
+Writes the memory of a crashed Linux kernel, without pages that are not needed,
 into a dump file. VMCORE is /proc/vmcore or a copy of it.
 
 What to write:

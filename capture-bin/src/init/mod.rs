@@ -29,11 +29,11 @@ use tamis_boot::paths::{self, MOST_TEXT};
 use tamis_core::error::part;
 use tamis_core::io::IoError;
 
-/// What starts the machine again if nobody writes to it for long enough.
+/// Resets the machine unless it is written to in time.
 const WATCHDOG: &[u8] = b"/dev/watchdog";
 /// Where the target is mounted.
 const MOUNT: &[u8] = b"/mnt";
-/// Options of a capture when those ordered make no sense: a dump matters more.
+/// Options of a capture when those ordered are not valid: a dump matters more.
 const FALLBACK: &[u8] = b"-c -d 31";
 
 /// How the machine ends; kept where a signal handler or a panic finds it. 0: not PID 1.
@@ -52,7 +52,7 @@ pub fn end_after_failure() {
 /// Seconds that are left when the time is up, for what is held in memory.
 const GRACE: u32 = 10;
 
-/// The time is up, or the program is broken.
+/// The time is up, or the program failed.
 extern "C" fn in_trouble(signal: c_int) {
     if signal == libc::SIGALRM && !sys::stop_asked() {
         sys::print(sys::STDERR, b"tamis-capture: the time is up; what was saved stays\n");

@@ -6,7 +6,7 @@ use crate::sys;
 use core::fmt::Write;
 use tamis_core::io::{IoError, IoKind};
 
-/// The steps of PID 1, said aloud.
+/// Prints a step of PID 1.
 pub(super) fn say(text: core::fmt::Arguments<'_>) {
     let mut line = Line::new(sys::STDERR);
     line.bytes(b"tamis-capture: ");

@@ -26,7 +26,7 @@ use tamis_core::capture::session::KernelError;
 use tamis_core::capture::{self, Report};
 use tamis_core::codec::Encoder;
 
-/// Writes a dump as the command line says. Gives the exit status.
+/// Writes a dump as the command line says. Returns how the run ended.
 pub(crate) fn capture(heap: &'static Heap, args: &Args<'_>) -> Exit {
     let mut console = Console::new(args.messages, args.flattened);
     for line in args.notices.lines() {
@@ -91,7 +91,7 @@ impl<'a> Job<'a> {
                 "utsname cannot be read from the vmcore: the header says what VMCOREINFO says"
             ));
         }
-        // Which keys are missing is said for each level.
+        // Which keys are missing is reported for each level.
         match vmcore.why_only_zeros() {
             None | Some(KernelError::Key(_)) => {}
             Some(_) if args.levels().iter().all(|number| !level(*number).needs_mem_map()) => {}

@@ -1,4 +1,4 @@
-//! Whether the parts of a kdump dump agree about which page is whose.
+//! Whether the parts of a kdump dump agree about which data belongs to which page.
 //!
 //! A descriptor does not say which page it is of: its place among the others does, counted in bitmap 2.
 //! One bit too few, and every page behind it is its neighbour's, each of them as good as before. What

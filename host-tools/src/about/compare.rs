@@ -93,9 +93,9 @@ impl Pages {
 pub struct Header {
     /// What it is.
     pub what: &'static str,
-    /// What the first says.
+    /// Its value in the first.
     pub first: String,
-    /// What the second says.
+    /// Its value in the second.
     pub second: String,
 }
 
@@ -123,7 +123,7 @@ impl Differences {
         }
     }
 
-    /// For people.
+    /// As text.
     pub fn text(&self) -> String {
         let mut text = String::new();
         for Header { what, first, second } in &self.headers {
@@ -201,7 +201,7 @@ pub fn compare(a: &mut Opened, b: &mut Opened, most: usize, threads: usize) -> R
     pages(a, b, &mut found, threads)?;
     let Pages { same: _, only_in_first, only_in_second, different, unreadable } = found.pages;
     let none = only_in_first + only_in_second + different + unreadable == 0;
-    // The level only says what was to be left out.
+    // The level is only what was to be left out.
     found.same = none && found.headers.iter().all(|header| header.what == "dump level");
     Ok(found)
 }
@@ -216,8 +216,8 @@ struct Worker {
 }
 
 impl Worker {
-    /// Compares the pages of a piece, of whose bits `bits` are those of both dumps. Gives how many
-    /// are the same, and the others.
+    /// Compares the pages of a piece; `bits` are its bits in both dumps. Returns how many are the
+    /// same, and the others.
     fn compare(
         &mut self,
         piece: PfnSpan,

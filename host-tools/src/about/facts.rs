@@ -43,7 +43,7 @@ pub struct Facts {
     pub header_version: Option<u32>,
     /// Of a kdump dump, `KDUMP` or `TAMIS`.
     pub signature: Option<&'static str>,
-    /// Who wrote it, in words: a conclusion.
+    /// The program that wrote it, in words: a conclusion.
     pub written_by: &'static str,
     /// The pfns of each file of a split dump.
     pub split: Option<Vec<Span>>,
@@ -232,7 +232,7 @@ fn is_of_qemu(opened: &Opened) -> bool {
     }
 }
 
-/// The machine; the notes tell its CPUs.
+/// The machine; its CPUs are counted from the notes.
 fn machine(opened: &Opened, notes: &Notes) -> Machine {
     let machine = opened.dump.machine();
     Machine {
@@ -419,7 +419,7 @@ impl Facts {
         });
     }
 
-    /// For people.
+    /// As text.
     pub fn text(&self) -> String {
         let mut t = Table::default();
         let or = |text: &Option<String>| text.clone().unwrap_or("unknown".into());
@@ -442,7 +442,7 @@ impl Facts {
         t.row("written by", self.written_by);
         self.kernel_rows(&mut t, or);
         self.page_rows(&mut t);
-        let damaged = if self.notes_damaged { ", then something that is no note" } else { "" };
+        let damaged = if self.notes_damaged { ", then something that is not a note" } else { "" };
         t.row("notes", format!("{}{damaged}", self.notes));
         t.row(
             "VMCOREINFO",

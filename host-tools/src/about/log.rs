@@ -72,7 +72,7 @@ pub fn log(
         },
     };
     found.map_err(|error| {
-        let next = "`tamis verify` tells whether the dump is damaged";
+        let next = "`tamis verify` reports whether the dump is damaged";
         opened.fail(format_args!("the kernel log: {error}")).next(next)
     })
 }

@@ -1,4 +1,4 @@
-//! What there is to tell about a dump.
+//! Reports on a dump.
 
 mod bookkeeping;
 pub mod compare;

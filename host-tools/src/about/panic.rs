@@ -1,4 +1,4 @@
-//! Why the kernel died, as its log tells it.
+//! Why the kernel died, according to its log.
 
 use crate::render::json::Hex;
 use crate::render::text::plain;
@@ -44,7 +44,7 @@ pub fn panic_task(log: &[u8]) -> Option<Task> {
     found
 }
 
-/// The line of a kernel log that tells most about why the kernel died: the panic, or else the first
+/// The line of a kernel log that shows best why the kernel died: the panic, or else the first
 /// line of the first oops.
 pub fn panic_line(log: &[u8]) -> Option<String> {
     const PANIC: &str = "Kernel panic - not syncing";

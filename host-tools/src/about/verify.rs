@@ -23,7 +23,7 @@ use tamis_core::wire::elf;
 use tamis_core::wire::page_desc::PageDesc;
 use tamis_core::wire::vmcoreinfo::VmcoreInfo;
 
-/// What is to be said of several dumps.
+/// The reports on several dumps.
 #[derive(Serialize)]
 pub struct Reports {
     /// Each of them.
@@ -34,7 +34,7 @@ impl Document for Reports {
     const SCHEMA: &'static str = "tamis.verify/1";
 }
 
-/// What is to be said of one dump.
+/// The report on one dump.
 #[derive(Serialize)]
 pub struct Report {
     /// Its files.
@@ -185,7 +185,7 @@ impl Findings {
             Weight::Missing => self.pages.missing += 1,
             Weight::Damage => self.pages.damaged += 1,
         }
-        // Offsets differ from page to page; those of missing pages tell nothing.
+        // Offsets differ from page to page; those of missing pages mean nothing.
         let text = match fault {
             PageFault::CutOff(_) => "data past the end of the file".into(),
             other => other.to_string(),
@@ -211,7 +211,7 @@ impl Findings {
 }
 
 impl Report {
-    /// For people.
+    /// As text.
     pub fn text(&self) -> String {
         let mut text = String::new();
         for fault in &self.faults {
@@ -296,7 +296,7 @@ fn text(opened: &Opened, found: &mut Findings) {
     };
     let count = VmcoreInfo::new(&opened.text).lines().filter(bad).count();
     if count > 0 {
-        found.whole(Weight::Damage, format!("VMCOREINFO has {count} lines that are none"));
+        found.whole(Weight::Damage, format!("VMCOREINFO has {count} malformed lines"));
     }
 }
 
@@ -309,7 +309,7 @@ fn mem_map(opened: &mut Opened, found: &mut Findings) {
         )) => {
             return found.whole(Weight::Missing, format!("no mem_map: {why}"));
         }
-        // Nothing says that there is one.
+        // Nothing claims that there is one.
         Err(_) => return,
     };
     let mut progress = Progress::new("Reading the mem_map");
@@ -323,7 +323,7 @@ fn mem_map(opened: &mut Opened, found: &mut Findings) {
     }
 }
 
-/// What can be said without looking at pages.
+/// Checks that need no pages.
 fn headers(kdump: &KdumpFile, found: &mut Findings) {
     let facts = kdump.facts();
     if facts.main.version > VERSION {
@@ -333,10 +333,10 @@ fn headers(kdump: &KdumpFile, found: &mut Findings) {
         );
     }
     if facts.sub.dump_level > 31 {
-        found.whole(Weight::Damage, format!("dump level {} is none", facts.sub.dump_level));
+        found.whole(Weight::Damage, format!("invalid dump level {} (0 to 31)", facts.sub.dump_level));
     }
     if facts.notes_damaged {
-        found.whole(Weight::Damage, "the notes end in something that is no note".to_owned());
+        found.whole(Weight::Damage, "the notes end in something that is not a note".to_owned());
     }
     if kdump.incomplete() {
         found.whole(Weight::Missing, "its header says that it ended early");
@@ -442,7 +442,7 @@ fn pages(opened: &mut Opened, found: &mut Findings, threads: usize) -> Result<()
 fn elf_headers(opened: &Opened, found: &mut Findings) {
     let Some((facts, header)) = opened.elf else { return };
     if facts.notes_damaged {
-        found.whole(Weight::Damage, "the notes end in something that is no note");
+        found.whole(Weight::Damage, "the notes end in something that is not a note");
     }
     if header.flags & elf::FLAG_INCOMPLETE != 0 {
         found.whole(Weight::Missing, "its header says that it ended early");

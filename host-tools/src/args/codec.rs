@@ -19,7 +19,7 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// What it comes to. With `recompress` no page stays as it is.
+    /// What a run may take. With `recompress` no page stays as it is.
     pub fn work(&self, codec: &Codec, recompress: bool) -> Work {
         let memory = self.memory_limit.unwrap_or(DEFAULT);
         let keep = !recompress && codec.zstd_level().is_none();
@@ -50,7 +50,7 @@ pub struct Codec {
 }
 
 impl Codec {
-    /// The one that was asked for.
+    /// The one of the command line.
     pub fn compress(&self) -> Compress {
         if self.zlib {
             Compress::Zlib
@@ -74,7 +74,7 @@ impl Codec {
         self.zlib || self.lzo || self.snappy || self.zstd.is_some()
     }
 
-    /// Whether any was asked for, also none.
+    /// Whether the command line has any of these options, `--raw` included.
     pub fn is_given(&self) -> bool {
         self.asked() || self.raw
     }

@@ -7,7 +7,7 @@ pub fn both_levels(old: DumpLevel, asked: Option<u8>) -> DumpLevel {
     DumpLevel::from_bits(old.bits() | asked.unwrap_or(0)).unwrap_or(old)
 }
 
-/// Levels that the table has, as far as they differ for this dump.
+/// The levels of a table, without those that are the same for this dump.
 pub fn levels(old: DumpLevel, wanted: &[u8]) -> Vec<DumpLevel> {
     let mut levels: Vec<DumpLevel> =
         wanted.iter().map(|level| both_levels(old, Some(*level))).collect();

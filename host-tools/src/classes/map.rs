@@ -60,7 +60,7 @@ impl Cell {
     }
 }
 
-/// Colours that people who see fewer of them tell apart, too (Okabe and Ito).
+/// Colour-blind safe palette (Okabe and Ito).
 fn colour(class: Class) -> Colour {
     match class {
         Class::Hole => [255, 255, 255],
@@ -128,7 +128,7 @@ fn block(ranges: &[PfnSpan], most: u64) -> u64 {
     }
 }
 
-/// Looks at every page; gives each to `each`.
+/// Looks at every page; calls `each` for it.
 fn walk(opened: &mut Opened, mut each: impl FnMut(Pfn, Class, bool)) {
     let mut classes = Classes::of_any(opened);
     let mut progress = Progress::new("Looking at pages");
@@ -250,7 +250,7 @@ pub fn title(opened: &Opened, map: &Map) -> String {
     )
 }
 
-/// Classes that there are, and what the legend says of them.
+/// The classes that occur, and their lines of the legend.
 fn legend(opened: &Opened, map: &Map) -> Vec<(Class, String)> {
     let page = opened.shift.bytes() as u64;
     let line = |class: Class| {

@@ -25,7 +25,7 @@ pub enum Class {
     Hole,
     /// Kernel code and data, and all else that no class is for.
     Kernel,
-    /// What may be left out, for this reason; not [`Reason::Zero`], which no `struct page` tells.
+    /// What may be left out, for this reason; not [`Reason::Zero`], which no `struct page` shows.
     Spare(Reason),
     /// Without a `struct page` that could be read.
     Unknown,
@@ -57,7 +57,7 @@ impl Class {
         }
     }
 
-    /// For people.
+    /// Its name in texts.
     pub fn name(self) -> &'static str {
         match self {
             Class::Hole => "no memory",
@@ -129,7 +129,7 @@ impl<T: Serialize> Serialize for ByClass<T> {
 
 /// Pages of a window.
 const WINDOW: u64 = 1 << 18;
-/// Ranges without readable `struct page`s that are told apart; more are one.
+/// Ranges without readable `struct page`s that are listed apart; further ones are joined.
 const UNREADABLE_MOST: usize = 1000;
 
 /// Goes over the pages of a dump, window by window. It takes the same memory for every dump.
@@ -191,7 +191,7 @@ impl Observer for Unreadable {
 }
 
 impl Classes {
-    /// Begins at the first page; says why if nothing can be told about any.
+    /// Begins at the first page. An error means that no page can be classified.
     pub fn new(opened: &mut Opened) -> std::result::Result<Classes, KernelError> {
         let all = session(opened, DumpLevel::all(), [0; 4]);
         let mut classes = Classes::over(None);
@@ -204,7 +204,7 @@ impl Classes {
         Ok(classes)
     }
 
-    /// The same; what cannot be told is said, and pages are of an unknown class then.
+    /// The same; prints what cannot be classified: those pages are of an unknown class.
     pub fn of_any(opened: &mut Opened) -> Classes {
         let name = opened.name();
         let classes = Classes::new(opened).unwrap_or_else(|why| {
@@ -217,7 +217,7 @@ impl Classes {
         classes
     }
 
-    /// What one page was used for, if that can be told.
+    /// What one page was used for, if that is known.
     pub fn of_page(opened: &mut Opened, pfn: Pfn) -> Option<Class> {
         let mut classes = Classes::new(opened).ok()?;
         classes.skip_to(pfn);
@@ -249,7 +249,7 @@ impl Classes {
         self.at = Pfn(pfn.0 / WINDOW * WINDOW);
     }
 
-    /// Goes on to the next pages that are there; gives their pfns.
+    /// Goes on to the next pages that exist; returns their pfns.
     pub fn next(&mut self, opened: &mut Opened) -> Option<PfnSpan> {
         let shift = opened.shift;
         let next = shift.pfn(opened.dump.next_memory(shift.addr(self.at)?)?);
@@ -312,7 +312,7 @@ impl Classes {
     }
 }
 
-/// Why a page is not in the dump, as far as the mem_map tells.
+/// Why a page is not in the dump, as far as the mem_map shows.
 pub fn left_out(opened: &mut Opened, pfn: Pfn) -> String {
     match Classes::of_page(opened, pfn) {
         Some(Class::Hole) => "in no range of memory".into(),

@@ -17,7 +17,7 @@ use tamis_core::kernel::log::Options;
 /// printed as \xNN.
 ///
 /// Where page tables are missing, as in a dump that was cut off, the log is looked for where the
-/// kernel image and the direct map have it (x86_64 and arm64); a remark says so.
+/// kernel image and the direct map have it (x86_64 and arm64); a remark reports it.
 ///
 /// Give all files of a split dump, in any order.
 ///

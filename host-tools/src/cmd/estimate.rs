@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// The memory of the running kernel.
 const KCORE: &str = "/proc/kcore";
 
-/// Tell how large a dump would be at other levels, with each codec, and how long it would take.
+/// Estimate how large a dump would be at other levels, with each codec, and how long it would take.
 ///
 /// Of a dump, or of the running kernel through /proc/kcore, which is what is looked at where
 /// nothing is named (as root); what is reserved for a crash kernel does not count then. Counts the
@@ -25,8 +25,8 @@ const KCORE: &str = "/proc/kcore";
 /// With --exact, does all the work of `tamis refilter` without writing anything, once for each
 /// level, with one codec.
 ///
-/// What is not in a dump cannot be told: the level in effect is that of the dump and the one asked
-/// for together.
+/// What is not in a dump cannot be estimated: the level in effect is that of the dump and that of
+/// -d together.
 ///
 /// Exit status: 0 done; 3 it could not be done.
 ///

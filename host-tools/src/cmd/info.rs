@@ -7,16 +7,16 @@ use crate::render::console::paint;
 use crate::render::json::show;
 use std::path::PathBuf;
 
-/// Tell what a dump is: kernel, machine, pages, sizes, and whether it is complete.
+/// Show what a dump is: kernel, machine, pages, sizes, and whether it is complete.
 ///
 /// Reads the headers, the page descriptors and the kernel log, not the pages themselves; `tamis
 /// verify` reads those. Several dumps can be named, and the files of split ones in any order.
 ///
 /// "Written by" is a conclusion: dumps do not say who wrote them. The panic is the line of the
-/// kernel log that tells most about why the kernel died.
+/// kernel log that shows best why the kernel died.
 ///
-/// Exit status: 0 told, whatever the state of the dump is; 3 it could not be done, as with a file
-/// that is no dump.
+/// Exit status: 0 done, whatever the state of the dump is; 3 it could not be done, as with a file
+/// that is not a dump.
 ///
 /// Examples:
 ///   $ tamis info vmcore

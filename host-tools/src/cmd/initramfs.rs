@@ -9,8 +9,8 @@ use std::path::PathBuf;
 ///
 /// The image holds tamis-capture as /init, its orders (/etc/tamis.conf), and the kernel modules
 /// that the target needs (/etc/tamis.modules, and the modules themselves, unpacked). Nothing else
-/// is needed: the crash kernel saves the dump onto the target and ends as ordered. What orders
-/// there are is told in capture-bin/docs/init.md.
+/// is needed: the crash kernel saves the dump onto the target and ends as ordered. All orders
+/// are described in capture-bin/docs/init.md.
 ///
 /// Modules are named, or given as files; what they depend on comes along, in loading order, by
 /// modules.dep, modules.softdep and modules.alias of the kernel. What is built into the kernel is

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 /// the same picture is printed.
 ///
 /// Otherwise there is a line for each range of memory: first and last address, size, and how many
-/// of its pages are in the dump. `tamis pages` tells what became of each page, `tamis stats`
+/// of its pages are in the dump. `tamis pages` lists what became of each page, `tamis stats`
 /// counts them.
 ///
 /// Exit status: 0 done; 3 it could not be done.

@@ -17,7 +17,7 @@ use tamis_core::units::{Pfn, PfnSpan};
 /// that are stored, zero for those that share the page of zeros, "left out", lost, or damaged. The
 /// class is what the dead kernel used the page for, as its mem_map says: free, page cache, private
 /// page cache, user pages, hwpoison, offline, "kernel and other", or unknown where there is
-/// no struct page to be had. Holes are not listed.
+/// no readable struct page. Holes are not listed.
 ///
 /// pfns are hexadecimal in the output; those of --pfn are decimal, or hexadecimal with 0x.
 ///

@@ -26,8 +26,8 @@ use tamis_core::units::{Pfn, PhysAddr, VirtAddr};
 ///
 /// Prints offsets, bytes and characters, 16 bytes a line; --raw writes the bytes themselves, with -o to a
 /// file, which is not there unless all of them are. Memory
-/// that is not in the dump ends the output, which says why it is not there as far as the mem_map
-/// tells ("left out (free)").
+/// that is not in the dump ends the output, with the reason as far as the mem_map shows it
+/// ("left out (free)").
 ///
 /// Exit status: 0 all bytes are there; 3 they are not, or it could not be done.
 ///
@@ -100,7 +100,7 @@ pub fn run(args: &Args) -> Result<u8> {
                 .ok_or_else(|| opened.fail(format_args!("pfn {pfn:#x} is past all memory")))?;
             (at.0, false, page)
         }
-        _ => return Err(Fail::new("no place was named")),
+        _ => return Err(Fail::new("no address was given")),
     };
     let len = args.len.unwrap_or(default);
     if args.json && len > JSON_MOST {

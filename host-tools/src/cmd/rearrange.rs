@@ -51,7 +51,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let read = fill(&mut input, &mut start, &name)?;
     if read < START || !is_start(&start) {
         let text = format_args!("{name}: not a flattened stream");
-        let next = "`tamis info` tells what it is; other dumps need no rearranging";
+        let next = "`tamis info` shows what it is; other dumps need no rearranging";
         return Err(Fail::new(text).next(next));
     }
     let mut out = create(&args.out, args.force, std::slice::from_ref(&args.stream))?;

@@ -21,17 +21,17 @@ use tamis_core::level::DumpLevel;
 
 /// Leave more out of a dump, compress it another way, or change its format.
 ///
-/// The level in effect is that of the input and the one asked for together: what is not in the
+/// The level in effect is that of the input and that of -d together: what is not in the
 /// input cannot come back. Levels add up: 1 pages of zeros, 2 page cache, 4 private page cache,
 /// 8 user pages, 16 free pages; 31 is all of them. Without -d, only the format and the
-/// compression change. Where tamis does not know enough about a kernel to tell what a page is, it
-/// keeps the page and says so.
+/// compression change. Where tamis cannot know what a kernel used a page for, it keeps the page
+/// and reports that.
 ///
-/// A page that is compressed with the codec in question already stays as it is, once it was seen
-/// that it decompresses to a page: how small it is depends on who compressed it. With a level of
+/// A page that is compressed with the codec in question already stays as it is, after a check
+/// that it decompresses to a page: how small it is depends on its writer. With a level of
 /// zstd (-z1, -z19) or with --recompress every page is compressed anew.
 ///
-/// The input is never written to. The same input gives the same bytes, with any number of threads,
+/// The input is never written to. The same input makes the same bytes, with any number of threads,
 /// and so does the output when it is refiltered once more. Every compressed page is decompressed
 /// again to see that it is the same, and what was written is looked at in the end. Errors that QEMU
 /// makes in its dumps (phys_base) are mended.
@@ -120,7 +120,7 @@ pub fn run(args: &Args) -> Result<u8> {
         let mut sink = Flattened::new(Stream(std::io::stdout().lock()));
         let report = write(&mut opened, level, &work, Format::Kdump, &mut [&mut sink], 0)?;
         std::io::stdout().flush()?;
-        return Ok(told(&opened, &report, incomplete, !erased.is_empty()));
+        return Ok(report_on(&opened, &report, incomplete, !erased.is_empty()));
     }
     let mut file = create(out, args.force, inputs)?;
     let result = match args.to {
@@ -158,7 +158,7 @@ pub fn run(args: &Args) -> Result<u8> {
             if args.json {
                 show(&Done::new(level, &report, incomplete || report.incomplete))?;
             }
-            Ok(told(&opened, &report, incomplete, lost_text))
+            Ok(report_on(&opened, &report, incomplete, lost_text))
         }
         Err(fail) => Err(named(fail)),
     }
@@ -199,8 +199,8 @@ impl Done {
     }
 }
 
-/// Says what became of the pages; gives the exit status.
-fn told(opened: &Opened, report: &Report, was_incomplete: bool, lost_text: bool) -> u8 {
+/// Reports what became of the pages; returns the exit status.
+fn report_on(opened: &Opened, report: &Report, was_incomplete: bool, lost_text: bool) -> u8 {
     let tally = &report.tally;
     remark(format_args!(
         "{}: {} pages kept, {} left out, {} written",
@@ -210,7 +210,7 @@ fn told(opened: &Opened, report: &Report, was_incomplete: bool, lost_text: bool)
         size(report.bytes)
     ));
     if lost_text {
-        remark(format_args!("what the input says about erased data is not in the output"));
+        remark(format_args!("the input's list of erased data is not in the output"));
     }
     if report.incomplete || was_incomplete {
         remark(format_args!("the output is incomplete, as the input is"));

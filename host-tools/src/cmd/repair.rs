@@ -15,8 +15,8 @@ use tamis_core::wire::flattened;
 /// Make of a damaged or unfinished dump one that readers open.
 ///
 /// A capture that ran out of space or whose machine was switched off leaves a dump with pages
-/// missing, or a stream without an end. This writes a copy that says the truth about itself:
-/// headers say that it is incomplete, and a page whose data is missing or damaged has an empty
+/// missing, or a stream without an end. This writes a copy whose headers are true:
+/// they mark it as incomplete, and a page whose data is missing or damaged has an empty
 /// descriptor, which makes readers report that page instead of showing garbage. Every page that is
 /// sound stays. Of an ELF vmcore that is cut off, the memory ranges are shortened to what is there.
 ///

@@ -8,20 +8,20 @@ use crate::render::console::paint;
 use crate::render::json::show;
 use std::path::PathBuf;
 
-/// Read every page of a dump, and tell which ones are damaged.
+/// Read every page of a dump, and list those that are damaged.
 ///
 /// Checks headers, notes, VMCOREINFO, both bitmaps, every page descriptor, that the data of every
 /// page decompresses to exactly one page, and that every page's struct page can be read. Pages
-/// that are stored raw have no checksum: of those it can only be said that they are there. Which page is
-/// whose is proved by counts: as many descriptors as bitmap 2 has bits, data without gaps, and none that
-/// two pages have. Of an ELF vmcore every byte is read. Works in all cores.
+/// that are stored raw have no checksum: it can only be verified that they are there. Which page is
+/// whose is proved by counts: as many descriptors as bitmap 2 has bits, data without gaps, and none
+/// that two pages have. Of an ELF vmcore every byte is read. Works in all cores.
 ///
 /// What is wrong is listed with its pfns, runs of the same fault in one line, --faults lines at
 /// most.
 ///
 /// Exit status: 0 sound; 1 damaged; 2 sound as far as it goes, but pages are missing: the writer
-/// ran out of space or died, the file was cut off, or files of a split dump were not given; 3 it could
-/// not be done.
+/// ran out of space or died, the file was cut off, or files of a split dump were not given; 3 it
+/// could not be done.
 ///
 /// Examples:
 ///   $ tamis verify vmcore && echo sound

@@ -16,7 +16,7 @@ use tamis_core::units::VirtAddr;
 /// Translate a virtual address of the kernel to a physical one.
 ///
 /// Walks the dead kernel's page tables, and shows each entry on the way: the physical address
-/// where it stands, and its value. Tells the physical address, its page frame number, how far the
+/// where it stands, and its value. Shows the physical address, its page frame number, how far the
 /// same mapping goes on, and whether the page is in the dump. The address, the last argument, is
 /// hexadecimal, with or without 0x.
 ///

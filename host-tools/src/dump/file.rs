@@ -1,6 +1,6 @@
 //! A file read in large blocks, of which the last few are kept.
 //!
-//! Files are read, not mapped: a file on a share that goes away, or that somebody cuts off, is an
+//! Files are read, not mapped: a file on a share that goes away, or that is truncated meanwhile, is an
 //! error message then and not a dead process.
 
 use std::fs::File;
@@ -54,7 +54,7 @@ impl BlockFile {
     /// Most bytes that a twin keeps.
     pub const TWIN_MOST: u64 = BLOCK * TWIN_SLOTS as u64;
 
-    /// Gives back the blocks that it keeps.
+    /// Frees the blocks that it keeps.
     pub fn forget(&mut self) {
         self.slots = Vec::new();
     }
@@ -99,7 +99,7 @@ impl BlockFile {
         let slot = &mut self.slots[index];
         let at = block * BLOCK;
         let len = self.len.saturating_sub(at).min(BLOCK) as usize;
-        // Nobody must find half a block under this number.
+        // Half a block must not be found under this number.
         slot.block = u64::MAX;
         slot.bytes.resize(len, 0);
         self.file.read_exact_at(&mut slot.bytes, self.base + at).map_err(|e| io_error(&e))?;

@@ -40,7 +40,7 @@ impl Raw {
             let len = file.metadata().map_err(named)?.len();
             return Ok(Raw::of(path, file, len));
         }
-        // Not opened first: a FIFO would wait for somebody who writes.
+        // Not opened first: a FIFO would wait for a writer.
         let kind = std::fs::metadata(path).map_err(named)?.file_type();
         if kind.is_dir() {
             return Err(Fail::file(path, "is a directory").next("name the dump in it"));

@@ -107,7 +107,7 @@ fn probe(raw: Raw) -> Result<(FileInfo, Probed)> {
             Some(Form::Flattened) | None => {
                 let fail = info.raw.fail("a flattened stream with no dump in it");
                 let cut = info.stream.is_some_and(|(_, ends)| !ends);
-                let next = "it is cut off, and there is no page to be had from it";
+                let next = "it is cut off, and no page can be read from it";
                 return Err(if cut { fail.next(next) } else { fail });
             }
             Some(kind) => kind,
@@ -121,7 +121,7 @@ fn probe(raw: Raw) -> Result<(FileInfo, Probed)> {
             Ok(facts)
         });
         let facts =
-            found.map_err(|e| info.raw.fail(e).next("there is no page to be had from it"))?;
+            found.map_err(|e| info.raw.fail(e).next("no page can be read from it"))?;
         return Ok((info, Probed::Kdump(Box::new(Part::new(input, facts)))));
     }
     let mut head = vec![0; info.len.min(elf_wire::HEADER_MAX as u64) as usize];
@@ -182,7 +182,7 @@ fn memory(opened: Opened) -> Result<Opened> {
 }
 
 /// Opens files that may be several dumps; the parts of a split one may come in any order. Their headers are read
-/// at once, each dump is opened when it is asked for: of the others, nothing but headers is held.
+/// at once, each dump is opened when its turn comes: of the others, nothing but headers is held.
 pub fn open_all(paths: &[PathBuf]) -> Result<impl Iterator<Item = Result<Opened>>> {
     Ok(sets(paths)?.into_iter().map(|set| memory(assemble(set)?)))
 }
@@ -206,7 +206,7 @@ fn sets(paths: &[PathBuf]) -> Result<Vec<Vec<Probe>>> {
 }
 
 impl Probed {
-    /// Gives back the blocks of the file that were read for its headers.
+    /// Frees the blocks of the file that were read for its headers.
     fn forget(&mut self) {
         let input = match self {
             Probed::Elf(_, _, input) => input,
@@ -332,5 +332,5 @@ fn text(
     text
 }
 
-/// VMCOREINFO is a page of text; more than this is none.
+/// VMCOREINFO is about one page; anything longer than this is rejected.
 const INFO_MOST: u64 = 1 << 20;

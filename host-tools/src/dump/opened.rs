@@ -44,12 +44,12 @@ pub struct Opened {
     /// Offset in the notes and bytes of the text.
     pub text_at: Option<(u64, u64)>,
     tables: Vec<u8>,
-    /// Readers for other threads that nobody uses now.
+    /// Readers for other threads that are not in use now.
     twins: Vec<Dump>,
 }
 
 impl Opened {
-    /// As many more readers of the dump as asked for, for other threads; to be given back to
+    /// `count` more readers of the dump, for other threads; to be returned with
     /// [`Opened::put_back`], as their tables live on.
     pub fn twins(&mut self, count: usize) -> Result<Vec<Dump>> {
         let mut twins = std::mem::take(&mut self.twins);
@@ -75,7 +75,7 @@ impl Opened {
         self.twins.extend(twins);
     }
 
-    /// What the kernel tells about itself.
+    /// VMCOREINFO: what the kernel exports about itself.
     pub fn info(&self) -> Info<'_> {
         info(&self.text)
     }
@@ -152,7 +152,7 @@ impl Opened {
         Ok(act(&mut memory, &info))
     }
 
-    /// Whether the notes end in something that is no note, as far as headers tell.
+    /// Whether the notes end in something that is not a note, as far as headers show.
     pub fn notes_damaged(&self) -> bool {
         match &self.dump {
             Dump::Elf(_) => self.elf.is_some_and(|(facts, _)| facts.notes_damaged),

@@ -1,7 +1,7 @@
-//! Files that are not whole yet: they have names of their own, which nobody can guess, beside the file
+//! Files that are not whole yet: they have names of their own, which cannot be guessed, beside the file
 //! that they become.
 //!
-//! All of them are in one list. Whoever removes or names one holds the list's lock, so that a signal
+//! All of them are in one list. Removing or naming one takes the list's lock, so that a signal
 //! finds each of them either unfinished, and removes it, or whole under its name. A file is removed only
 //! if the name still leads to what is open: it may have been moved, and the name be another file's.
 
@@ -78,7 +78,7 @@ impl Pending {
         };
         let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         let open = |kind| rustix::fs::open(folder, kind | flags, Mode::empty());
-        // Who may not read a folder may still write to it.
+        // A folder that is not readable may still be writable.
         let folder = open(OFlags::RDONLY).or_else(|_| open(OFlags::PATH));
         let folder = folder.map_err(|e| failed(e.into()))?;
         watch();
@@ -113,7 +113,7 @@ impl Drop for Pending {
     }
 }
 
-/// Gives files their names, which are on the disk then. The files themselves have to be there already.
+/// Moves files to their names, which are on the disk then. The files themselves have to be there already.
 /// If one cannot have its name, none of those that come after it has, and those before it are removed.
 pub fn name_all(files: Vec<Pending>) -> Result<()> {
     let mut list = all();
@@ -133,7 +133,7 @@ pub fn name_all(files: Vec<Pending>) -> Result<()> {
 }
 
 impl Entry {
-    /// Removes it; returns whether there was anything in it that somebody could miss.
+    /// Removes it; returns whether there was anything in it.
     fn remove(&self) -> bool {
         self.remove_as(&self.name)
     }

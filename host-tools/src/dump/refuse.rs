@@ -154,10 +154,10 @@ pub fn refuse(raw: &Raw, head: &[u8]) -> Fail {
     if starts.iter().any(|s| s.starts_with(head)) || at(head, 0, b"makedumpfile\0\0\0\0") {
         return raw
             .fail(format_args!("a dump cut off in its header: {} bytes are there", raw.len))
-            .next("there is no page to be had from it");
+            .next("no page can be read from it");
     }
     if head.iter().all(|b| *b == 0) {
-        let text = "begins with zeros: a dump whose header was never written, or none at all";
+        let text = "begins with zeros: a dump whose header was never written, or not a dump";
         return raw.fail(text).next("check that the capture ended");
     }
     if head.iter().all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) {

@@ -1,4 +1,4 @@
-//! What this machine needs to reach a disk, as sysfs tells it.
+//! What this machine needs to reach a disk, as sysfs reports it.
 
 use crate::fail::{Fail, Result};
 use std::fs;
@@ -78,12 +78,12 @@ impl Machine {
     }
 
     /// The drivers of watchdogs that run on this machine: they go on when its kernel is dead, and
-    /// somebody has to feed them. One that is made of the kernel's own timers dies with it.
+    /// some program has to feed them. One that is made of the kernel's own timers dies with it.
     pub fn watchdogs(&self) -> Vec<String> {
         let mut drivers = Vec::new();
         let class = self.root.join("sys/class/watchdog");
         for entry in fs::read_dir(class).into_iter().flatten().flatten() {
-            // Not every kernel tells its state.
+            // Not every kernel reports its state.
             let state = fs::read_to_string(entry.path().join("state"));
             if state.is_ok_and(|state| state.trim() == "inactive") {
                 continue;

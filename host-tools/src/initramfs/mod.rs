@@ -58,7 +58,7 @@ pub struct Request {
 /// What vfat wants beside itself, by default settings of kernels; it asks for them by name.
 const VFAT_NLS: [&str; 4] = ["nls_cp437", "nls_ascii", "nls_iso8859_1", "nls_utf8"];
 
-/// Makes an image; returns what to tell about it.
+/// Makes an image; returns a report on it.
 pub fn build(request: &Request, output: &Path) -> Result<String> {
     let machine = Machine::running();
     let version = match &request.kernel {
@@ -270,7 +270,7 @@ fn is_static(elf: &[u8]) -> Option<bool> {
     Some(alone)
 }
 
-/// Tells what is in an image.
+/// Reports what is in an image.
 pub fn list(path: &Path) -> Result<String> {
     let stored = std::fs::read(path).map_err(|e| Fail::file(path, e))?;
     let unpacked = if stored.starts_with(&[0x1f, 0x8b]) {

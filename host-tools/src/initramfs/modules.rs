@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Most that a module may unpack to.
 const MOST: u64 = 256 << 20;
 
-/// What is to be loaded, in the order in which it was asked for.
+/// What is to be loaded, in the order in which it was named.
 #[derive(Default)]
 pub struct Wanted(Vec<(String, bool)>);
 

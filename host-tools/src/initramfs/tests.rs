@@ -324,7 +324,7 @@ fn watchdogs_that_run_are_found() {
         }
     }
     assert_eq!(machine.watchdogs(), ["iTCO_wdt"]);
-    // A kernel that does not tell whether it runs.
+    // A kernel that does not report whether it runs.
     std::fs::remove_file(root.0.join("sys/class/watchdog/watchdog1/state")).unwrap();
     let mut both = machine.watchdogs();
     both.sort();

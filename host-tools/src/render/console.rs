@@ -33,7 +33,7 @@ pub fn paint(text: String) -> Result<()> {
     print(shown(text))
 }
 
-/// Says something on standard error that is no failure.
+/// Prints a remark, which is not a failure, to standard error.
 pub fn remark(text: std::fmt::Arguments<'_>) {
     let _ = writeln!(std::io::stderr(), "tamis: {text}");
 }

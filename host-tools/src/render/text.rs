@@ -1,10 +1,10 @@
-//! Text for people: sizes, times, tables, and colours, which [`super::console::paint`] shows where a
+//! Text to read: sizes, times, tables, and colours, which [`super::console::paint`] shows where a
 //! terminal wants them.
 
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 
-/// Bytes as people say them: `1.5 GiB`.
+/// Bytes with a unit: `1.50 GiB`.
 pub fn size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {

@@ -69,7 +69,7 @@ impl Compress {
     }
 }
 
-/// Looks at every compressed page whether it is the page when it is decompressed.
+/// An encoder that decompresses every page again to see that it is the same.
 pub struct Checked<'a> {
     encoder: Box<dyn Encoder + Send>,
     unpack: Unpackers,

@@ -24,7 +24,7 @@ use tamis_core::wire::vmcoreinfo::Kind;
 
 /// Pages of each class that are looked at, at most.
 const SAMPLES: u64 = 4096;
-/// Pages of each class that are looked at, if it has so many.
+/// Pages of each class that are looked at, if it has as many.
 const AT_LEAST: u64 = 64;
 
 /// A number that has nothing to do with those of the neighbours of `pfn`: what memory holds often
@@ -194,7 +194,7 @@ pub fn sample(opened: &mut Opened, live: bool, levels: &[DumpLevel]) -> Sampled 
     let mut classes = Classes::of_any(opened);
     let mut candidates = candidates();
     let page = opened.shift.bytes();
-    // Of so many pages of all memory one is looked at; of a class that is rare, the first ones, too.
+    // Sample one page in `step`; for rare classes also the first few.
     let memory: u64 = opened.dump.ranges().iter().map(|s| s.len / page as u64).sum();
     let step = (memory / (4 * SAMPLES)).max(1);
     let mut bits = vec![0; 32 << 10];

@@ -70,7 +70,7 @@ pub fn elf_incomplete(file: &mut OutFile) -> Result<()> {
 }
 
 /// Looks at what was written: every page descriptor, and that the counts are those that were
-/// meant. That the data is good was seen page by page before it was written.
+/// meant. The data was checked page by page before it was written.
 pub fn look_at(file: &OutFile, out: &Path, report: &Report) -> Result<()> {
     let mut opened = open_raw(file.raw()?)?;
     let wrong = |what: &str| {

@@ -9,6 +9,8 @@ use crate::fail::{Fail, Result};
 use crate::render::text::size;
 use crate::rewrite::codec::Compress;
 use tamis_core::capture::crew::BATCHES_PER_THREAD;
+use tamis_core::wire::page_desc;
+use tamis_core::wire::page_desc;
 
 /// The program itself, its libraries and stack, and what is small.
 const BASE: u64 = 5 << 20;
@@ -16,14 +18,13 @@ const BASE: u64 = 5 << 20;
 const THREAD: u64 = 256 << 10;
 /// Decoders of all codecs.
 const DECODERS: u64 = 256 << 10;
-/// Bits of pages at a time: of so many bytes, at least and at most. That is the memory of 512 MiB
-/// and of 1 TiB.
+/// Bytes of the bits of pages at a time, least and most: for 512 MiB and for 1 TiB of memory.
 const BITS_LEAST: u64 = 16 << 10;
 const BITS_MOST: u64 = 32 << 20;
 /// Page data and descriptors on their way to the output.
 pub const DATA: usize = 1 << 20;
 /// Bytes of descriptors that are written in one go.
-pub const DESCRIPTORS: usize = 24 * 4096;
+pub const DESCRIPTORS: usize = page_desc::SIZE * 4096;
 /// Without `--memory-limit`.
 pub const DEFAULT: u64 = 256 << 20;
 

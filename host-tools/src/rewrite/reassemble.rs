@@ -141,8 +141,8 @@ pub fn write(kdump: &mut KdumpFile, out: &mut OutFile, name: &str) -> Result<u8>
 }
 
 /// Where the pages of the whole begin, as if one program had written all parts: directly `behind`
-/// what comes before them (makedumpfile), or with the next page (tamis). The first page that is
-/// there, but not the page of zeros, tells.
+/// what comes before them (makedumpfile), or with the next page (tamis). The first stored
+/// page other than the page of zeros shows which.
 fn data_start(kdump: &mut KdumpFile, zero_at: Option<u64>, behind: u64) -> Result<u64> {
     let page = behind.next_multiple_of(kdump.facts().main.shift.bytes() as u64);
     let mut runs = Runs::new(true);

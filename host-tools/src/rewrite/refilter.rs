@@ -60,7 +60,7 @@ impl Observer for Watch {
     }
 }
 
-/// In which format.
+/// Format of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Kdump-compressed.
@@ -69,7 +69,7 @@ pub enum Format {
     Elf,
 }
 
-/// Writes the dump at a level. Says what cannot be dropped, and why. The bytes do not depend on
+/// Writes the dump at a level. Reports what cannot be dropped, and why. The bytes do not depend on
 /// threads and memory.
 pub fn write(
     opened: &mut Opened,
