@@ -1,9 +1,8 @@
 //! The engine inside the test's own process: a capture of a machine's vmcore into any sink, with
 //! buffers so small that a dump takes many writes.
 
-use std::sync::{Condvar, Mutex};
 use tamis_core::arch::paging::TableCache;
-use tamis_core::capture::crew::{self, Batch, Crew, Next, PageMade, Queue, Side, Slot};
+use tamis_core::capture::crew::{self, Batches, Crew};
 use tamis_core::capture::{CaptureError, Notice, Observer, Phase, Report};
 use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, NoCodec, SLACK, Snappy, Zstd};
 use tamis_core::input::elf::Place;
@@ -94,36 +93,6 @@ pub struct Outcome {
     pub report: Report,
 }
 
-/// The lock that the engine asks for, out of the standard library.
-pub struct Monitor<T> {
-    value: Mutex<T>,
-    places: [Condvar; 2],
-}
-
-impl<T> Monitor<T> {
-    /// Nobody waits.
-    pub fn new(value: T) -> Monitor<T> {
-        Monitor { value: Mutex::new(value), places: Default::default() }
-    }
-}
-
-impl<'m> Crew<'m> for Monitor<Queue<'m>> {
-    fn wait(&self, side: Side, look: &mut dyn FnMut(&mut Queue<'m>) -> Next) {
-        let (own, other) = match side {
-            Side::Capture => (0, 1),
-            Side::Worker => (1, 0),
-        };
-        let mut value = self.value.lock().expect("the queue");
-        loop {
-            match look(&mut value) {
-                Next::Wait => value = self.places[own].wait(value).expect("the queue"),
-                Next::Go => return,
-                Next::GoAndWake => return self.places[other].notify_one(),
-            }
-        }
-    }
-}
-
 /// Captures a vmcore with one thread.
 pub fn capture<F: RandomAccess + Send>(
     file: F,
@@ -163,34 +132,19 @@ pub fn capture_with<F: RandomAccess + Send>(
     session.set_sync_every(wish.sync_every);
     let mut others: Vec<_> = others.into_iter().map(|file| session.dump().reopen(file)).collect();
     const BATCH: usize = 5;
-    let count = 2 * (others.len() + 1);
-    let mut made = vec![PageMade::default(); count * BATCH];
-    let mut room = vec![0; count * (BATCH * 4096 + SLACK)];
-    let room = room.chunks_exact_mut(BATCH * 4096 + SLACK);
-    let mut batches: Vec<_> =
-        made.chunks_exact_mut(BATCH).zip(room).map(|(m, d)| Batch::new(m, d)).collect();
-    let mut slots: Vec<_> = (0..count).map(|_| Slot::default()).collect();
-    let monitor = Monitor::new(Queue::new(&mut slots, &mut batches));
     let mut encoder = encoder(wish.codec);
-    let workers = others.len();
-    let result = std::thread::scope(|scope| {
-        for source in &mut others {
-            let monitor = &monitor;
-            scope.spawn(move || {
-                crew::work(monitor, source, &mut *self::encoder(wish.codec), &mut [0; 3 * 4096]);
-            });
+    let work = |crew: &dyn Crew<'_>, source: &mut _| {
+        crew::work(crew, source, &mut *self::encoder(wish.codec), &mut [0; 3 * 4096]);
+    };
+    let batches = Batches { pages: BATCH, bytes: BATCH * 4096 + SLACK, filter: None };
+    let result = crew::with_threads(&mut others, batches, work, |lent| match sinks {
+        [sink] if wish.elf => session.write_elf_with(*sink, watch, lent),
+        sinks => {
+            let output = Output::Split(sinks, wish.split_block);
+            session.write_with(output, Some(&mut *encoder), watch, lent)
         }
-        let lent: Option<&dyn Crew<'_>> = if workers > 0 { Some(&monitor) } else { None };
-        let result = match sinks {
-            [sink] if wish.elf => session.write_elf_with(*sink, watch, lent),
-            sinks => {
-                let output = Output::Split(sinks, wish.split_block);
-                session.write_with(output, Some(&mut *encoder), watch, lent)
-            }
-        };
-        crew::stop(&monitor, workers);
-        result
     });
+    let result = result.expect("threads");
     Outcome { result: result.map(drop), report: session.report() }
 }
 

@@ -1,7 +1,7 @@
 //! A capture with a crew of many threads writes the bytes of one without, whatever the source does.
 
 use tamis_core::arch::paging::TableCache;
-use tamis_core::capture::crew::{self, Batch, Crew, PageMade, Queue, Slot};
+use tamis_core::capture::crew::{self, Batch, Crew, PageMade, Queue, Slot, StdCrew};
 use tamis_core::capture::{CaptureError, Notice, Observer, Phase, Report};
 use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, NoCodec, SLACK, Snappy, Zstd};
 use tamis_core::endian::{Endian, Word};
@@ -11,7 +11,6 @@ use tamis_core::wire::elf;
 use tamis_core::wire::machine::EM_X86_64;
 use tamis_core::{DumpLevel, Headers, Options, Output, Session, Storage};
 use tamis_tests::disk::MemoryFile;
-use tamis_tests::rig::Monitor;
 
 const PAGE: usize = 4096;
 const PAGES: usize = 240;
@@ -173,7 +172,7 @@ impl Run<'_> {
         let mut batches: Vec<_> = made.zip(data).map(|(m, d)| Batch::new(m, d)).collect();
         let mut slots: Vec<_> = (0..count).map(|_| Slot::default()).collect();
         let queue = Queue::new(&mut slots, &mut batches);
-        let monitor = Monitor::new(queue);
+        let monitor = StdCrew::new(queue);
 
         let (mut heard, mut encoder) = (Heard::default(), (self.make)());
         let mut write = |output: Output<'_, '_>, crew: Option<&dyn Crew<'_>>| match output {

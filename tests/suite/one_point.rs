@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use tamis_core::arch::paging::TableCache;
-use tamis_core::capture::crew::{self, Batch, Crew, PageMade, Queue, Slot};
+use tamis_core::capture::crew::{self, Batches, Crew};
 use tamis_core::capture::session::{Options, Output, Session, Storage};
 use tamis_core::capture::{CaptureError, PageFilter, Report};
 use tamis_core::codec::SLACK;
@@ -23,7 +23,7 @@ use tamis_tests::dumpread::{Descriptor, Dump};
 use tamis_tests::elfread::Elf;
 use tamis_tests::flat;
 use tamis_tests::judge::Own;
-use tamis_tests::rig::{CODECS, Monitor, encoder};
+use tamis_tests::rig::{CODECS, encoder};
 
 const PAGE: usize = 4096;
 /// Pages of the first range, and of the second, behind a hole of as many.
@@ -234,25 +234,13 @@ fn write<D: memory::Dump + Send>(
     let mut session = Session::over(source, text, None, shift, Pfn(END), storage, &options);
     session.set_filter(filter.map(|filter| filter as &dyn PageFilter));
 
-    let count = 2 * wish.threads;
-    let mut made = vec![PageMade::default(); count * BATCH];
-    let mut data = vec![0; count * (BATCH * PAGE + SLACK)];
-    let data = data.chunks_exact_mut(BATCH * PAGE + SLACK);
-    let made = made.chunks_exact_mut(BATCH);
-    let mut batches: Vec<_> = made.zip(data).map(|(m, d)| Batch::new(m, d)).collect();
-    let mut slots: Vec<_> = (0..count).map(|_| Slot::default()).collect();
-    let mut queue = Queue::new(&mut slots, &mut batches);
-    queue.set_filter(crew_filter.map(|filter| filter as &dyn PageFilter));
-    let monitor = Monitor::new(queue);
     let mut own = encoder(wish.codec);
-    std::thread::scope(|scope| {
-        for source in &mut others {
-            let monitor = &monitor;
-            scope.spawn(move || {
-                crew::work(monitor, source, &mut *encoder(wish.codec), &mut [0; 3 * PAGE]);
-            });
-        }
-        let crew: Option<&dyn Crew<'_>> = if others_of(wish) > 0 { Some(&monitor) } else { None };
+    let filter = crew_filter.map(|filter| filter as &dyn PageFilter);
+    let batches = Batches { pages: BATCH, bytes: BATCH * PAGE + SLACK, filter };
+    let work = |crew: &dyn Crew<'_>, source: &mut _| {
+        crew::work(crew, source, &mut *encoder(wish.codec), &mut [0; 3 * PAGE]);
+    };
+    let done = crew::with_threads(&mut others, batches, work, |crew| {
         let mut write = |output: Output<'_, '_>| match output {
             Output::Elf(sink) => session.write_elf_with(sink, &mut (), crew),
             output => session.write_with(output, Some(&mut *own), &mut (), crew),
@@ -269,14 +257,14 @@ fn write<D: memory::Dump + Send>(
             }
             Form::Stream => write(Output::Kdump(&mut Flattened::new(Stream(&mut stream)))),
         };
-        crew::stop(&monitor, others_of(wish));
         let mut outputs: Vec<_> = files.into_iter().map(|file| file.bytes).collect();
         if wish.form == Form::Stream {
             outputs = vec![flat::rearrange(&stream).map(|s| s.file).unwrap_or_default()];
         }
         outputs.retain(|bytes| !bytes.is_empty());
         (outputs, result)
-    })
+    });
+    done.expect("threads")
 }
 
 fn others_of(wish: Wish) -> usize {

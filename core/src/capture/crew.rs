@@ -1,11 +1,17 @@
 //! Several threads: workers read and compress pages, and one thread makes them part of the dump in
 //! the order of their pfns. The bytes are the same for every number of threads.
 //!
-//! The engine makes no threads. A program that has some lends them a lock in front of a [`Queue`],
-//! with two places to wait at ([`Crew`]); its threads run [`work`], and the one that captures gets
-//! the crew with [`super::session::Session::write_with`]. That one has little to do but to wait for the disk,
-//! so there should be as many workers as processors. Where there is no worker, it does their work.
-//! Nobody spins.
+//! With the feature `std`, `with_threads` makes the threads. Without it the engine makes none: a program that
+//! has some lends them a lock in front of a [`Queue`], with two places to wait at ([`Crew`]); its threads run
+//! [`work`], and the one that captures gets the crew with [`super::session::Session::write_with`]. The capturing
+//! thread mostly waits for the disk, so there should be as many workers as processors. Where there is no
+//! worker, it does their work. No thread spins.
+
+#[cfg(feature = "std")]
+mod threads;
+
+#[cfg(feature = "std")]
+pub use threads::{Batches, StdCrew, with_threads};
 
 use super::CaptureError;
 use super::pages::{Made, PageFilter, PageReader};
@@ -23,7 +29,7 @@ pub const BATCH: u64 = 64 << 10;
 /// Batches for each thread: one that is worked on, one that is done, and one to be done next.
 pub const BATCHES_PER_THREAD: u64 = 3;
 
-/// Batches of so many workers, and of the thread that writes what they made.
+/// Number of batches for this many workers and the capturing thread.
 pub const fn batches(workers: u64) -> u64 {
     workers.saturating_add(1).saturating_mul(BATCHES_PER_THREAD)
 }
@@ -225,7 +231,7 @@ impl<'m> Queue<'m> {
         Some((place, batch))
     }
 
-    /// A batch is done. Gives whether it is time to take in those that are done.
+    /// Marks a batch as done. Returns whether finished batches should be collected now.
     fn done(&mut self, place: usize, batch: &'m mut Batch<'m>) -> bool {
         if let Some(slot) = self.slots.get_mut(place) {
             (slot.batch, slot.done) = (Some(batch), true);

@@ -3,7 +3,7 @@
 
 use crate::overlay::{Overlay, Steps};
 use tamis_core::bitmap::Bitmap;
-use tamis_core::capture::crew::{self, Batch, Crew, PageMade, Queue, Slot};
+use tamis_core::capture::crew::{self, Batches, Crew};
 use tamis_core::capture::plan::OverBudget;
 use tamis_core::capture::{CaptureError, Notice, Observer, Phase, Report};
 use tamis_core::codec::{self, Decoders, Deflate, Encoder, Lz4, Lzo, NoCodec, Snappy, Zstd};
@@ -16,7 +16,6 @@ use tamis_core::tally::{Reason, Tally};
 use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
 use tamis_core::{Codec, DumpLevel, Headers, Options, Output, Plan, Session};
 use tamis_tests::disk::MemoryFile;
-use tamis_tests::rig::Monitor;
 
 /// Pages that a thread does at a time.
 const BATCH: usize = 5;
@@ -175,7 +174,7 @@ pub fn capture(file: &mut Overlay<'_>, setup: &Setup) -> Result<Done, Refused> {
     let page = session.page_shift().bytes();
     let target = || MemoryFile::new(setup.room);
     let (mut first, mut second) = (target(), target());
-    let mut run_all = |crew: Option<&dyn Crew<'_>>| {
+    let run_all = |crew: Option<&dyn Crew<'_>>| {
         let mut write = |output: Output<'_, '_>| {
             session.write_with(output, Some(&mut *encoder), &mut ears, crew)
         };
@@ -186,32 +185,11 @@ pub fn capture(file: &mut Overlay<'_>, setup: &Setup) -> Result<Done, Refused> {
             Form::Split => write(Output::Split(&mut [&mut first, &mut second], 16)),
         }
     };
-    let ended = if sources.is_empty() {
-        run_all(None)
-    } else {
-        let count = crew::batches(sources.len() as u64) as usize;
-        let mut made = vec![PageMade::default(); count * BATCH];
-        let mut rooms = vec![0; count * (BATCH * page + codec::SLACK)];
-        let rooms = rooms.chunks_exact_mut(BATCH * page + codec::SLACK);
-        let mut batches: Vec<_> =
-            made.chunks_exact_mut(BATCH).zip(rooms).map(|(m, d)| Batch::new(m, d)).collect();
-        let mut slots: Vec<_> = (0..count).map(|_| Slot::default()).collect();
-        let monitor = Monitor::new(Queue::new(&mut slots, &mut batches));
-        let workers = sources.len();
-        std::thread::scope(|scope| {
-            for source in &mut sources {
-                let monitor = &monitor;
-                scope.spawn(move || {
-                    let (mut encoder, mut run) =
-                        (self::encoder(setup.codec), room(3 * page as u64));
-                    crew::work(monitor, source, &mut *encoder, &mut run);
-                });
-            }
-            let ended = run_all(Some(&monitor));
-            crew::stop(&monitor, workers);
-            ended
-        })
+    let work = |crew: &dyn Crew<'_>, source: &mut _| {
+        crew::work(crew, source, &mut *self::encoder(setup.codec), &mut room(3 * page as u64));
     };
+    let batches = Batches { pages: BATCH, bytes: BATCH * page + codec::SLACK, filter: None };
+    let ended = crew::with_threads(&mut sources, batches, work, run_all).expect("threads");
     let report = session.report();
     let files = match setup.form {
         Form::Split => vec![first.bytes, second.bytes],
