@@ -83,7 +83,7 @@ impl MainHeader<'_> {
         let (time, rest) = if word == Word::Bits64 { (TIME, STATUS) } else { (TIME_32, STATUS_32) };
         Emit::new(endian, record)
             .bytes(0, self.signature.bytes())
-            .u32(8, 6)
+            .u32(8, VERSION)
             .bytes(12, self.utsname)
             .word(word, time, self.crash_time)
             .u32(rest, self.status)

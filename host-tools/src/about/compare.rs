@@ -9,6 +9,7 @@ use crate::render::progress::Progress;
 use crate::render::text::{bad, good, number};
 use serde::Serialize;
 use tamis_core::bitmap::Bitmap;
+use tamis_core::error::part;
 use tamis_core::memory::PhysMemory as _;
 use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
 
@@ -272,7 +273,7 @@ fn pages(a: &mut Opened, b: &mut Opened, found: &mut Differences, threads: usize
             let piece = PfnSpan::new(Pfn(start), Pfn((start + PIECE).min(window.end.0)));
             let from = (number * PIECE / 8) as usize;
             let range = from..from + piece.len().div_ceil(8) as usize;
-            let part = |bits: &Vec<u8>| bits.get(range.clone()).unwrap_or_default().to_vec();
+            let part = |bits: &Vec<u8>| part(bits, range.clone()).to_vec();
             (piece, worker.compare(piece, shift, bits.each_ref().map(part)))
         };
         in_order(

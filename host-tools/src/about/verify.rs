@@ -333,7 +333,10 @@ fn headers(kdump: &KdumpFile, found: &mut Findings) {
         );
     }
     if facts.sub.dump_level > 31 {
-        found.whole(Weight::Damage, format!("invalid dump level {} (0 to 31)", facts.sub.dump_level));
+        found.whole(
+            Weight::Damage,
+            format!("invalid dump level {} (0 to 31)", facts.sub.dump_level),
+        );
     }
     if facts.notes_damaged {
         found.whole(Weight::Damage, "the notes end in something that is not a note".to_owned());

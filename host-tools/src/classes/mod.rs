@@ -12,6 +12,7 @@ use std::ops::{Index, IndexMut};
 use tamis_core::bitmap::Bitmap;
 use tamis_core::capture::session::KernelError;
 use tamis_core::capture::{Notice, Observer, Phase, Scanner};
+use tamis_core::error::part_mut;
 use tamis_core::input::kdump::PageFault;
 use tamis_core::level::DumpLevel;
 use tamis_core::memory::{Dump as _, Ranges as _};
@@ -155,7 +156,7 @@ impl Marks<'_> {
         let end = Pfn(self.start.0 + self.classes.len() as u64);
         let span = span.clip(PfnSpan::new(self.start, end));
         let range = (span.start.0 - self.start.0) as usize..(span.end.0 - self.start.0) as usize;
-        for slot in self.classes.get_mut(range).unwrap_or_default() {
+        for slot in part_mut(self.classes, range) {
             if *slot == Class::Kernel {
                 *slot = class;
             }
@@ -274,7 +275,7 @@ impl Classes {
         let mut at = start;
         while let Some(run) = map.next_run(at, u64::MAX) {
             let range = (run.start.0 - start.0) as usize..(run.end.0 - start.0) as usize;
-            self.classes.get_mut(range).unwrap_or_default().fill(any);
+            part_mut(&mut self.classes, range).fill(any);
             at = run.end;
         }
         let mut marks = Marks { start, classes: &mut self.classes };

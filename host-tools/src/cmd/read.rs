@@ -24,10 +24,9 @@ use tamis_core::units::{Pfn, PhysAddr, VirtAddr};
 /// Addresses are hexadecimal, with or without 0x; pfns and lengths are decimal, or hexadecimal with
 /// 0x. Without --len, 256 bytes are read, and of a pfn its page.
 ///
-/// Prints offsets, bytes and characters, 16 bytes a line; --raw writes the bytes themselves, with -o to a
-/// file, which is not there unless all of them are. Memory
-/// that is not in the dump ends the output, with the reason as far as the mem_map shows it
-/// ("left out (free)").
+/// Prints offsets, bytes and characters, 16 bytes a line; --raw writes the bytes themselves, with -o
+/// to a file, which is not there unless all of them are. Memory that is not in the dump ends the
+/// output, with the reason as far as the mem_map shows it ("left out (free)").
 ///
 /// Exit status: 0 all bytes are there; 3 they are not, or it could not be done.
 ///

@@ -85,7 +85,8 @@ impl BlockFile {
         };
         let slot = &mut self.slots[index];
         slot.used = self.clock;
-        Ok(slot.bytes.get((at % BLOCK) as usize..).unwrap_or_default())
+        // Past the end of the file there is nothing.
+        Ok(slot.bytes.get((at % BLOCK) as usize..).unwrap_or(&[]))
     }
 
     fn load(&mut self, block: u64) -> Result<usize, IoError> {

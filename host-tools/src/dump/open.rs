@@ -120,8 +120,7 @@ fn probe(raw: Raw) -> Result<(FileInfo, Probed)> {
             }
             Ok(facts)
         });
-        let facts =
-            found.map_err(|e| info.raw.fail(e).next("no page can be read from it"))?;
+        let facts = found.map_err(|e| info.raw.fail(e).next("no page can be read from it"))?;
         return Ok((info, Probed::Kdump(Box::new(Part::new(input, facts)))));
     }
     let mut head = vec![0; info.len.min(elf_wire::HEADER_MAX as u64) as usize];

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use tamis_core::codec::is_zero;
 use tamis_core::input::kdump::{Codec, PageFault};
 use tamis_core::units::Pfn;
-use tamis_core::wire::page_desc::PageDesc;
+use tamis_core::wire::page_desc::{self, PageDesc};
 
 /// Pages and their bytes in the file.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
@@ -58,7 +58,11 @@ pub fn zero_pages(kdump: &mut KdumpFile) -> Vec<Option<PageDesc>> {
     let size = kdump.facts().main.shift.bytes();
     // Each part has room for the descriptors of all pages.
     let (_, total) = kdump.counts();
-    let starts: Vec<u64> = kdump.parts().iter().map(|p| p.facts.descriptors + 24 * total).collect();
+    let starts: Vec<u64> = kdump
+        .parts()
+        .iter()
+        .map(|p| p.facts.descriptors + page_desc::SIZE as u64 * total)
+        .collect();
     let mut page = vec![0xff; size];
     starts
         .into_iter()

@@ -178,7 +178,8 @@ struct Order {
 /// The names in a module's `depends=`, which is one of the zero-ended texts in its `.modinfo`.
 fn depends(module: &[u8]) -> Vec<String> {
     let line = module.split(|byte| *byte == 0).find_map(|text| text.strip_prefix(b"depends="));
-    let names = String::from_utf8_lossy(line.unwrap_or_default()).into_owned();
+    // Without such a text it depends on no other.
+    let names = String::from_utf8_lossy(line.unwrap_or(&[])).into_owned();
     names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 

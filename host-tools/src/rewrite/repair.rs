@@ -12,7 +12,6 @@ use crate::render::progress::Progress;
 use crate::render::text::number;
 use crate::rewrite::finish::mark_incomplete;
 use serde::Serialize;
-use tamis_core::endian::Endian;
 use tamis_core::input::kdump::PageFault;
 use tamis_core::io::RandomAccess;
 use tamis_core::units::Pfn;
@@ -155,13 +154,8 @@ fn mend_elf(out: &mut OutFile, ends: bool) -> Result<Found> {
         remark(format_args!("nothing is missing"));
         return Ok(Found { complete: true, pages: None, missing_bytes: Some(0) });
     }
-    let at = if size == elf::PROGRAM_HEADER_MAX { 48 } else { 36 };
-    let flags = header.flags | elf::FLAG_INCOMPLETE;
-    let bytes = match header.endian {
-        Endian::Little => flags.to_le_bytes(),
-        Endian::Big => flags.to_be_bytes(),
-    };
-    out.put(at, &bytes)?;
+    let flags = header.endian.put32(header.flags | elf::FLAG_INCOMPLETE);
+    out.put(elf::flags_at(header.word) as u64, &flags)?;
     remark(format_args!("{cut} bytes of memory are missing; it is marked incomplete"));
     Ok(Found { complete: false, pages: None, missing_bytes: Some(cut) })
 }
