@@ -66,7 +66,7 @@ pub struct Facts {
     pub cpus: u32,
     /// Whether the notes are a Xen hypervisor's.
     pub xen: bool,
-    /// Whether the notes end in something that is no note; those before it count.
+    /// Whether the notes end in something that is not a note; those before it count.
     pub notes_damaged: bool,
     header: elf::Header,
     program_headers: u32,
@@ -197,7 +197,7 @@ impl Facts {
         Ok(inside)
     }
 
-    /// Walks the note headers. What comes behind something that is no note is kept for somebody to look
+    /// Walks the note headers. What comes behind something that is not a note is kept for somebody to look
     /// at, unless there is too much of it, or it is memory.
     fn look_at_notes(&mut self, file: &mut impl RandomAccess, in_memory: bool) {
         let (start, len) = self.notes;

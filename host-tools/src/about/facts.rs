@@ -61,7 +61,7 @@ pub struct Facts {
     pub bytes: Bytes,
     /// Number of notes.
     pub notes: usize,
-    /// Whether the notes end in something that is no note.
+    /// Whether the notes end in something that is not a note.
     pub notes_damaged: bool,
     /// Number of keys in VMCOREINFO.
     pub vmcoreinfo_keys: usize,

@@ -12,7 +12,7 @@ use tamis_core::wire::note;
 /// All notes.
 #[derive(Serialize)]
 pub struct Notes {
-    /// Whether they end in something that is no note.
+    /// Whether they end in something that is not a note.
     pub damaged: bool,
     /// In the order of the dump.
     pub notes: Vec<Note>,

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 /// Drivers can leave dumps of their devices (NT_VMCOREDD): they are named, and --device writes what one
 /// left, as it is, to standard output or to a file.
 ///
-/// Exit status: 0 done; 1 the notes end in something that is no note; 3 it could not be done.
+/// Exit status: 0 done; 1 the notes end in something that is not a note; 3 it could not be done.
 ///
 /// Examples:
 ///   $ tamis notes vmcore
@@ -81,7 +81,10 @@ pub fn run(args: &Args) -> Result<u8> {
     } else {
         print(found.text())?;
         if found.damaged {
-            remark(format_args!("{}: the notes end in something that is no note", opened.name()));
+            remark(format_args!(
+                "{}: the notes end in something that is not a note",
+                opened.name()
+            ));
         }
     }
     Ok(if found.damaged { NO } else { DONE })

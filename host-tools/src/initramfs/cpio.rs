@@ -77,7 +77,7 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Entry<'_>>, String> {
         let cut = || format!("cut off at offset {at}: the archive has no end");
         let header = bytes.get(at..at + HEADER).ok_or_else(cut)?;
         if header.get(..6) != Some(MAGIC) {
-            return Err(format!("no cpio archive at offset {at}: it is no newc header"));
+            return Err(format!("no cpio archive at offset {at}: not a newc header"));
         }
         let field = |index: usize| {
             let digits = header.get(6 + 8 * index..14 + 8 * index)?;

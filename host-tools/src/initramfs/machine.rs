@@ -50,7 +50,8 @@ impl Machine {
         let name = device.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let class = self.root.join("sys/class/block").join(&name);
         let place = fs::canonicalize(&class).map_err(|e| {
-            Fail::file(&class, e).next(format_args!("{target} is no block device of this machine"))
+            Fail::file(&class, e)
+                .next(format_args!("{target} is not a block device of this machine"))
         })?;
         if ["dm", "md", "bcache", "loop/backing_file"].iter().any(|kind| place.join(kind).exists())
         {

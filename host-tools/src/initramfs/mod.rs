@@ -247,7 +247,7 @@ fn find_capture(given: Option<&Path>) -> Result<(PathBuf, Vec<u8>)> {
             Err(Fail::file(&path, "needs shared libraries, which the image will not have")
                 .next("build it for a musl target"))
         }
-        None => Err(Fail::file(&path, "is no program for 64-bit Linux")
+        None => Err(Fail::file(&path, "is not a program for 64-bit Linux")
             .next("--capture names the static tamis-capture")),
     }
 }

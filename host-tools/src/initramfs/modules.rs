@@ -209,7 +209,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
     if data.starts_with(b"\x7fELF") {
         Ok(data)
     } else {
-        Err(Fail::file(path, "is no kernel module")
+        Err(Fail::file(path, "is not a kernel module")
             .next("modules are ELF files, plain or compressed with gzip, xz or zstd"))
     }
 }

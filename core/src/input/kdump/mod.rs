@@ -214,7 +214,7 @@ pub struct Facts {
     pub cpus: u32,
     /// Whether the notes are a Xen hypervisor's.
     pub xen: bool,
-    /// Whether the notes end in something that is no note.
+    /// Whether the notes end in something that is not a note.
     pub notes_damaged: bool,
     /// Bytes of the file.
     pub len: u64,
@@ -1171,7 +1171,7 @@ mod tests {
             assert_eq!((facts.notes, facts.notes_damaged), ((4200, 3992), true), "{claimed:#x}");
             assert_eq!(facts.vmcoreinfo, Some((24, 4)));
         }
-        // With something that is no note behind it: kept, but not the bitmaps.
+        // With something that is not a note behind it: kept, but not the bitmaps.
         let mut bytes = good.clone();
         bytes[4228..8192].fill(0xff);
         bytes[place..place + 8].copy_from_slice(&20_000u64.to_le_bytes());
