@@ -10,6 +10,7 @@ use crate::render::text::{number, percent, plain, size};
 use anstyle::Style;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use tamis_core::memory::Ranges as _;
 use tamis_core::tally::Reason;
 use tamis_core::units::{Pfn, PfnSpan};
@@ -192,8 +193,8 @@ pub fn classes_of_ranges(opened: &mut Opened) -> RangePages {
     RangePages { ranges: spans.into_iter().zip(cells).map(range).collect() }
 }
 
-/// A line for each range of memory, with its pages in the dump.
-pub fn lines_of_ranges(opened: &mut Opened) -> String {
+/// Writes a line for each range of memory, with its pages in the dump: there may be very many.
+pub fn lines_of_ranges(opened: &mut Opened, out: &mut impl Write) -> io::Result<()> {
     let shift = opened.shift;
     let mut bits = vec![0; 32 << 10];
     let ranges = ranges(opened);
@@ -214,17 +215,17 @@ pub fn lines_of_ranges(opened: &mut Opened) -> String {
         }
         at = end;
     }
-    let mut text = String::new();
     for (range, pages) in ranges.iter().zip(counts) {
         let (first, last) = (range.start.0 << shift.bits(), (range.end.0 << shift.bits()) - 1);
-        text += &format!(
-            "{first:#018x} {last:#018x} {:>12} {:>14} pages in the dump ({})\n",
+        writeln!(
+            out,
+            "{first:#018x} {last:#018x} {:>12} {:>14} pages in the dump ({})",
             size(range.len() << shift.bits()),
             number(pages),
             percent(pages, range.len())
-        );
+        )?;
     }
-    text
+    Ok(())
 }
 
 /// Counts the pages of each block, with blocks so large that there are at most `rows` rows.

@@ -8,8 +8,9 @@ use crate::dump::open::open;
 use crate::dump::opened::Opened;
 use crate::dump::out::create;
 use crate::fail::{DONE, Fail, Result};
-use crate::render::console::{print, remark, shows_colours};
+use crate::render::console::{print, remark, shows_colours, stdout};
 use crate::render::json::show;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Show the physical memory of the dead machine: a picture, or range by range.
@@ -57,7 +58,9 @@ pub fn run(args: &Args) -> Result<u8> {
         let map = picture_of(&mut opened, ROWS_ON_TERMINAL);
         print(half_blocks(&opened, &map))?;
     } else {
-        print(lines_of_ranges(&mut opened))?;
+        let mut out = stdout();
+        lines_of_ranges(&mut opened, &mut out)?;
+        out.flush()?;
     }
     Ok(DONE)
 }

@@ -10,7 +10,6 @@ use crate::render::text::size;
 use crate::rewrite::codec::Compress;
 use tamis_core::capture::crew::BATCHES_PER_THREAD;
 use tamis_core::wire::page_desc;
-use tamis_core::wire::page_desc;
 
 /// The program itself, its libraries and stack, and what is small.
 const BASE: u64 = 5 << 20;
