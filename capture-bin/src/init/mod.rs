@@ -10,7 +10,7 @@ mod text;
 
 use self::memory::tell_memory;
 use self::raw::save_raw;
-use self::retention::{COMPLETE, INCOMPLETE, LOG, crash_name, make_room};
+use self::retention::{COMPLETE, INCOMPLETE, LOG, crash_name, make_own, make_room};
 use self::say::{failed, say};
 use self::target::{Found, find_target};
 use self::text::{Path, read_text};
@@ -97,7 +97,6 @@ pub fn run(heap: &'static Heap) -> Exit {
         Final::Halt => libc::RB_HALT_SYSTEM,
     };
     LAST.store(how, Ordering::Relaxed);
-    sys::stop_on_signals();
     sys::on_trouble(orders.timeout, in_trouble);
     sys::ignore_write_signals();
 
@@ -210,8 +209,9 @@ fn save_as_ordered(
         return Exit::Failed;
     }
     let mut tries = 0;
+    let mut own = Path::new();
     loop {
-        match save_once(&mut job, orders, console) {
+        match save_once(&mut job, orders, &mut own, console) {
             Ended::Done => return Exit::Done,
             // Another try would not find more space, or time.
             Ended::NoSpace => return Exit::Incomplete,
@@ -276,7 +276,13 @@ fn parse_args(text: &[u8]) -> Result<Args<'_>, OptionsError<'_>> {
     }
 }
 
-fn save_once(job: &mut Job<'_>, orders: &Orders<'_>, console: &mut Console) -> Ended {
+/// `own` is the folder of the crash, as soon as it has one.
+fn save_once(
+    job: &mut Job<'_>,
+    orders: &Orders<'_>,
+    own: &mut Path,
+    console: &mut Console,
+) -> Ended {
     say(format_args!("waiting for {}", orders.target.escape_ascii()));
     let mut found = Found::default();
     let until = sys::now().saturating_add(u64::from(orders.wait) * 1_000_000_000);
@@ -310,7 +316,16 @@ fn save_once(job: &mut Job<'_>, orders: &Orders<'_>, console: &mut Console) -> E
         return Ended::Failed;
     }
     console.still_alive();
-    let saved = save_files(job, orders, console);
+    let saved = if sys::is_in_memory(MOUNT) {
+        say(format_args!("{} is memory, which ends with this kernel", kind.escape_ascii()));
+        Ended::Failed
+    } else {
+        // Whatever links there are on the target, they lead to places on the target.
+        match sys::Below::enter(MOUNT) {
+            Ok(_below) => save_files(job, orders, own, console),
+            Err(io) => failed("entering", MOUNT, io),
+        }
+    };
     console.still_alive();
     if let Err(io) = sys::unmount(MOUNT) {
         say(format_args!("unmounting {}: {}", found.device.escape_ascii(), Why(io)));
@@ -319,46 +334,70 @@ fn save_once(job: &mut Job<'_>, orders: &Orders<'_>, console: &mut Console) -> E
 }
 
 /// Log and dump as files in a folder of their own.
-fn save_files(job: &mut Job<'_>, orders: &Orders<'_>, console: &mut Console) -> Ended {
+fn save_files(
+    job: &mut Job<'_>,
+    orders: &Orders<'_>,
+    own: &mut Path,
+    console: &mut Console,
+) -> Ended {
     let mut parent = Path::new();
-    let mut fits = parent.extend_from_slice(MOUNT).is_ok();
+    let mut fits = true;
     for part in orders.path.split(|&b| b == b'/').filter(|part| !part.is_empty()) {
         fits &= parent.push(b'/').is_ok() && parent.extend_from_slice(part).is_ok();
     }
-    let mut folder = parent.clone();
     let name = crash_name(job.crash_time(), job.nodename());
-    fits &= folder.push(b'/').is_ok() && folder.extend_from_slice(name.as_bytes()).is_ok();
-    if !fits || folder.len() + LOG.len() + INCOMPLETE.len() > 500 {
-        say(format_args!("tamis.path is too long"));
-        return Ended::Failed;
+    if !fits || parent.len() + name.len() + LOG.len() + INCOMPLETE.len() > 480 {
+        say(format_args!("tamis.path is too long: taking the top of the target instead"));
+        parent.clear();
     }
     loop {
-        match save_folder(job, orders, &parent, &folder, console) {
-            Ended::NoSpace if make_room(&parent, name.as_bytes(), orders.keep) => {}
+        match save_folder(job, orders, &parent, &name, own, console) {
+            Ended::NoSpace => {}
             ended => return ended,
         }
+        // Where that folder is in the end, or was to be.
+        let (parent, name) = match own.iter().rposition(|&b| b == b'/') {
+            Some(at) => (part(own, 0..at.max(1)), part(own, at + 1..own.len())),
+            None => (&parent[..], &b""[..]),
+        };
+        if !make_room(parent, name, orders.keep) {
+            return Ended::NoSpace;
+        }
     }
+}
+
+/// Makes the folder of the crash, and those on the way to it.
+fn make_folders(parent: &Path, name: &str, own: &mut Path) -> Result<(), Ended> {
+    // Every folder on the way, from the top of the target on.
+    let ends = parent.iter().enumerate().skip(1).filter(|(_, b)| **b == b'/').map(|(end, _)| end);
+    for end in ends.chain([parent.len()]).filter(|end| *end > 0) {
+        let made = part(parent, 0..end);
+        sys::make_folder(made).map_err(|io| failed("making", made, io))?;
+    }
+    make_own(parent, name, own).map_err(|io| failed("making a folder in", parent, io))
 }
 
 fn save_folder(
     job: &mut Job<'_>,
     orders: &Orders<'_>,
     parent: &Path,
-    folder: &Path,
+    name: &str,
+    own: &mut Path,
     console: &mut Console,
 ) -> Ended {
-    // Every folder on the way, from the mount point on.
-    let mut ends = folder.iter().enumerate().skip(MOUNT.len() + 1).filter(|(_, b)| **b == b'/');
-    loop {
-        let end = ends.next().map(|(end, _)| end);
-        let made = part(folder, 0..end.unwrap_or(folder.len()));
-        if let Err(io) = sys::make_folder(made) {
-            return failed("making", made, io);
+    let top = Path::new();
+    let made = make_folders(parent, name, own).or_else(|ended| match ended {
+        Ended::NoSpace => Err(ended),
+        // A dump elsewhere is better than none.
+        _ => {
+            say(format_args!("taking the top of the target instead"));
+            make_folders(&top, name, own)
         }
-        if end.is_none() {
-            break;
-        }
+    });
+    if let Err(ended) = made {
+        return ended;
     }
+    let folder = &*own;
     let within = |file: &[u8]| {
         let mut path = folder.clone();
         let _ = path.push(b'/');
@@ -383,7 +422,7 @@ fn save_folder(
     }
     let named = sys::rename(&incomplete, &complete)
         .and_then(|()| sys::sync_folder(folder))
-        .and_then(|()| sys::sync_folder(parent));
+        .and_then(|()| sys::sync_folder(within(b"..").as_slice()));
     match named {
         Ok(()) => {
             say(format_args!("saved {}", complete.escape_ascii()));

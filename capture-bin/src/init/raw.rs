@@ -4,7 +4,7 @@ use super::say::{failed, say};
 use super::text::Path;
 use crate::console::Console;
 use crate::job::{Ended, Job, Outputs};
-use crate::sys::{self, File};
+use crate::sys::{self, File, FileKind};
 use tamis_boot::raw_target::RawTarget;
 use tamis_core::io::IoError;
 
@@ -24,6 +24,11 @@ pub(super) fn save_raw(job: &mut Job<'_>, path: &Path, console: &mut Console) ->
         Ok(device) => device,
         Err(io) => return failed("opening", path, io),
     };
+    // What is written into a file of this kernel ends with it.
+    if device.kind() != Ok(FileKind::Block) {
+        say(format_args!("{} is not a block device", path.escape_ascii()));
+        return Ended::Failed;
+    }
     // An older dump must not be taken for this one: its header goes first.
     let begun = device.write_at(RAW_BASE, &[0; 4096]).map_err(IoError::from);
     if let Err(io) = begun.and_then(|()| write_raw_block(&device, false)) {

@@ -1,14 +1,19 @@
 //! Folders and names.
 
-use super::file::open;
+use super::file::{File, open};
 use super::{done, last_error, with_name};
 use tamis_core::error::part;
 use tamis_core::io::IoError;
 
+/// Creates a folder that is not there yet.
+pub fn make_new_folder(path: &[u8]) -> Result<(), IoError> {
+    // SAFETY: a NUL-ended name.
+    done(with_name(path, |name| unsafe { libc::mkdir(name, 0o700) })?)
+}
+
 /// Creates a folder, unless it exists.
 pub fn make_folder(path: &[u8]) -> Result<(), IoError> {
-    // SAFETY: a NUL-ended name.
-    match done(with_name(path, |name| unsafe { libc::mkdir(name, 0o700) })?) {
+    match make_new_folder(path) {
         Err(IoError { code: libc::EEXIST, .. }) => Ok(()),
         other => other,
     }
@@ -31,16 +36,28 @@ pub fn rename(from: &[u8], to: &[u8]) -> Result<(), IoError> {
 
 /// Waits until a folder's names are on the medium.
 pub fn sync_folder(path: &[u8]) -> Result<(), IoError> {
-    let folder = open(path, libc::O_RDONLY | libc::O_DIRECTORY)?;
+    let folder = open_folder(path, false)?;
     // SAFETY: an open file descriptor.
     done(unsafe { libc::fsync(folder.fd) })
 }
 
-/// Calls `each` with every name in a folder, in the order of the file system, without `.` and `..`.
-pub fn names_in(path: &[u8], each: &mut dyn FnMut(&[u8])) -> Result<(), IoError> {
+/// Opens a folder; with `itself`, not one that a link leads to.
+fn open_folder(path: &[u8], itself: bool) -> Result<File, IoError> {
+    let follow = if itself { libc::O_NOFOLLOW } else { 0 };
+    open(path, libc::O_RDONLY | libc::O_DIRECTORY | follow)
+}
+
+/// Whether this is a folder itself, and not a link to one.
+pub fn is_folder(path: &[u8]) -> bool {
+    open_folder(path, true).is_ok()
+}
+
+/// Calls `each` with every name in a folder, in the order of the file system, without `.` and `..`. With
+/// `itself`, links to folders are refused.
+pub fn names_in(path: &[u8], itself: bool, each: &mut dyn FnMut(&[u8])) -> Result<(), IoError> {
     /// `struct linux_dirent64`: inode (8 bytes), offset (8), length (2), type (1), name.
     const NAME_AT: usize = 19;
-    let folder = open(path, libc::O_RDONLY | libc::O_DIRECTORY)?;
+    let folder = open_folder(path, itself)?;
     let mut entries = [0u8; 2048];
     loop {
         // SAFETY: an open file descriptor, and as many bytes as `entries` has.
@@ -82,11 +99,14 @@ mod tests {
             std::fs::write(path.join(std::ffi::OsStr::from_bytes(name)), b"").unwrap();
         }
         let mut found = Vec::new();
-        names_in(path.as_os_str().as_bytes(), &mut |name| found.push(name.to_vec())).unwrap();
+        names_in(path.as_os_str().as_bytes(), true, &mut |name| found.push(name.to_vec())).unwrap();
         std::fs::remove_dir_all(&path).unwrap();
         names.sort();
         found.sort();
         assert!(found == names, "{} names", found.len());
-        assert!(names_in(b"/nowhere", &mut |_| {}).is_err());
+        assert!(names_in(b"/nowhere", true, &mut |_| {}).is_err());
+        assert!(is_folder(b"/proc") && !is_folder(b"/proc/self"));
+        assert!(names_in(b"/proc/self", false, &mut |_| {}).is_ok());
+        assert!(names_in(b"/proc/self", true, &mut |_| {}).is_err());
     }
 }

@@ -6,8 +6,10 @@ use core::ffi::c_int;
 use tamis_core::error::{part, part_mut};
 use tamis_core::io::{IoError, IoKind};
 
-/// What `statfs` calls procfs (Linux `include/uapi/linux/magic.h`).
+/// What `statfs` calls procfs, and file systems in memory (Linux `include/uapi/linux/magic.h`).
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+const TMPFS_MAGIC: u64 = 0x0102_1994;
+const RAMFS_MAGIC: u64 = 0x8584_58f6;
 
 const EOF: IoError = IoError { kind: IoKind::Eof, code: 0 };
 const TOO_FAR: IoError = IoError { kind: IoKind::NoSpace, code: libc::EFBIG };
@@ -58,6 +60,18 @@ pub fn identity(path: &[u8]) -> Option<Identity> {
     open(path, libc::O_PATH | libc::O_NOFOLLOW).ok()?.identity()
 }
 
+/// Whether a folder is in memory, as those of an initramfs are.
+pub fn is_in_memory(path: &[u8]) -> bool {
+    let kind = open(path, libc::O_PATH).map(|folder| folder.file_system());
+    matches!(kind, Ok(TMPFS_MAGIC | RAMFS_MAGIC))
+}
+
+/// Whether a name is that of a regular file, and of no link to one.
+pub fn is_regular(path: &[u8]) -> bool {
+    let kind = open(path, libc::O_PATH | libc::O_NOFOLLOW).and_then(|file| file.kind());
+    matches!(kind, Ok(FileKind::Regular(_)))
+}
+
 /// Opens a file.
 pub(super) fn open(path: &[u8], flags: c_int) -> Result<File, IoError> {
     // SAFETY: a NUL-ended name.
@@ -67,10 +81,7 @@ pub(super) fn open(path: &[u8], flags: c_int) -> Result<File, IoError> {
 
 /// Deletes a regular file; devices and others stay.
 pub fn unlink_regular(path: &[u8]) -> Result<(), IoError> {
-    match open(path, libc::O_PATH | libc::O_NOFOLLOW)?.kind()? {
-        FileKind::Regular(_) => unlink(path),
-        _ => Ok(()),
-    }
+    if is_regular(path) { unlink(path) } else { Ok(()) }
 }
 
 /// Deletes a file.
@@ -168,13 +179,20 @@ impl File {
         }
     }
 
-    /// Whether it is one of the files of /proc, such as /proc/vmcore.
-    pub fn is_in_proc(&self) -> bool {
+    /// The kind of its file system; 0 where unknown.
+    fn file_system(&self) -> u64 {
         // SAFETY: `statfs` is plain numbers, for which zeros are a value.
         let mut stat: libc::statfs = unsafe { core::mem::zeroed() };
         // SAFETY: an open file descriptor and a place of the right type.
-        let known = unsafe { libc::fstatfs(self.fd, &mut stat) } == 0;
-        known && stat.f_type as u64 == PROC_SUPER_MAGIC
+        match unsafe { libc::fstatfs(self.fd, &mut stat) } {
+            0 => stat.f_type as u64,
+            _ => 0,
+        }
+    }
+
+    /// Whether it is one of the files of /proc, such as /proc/vmcore.
+    pub fn is_in_proc(&self) -> bool {
+        self.file_system() == PROC_SUPER_MAGIC
     }
 
     /// Fills `buf` from `at`, whole or not at all.

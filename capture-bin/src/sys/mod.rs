@@ -11,15 +11,18 @@ mod signal;
 mod thread;
 mod window;
 
-pub use dir::{make_folder, names_in, remove_folder, rename, sync_folder};
+pub use dir::{
+    is_folder, make_folder, make_new_folder, names_in, remove_folder, rename, sync_folder,
+};
 pub use file::{
-    File, FileKind, Identity, WriteError, identity, is_terminal, print, unlink, unlink_regular,
+    File, FileKind, Identity, WriteError, identity, is_in_memory, is_regular, is_terminal, print,
+    unlink, unlink_regular,
 };
 pub use inherited::settle;
 pub use lock::{Monitor, Place, Then};
 pub use pid1::{
-    become_console, end_machine, is_pid_1, load_module, memory, mount, open_device, sync_all,
-    unmount, watchdog_timeout,
+    Below, become_console, end_machine, is_pid_1, load_module, memory, mount, open_device,
+    sync_all, unmount, watchdog_timeout,
 };
 pub use signal::{
     alarm, ask_to_stop, ignore_write_signals, now, on_trouble, sleep_ms, stop_asked,

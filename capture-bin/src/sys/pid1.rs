@@ -32,6 +32,34 @@ pub fn unmount(at: &[u8]) -> Result<(), IoError> {
     done(with_name(at, |name| unsafe { libc::umount2(name, 0) })?)
 }
 
+/// While it lives, a folder is the root of all names: no link leads out of it.
+pub struct Below {
+    root: File,
+}
+
+impl Below {
+    /// Enters the folder.
+    pub fn enter(folder: &[u8]) -> Result<Below, IoError> {
+        let root = open(b"/", libc::O_PATH | libc::O_DIRECTORY)?;
+        // SAFETY: NUL-ended names.
+        done(with_name(folder, |name| unsafe { libc::chroot(name) })?)?;
+        let below = Below { root };
+        // SAFETY: a NUL-ended name.
+        done(unsafe { libc::chdir(c"/".as_ptr()) })?;
+        Ok(below)
+    }
+}
+
+impl Drop for Below {
+    fn drop(&mut self) {
+        // SAFETY: an open file descriptor, and a NUL-ended name.
+        unsafe {
+            libc::fchdir(self.root.fd);
+            libc::chroot(c".".as_ptr());
+        }
+    }
+}
+
 /// Loads a kernel module with these parameters, which are words. A module that is compressed is
 /// unpacked by the kernel, if it can.
 pub fn load_module(path: &[u8], parameters: &[u8]) -> Result<(), IoError> {
@@ -94,4 +122,51 @@ pub fn memory() -> (u64, u64) {
 pub fn end_machine(how: c_int) {
     // SAFETY: no memory is involved.
     unsafe { libc::reboot(how) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::process::CommandExt;
+
+    // A process of its own, as all threads of one have the same root. Only root may do it; an entry that is
+    // refused must leave everything as it was.
+    #[test]
+    fn links_stay_below_the_folder() {
+        let top = std::env::temp_dir().join(std::format!("tamis-below-{}", std::process::id()));
+        std::fs::create_dir_all(top.join("srv/crash")).unwrap();
+        std::os::unix::fs::symlink("/srv/crash", top.join("absolute")).unwrap();
+        std::os::unix::fs::symlink("../../../../srv/crash", top.join("climbing")).unwrap();
+        let name = top.as_os_str().as_bytes().to_vec();
+        let mut command = std::process::Command::new("/bin/true");
+        // SAFETY: only system calls are made, and a path put together on the stack.
+        unsafe {
+            command.pre_exec(move || {
+                let fault = |io: IoError| std::io::Error::from_raw_os_error(io.code);
+                match Below::enter(&name) {
+                    Ok(below) => {
+                        for made in [&b"/absolute/one"[..], b"/climbing/two"] {
+                            super::super::make_new_folder(made).map_err(fault)?;
+                        }
+                        drop(below);
+                    }
+                    Err(io) if io.code == libc::EPERM => {}
+                    Err(io) => return Err(fault(io)),
+                }
+                // Back where all names are as before.
+                if super::super::is_folder(&name) {
+                    Ok(())
+                } else {
+                    Err(fault(IoError { kind: tamis_core::io::IoKind::Other, code: libc::ENOENT }))
+                }
+            });
+        }
+        assert!(command.status().unwrap().success());
+        let made = |name: &str| top.join("srv/crash").join(name).is_dir();
+        // SAFETY: always allowed.
+        let root = unsafe { libc::geteuid() } == 0;
+        assert_eq!((made("one"), made("two")), (root, root));
+        std::fs::remove_dir_all(&top).unwrap();
+    }
 }

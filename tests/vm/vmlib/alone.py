@@ -159,6 +159,8 @@ class Alone:
     """Folders of older dumps, of 8 MiB each, that are on the target already."""
     stays: tuple[str, ...] = ()
     """Those of them that must still be there; the others must not."""
+    links: tuple[tuple[str, str], ...] = ()
+    """(name, where it leads): symbolic links that are on the target already."""
     panics: int = 0
     """The program is built to panic itself once it has copied so many pages. 0: it is as it is shipped."""
     may_be_empty: bool = False
@@ -227,6 +229,8 @@ ALONE = {one.name: one for one in [
                "not-a-dump"),
           conf="keep = 1\n", stays=("2020-01-02-00-00-00-old", "not-a-dump"),
           says=("no space: deleting the oldest dump, 2019-12-31-23-59-59-old",)),
+    Alone("init-link", "a folder that is a link: absolute, and climbing out of the target", path="srv/crash",
+          links=(("var/crash", "/../../srv/crash"),)),
     Alone("init-absent", "a target that never appears", target="UUID=00000000-0000-0000-0000-000000000001",
           conf="wait = 4\nretry = 1\nfinal = poweroff\n", ends="poweroff", expect="nothing",
           says=("did not appear in 4 s", "trying again \\(1 of 1\\)", "there is no complete dump"),
@@ -338,9 +342,13 @@ def make_target(one, home):
     path.unlink(missing_ok=True)
     size = one.size_mib << 20
     content = None
-    if one.old:
+    if one.old or one.links:
         content = home / "old"
         shutil.rmtree(content, ignore_errors=True)
+        (content / one.path).mkdir(parents=True)
+        for name, target in one.links:
+            (content / name).parent.mkdir(parents=True, exist_ok=True)
+            (content / name).symlink_to(target)
         for name in one.old:
             folder = content / one.path / name
             folder.mkdir(parents=True)
