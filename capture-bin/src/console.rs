@@ -149,7 +149,7 @@ impl Console {
         self.least_free
     }
 
-    /// Tells the watchdog, once a second at most, and looks at the memory.
+    /// Feeds the watchdog, once a second at most, and looks at the memory.
     pub fn still_alive(&mut self) {
         let now = sys::now();
         if let Some(least) = &mut self.least_free

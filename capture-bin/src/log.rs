@@ -64,7 +64,8 @@ pub(crate) fn dmesg(args: &Args<'_>) -> Exit {
     status
 }
 
-/// Writes the log of a vmcore that is open for a capture; whether that worked. If not, why was said.
+/// Writes the log of a vmcore that is open for a capture; whether that worked. If not, the reason has been
+/// printed.
 pub(crate) fn save(job: &mut Job<'_>, name: &[u8], console: &Console) -> bool {
     let (vmcore, args) = job.parts();
     write(vmcore, args, Some(name), true, console).is_ok()

@@ -26,7 +26,7 @@ impl Ended {
     }
 }
 
-/// What a file that is no vmcore looks like, and what does to it what was asked for.
+/// What a file that is not a vmcore looks like, and the tool for it.
 pub(super) fn what_it_is(input: &mut Input, args: &Args<'_>) -> &'static str {
     let mut head = [0; 16];
     let _ = input.read_at(0, &mut head);
@@ -53,7 +53,7 @@ pub(super) fn what_it_is(input: &mut Input, args: &Args<'_>) -> &'static str {
     }
 }
 
-/// Tells how it went. `last` says that no other level is to be tried.
+/// Reports how it went. With `last`, no other level is to be tried.
 pub(super) fn finish(
     result: Result<Report, Failure<'_>>,
     report: &Report,

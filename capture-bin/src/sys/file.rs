@@ -162,7 +162,7 @@ impl File {
         })
     }
 
-    /// Whether it has lost its last name: nobody will find it once it is closed.
+    /// Whether it has lost its last name: it is gone once it is closed.
     pub fn is_deleted(&self) -> bool {
         self.stat()
             .is_ok_and(|stat| stat.st_mode & libc::S_IFMT == libc::S_IFREG && stat.st_nlink == 0)

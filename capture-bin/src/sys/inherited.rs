@@ -1,4 +1,4 @@
-//! What a process inherits, made the same whoever starts it.
+//! What a process inherits, made the same for every parent.
 
 use super::STDERR;
 use super::file::{File, open};

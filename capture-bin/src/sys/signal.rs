@@ -48,7 +48,7 @@ extern "C" fn on_stop(_: c_int) {
 
 /// Signals by which people, or a system that goes down, ask a program to end. A second one kills.
 const ASKING: [c_int; 4] = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT];
-/// Signals that kill whoever does not expect them: power fails, time is up, a timer goes off. They may come
+/// Signals that kill a program by default: power fails, time is up, a timer goes off. They may come
 /// again at any time, and change nothing then.
 const WARNING: [c_int; 8] = [
     libc::SIGPWR,

@@ -291,7 +291,7 @@ mod tests {
             assert_eq!(window.bytes(&file, size, 0, page), Some(&vec![7; page][..]));
             assert!(!window.broke(size));
             take_away(way, &window, &handle, page);
-            // Nobody dies, nothing is taken for what it is not, and the window knows.
+            // The process lives, no page is taken for another, and the window is marked.
             let bytes = window.bytes(&file, size, page as u64, 2 * page).unwrap();
             assert_eq!(bytes, vec![0; 2 * page], "{way:?}");
             assert!(window.broke(size), "{way:?}");

@@ -114,7 +114,7 @@ impl Header {
             .word(self.word, at(28, 32), ehsize as u64)
             .word(self.word, at(32, 40), shoff)
             .u32(flags_at(self.word), self.flags)
-            .u16(at(40, 52), ehsize as u16)
+            .u16(ehsize_at(self.word), ehsize as u16)
             .u16(at(42, 54), phentsize as u16)
             .u16(at(44, 56), if extended { PN_XNUM } else { phnum as u16 });
         if extended {
@@ -132,6 +132,11 @@ pub fn flags_at(word: Word) -> usize {
 /// Bytes of an ELF header.
 pub fn header_size(word: Word) -> usize {
     if word == Word::Bits32 { 52 } else { HEADER_MAX }
+}
+
+/// Offset of `e_ehsize` in an ELF header.
+pub fn ehsize_at(word: Word) -> usize {
+    if word == Word::Bits32 { 40 } else { 52 }
 }
 
 /// Bytes of a program header.

@@ -220,7 +220,7 @@ pub(super) fn layout(kdump: &mut KdumpFile, extents: Extents, found: &mut Findin
     if extents.overflow {
         remark(format_args!("page data is in no order: whether it overlaps was not looked at"));
     }
-    // Data of pages that were lost, or that a repair took out, is nobody's.
+    // Data of pages that were lost, or that a repair took out, belongs to no page.
     let whole = found.all_good() && !kdump.incomplete() && !extents.overflow;
     for part in 0..kdump.parts().len() {
         let own = runs.iter().filter(|run| run.part == part);
@@ -239,7 +239,7 @@ pub(super) fn layout(kdump: &mut KdumpFile, extents: Extents, found: &mut Findin
         let mut end = first.start;
         for run in own {
             let pfns = Some(run.pfn.0).filter(|pfn| *pfn != u64::MAX).map(|pfn| (pfn, pfn + 1));
-            // Room up to the next page is no data.
+            // Room up to the next page is not data.
             if run.start < end {
                 let text = "its data is that of another page, too";
                 found.add(Weight::Damage, pfns, text.into());

@@ -216,10 +216,10 @@ fn is_of_qemu(opened: &Opened) -> bool {
         (Dump::Elf(_), Some((_, header))) => {
             // It has the size of a pointer for that of the header, and sections come first.
             let size = elf::header_size(header.word);
-            let at = if header.word == Word::Bits64 { 52 } else { 40 };
+            let at = elf::ehsize_at(header.word);
             let head = opened.files.first().and_then(|file| file.raw.head().ok());
-            let said = head.and_then(|head| header.endian.u16(&head, at));
-            said.is_some_and(|said| said == 8 || said == 4) || header.shoff == size as u64
+            let size_at = head.and_then(|head| header.endian.u16(&head, at));
+            size_at.is_some_and(|size| size == 8 || size == 4) || header.shoff == size as u64
         }
         (Dump::Kdump(kdump), _) => {
             // A stream, with no more of utsname than the machine.
@@ -478,7 +478,7 @@ impl Facts {
         if machine.xen {
             t.row(
                 "hypervisor",
-                "Xen: pages cannot be told apart, and only those of zeros be dropped",
+                "Xen: pages cannot be classified; only those of zeros can be dropped",
             );
         }
         t.row("CPUs", machine.cpus.to_string());

@@ -110,7 +110,7 @@ pub fn device(opened: &mut Opened, wanted: &str) -> Result<Vec<u8>> {
     let devices = || found.notes.iter().filter_map(|note| Some((note, note.device.as_ref()?)));
     let Some((note, _)) = devices().find(|(_, name)| *name == wanted) else {
         let names: Vec<&str> = devices().map(|(_, name)| name.as_str()).collect();
-        let fail = opened.fail(format_args!("there is no dump of a device {wanted} in its notes"));
+        let fail = opened.fail(format_args!("its notes have no dump of a device {wanted}"));
         return Err(match names.as_slice() {
             [] => fail.next("no device left one"),
             names => fail.next(format_args!("there are those of {}", names.join(", "))),

@@ -83,7 +83,7 @@ impl Raw {
         Fail::new(format_args!("{}: {text}", self.name()))
     }
 
-    /// As much of its beginning as tells what it is, or all of it if it is smaller.
+    /// As much of its beginning as shows what it is, or all of it if it is smaller.
     pub fn head(&self) -> Result<Vec<u8>> {
         let mut head = vec![0; self.len.min(HEAD) as usize];
         self.file

@@ -304,7 +304,7 @@ fn elf(
 
 /// Whether it is the memory of a process: its ranges have no physical addresses, which is to say that all
 /// of them are 0. Where there is one range only, a kernel's may begin there, but not at an address of a
-/// process. Notes tell nothing: netdump wrote those of a process, too.
+/// process. Notes do not show it: netdump wrote those of a process, too.
 fn is_process(vmcore: &ElfVmcore<'_, Input>) -> bool {
     let wide = vmcore.machine().word == Word::Bits64;
     let first_of_kernel = if wide { 1 << 63 } else { 0xc000_0000 };

@@ -186,14 +186,14 @@ pub fn whole(opened: &mut Opened) -> Result<()> {
 
 /// Whether the input says, or shows, that pages are missing.
 pub fn is_incomplete(opened: &Opened) -> bool {
-    let said = match &opened.dump {
+    let marked = match &opened.dump {
         Dump::Kdump(kdump) => kdump.incomplete(),
         Dump::Elf(_) => opened
             .elf
             .as_ref()
             .is_some_and(|(_, h)| h.flags & tamis_core::wire::elf::FLAG_INCOMPLETE != 0),
     };
-    said || opened.files.iter().any(|f| f.stream.is_some_and(|(_, ends)| !ends))
+    marked || opened.files.iter().any(|f| f.stream.is_some_and(|(_, ends)| !ends))
 }
 
 /// The level of a dump; vmcores and the oldest dumps have none left out.

@@ -86,7 +86,7 @@ fn is_same(output: &Metadata, input: &Metadata) -> bool {
     (output.dev(), output.ino()) == (input.dev(), input.ino())
 }
 
-/// Gives all files of a set their names when each of them is whole, and none before.
+/// Moves all files of a set to their names when each of them is whole, and none before.
 pub fn done(files: Vec<OutFile>) -> Result<()> {
     let mut named = Vec::new();
     for file in files {
@@ -144,7 +144,7 @@ impl OutFile {
         if now < len { self.set_len(len) } else { Ok(()) }
     }
 
-    /// Gives it its name, which it has for good when this returns.
+    /// Moves it to its name, which is on the disk when this returns.
     pub fn done(self) -> Result<()> {
         done(vec![self])
     }

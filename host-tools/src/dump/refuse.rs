@@ -1,4 +1,4 @@
-//! What a file is that is no dump.
+//! What a file is that is not a dump.
 
 use crate::dump::input::Raw;
 use crate::fail::Fail;
@@ -119,7 +119,7 @@ fn at(head: &[u8], offset: usize, magic: &[u8]) -> bool {
     head.get(offset..).is_some_and(|rest| rest.starts_with(magic))
 }
 
-/// Says what a file that is no dump looks like.
+/// What a file that is not a dump looks like.
 pub fn refuse(raw: &Raw, head: &[u8]) -> Fail {
     let refused = |what: &str, next: &str| raw.fail(format_args!("{what}, not a dump")).next(next);
     if head.is_empty() {
@@ -136,7 +136,7 @@ pub fn refuse(raw: &Raw, head: &[u8]) -> Fail {
         return refused("a swap area", "a dump written to it has been written over");
     }
     if SWAP.iter().any(|to| at(head, *to, b"S1SUSPEND") || at(head, *to, b"ULSUSPEND")) {
-        return refused("a swap area with a hibernated system", "it is no dump");
+        return refused("a swap area with a hibernated system", "it is not a dump");
     }
     if is_gpg(head) {
         return refused("encrypted with gpg", "gpg -d decrypts it");
@@ -212,7 +212,7 @@ pub fn foreign_elf(raw: &Raw, head: &[u8]) -> Option<Fail> {
     (is_xen(head) || is_xen(&end)).then(|| foreign(raw, "a core of a Xen guest (ELF)", SAVED))
 }
 
-/// An ELF file that is no dump.
+/// An ELF file that is not a dump.
 pub enum Header {
     /// A program, a library, or vmlinux.
     Executable,
