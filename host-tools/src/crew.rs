@@ -3,7 +3,8 @@
 use crate::dump::opened::Dump;
 use crate::fail::{Fail, Result};
 use tamis_core::capture::crew;
-use tamis_core::capture::crew::{BATCH, Batches, Crew};
+use tamis_core::capture::crew::{BATCH, Crew};
+use tamis_core::capture::threads::{Batches, with_threads};
 use tamis_core::codec::Encoder;
 
 /// Bytes of pages that a thread reads ahead.
@@ -34,6 +35,6 @@ pub fn serve<T>(
         crew::work(crew, &mut worker.dump, &mut *worker.encoder, &mut vec![0; RUN.max(page)]);
     };
     let bytes = pages * page + bound.saturating_sub(page);
-    crew::with_threads(workers, Batches { pages, bytes, filter: None }, work, main)
+    with_threads(workers, Batches { pages, bytes, filter: None }, work, main)
         .map_err(|e| Fail::new(format_args!("starting a thread: {e}")))
 }

@@ -2,7 +2,8 @@
 //! buffers so small that a dump takes many writes.
 
 use tamis_core::arch::paging::TableCache;
-use tamis_core::capture::crew::{self, Batches, Crew};
+use tamis_core::capture::crew::{self, Crew};
+use tamis_core::capture::threads::{Batches, with_threads};
 use tamis_core::capture::{CaptureError, Notice, Observer, Phase, Report};
 use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, NoCodec, SLACK, Snappy, Zstd};
 use tamis_core::input::elf::Place;
@@ -137,7 +138,7 @@ pub fn capture_with<F: RandomAccess + Send>(
         crew::work(crew, source, &mut *self::encoder(wish.codec), &mut [0; 3 * 4096]);
     };
     let batches = Batches { pages: BATCH, bytes: BATCH * 4096 + SLACK, filter: None };
-    let result = crew::with_threads(&mut others, batches, work, |lent| match sinks {
+    let result = with_threads(&mut others, batches, work, |lent| match sinks {
         [sink] if wish.elf => session.write_elf_with(*sink, watch, lent),
         sinks => {
             let output = Output::Split(sinks, wish.split_block);

@@ -1,7 +1,8 @@
 //! A capture with a crew of many threads writes the bytes of one without, whatever the source does.
 
 use tamis_core::arch::paging::TableCache;
-use tamis_core::capture::crew::{self, Batch, Crew, PageMade, Queue, Slot, StdCrew};
+use tamis_core::capture::crew::{self, Batch, Crew, PageMade, Queue, Slot};
+use tamis_core::capture::threads::StdCrew;
 use tamis_core::capture::{CaptureError, Notice, Observer, Phase, Report};
 use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, NoCodec, SLACK, Snappy, Zstd};
 use tamis_core::endian::{Endian, Word};

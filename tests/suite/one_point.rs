@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use tamis_core::arch::paging::TableCache;
-use tamis_core::capture::crew::{self, Batches, Crew};
+use tamis_core::capture::crew::{self, Crew};
 use tamis_core::capture::session::{Options, Output, Session, Storage};
+use tamis_core::capture::threads::{Batches, with_threads};
 use tamis_core::capture::{CaptureError, PageFilter, Report};
 use tamis_core::codec::SLACK;
 use tamis_core::endian::{Endian, Word};
@@ -240,7 +241,7 @@ fn write<D: memory::Dump + Send>(
     let work = |crew: &dyn Crew<'_>, source: &mut _| {
         crew::work(crew, source, &mut *encoder(wish.codec), &mut [0; 3 * PAGE]);
     };
-    let done = crew::with_threads(&mut others, batches, work, |crew| {
+    let done = with_threads(&mut others, batches, work, |crew| {
         let mut write = |output: Output<'_, '_>| match output {
             Output::Elf(sink) => session.write_elf_with(sink, &mut (), crew),
             output => session.write_with(output, Some(&mut *own), &mut (), crew),

@@ -1,17 +1,11 @@
 //! Several threads: workers read and compress pages, and one thread makes them part of the dump in
 //! the order of their pfns. The bytes are the same for every number of threads.
 //!
-//! With the feature `std`, `with_threads` makes the threads. Without it the engine makes none: a program that
+//! With the feature `std`, `capture::threads` makes the threads. Without it the engine makes none: a program that
 //! has some lends them a lock in front of a [`Queue`], with two places to wait at ([`Crew`]); its threads run
 //! [`work`], and the one that captures gets the crew with [`super::session::Session::write_with`]. The capturing
 //! thread mostly waits for the disk, so there should be as many workers as processors. Where there is no
 //! worker, it does their work. No thread spins.
-
-#[cfg(feature = "std")]
-mod threads;
-
-#[cfg(feature = "std")]
-pub use threads::{Batches, StdCrew, with_threads};
 
 use super::CaptureError;
 use super::pages::{Made, PageFilter, PageReader};
@@ -176,7 +170,7 @@ pub struct Queue<'m> {
     /// How many are given out, and how many of these somebody has taken up.
     out: usize,
     taken: usize,
-    stopped: bool,
+    pub(super) stopped: bool,
     filter: Option<&'m dyn PageFilter>,
 }
 

@@ -14,6 +14,8 @@ mod kdump;
 mod pages;
 pub mod plan;
 pub mod session;
+#[cfg(feature = "std")]
+pub mod threads;
 
 pub use classify::Scanner;
 pub use kdump::MAX_PARTS;

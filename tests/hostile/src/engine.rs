@@ -3,8 +3,9 @@
 
 use crate::overlay::{Overlay, Steps};
 use tamis_core::bitmap::Bitmap;
-use tamis_core::capture::crew::{self, Batches, Crew};
+use tamis_core::capture::crew::{self, Crew};
 use tamis_core::capture::plan::OverBudget;
+use tamis_core::capture::threads::{Batches, with_threads};
 use tamis_core::capture::{CaptureError, Notice, Observer, Phase, Report};
 use tamis_core::codec::{self, Decoders, Deflate, Encoder, Lz4, Lzo, NoCodec, Snappy, Zstd};
 use tamis_core::input::elf::ElfVmcore;
@@ -189,7 +190,7 @@ pub fn capture(file: &mut Overlay<'_>, setup: &Setup) -> Result<Done, Refused> {
         crew::work(crew, source, &mut *self::encoder(setup.codec), &mut room(3 * page as u64));
     };
     let batches = Batches { pages: BATCH, bytes: BATCH * page + codec::SLACK, filter: None };
-    let ended = crew::with_threads(&mut sources, batches, work, run_all).expect("threads");
+    let ended = with_threads(&mut sources, batches, work, run_all).expect("threads");
     let report = session.report();
     let files = match setup.form {
         Form::Split => vec![first.bytes, second.bytes],

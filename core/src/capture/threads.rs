@@ -1,12 +1,13 @@
 //! A crew of threads of the standard library.
 
-use super::{Batch, Crew, Next, PageFilter, PageMade, Queue, Side, Slot, batches, stop};
+use super::crew::{Batch, Crew, Next, PageMade, Queue, Side, Slot, batches, stop};
+use super::pages::PageFilter;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::vec;
 use std::vec::Vec;
 
-/// The lock in front of a [`Queue`], out of the standard library. [`StdCrew::with_threads`] makes one, and
+/// The lock in front of a [`Queue`], out of the standard library. [`with_threads`] makes one, and
 /// the threads too.
 pub struct StdCrew<'m> {
     queue: Mutex<Queue<'m>>,
@@ -97,7 +98,7 @@ pub struct Batches<'f> {
 }
 
 /// Runs `main` with a thread for each of `workers` at its service, and returns what it returned. Each thread
-/// runs `work`, which calls [`super::work`] with that worker's own source and encoder. Without workers, there
+/// runs `work`, which calls [`super::crew::work`] with that worker's own source and encoder. Without workers, there
 /// is no crew.
 ///
 /// # Errors
