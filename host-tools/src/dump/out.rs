@@ -1,6 +1,6 @@
 //! Output files, of all commands: what is being written has a name of its own in the same folder, and
 //! takes that of the output when it is whole and on the disk. What does not come to that is removed
-//! again, on signals too: see [`pending`](super::pending).
+//! again, on signals too: see `pending.rs`.
 
 use super::file::{BlockFile, io_error};
 use super::input::Raw;
