@@ -49,6 +49,28 @@ fn impossible_descriptors_are_found() {
     }
 }
 
+/// LZ4 has no checksum: found is what cannot be a page.
+#[test]
+fn damaged_lz4_pages_are_found() {
+    let bench = Bench::new();
+    let mut make = Make::new(USUAL);
+    make.signature = b"TAMIS   ";
+    let half = lz4_flex::block::compress(&make.content(2)[..2048]);
+    let two = lz4_flex::block::compress(&make.content(2).repeat(2));
+    for (stored, what) in [
+        // A match that begins before the page.
+        (vec![0x10, 1, 9, 0, 0], "damaged LZ4 data"),
+        (vec![0xf0, 255], "damaged LZ4 data"),
+        (half, "data of another length than a page"),
+        (two, "data of another length than a page"),
+    ] {
+        make.pages.insert(17, Page::Stored(stored, 0x40));
+        bench.put("dump", &make.bytes());
+        let run = bench.tamis("verify dump");
+        run.expect(1).says(&format!("pfn 0x11: {what}")).says("33 pages good, 1 damaged");
+    }
+}
+
 #[test]
 fn dumps_that_are_cut_off_are_sound_as_far_as_they_go() {
     let bench = Bench::of(&zoo(KernelStyle::V6_12).build());
