@@ -61,7 +61,7 @@ impl Headers {
     pub fn read(file: &mut impl RandomAccess) -> Result<Headers, OpenError> {
         let elf = elf::probe(file)?;
         let at = elf.vmcoreinfo.filter(|(_, len)| *len <= VMCOREINFO_MAX);
-        let text = at.map_or((0, 0), |(at, len)| (elf.notes.0.saturating_add(at), len));
+        let text = at.map_or((0, 0), |(at, len)| (elf.notes.offset(at), len));
         let mut headers = Headers { elf, page_shift: None, page_struct: None, text };
         headers.look_at_text(file);
         Ok(headers)

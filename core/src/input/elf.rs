@@ -3,6 +3,7 @@
 //! Opened in two steps, so that memory can be planned in between: [`probe`] reads only headers and
 //! says how much there is; [`ElfVmcore::load`] takes the storage for it.
 
+use super::pieces::Pieces;
 use crate::bitmap::Bitmap;
 use crate::endian::Word;
 use crate::error::{part, part_mut};
@@ -56,9 +57,9 @@ pub struct Facts {
     pub segments: usize,
     /// One past the last byte of memory.
     pub mem_end: u64,
-    /// File offset and bytes of the first PT_NOTE; (0, 0) without one.
-    pub notes: (u64, u64),
-    /// `p_flags` and `p_align` of that PT_NOTE.
+    /// The bytes of all PT_NOTEs, in their order.
+    pub notes: Pieces,
+    /// `p_flags` and `p_align` of the first PT_NOTE that is not empty.
     pub notes_flags_and_align: (u32, u64),
     /// Offset in the notes and bytes of the VMCOREINFO text, if there is one.
     pub vmcoreinfo: Option<(u64, u64)>,
@@ -108,7 +109,7 @@ pub fn probe_notes(file: &mut impl RandomAccess) -> Result<Facts, OpenError> {
         machine: Machine::in_file(header.machine, header.endian, header.word),
         segments: 0,
         mem_end: 0,
-        notes: (0, 0),
+        notes: Pieces::default(),
         notes_flags_and_align: (0, 0),
         vmcoreinfo: None,
         cpus: 0,
@@ -123,13 +124,34 @@ pub fn probe_notes(file: &mut impl RandomAccess) -> Result<Facts, OpenError> {
             facts.segments += 1;
             let end = ph.paddr.saturating_add(ph.memsz.max(ph.filesz));
             facts.mem_end = facts.mem_end.max(end);
-        } else if ph.kind == elf::PT_NOTE && facts.notes.1 == 0 {
-            facts.notes = (ph.offset, ph.filesz);
-            facts.notes_flags_and_align = (ph.flags, ph.align);
         }
     }
-    let in_memory = facts.clip_notes(file)?;
-    facts.look_at_notes(file, in_memory);
+    // Those that lie side by side are one: there may be one for each of thousands of CPUs.
+    let mut open: Option<elf::ProgramHeader> = None;
+    for index in 0..program_headers {
+        let ph = facts.program_header(file, index)?;
+        if ph.kind != elf::PT_NOTE || ph.filesz == 0 {
+            continue;
+        }
+        let joined = match &mut open {
+            Some(before) if before.offset.checked_add(before.filesz) == Some(ph.offset) => {
+                before.filesz.checked_add(ph.filesz).map(|len| before.filesz = len)
+            }
+            _ => None,
+        };
+        if joined.is_some() {
+            continue;
+        }
+        if let Some(before) = open.replace(ph)
+            && !facts.take_notes(file, &before, false)?
+        {
+            open = None;
+            break;
+        }
+    }
+    if let Some(last) = open {
+        facts.take_notes(file, &last, true)?;
+    }
     Ok(facts)
 }
 
@@ -173,15 +195,16 @@ impl Facts {
             .map_err(OpenError::Wire)
     }
 
-    /// Takes notes that run over the end of the file, or into a memory range that lies behind them, as
-    /// what is there of them: nobody shall copy terabytes because of a header, nor pages that the dump
-    /// level leaves out. Gives whether they start inside a memory range.
-    fn clip_notes(&mut self, file: &mut impl RandomAccess) -> Result<bool, OpenError> {
-        let (start, claimed) = self.notes;
-        if claimed == 0 {
-            return Ok(false);
-        }
-        let (mut len, mut inside) = (claimed, false);
+    /// The bytes of a PT_NOTE that are there: notes that run over the end of the file, or into a memory
+    /// range that lies behind them, end there. Nobody shall copy terabytes because of a header, nor pages
+    /// that the dump level leaves out. Returns as well whether they start inside a memory range.
+    fn clip_notes(
+        &self,
+        file: &mut impl RandomAccess,
+        notes: &elf::ProgramHeader,
+    ) -> Result<(u64, bool), OpenError> {
+        let start = notes.offset;
+        let (mut len, mut inside) = (notes.filesz, false);
         for index in 0..self.program_headers {
             let ph = self.program_header(file, index)?;
             if ph.kind != elf::PT_LOAD {
@@ -192,25 +215,39 @@ impl Facts {
             }
             inside |= ph.offset <= start && start - ph.offset < ph.filesz;
         }
-        self.notes.1 = in_file(file, start, len);
-        self.notes_damaged = self.notes.1 < claimed;
-        Ok(inside)
+        Ok((in_file(file, start, len), inside))
     }
 
-    /// Walks the note headers. What comes behind something that is not a note is kept for somebody to look
-    /// at, unless there is too much of it, or it is memory.
-    fn look_at_notes(&mut self, file: &mut impl RandomAccess, in_memory: bool) {
-        let (start, len) = self.notes;
-        let walk = note::walk(self.header.endian, len, |at, buf| {
-            file.read_at(start.saturating_add(at), buf)
-        });
-        self.vmcoreinfo = walk.vmcoreinfo;
-        self.cpus = walk.cpus;
-        self.xen = walk.xen;
-        self.notes_damaged |= walk.end != note::End::Whole;
-        if in_memory || walk.end == note::End::Endless {
-            self.notes.1 = walk.sound;
+    /// Walks the note headers of a PT_NOTE and adds it to the notes; returns whether there may be more.
+    /// What comes behind something that is not a note is kept in the last one, for somebody to look at, unless
+    /// there is too much of it, or it is memory; in another one it would end the notes for their readers.
+    fn take_notes(
+        &mut self,
+        file: &mut impl RandomAccess,
+        ph: &elf::ProgramHeader,
+        is_last: bool,
+    ) -> Result<bool, OpenError> {
+        if self.notes_flags_and_align == (0, 0) {
+            self.notes_flags_and_align = (ph.flags, ph.align);
         }
+        let (mut len, in_memory) = self.clip_notes(file, ph)?;
+        self.notes_damaged |= len < ph.filesz;
+        let walk = note::walk(self.header.endian, len, |at, buf| {
+            file.read_at(ph.offset.saturating_add(at), buf)
+        });
+        self.notes_damaged |= walk.end != note::End::Whole;
+        if in_memory || !is_last || walk.end == note::End::Endless {
+            len = walk.sound;
+        }
+        let Some(at) = self.notes.push(ph.offset, len) else {
+            self.notes_damaged = true;
+            return Ok(false);
+        };
+        let text = walk.vmcoreinfo.map(|(inside, len)| (at + inside, len));
+        self.vmcoreinfo = text.or(self.vmcoreinfo);
+        self.cpus = self.cpus.saturating_add(walk.cpus);
+        self.xen |= walk.xen;
+        Ok(true)
     }
 }
 
@@ -534,11 +571,11 @@ impl<F: RandomAccess> Dump for ElfVmcore<'_, F> {
 
     fn notes(&self) -> Notes {
         let (flags, align) = self.facts.notes_flags_and_align;
-        Notes { len: self.facts.notes.1, flags, align }
+        Notes { len: self.facts.notes.len(), flags, align }
     }
 
     fn read_notes(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError> {
-        self.file.read_at(self.facts.notes.0.saturating_add(at), buf)
+        self.facts.notes.read(&mut self.file, at, buf)
     }
 }
 
@@ -614,7 +651,7 @@ mod tests {
         let mut file = Endless(file(&[notes, load(0, 4096, 4096, 4096)], &[]), 0);
         let facts = probe(&mut file).unwrap();
         assert!(facts.notes_damaged && facts.vmcoreinfo.is_none());
-        assert_eq!(facts.notes, (8192, 0), "zeros are no notes");
+        assert_eq!(place(&facts), (8192, 0), "zeros are no notes");
         assert!(file.1 < 2 * note::EMPTY_MOST, "{} reads", file.1);
     }
 
@@ -787,9 +824,42 @@ mod tests {
         for claimed in [notes.len() as u64 + 1, 1 << 43, u64::MAX - 0x1000, u64::MAX] {
             let bytes = notes_core(&notes, claimed);
             let facts = probe(&mut &bytes[..]).unwrap();
-            assert_eq!(facts.notes.1, bytes.len() as u64 - 0x1000, "{claimed:x}");
+            assert_eq!(facts.notes.len(), bytes.len() as u64 - 0x1000, "{claimed:x}");
             assert_eq!((facts.vmcoreinfo, facts.notes_damaged), (Some((24, 14)), true));
         }
+    }
+
+    fn place(facts: &Facts) -> (u64, u64) {
+        (facts.notes.start(), facts.notes.len())
+    }
+
+    #[test]
+    fn all_program_headers_with_notes_count_in_their_order() {
+        let cpu = note(b"CORE\0", 1, &[0; 336]);
+        let info = note(b"VMCOREINFO\0", 0, b"PAGESIZE=4096\n");
+        let ph = |offset, filesz| elf::ProgramHeader {
+            kind: elf::PT_NOTE,
+            offset,
+            filesz,
+            ..Default::default()
+        };
+        let len = cpu.len() as u64;
+        // The first one's end is no note; the last one lies before it in the file.
+        let headers = [
+            ph(0x3000, 0),
+            ph(0x2000, len + 16),
+            load(0, 0xc0, 0x40, 0x40),
+            ph(0x1800, len),
+            ph(0x1000, info.len() as u64),
+        ];
+        let broken = [&cpu[..], &[9; 16]].concat();
+        let bytes = file(&headers, &[(0x2000, &broken), (0x1800, &cpu), (0x1000, &info)]);
+        let facts = probe(&mut &bytes[..]).unwrap();
+        assert_eq!((facts.cpus, facts.notes_damaged), (2, true));
+        assert_eq!(facts.vmcoreinfo, Some((2 * len + 24, 14)));
+        let mut all = vec![0; facts.notes.len() as usize];
+        facts.notes.read(&mut &bytes[..], 0, &mut all).unwrap();
+        assert_eq!(all, [&cpu[..], &cpu, &info].concat());
     }
 
     /// The kernel's own note, then memory of ones and twos from 0x2000 on, of which the last kibibyte is
@@ -809,22 +879,22 @@ mod tests {
     fn notes_end_where_memory_begins() {
         for claimed in [0x1001, 0x2100, 0x2400, 1 << 40] {
             let (facts, _) = notes_and_memory(0x1000, claimed);
-            assert_eq!((facts.notes, facts.notes_damaged), ((0x1000, 0x1000), true));
+            assert_eq!((place(&facts), facts.notes_damaged), ((0x1000, 0x1000), true));
             assert_eq!(facts.vmcoreinfo, Some((24, 14)));
         }
         let (facts, len) = notes_and_memory(0x1000, 40);
-        assert_eq!((facts.notes, facts.notes_damaged), ((0x1000, len), false));
+        assert_eq!((place(&facts), facts.notes_damaged), ((0x1000, len), false));
     }
 
     #[test]
     fn of_memory_only_what_is_a_note_is_one() {
         let (facts, len) = notes_and_memory(0x3100, 0x500);
-        assert_eq!((facts.notes, facts.notes_damaged), ((0x3100, len), true));
+        assert_eq!((place(&facts), facts.notes_damaged), ((0x3100, len), true));
         let (facts, _) = notes_and_memory(0x2800, 0x500);
-        assert_eq!((facts.notes, facts.notes_damaged), ((0x2800, 0), true));
+        assert_eq!((place(&facts), facts.notes_damaged), ((0x2800, 0), true));
         // Behind all memory, where nobody says what it is.
         let (facts, _) = notes_and_memory(0x3800, 1 << 30);
-        assert_eq!((facts.notes, facts.notes_damaged), ((0x3800, 0x400), true));
+        assert_eq!((place(&facts), facts.notes_damaged), ((0x3800, 0x400), true));
     }
 
     #[test]
@@ -839,7 +909,7 @@ mod tests {
             let facts = probe(&mut &notes_core(&bytes, bytes.len() as u64)[..]).unwrap();
             assert_eq!((facts.vmcoreinfo.is_some(), !facts.notes_damaged), (found, found));
             let len = if found { bytes.len() } else { first.len() };
-            assert_eq!((facts.cpus, facts.notes.1), (1, len as u64), "{empty} empty ones");
+            assert_eq!((facts.cpus, facts.notes.len()), (1, len as u64), "{empty} empty ones");
         }
     }
 

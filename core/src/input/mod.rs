@@ -12,6 +12,7 @@
 pub mod elf;
 pub mod flat;
 pub mod kdump;
+pub mod pieces;
 
 use crate::bitmap::Bitmap;
 use crate::io::{IoError, RandomAccess};

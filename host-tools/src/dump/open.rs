@@ -282,7 +282,7 @@ fn elf(
     // As many program headers as the file has room for, at most.
     let table = vec![MemoryRange::default(); facts.segments];
     let places = vec![elf::Place::default(); facts.segments];
-    let text = text(facts.vmcoreinfo, |at, buf| input.read_at(facts.notes.0 + at, buf));
+    let text = text(facts.vmcoreinfo, |at, buf| facts.notes.read(&mut input, at, buf));
     let info = Info::new(Some(&text), None);
     let (usual, only) = machines::page_size(facts.machine);
     let (shift, assumed) = match info.page_shift() {

@@ -9,7 +9,6 @@ use crate::{Reach, Target};
 use tamis_core::arch::Arch;
 use tamis_core::arch::paging::TableCache;
 use tamis_core::input::elf::{ElfVmcore, Place, probe};
-use tamis_core::io::RandomAccess;
 use tamis_core::kernel::mem_map::{MemMap, RootCache, State};
 use tamis_core::kernel::memory::KernelMemory;
 use tamis_core::kernel::utsname::Utsname;
@@ -83,8 +82,8 @@ fn walk(data: &[u8], reach: &mut Reach) {
         return;
     }
     let mut text = vec![0; facts.vmcoreinfo.map_or(0, |(_, len)| len).min(1 << 20) as usize];
-    let at = facts.notes.0.saturating_add(facts.vmcoreinfo.map_or(0, |(at, _)| at));
-    let _ = file.read_at(at, &mut text);
+    let at = facts.vmcoreinfo.map_or(0, |(at, _)| at);
+    let _ = facts.notes.read(&mut file, at, &mut text);
     let info = Info::new(Some(&text), None);
     let segments = vec![MemoryRange::default(); facts.segments];
     let places = vec![Place::default(); facts.segments];
