@@ -571,7 +571,7 @@ impl<F: RandomAccess> Dump for ElfVmcore<'_, F> {
 
     fn notes(&self) -> Notes {
         let (flags, align) = self.facts.notes_flags_and_align;
-        Notes { len: self.facts.notes.len(), flags, align }
+        Notes { len: self.facts.notes.bytes(), flags, align }
     }
 
     fn read_notes(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError> {
@@ -824,13 +824,13 @@ mod tests {
         for claimed in [notes.len() as u64 + 1, 1 << 43, u64::MAX - 0x1000, u64::MAX] {
             let bytes = notes_core(&notes, claimed);
             let facts = probe(&mut &bytes[..]).unwrap();
-            assert_eq!(facts.notes.len(), bytes.len() as u64 - 0x1000, "{claimed:x}");
+            assert_eq!(facts.notes.bytes(), bytes.len() as u64 - 0x1000, "{claimed:x}");
             assert_eq!((facts.vmcoreinfo, facts.notes_damaged), (Some((24, 14)), true));
         }
     }
 
     fn place(facts: &Facts) -> (u64, u64) {
-        (facts.notes.start(), facts.notes.len())
+        (facts.notes.start(), facts.notes.bytes())
     }
 
     #[test]
@@ -857,7 +857,7 @@ mod tests {
         let facts = probe(&mut &bytes[..]).unwrap();
         assert_eq!((facts.cpus, facts.notes_damaged), (2, true));
         assert_eq!(facts.vmcoreinfo, Some((2 * len + 24, 14)));
-        let mut all = vec![0; facts.notes.len() as usize];
+        let mut all = vec![0; facts.notes.bytes() as usize];
         facts.notes.read(&mut &bytes[..], 0, &mut all).unwrap();
         assert_eq!(all, [&cpu[..], &cpu, &info].concat());
     }
@@ -909,7 +909,7 @@ mod tests {
             let facts = probe(&mut &notes_core(&bytes, bytes.len() as u64)[..]).unwrap();
             assert_eq!((facts.vmcoreinfo.is_some(), !facts.notes_damaged), (found, found));
             let len = if found { bytes.len() } else { first.len() };
-            assert_eq!((facts.cpus, facts.notes.len()), (1, len as u64), "{empty} empty ones");
+            assert_eq!((facts.cpus, facts.notes.bytes()), (1, len as u64), "{empty} empty ones");
         }
     }
 

@@ -26,7 +26,7 @@ pub struct Pieces {
 
 impl Pieces {
     /// Bytes of all.
-    pub fn len(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.pieces().last().map_or(0, |last| last.at + last.len)
     }
 
@@ -48,7 +48,7 @@ impl Pieces {
     /// Adds `len` bytes at `offset` of the file, and returns where they are among all; `None` if there is
     /// no room.
     pub fn push(&mut self, offset: u64, len: u64) -> Option<u64> {
-        let at = self.len().checked_next_multiple_of(4)?;
+        let at = self.bytes().checked_next_multiple_of(4)?;
         at.checked_add(len)?;
         let last = self.count.checked_sub(1).and_then(|last| self.all.get_mut(last));
         match last {
@@ -104,7 +104,7 @@ mod tests {
         for (offset, len, at) in [(4, 8, 0), (12, 3, 8), (30, 2, 12), (20, 4, 16)] {
             assert_eq!(pieces.push(offset, len), Some(at));
         }
-        assert_eq!((pieces.len(), pieces.start(), pieces.count), (20, 4, 3));
+        assert_eq!((pieces.bytes(), pieces.start(), pieces.count), (20, 4, 3));
         assert_eq!([0, 10, 13, 17].map(|at| pieces.offset(at)), [4, 14, 31, 21]);
         let all = [4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0, 30, 31, 0, 0, 20, 21, 22, 23];
         for from in 0..20 {
