@@ -57,7 +57,7 @@ impl Wish {
     }
 }
 
-/// Hears what happens, and can stop the capture.
+/// Receives what happens, and can stop the capture.
 #[derive(Default)]
 pub struct Watch {
     /// What was told, in order.

@@ -457,7 +457,7 @@ impl Runs {
     }
 }
 
-/// How many bits symbols take that occur so often and take so many each. As i16, which has vector
+/// Bits of all symbols together: how often each occurs times its length. As i16, which has vector
 /// instructions everywhere: no count is larger.
 fn product(counts: &[u16], bits: &[u8]) -> u32 {
     let bits =
@@ -465,7 +465,7 @@ fn product(counts: &[u16], bits: &[u8]) -> u32 {
     bits.sum::<i32>() as u32
 }
 
-/// Canonical codes, their bits turned round, as deflate writes them.
+/// Canonical codes, bit-reversed, as deflate writes them.
 fn codes_of(lens: &huffman::Lengths, codes: &mut [Code]) {
     codes.fill(0);
     let mut next = huffman::first_codes(&lens.by_len);
@@ -512,7 +512,7 @@ pub(crate) fn adler32(bytes: &[u8]) -> u32 {
     high << 16 | low
 }
 
-/// Bytes with their bits turned round.
+/// Table of bit-reversed bytes.
 const TURNED: [u8; 256] = {
     let mut table = [0; 256];
     let mut rest: &mut [u8] = &mut table;

@@ -115,7 +115,7 @@ pub(crate) fn lengths(counts: &[u16], limit: usize) -> Lengths {
 /// How many leaves of the optimal tree are at each depth, those below 15 counted at 15. The counts
 /// in the high halves of the first `n` of `sorted` are in ascending order.
 fn depths(sorted: &mut [u32; ROOM], n: usize) -> [u16; LONGEST + 1] {
-    // Nothing is rarer than what is not there.
+    // Sentinels: larger than any frequency.
     set(sorted, n, u32::MAX);
     set(sorted, n + 1, u32::MAX);
     let mut weights = [u16::MAX; ROOM];

@@ -403,7 +403,7 @@ impl Inflate {
                                 *slots = [len; 6];
                             }
                             let run = 3 + bits.take(2);
-                            // What is too much is zero again.
+                            // Zero the entries past the end of the table again.
                             if let Some(slots) = room::<3>(&mut lens, at + run as usize) {
                                 *slots = [0; 3];
                             }

@@ -1,7 +1,7 @@
 //! The memory plan: every byte has an owner before the first write.
 //!
-//! Pure arithmetic. The caller takes the storage that the plan names, once, and gives the pieces to
-//! those who need them. `core/docs/memory.md` has the table with its reasons.
+//! Pure arithmetic. The caller takes the storage that the plan names, once, and hands each part to
+//! its owner. `core/docs/memory.md` has the table with its reasons.
 
 use crate::arch::paging::TableCache;
 use crate::capture::crew::{self, BATCH, Batch, PageMade, Slot};
@@ -189,7 +189,7 @@ impl Plan {
     }
 
     /// The plan with the other threads' part, at `full >> step`.
-    #[inline(never)] // once is enough: nothing here is in a hurry
+    #[inline(never)] // not hot; one copy keeps the code small
     fn with_workers(&self, needs: &Needs, step: u32) -> Plan {
         let workers = needs.threads;
         if workers <= 1 {
@@ -255,7 +255,7 @@ impl Plan {
         }
     }
 
-    /// Owners and their bytes, for people.
+    /// The plan as a printable table.
     pub fn rows(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let alone = [
             ("bitmap window", self.bitmap),

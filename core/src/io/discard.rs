@@ -2,7 +2,7 @@
 
 use super::{IoError, IoKind, Sink, SinkError, failed};
 
-/// Takes everything and keeps nothing, for a run that only wants to know.
+/// Discards everything: the sink of `--dry-run`.
 #[derive(Default)]
 pub struct Discard;
 

@@ -84,7 +84,7 @@ impl RandomAccess for &[u8] {
 /// far as that goes: a system can write such blocks to a disk without going through its cache.
 pub const BLOCK: u64 = 4096;
 
-/// What a sink could not do.
+/// A failed sink operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SinkError {
     /// The system's answer.
@@ -115,7 +115,7 @@ pub trait Sink {
         let _ = (from, to);
     }
 
-    /// Gives up what was written from `len` on, so that there is space for something else. Where
+    /// Truncates the output to `len` bytes, so that there is space for something else. Where
     /// that cannot be done nothing happens.
     fn cut(&mut self, len: u64) {
         let _ = len;
@@ -124,8 +124,8 @@ pub trait Sink {
     /// Returns when everything written so far would survive a power cut.
     fn sync(&mut self) -> Result<(), SinkError>;
 
-    /// Whether it is time for a sync before more is written that depends on what was. A sink that
-    /// knows no time is in no hurry: the amount of data decides then.
+    /// Whether it is time for a sync before more is written that depends on what was. Sinks
+    /// without a clock return `false`; the amount of data alone triggers a sync.
     fn wants_sync(&self) -> bool {
         false
     }

@@ -127,7 +127,7 @@ impl Table {
         self.at((value >> bits).wrapping_add(find))
     }
 
-    /// Writes what `state` must shed before `symbol`; the state after it.
+    /// Emits the low bits of `state` and returns the next state, for `symbol`.
     #[inline(always)]
     pub(super) fn encode(&self, bits: &mut Bits<'_>, state: u32, symbol: u8) -> u32 {
         let (change, find) = self.change(symbol);

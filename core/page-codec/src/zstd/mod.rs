@@ -22,7 +22,7 @@ use core::hint::select_unpredictable;
 
 /// Longest Huffman code.
 const LIMIT: usize = 11;
-/// Fewer literals are stored as they are.
+/// Minimum number of literals worth Huffman-coding.
 const FEW_LITERALS: usize = 48;
 /// Fewer sequences use the predefined tables.
 const FEW_STEPS: usize = 16;
