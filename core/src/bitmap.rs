@@ -1,6 +1,7 @@
 //! Bits of a window of pfns over borrowed bytes, in the dump's own order: pfn `n` is bit `n & 7` of
 //! byte `n >> 3`, least significant first, so that the bytes go to the file as they are.
 
+use crate::error::part_mut;
 use crate::units::{Pfn, PfnSpan};
 
 /// The bits of one window. Its start is a multiple of 8 pfns.
@@ -24,7 +25,7 @@ impl<'b> Bitmap<'b> {
         let end = Pfn(span.end.0.min(start.0.saturating_add(room)));
         let span = PfnSpan::new(start, end);
         let len = span.len().div_ceil(8) as usize;
-        Bitmap { bytes: bytes.get_mut(..len).unwrap_or_default(), span }
+        Bitmap { bytes: part_mut(bytes, 0..len), span }
     }
 
     /// The pfns it is about.
@@ -123,8 +124,12 @@ impl<'b> Bitmap<'b> {
         let (first, last) = (span.start.0 - self.span.start.0, span.end.0 - 1 - self.span.start.0);
         let (head, tail) = (0xffu8 << (first & 7), 0xffu8 >> (7 - (last & 7)));
         let range = (first >> 3) as usize..=(last >> 3) as usize;
-        match self.bytes.get_mut(range).unwrap_or_default() {
-            [] => 0,
+        // `over` made sure that the bytes of the span are there.
+        match self.bytes.get_mut(range).unwrap_or(&mut []) {
+            [] => {
+                debug_assert!(false, "a span outside of its bits");
+                0
+            }
             [only] => change(only, head & tail),
             [start, middle @ .., end] => {
                 change(start, head)

@@ -4,6 +4,7 @@ use super::{Notice, Observer};
 use crate::arch::Arch;
 use crate::arch::paging::TableCache;
 use crate::bitmap::Bitmap;
+use crate::error::part_mut;
 use crate::kernel::mem_map::{MemMap, RootCache, State};
 use crate::kernel::memory::KernelMemory;
 use crate::kernel::page::{Carry, Classifier};
@@ -206,7 +207,7 @@ impl<S: Dump> Slices<'_, '_, '_, S> {
         while pfn < until {
             let end = Pfn((pfn.0 | 1) + 1).min(stop);
             let len = (end.0 - pfn.0) as usize * size;
-            let piece = buffer.get_mut(..len).unwrap_or_default();
+            let piece = part_mut(buffer, 0..len);
             if self.memory.read(address(pfn), piece).is_err() {
                 let from = bad.map_or(pfn, |b| b.start);
                 pfn = end.min(until);

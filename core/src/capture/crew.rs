@@ -11,6 +11,7 @@ use super::CaptureError;
 use super::pages::{Made, PageFilter, PageReader};
 use crate::bitmap::Bitmap;
 use crate::codec::Encoder;
+use crate::error::part_mut;
 use crate::memory::Dump;
 use crate::units::{PageShift, Pfn, PfnSpan};
 
@@ -118,7 +119,8 @@ impl<'m> Batch<'m> {
         for span in self.spans.iter().take(self.used) {
             let mut pfn = span.start;
             while pfn < span.end {
-                let room = self.data.get_mut(len..).unwrap_or_default();
+                let end = self.data.len();
+                let room = part_mut(self.data, len..end);
                 let pfns = (pfn, span.end);
                 let done = reader.make(source, pfns, self.drop_zeros, encoder, room);
                 if let Made::Bytes { len: more, .. } = done {
@@ -133,10 +135,10 @@ impl<'m> Batch<'m> {
     }
 
     /// Gives `each` its pages in order: the pfn, what became of it, its data.
-    pub(super) fn each<E>(
+    pub(super) fn each(
         &self,
-        mut each: impl FnMut(Pfn, Made, &[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
+        mut each: impl FnMut(Pfn, Made, &[u8]) -> Result<(), CaptureError>,
+    ) -> Result<(), CaptureError> {
         let (mut at, mut results) = (0, self.made.iter());
         for span in self.spans.iter().take(self.used) {
             let mut pfn = span.start;
@@ -146,7 +148,7 @@ impl<'m> Batch<'m> {
                     Made::Bytes { len, .. } => len as usize,
                     _ => 0,
                 };
-                each(pfn, made, self.data.get(at..at + len).unwrap_or_default())?;
+                each(pfn, made, self.data.get(at..at + len).ok_or(CaptureError::OUTSIDE)?)?;
                 at += len;
                 pfn.0 += 1;
             }

@@ -197,15 +197,9 @@ pub(super) fn write<S: Dump>(
     }
     let mut at = 0;
     while at < notes_len {
-        let len = (notes_len - at).min(c.buffers.run.len() as u64) as usize;
-        let chunk = c.buffers.run.get_mut(..len).unwrap_or_default();
-        if let Err(io) = c.source.read_notes(at, chunk) {
-            chunk.fill(0);
-            c.report.incomplete = true;
-            c.observer.notice(Notice::NotesLost(at, io));
-        }
+        let chunk = c.notes(at)?;
         out.write(notes_at + at, chunk, "the notes")?;
-        at += len as u64;
+        at += chunk.len() as u64;
     }
     if rewrites {
         out.sink.sync().map_err(failed("the file's head"))?;
@@ -385,7 +379,7 @@ impl Out<'_, '_> {
         if len == 0 {
             return Ok(());
         }
-        let bytes = self.buffer.get(..len).unwrap_or_default();
+        let bytes = self.buffer.get(..len).ok_or(CaptureError::OUTSIDE)?;
         let wrote = self.sink.write_at(at, bytes);
         let there = wrote.map_or_else(|error| error.written, |()| len as u64);
         self.bytes += there;
@@ -425,7 +419,7 @@ impl Out<'_, '_> {
             phnum: 0,
         };
         let mut raw = [0; elf::HEADER_MAX];
-        let raw = raw.get_mut(..size).unwrap_or_default();
+        let raw = raw.get_mut(..size).ok_or(CaptureError::OUTSIDE)?;
         header.emit(phnum, raw).ok_or(CaptureError::TooLarge(phnum))?;
         self.write(0, raw, "the ELF header")
     }
@@ -433,7 +427,8 @@ impl Out<'_, '_> {
     /// Writes the next program header. It stays the next one until `self.next` is moved on.
     fn program_header(&mut self, ph: &elf::ProgramHeader) -> Result<u64, CaptureError> {
         let mut raw = [0; elf::PROGRAM_HEADER_MAX];
-        let raw = raw.get_mut(..elf::program_header_size(self.word)).unwrap_or_default();
+        let raw =
+            raw.get_mut(..elf::program_header_size(self.word)).ok_or(CaptureError::OUTSIDE)?;
         ph.emit(self.word, self.endian, raw).ok_or(CaptureError::TooLarge(ph.paddr))?;
         let end = self.next + raw.len() as u64;
         if end > self.end {
@@ -491,9 +486,9 @@ impl Out<'_, '_> {
             self.flush()?;
             self.held = (to, 0);
         }
-        let room = self.buffer.get_mut(self.held.1..).unwrap_or_default();
-        let len = len.min(room.len());
-        Ok(room.get_mut(..len).unwrap_or_default())
+        let end = self.buffer.len().min(self.held.1.saturating_add(len));
+        let room = self.buffer.get_mut(self.held.1..end).filter(|room| room.len() >= least);
+        room.ok_or(CaptureError::OUTSIDE)
     }
 
     /// Tells about what there is of the open segment.
@@ -527,11 +522,9 @@ impl Pieces for Out<'_, '_> {
             return Ok(());
         };
         let room = self.room(self.data_at + inside, bytes.len(), bytes.len())?;
-        if room.len() == bytes.len() {
-            room.copy_from_slice(bytes);
-            self.held.1 += bytes.len();
-            self.held_pages += 1;
-        }
+        room.get_mut(..bytes.len()).ok_or(CaptureError::OUTSIDE)?.copy_from_slice(bytes);
+        self.held.1 += bytes.len();
+        self.held_pages += 1;
         Ok(())
     }
 
@@ -547,8 +540,7 @@ impl Pieces for Out<'_, '_> {
         let room = self.room(to, size, most)?;
         let Some(bytes) = reader.lend(source, pages, room.len() / size) else { return Ok(0) };
         let len = bytes.len();
-        let Some(room) = room.get_mut(..len) else { return Ok(0) };
-        room.copy_from_slice(bytes);
+        room.get_mut(..len).ok_or(CaptureError::OUTSIDE)?.copy_from_slice(bytes);
         if source.window_broke() {
             return Ok(0);
         }
@@ -661,7 +653,9 @@ impl<P: Pieces> Joining<'_, P> {
         observer: &mut dyn Observer,
     ) -> Result<(), CaptureError> {
         match page {
-            Ok(page) => self.to.bytes(inside, Some(part(page, piece))),
+            Ok(page) => {
+                self.to.bytes(inside, Some(part(page, piece).ok_or(CaptureError::OUTSIDE)?))
+            }
             Err(fault) => {
                 observer.notice(Notice::PageLost(pfn, fault));
                 self.to.bytes(inside, None)
@@ -878,16 +872,16 @@ fn next_stored<S: Dump>(source: &S, shift: PageShift, from: Pfn) -> Pfn {
 /// The part of page `pfn` that the segment has. The part of a page that a segment begins with
 /// always has its place in the output, as makedumpfile does it.
 fn piece(segment: &MemoryRange, pfn: Pfn, first: Pfn, shift: PageShift, stays: bool) -> Piece {
-    let at = shift.addr(pfn).unwrap_or_default().0.max(segment.phys.0);
+    let at = shift.addr(pfn).map_or(u64::MAX, |a| a.0).max(segment.phys.0);
     let end = shift.addr(Pfn(pfn.0 + 1)).map_or(u64::MAX, |a| a.0).min(segment.end());
     let head = pfn == first && at & (shift.bytes() as u64 - 1) != 0;
     Piece { at, len: end.saturating_sub(at), keep: stays || head }
 }
 
 /// The bytes of a piece out of its page.
-fn part<'p>(page: &'p [u8], piece: &Piece) -> &'p [u8] {
+fn part<'p>(page: &'p [u8], piece: &Piece) -> Option<&'p [u8]> {
     let skip = piece.at as usize & page.len().saturating_sub(1);
-    page.get(skip..skip + piece.len as usize).unwrap_or_default()
+    page.get(skip..skip + piece.len as usize)
 }
 
 /// Clears the bits of zero pages. One that cannot be read stays, and is found again, and named,

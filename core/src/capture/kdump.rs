@@ -9,6 +9,7 @@ use super::crew::{Crew, Foreman};
 use super::pages::{Made, PageReader, PageWriter, Places};
 use super::{About, Capture, CaptureError, Notice, Observer, Phase, Report};
 use crate::bitmap::Bitmap;
+use crate::error::part_mut;
 use crate::io::{BLOCK, Sink};
 use crate::level::DumpLevel;
 use crate::memory::{Dump, Machine};
@@ -188,8 +189,8 @@ impl Headers<'_> {
             nr_cpus: self.about.cpus,
         };
         let mut raw = [0; disk_header::MAIN];
-        let raw = raw.get_mut(..MainHeader::size(word)).unwrap_or_default();
-        header.emit(word, self.machine.endian, raw);
+        let raw = part_mut(&mut raw, 0..MainHeader::size(word));
+        header.emit(word, self.machine.endian, raw).ok_or(CaptureError::OUTSIDE)?;
         sink.write_at(0, raw).map_err(failed("the header", part))?;
         Ok(raw.len() as u64)
     }
@@ -212,8 +213,8 @@ impl Headers<'_> {
             max_mapnr: self.max_pfn,
         };
         let mut raw = [0; disk_header::SUB];
-        let raw = raw.get_mut(..layout.size).unwrap_or_default();
-        header.emit(layout, self.machine.endian, raw);
+        let raw = part_mut(&mut raw, 0..layout.size);
+        header.emit(layout, self.machine.endian, raw).ok_or(CaptureError::OUTSIDE)?;
         sink.write_at(l.block, raw).map_err(failed("the sub-header", part))?;
         Ok(raw.len() as u64)
     }
@@ -226,18 +227,13 @@ fn write_notes<S: Dump>(
 ) -> Result<(), CaptureError> {
     let mut at = 0;
     while at < layout.notes_len {
-        let len = (layout.notes_len - at).min(c.buffers.run.len() as u64) as usize;
-        let chunk = c.buffers.run.get_mut(..len).unwrap_or_default();
-        if let Err(io) = c.source.read_notes(at, chunk) {
-            chunk.fill(0);
-            c.report.incomplete = true;
-            c.observer.notice(Notice::NotesLost(at, io));
-        }
+        let chunk = c.notes(at)?;
         for (part, sink) in sinks.iter_mut().enumerate() {
             sink.write_at(layout.notes + at, chunk).map_err(failed("the notes", part))?;
-            c.report.bytes += chunk.len() as u64;
         }
-        at += len as u64;
+        let len = chunk.len() as u64;
+        c.report.bytes += len * sinks.len() as u64;
+        at += len;
     }
     Ok(())
 }
@@ -294,7 +290,7 @@ impl<'b> BitWriter<'b> {
     }
 
     fn flush(&mut self, sinks: &mut [&mut dyn Sink]) -> Result<(), CaptureError> {
-        let held = self.held.get(..self.len).unwrap_or_default();
+        let held = self.held.get(..self.len).ok_or(CaptureError::OUTSIDE)?;
         self.len = 0;
         if held.is_empty() { Ok(()) } else { write_all(self.at, held, self.step, sinks) }
     }
@@ -375,7 +371,7 @@ fn read_bits<'b>(
     sinks: &mut [&mut dyn Sink],
 ) -> Result<Bitmap<'b>, CaptureError> {
     let len = window.len().div_ceil(8) as usize;
-    let bytes = bitmap.get_mut(..len).unwrap_or_default();
+    let bytes = bitmap.get_mut(..len).ok_or(CaptureError::OUTSIDE)?;
     if let Some(first) = sinks.first_mut() {
         let at = base + window.start.0 / 8;
         first.read_back(at, bytes).map_err(failed("bitmap 2 (reading back)", 0))?;
@@ -675,9 +671,7 @@ fn take_in<'m, S: Dump>(
         }
         saving.reserve(page, sinks)?;
         let (room, _) = saving.writer.room();
-        if let Some(to) = room.get_mut(..data.len()) {
-            to.copy_from_slice(data);
-        }
+        room.get_mut(..data.len()).ok_or(CaptureError::OUTSIDE)?.copy_from_slice(data);
         saving.commit(page, made, &mut c.report, c.observer)
     });
     foreman.put_back(batch);

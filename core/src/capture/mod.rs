@@ -109,6 +109,9 @@ pub enum CaptureError {
 }
 
 impl CaptureError {
+    /// A range that must lie in its buffer does not.
+    const OUTSIDE: CaptureError = CaptureError::Internal("a range outside of its buffer");
+
     /// Whether the output ran out of space (or of the size it may have).
     pub fn is_no_space(&self) -> bool {
         use crate::io::IoKind::NoSpace;
@@ -283,10 +286,25 @@ impl<'m, S: Dump> Capture<'m, S> {
         Some(PfnSpan::new(Pfn(first), Pfn(end.min(all.end.0))))
     }
 
+    /// The notes from `at` on, as many as fit into the buffer, zeros where they cannot be read.
+    #[inline(never)] // called from two places: one copy is enough
+    fn notes(&mut self, at: u64) -> Result<&[u8], CaptureError> {
+        let left = self.source.notes().len.saturating_sub(at);
+        let len = left.min(self.buffers.run.len() as u64) as usize;
+        let chunk = self.buffers.run.get_mut(..len).filter(|chunk| !chunk.is_empty());
+        let chunk = chunk.ok_or(CaptureError::OUTSIDE)?;
+        if let Err(io) = self.source.read_notes(at, chunk) {
+            chunk.fill(0);
+            self.report.incomplete = true;
+            self.observer.notice(Notice::NotesLost(at, io));
+        }
+        Ok(chunk)
+    }
+
     /// First byte of a window, and one past its last.
     fn bytes_of(&self, window: PfnSpan) -> (PhysAddr, PhysAddr) {
         let end = self.shift.addr(window.end).unwrap_or(PhysAddr(u64::MAX));
-        (self.shift.addr(window.start).unwrap_or_default(), end)
+        (self.shift.addr(window.start).unwrap_or(PhysAddr(u64::MAX)), end)
     }
 
     /// The bits of the pages that exist.

@@ -3,9 +3,10 @@
 use super::CaptureError;
 use crate::codec::{Encoder, Stored, is_zero};
 use crate::endian::Endian;
+use crate::error::{part, part_mut};
 use crate::io::{BLOCK, Sink, SinkError};
 use crate::memory::{Dump, ReadError};
-use crate::units::{PageShift, Pfn, PfnSpan};
+use crate::units::{PageShift, Pfn, PfnSpan, PhysAddr};
 use crate::wire::page_desc::{self, PageDesc};
 
 /// Data that may be written between two syncs: a power cut cannot leave descriptors of more data
@@ -90,10 +91,10 @@ impl<'b> PageReader<'b> {
 
     /// Reads pages into the start of the buffer, and leaves them as the filter does.
     fn read<S: Dump>(&mut self, source: &mut S, pages: PfnSpan) -> Result<(), ReadError> {
-        let at = self.shift.addr(pages.start).unwrap_or_default();
+        let at = self.shift.addr(pages.start).unwrap_or(PhysAddr(u64::MAX));
         let len = pages.len() as usize * self.shift.bytes();
-        let bytes = self.buffer.get_mut(..len).unwrap_or_default();
         self.held = PfnSpan::default();
+        let bytes = self.buffer.get_mut(..len).ok_or(ReadError::Absent(at))?;
         source.read(at, bytes)?;
         if let Some(filter) = self.filter {
             filter.apply(pages, bytes);
@@ -116,7 +117,8 @@ impl<'b> PageReader<'b> {
         if !self.held.contains(pfn) {
             // Asked twice, as the borrow checker cannot see that nothing is lent otherwise.
             if self.lend(source, one(pfn), 1).is_some() {
-                return Ok(self.lend(source, one(pfn), 1).unwrap_or_default());
+                let lent = self.lend(source, one(pfn), 1);
+                return lent.ok_or(ReadError::Absent(PhysAddr(u64::MAX)));
             }
             let most = (self.buffer.len() / size).max(1) as u64;
             let end = Pfn(until.0.min(pfn.0 + most).max(pfn.0 + 1));
@@ -125,13 +127,13 @@ impl<'b> PageReader<'b> {
             }
         }
         let at = (pfn.0 - self.held.start.0) as usize * size;
-        Ok(self.buffer.get(at..at + size).unwrap_or_default())
+        self.buffer.get(at..at + size).ok_or(ReadError::Absent(PhysAddr(u64::MAX)))
     }
 
     /// The bytes of `pfn`, read for itself.
     pub(super) fn again<S: Dump>(&mut self, source: &mut S, pfn: Pfn) -> Result<&[u8], ReadError> {
         self.read(source, one(pfn))?;
-        Ok(self.buffer.get(..self.shift.bytes()).unwrap_or_default())
+        Ok(part(self.buffer, 0..self.shift.bytes()))
     }
 
     /// Compresses the bytes of `pfn` into `room`, which has what [`Encoder::bound`] asks for, or
@@ -297,7 +299,7 @@ impl<'b> PageWriter<'b> {
         (self.unsynced, self.unsure_from, self.unsure) = (0, places.descriptors, 0);
         self.zero = None;
         if let Some(size) = zero_page {
-            let zeros = self.data.get_mut(..size).unwrap_or_default();
+            let zeros = self.data.get_mut(..size).ok_or(CaptureError::OUTSIDE)?;
             zeros.fill(0);
             let wrote = sink.write_at(places.descriptors_end, zeros);
             self.count_data(wrote.map_or_else(|error| error.written, |()| size as u64));
@@ -330,7 +332,8 @@ impl<'b> PageWriter<'b> {
     /// The room that [`PageWriter::reserve`] made, and whether pages of zeros share one. Nothing
     /// changes before [`PageWriter::commit`].
     pub(super) fn room(&mut self) -> (&mut [u8], bool) {
-        (self.data.get_mut(self.data_len..).unwrap_or_default(), self.zero.is_some())
+        let end = self.data.len();
+        (part_mut(self.data, self.data_len..end), self.zero.is_some())
     }
 
     /// Makes a page part of the dump, whose data is in the room.
@@ -339,10 +342,15 @@ impl<'b> PageWriter<'b> {
             (Made::Bytes { len, flags }, _) => {
                 let offset = self.data_at + self.data_len as u64;
                 self.data_len += len as usize;
+                if self.data_len > self.data.len() {
+                    self.data_len -= len as usize;
+                    return Err(CaptureError::OUTSIDE);
+                }
                 PageDesc { offset, size: len, flags }
             }
             (Made::Zero, Some(zero)) => zero,
-            _ => PageDesc::LOST,
+            (Made::Zero, None) => return Err(CaptureError::Internal("no page of zeros")),
+            (Made::Lost(_), _) => PageDesc::LOST,
         };
         self.describe(desc)
     }
@@ -390,17 +398,14 @@ impl<'b> PageWriter<'b> {
         let (count, made) = if zeros > 0 {
             (zeros, Made::Zero)
         } else if plain {
-            let room = self.data.get_mut(self.data_len..).unwrap_or_default();
+            let room = self.data.get_mut(self.data_len..).ok_or(CaptureError::OUTSIDE)?;
             let whole = whole.take(room.len() / size);
             let count = match self.zero {
                 Some(_) => whole.take_while(|page| !is_zero(page)).count(),
                 None => whole.len(),
             };
-            let (Some(to), Some(bytes)) = (room.get_mut(..count * size), bytes.get(..count * size))
-            else {
-                return nothing;
-            };
-            to.copy_from_slice(bytes);
+            let to = room.get_mut(..count * size).ok_or(CaptureError::OUTSIDE)?;
+            to.copy_from_slice(bytes.get(..count * size).ok_or(CaptureError::OUTSIDE)?);
             (count, Made::Bytes { len: size as u32, flags: 0 })
         } else {
             return nothing;
@@ -424,7 +429,7 @@ impl<'b> PageWriter<'b> {
         }
         // A block that was written in part is written whole, where that is allowed.
         let start = if sink.rewrites() { 0 } else { self.data_out };
-        let bytes = self.data.get(start..end).unwrap_or_default();
+        let bytes = self.data.get(start..end).ok_or(CaptureError::OUTSIDE)?;
         let wrote = sink.write_at(self.data_at + start as u64, bytes);
         let there = wrote.map_or_else(|error| start + error.written as usize, |()| end);
         self.count_data(there.saturating_sub(self.data_out) as u64);
@@ -467,7 +472,7 @@ impl<'b> PageWriter<'b> {
     /// Ends a file early: what is held goes out, as far as the sink still takes it, and then
     /// nothing is held any more. Errors do not matter: there is one already.
     pub(super) fn rescue(&mut self, sink: &mut dyn Sink) {
-        let bytes = self.data.get(self.data_out..self.data_len).unwrap_or_default();
+        let bytes = part(self.data, self.data_out..self.data_len);
         let written = match sink.write_at(self.data_at + self.data_out as u64, bytes) {
             Ok(()) => bytes.len() as u64,
             Err(error) => error.written,
@@ -476,7 +481,7 @@ impl<'b> PageWriter<'b> {
         self.data_at += self.data_out as u64 + written;
         (self.data_len, self.data_out) = (0, 0);
         // The descriptors of pages whose data is not there are empty.
-        let held = self.descriptors.get_mut(..self.descriptors_len).unwrap_or_default();
+        let held = part_mut(self.descriptors, 0..self.descriptors_len);
         for raw in held.chunks_exact_mut(page_desc::SIZE) {
             let there = PageDesc::parse(self.endian, raw)
                 .is_some_and(|d| d.offset.saturating_add(d.size.into()) <= self.data_at);
@@ -498,7 +503,7 @@ impl<'b> PageWriter<'b> {
             if sink.rewrites() {
                 // Some of them may have been written.
                 let len = self.descriptors_len.saturating_sub(from);
-                let gone = rest.get_mut(..len).unwrap_or_default();
+                let gone = part_mut(rest, 0..len);
                 gone.fill(0);
                 let _ = sink.write_at(self.descriptors_at + from as u64, gone);
                 if end < self.data_at {
@@ -527,7 +532,7 @@ impl<'b> PageWriter<'b> {
     }
 
     fn write_descriptors(&mut self, sink: &mut dyn Sink) -> Result<(), CaptureError> {
-        let held = self.descriptors.get(..self.descriptors_len).unwrap_or_default();
+        let held = self.descriptors.get(..self.descriptors_len).ok_or(CaptureError::OUTSIDE)?;
         if held.is_empty() {
             return Ok(());
         }
@@ -554,7 +559,7 @@ impl<'b> PageWriter<'b> {
             let mut at = self.unsure_from;
             while at < self.descriptors_at {
                 let len = (self.descriptors_at - at).min(zeros.len() as u64) as usize;
-                let _ = sink.write_at(at, zeros.get(..len).unwrap_or_default());
+                let _ = sink.write_at(at, part(&zeros, 0..len));
                 at += len as u64;
             }
             self.saved -= self.unsure;

@@ -107,7 +107,7 @@ impl<'a, 'b, S: PhysMemory> KernelMemory<'a, 'b, S> {
         while !rest.is_empty() {
             let map = self.translate(at).map_err(TranslateError::Walk)?;
             let len = map.len.clamp(1, rest.len() as u64) as usize;
-            let (part, after) = rest.split_at_mut_checked(len).unwrap_or_default();
+            let (part, after) = rest.split_at_mut(len);
             self.source.read(map.phys, part).map_err(TranslateError::Read)?;
             rest = after;
             at = VirtAddr(at.0.wrapping_add(len as u64));

@@ -259,8 +259,9 @@ impl ReadMain {
     /// One of the six utsname strings, up to its end: 0 sysname, 1 nodename, 2 release, 3 version,
     /// 4 machine, 5 domainname.
     pub fn uts(&self, index: usize) -> &[u8] {
-        let field = self.utsname.chunks_exact(UTS_FIELD).nth(index).unwrap_or_default();
-        field.split(|&b| b == 0).next().unwrap_or_default()
+        // There are six, and what is before the first zero may be nothing.
+        let field = self.utsname.chunks_exact(UTS_FIELD).nth(index).unwrap_or(&[]);
+        field.split(|&b| b == 0).next().unwrap_or(&[])
     }
 }
 

@@ -128,7 +128,8 @@ pub fn walk(
             break;
         };
         let (_, name) = raw.split_at(HEADER);
-        let name = name.get(..found.name_len as usize).unwrap_or_default();
+        // A name that is longer than what was read of it is none of these.
+        let name = name.get(..found.name_len as usize).unwrap_or(&[]);
         if name == VMCOREINFO && found.kind == 0 {
             walk.vmcoreinfo = Some((at + found.desc_at(), found.desc_len.into()));
         } else if name == b"CORE\0" && found.kind == NT_PRSTATUS {

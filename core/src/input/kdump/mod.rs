@@ -288,14 +288,14 @@ pub fn probe(file: &mut impl RandomAccess, len: u64) -> Result<Facts, DumpError>
 pub fn probe_notes(file: &mut impl RandomAccess, len: u64) -> Result<Facts, DumpError> {
     let mut raw = [0; disk_header::MAIN];
     let have = len.min(raw.len() as u64) as usize;
-    let head = raw.get_mut(..have).unwrap_or_default();
+    let head = part_mut(&mut raw, 0..have);
     file.read_at(0, head).map_err(|io| DumpError::Read { what: "the header", at: 0, io })?;
     let main = ReadMain::parse(head).map_err(DumpError::Wire)?;
 
     let block = main.shift.bytes() as u64;
     let mut raw = [0; disk_header::SUB];
     let have = len.saturating_sub(block).min(raw.len() as u64) as usize;
-    let head = raw.get_mut(..have).unwrap_or_default();
+    let head = part_mut(&mut raw, 0..have);
     let read = |io| DumpError::Read { what: "the sub-header", at: block, io };
     file.read_at(block, head).map_err(read)?;
     let sub = ReadSub::parse(&main, head).map_err(DumpError::Wire)?;
@@ -728,7 +728,7 @@ fn read_bits(
 ) -> Result<(), IoError> {
     let left = max_pfn.0.saturating_sub(pfn.0);
     let len = left.div_ceil(8).min(bits.len() as u64) as usize;
-    let (there, past) = bits.split_at_mut_checked(len).unwrap_or_default();
+    let (there, past) = bits.split_at_mut(len);
     past.fill(0);
     file.read_at(base.saturating_add(pfn.0 / 8), there)?;
     if left < len as u64 * 8
