@@ -10,7 +10,8 @@
 
 use super::crew::{Crew, Foreman};
 use super::pages::{LOOK, Made, PageReader};
-use super::{Capture, CaptureError, Notice, Observer, Phase};
+use super::pass::Capture;
+use super::{CaptureError, Notice, Observer, Phase};
 use crate::bitmap::Bitmap;
 use crate::endian::{Endian, Word};
 use crate::io::{BLOCK, Sink};
@@ -108,6 +109,8 @@ fn class(machine: Word, ranges: &[MemoryRange], bytes: u64) -> Word {
     if machine == Word::Bits32 && small { Word::Bits32 } else { Word::Bits64 }
 }
 
+/// Writes an ELF dump. The encoders of a crew, and this capture's, must be [`crate::codec::NoCodec`] or the like.
+#[inline(never)] // called from two places: one copy is enough
 pub(super) fn write<S: Dump>(
     c: &mut Capture<'_, S>,
     sink: &mut dyn Sink,

@@ -7,7 +7,8 @@
 
 use super::crew::{Crew, Foreman};
 use super::pages::{Made, PageReader, PageWriter, Places};
-use super::{About, Capture, CaptureError, Notice, Observer, Phase, Report};
+use super::pass::{About, Capture};
+use super::{CaptureError, Notice, Observer, Phase, Report};
 use crate::bitmap::Bitmap;
 use crate::error::part_mut;
 use crate::io::{BLOCK, Sink};
@@ -72,6 +73,9 @@ fn failed(step: &'static str, part: usize) -> impl Fn(crate::io::SinkError) -> C
     move |error| CaptureError::Sink { step, part, error }
 }
 
+/// Writes a kdump-compressed dump. With more than one sink it is split into one part each, in blocks of
+/// `split_block` pages; such sinks must be ones that can be read back.
+#[inline(never)] // called from two places: one copy is enough
 pub(super) fn write<S: Dump>(
     c: &mut Capture<'_, S>,
     about: &About<'_>,

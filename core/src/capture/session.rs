@@ -15,10 +15,10 @@
 
 use super::classify::Scanner;
 use super::crew::Crew;
+use super::pages::{PageFilter, SYNC_EVERY};
+use super::pass::{About, Buffers, Capture};
 use super::plan::{DEFAULT_LIMIT, Needs, OverBudget, Plan};
-use super::{
-    About, Buffers, Capture, CaptureError, Notice, Observer, PageFilter, Phase, Report, pages,
-};
+use super::{CaptureError, Notice, Observer, Phase, Report, elf as elf_form, kdump};
 use crate::arch::paging::TableCache;
 use crate::arch::{Arch, ArchError};
 use crate::codec::{Encoder, NoCodec};
@@ -496,7 +496,7 @@ impl<'m, D: Dump> Session<'m, D> {
             utsname,
             max_pfn,
             level: options.level,
-            sync_every: pages::SYNC_EVERY,
+            sync_every: SYNC_EVERY,
             filter: None,
             report: Report::default(),
         };
@@ -652,9 +652,9 @@ impl<'m, D: Dump> Session<'m, D> {
             (_, Some(encoder)) => encoder,
         };
         self.with_capture(encoder, observer, |capture, about| match output {
-            Output::Kdump(sink) => capture.kdump(about, &mut [sink], 0, crew),
-            Output::Split(sinks, block) => capture.kdump(about, sinks, block, crew),
-            Output::Elf(sink) => capture.elf(sink, None),
+            Output::Kdump(sink) => kdump::write(capture, about, &mut [sink], 0, crew),
+            Output::Split(sinks, block) => kdump::write(capture, about, sinks, block, crew),
+            Output::Elf(sink) => elf_form::write(capture, sink, None),
         })
     }
 
@@ -666,14 +666,14 @@ impl<'m, D: Dump> Session<'m, D> {
         observer: &mut dyn Observer,
         crew: Option<&dyn Crew<'_>>,
     ) -> Result<Report, CaptureError> {
-        self.with_capture(&mut NoCodec, observer, |capture, _| capture.elf(sink, crew))
+        self.with_capture(&mut NoCodec, observer, |capture, _| elf_form::write(capture, sink, crew))
     }
 
     fn with_capture(
         &mut self,
         encoder: &mut dyn Encoder,
         observer: &mut dyn Observer,
-        write: impl FnOnce(&mut Capture<'_, D>, &About<'_>) -> Result<Report, CaptureError>,
+        write: impl FnOnce(&mut Capture<'_, D>, &About<'_>) -> Result<(), CaptureError>,
     ) -> Result<Report, CaptureError> {
         let origin = self.dump.origin();
         let utsname = self.utsname.raw;
@@ -710,10 +710,10 @@ impl<'m, D: Dump> Session<'m, D> {
             self.level,
             self.filter,
         );
-        capture.set_sync_every(self.sync_every);
+        capture.sync_every = self.sync_every;
         let done = write(&mut capture, &about);
-        self.report = capture.report();
-        done
+        self.report = capture.report;
+        done.map(|()| self.report)
     }
 
     /// What the last dump got done; also after an error.

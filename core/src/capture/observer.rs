@@ -1,0 +1,77 @@
+//! What a capture reports while it runs, and at its end.
+
+use crate::io::IoError;
+use crate::memory::ReadError;
+use crate::tally::Tally;
+use crate::units::{Pfn, PfnSpan};
+use core::fmt;
+
+/// What is being done, for progress reports. Percentages only go up, over all windows together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// Looking at `struct page`s.
+    Classify,
+    /// Reading, compressing and writing pages.
+    Copy,
+}
+
+/// Something that people should know about the dump.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// The `struct page`s of these pages could not be read: they are kept.
+    MemMapUnreadable(PfnSpan),
+    /// The kernel has no `struct page`s for these pages: they are kept.
+    NoSection(PfnSpan),
+    /// The kernel took these pages offline as a whole: they are kept, their `struct page`s mean
+    /// nothing.
+    OfflineSection(PfnSpan),
+    /// This page could not be read: the dump is incomplete.
+    PageLost(Pfn, ReadError),
+    /// The notes could not be read from this byte on: they are zeros, the dump is incomplete.
+    NotesLost(u64, IoError),
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let span = |f: &mut fmt::Formatter<'_>, s: &PfnSpan, why: &str| {
+            write!(f, "pfns {} to {}: {why}, pages kept", s.start, Pfn(s.end.0.saturating_sub(1)))
+        };
+        match self {
+            Notice::MemMapUnreadable(s) => span(f, s, "struct pages unreadable"),
+            Notice::NoSection(s) => span(f, s, "no memory section"),
+            Notice::OfflineSection(s) => span(f, s, "memory section offline"),
+            Notice::PageLost(pfn, fault) => write!(f, "pfn {pfn} lost: {fault}"),
+            Notice::NotesLost(at, io) => write!(f, "notes lost from byte {at} on: {io}"),
+        }
+    }
+}
+
+/// Hears what happens.
+pub trait Observer {
+    /// `done` of `total` pages of a phase.
+    fn progress(&mut self, phase: Phase, done: u64, total: u64);
+    /// See [`Notice`].
+    fn notice(&mut self, notice: Notice);
+    /// Whether to end now, with what there is: the time is up, or somebody said so. Asked for
+    /// every page.
+    fn stopped(&mut self) -> bool {
+        false
+    }
+}
+
+/// What a finished run has done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Report {
+    /// Pages by what became of them.
+    pub tally: Tally,
+    /// One past the last pfn.
+    pub max_pfn: Pfn,
+    /// Pages that exist in no memory range.
+    pub holes: u64,
+    /// Pages that the dump has: fewer than the tally's `kept` if it ended early.
+    pub saved: u64,
+    /// Bytes written, headers included.
+    pub bytes: u64,
+    /// Whether pages are missing that should be there: the dump is marked incomplete.
+    pub incomplete: bool,
+}

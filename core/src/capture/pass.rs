@@ -1,0 +1,173 @@
+//! What passes over the pages share, whatever the format: windows of pfns, and the bits of those that stay.
+
+use super::classify::Scanner;
+use super::pages::{PageFilter, SYNC_EVERY};
+use super::{CaptureError, Notice, Observer, Report};
+use crate::bitmap::Bitmap;
+use crate::codec::Encoder;
+use crate::level::DumpLevel;
+use crate::memory::Dump;
+use crate::tally::Tally;
+use crate::units::{PageShift, Pfn, PfnSpan, PhysAddr};
+use crate::wire::disk_header::UTS;
+
+/// What a dump says about the kernel and itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct About<'u> {
+    /// Dump level.
+    pub(super) level: DumpLevel,
+    /// The kernel's six utsname strings.
+    pub(super) utsname: &'u [u8; UTS],
+    /// Seconds since 1970; 0 where unknown.
+    pub(super) crash_time: u64,
+    /// Physical base of the kernel image.
+    pub(super) phys_base: u64,
+    /// CPUs with a register note.
+    pub(super) cpus: u32,
+    /// Offset in the notes and bytes of the VMCOREINFO text.
+    pub(super) vmcoreinfo: Option<(u64, u64)>,
+}
+
+/// Memory for a capture; the sizes are those of a [`crate::capture::plan::Plan`].
+pub(super) struct Buffers<'m> {
+    /// Bits of a window.
+    pub(super) bitmap: &'m mut [u8],
+    /// Pages read at a time; a page at least.
+    pub(super) run: &'m mut [u8],
+    /// Page data before it is written; the encoder's bound at least.
+    pub(super) data: &'m mut [u8],
+    /// Page descriptors before they are written.
+    pub(super) descriptors: &'m mut [u8],
+}
+
+/// A capture in progress.
+pub(super) struct Capture<'m, S> {
+    pub(super) source: &'m mut S,
+    pub(super) scanner: Option<Scanner<'m>>,
+    pub(super) buffers: Buffers<'m>,
+    pub(super) observer: &'m mut dyn Observer,
+    pub(super) encoder: &'m mut dyn Encoder,
+    pub(super) shift: PageShift,
+    pub(super) max_pfn: Pfn,
+    pub(super) level: DumpLevel,
+    pub(super) sync_every: u64,
+    pub(super) filter: Option<&'m dyn PageFilter>,
+    pub(super) report: Report,
+}
+
+impl<'m, S: Dump> Capture<'m, S> {
+    /// `max_pfn` is one past the last pfn to look at. Without a `scanner` no page but zero ones
+    /// is dropped.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one thing, each needed")]
+    pub(super) fn new(
+        source: &'m mut S,
+        scanner: Option<Scanner<'m>>,
+        buffers: Buffers<'m>,
+        observer: &'m mut dyn Observer,
+        encoder: &'m mut dyn Encoder,
+        shift: PageShift,
+        max_pfn: Pfn,
+        level: DumpLevel,
+        filter: Option<&'m dyn PageFilter>,
+    ) -> Capture<'m, S> {
+        let report = Report { max_pfn, incomplete: source.is_truncated(), ..Report::default() };
+        let sync_every = SYNC_EVERY;
+        Capture {
+            source,
+            scanner,
+            buffers,
+            observer,
+            encoder,
+            shift,
+            max_pfn,
+            level,
+            sync_every,
+            filter,
+            report,
+        }
+    }
+
+    /// Pfns of a window.
+    pub(super) fn window_len(&self) -> u64 {
+        (self.buffers.bitmap.len() as u64).saturating_mul(8).max(8)
+    }
+
+    /// The window at `from` or later, within `all`, that has memory in it. Windows begin at
+    /// multiples of their length (or at the start of `all`, rounded down to a byte of bits).
+    pub(super) fn next_window(&self, from: Pfn, all: PfnSpan) -> Option<PfnSpan> {
+        let from = self.shift.addr(from)?;
+        let start = self.shift.pfn(self.source.next_memory(from)?);
+        if start >= all.end {
+            return None;
+        }
+        let len = self.window_len();
+        let first = (start.0 / len * len).max(all.start.0 & !7);
+        let end = first.saturating_add(len) / len * len;
+        Some(PfnSpan::new(Pfn(first), Pfn(end.min(all.end.0))))
+    }
+
+    /// The notes from `at` on, as many as fit into the buffer, zeros where they cannot be read.
+    #[inline(never)] // called from two places: one copy is enough
+    pub(super) fn notes(&mut self, at: u64) -> Result<&[u8], CaptureError> {
+        let left = self.source.notes().len.saturating_sub(at);
+        let len = left.min(self.buffers.run.len() as u64) as usize;
+        let chunk = self.buffers.run.get_mut(..len).filter(|chunk| !chunk.is_empty());
+        let chunk = chunk.ok_or(CaptureError::OUTSIDE)?;
+        if let Err(io) = self.source.read_notes(at, chunk) {
+            chunk.fill(0);
+            self.report.incomplete = true;
+            self.observer.notice(Notice::NotesLost(at, io));
+        }
+        Ok(chunk)
+    }
+
+    /// First byte of a window, and one past its last.
+    pub(super) fn bytes_of(&self, window: PfnSpan) -> (PhysAddr, PhysAddr) {
+        let end = self.shift.addr(window.end).unwrap_or(PhysAddr(u64::MAX));
+        (self.shift.addr(window.start).unwrap_or(PhysAddr(u64::MAX)), end)
+    }
+
+    /// The bits of the pages that exist.
+    pub(super) fn existing(&mut self, window: PfnSpan) -> Bitmap<'_> {
+        let (from, until) = self.bytes_of(window);
+        let mut map = Bitmap::clear(self.buffers.bitmap, window);
+        self.source.ranges_in(from, until, &mut |s| {
+            map.set(self.shift.touched(s.phys, s.len));
+        });
+        self.source.keep_existing(&mut map);
+        map
+    }
+
+    /// The bits of the pages that `tally` does not drop. `within` are the pfns that count.
+    pub(super) fn wanted(
+        &mut self,
+        window: PfnSpan,
+        within: PfnSpan,
+        tally: &mut Tally,
+    ) -> Bitmap<'_> {
+        let (from, until) = self.bytes_of(window);
+        let mut map = Bitmap::clear(self.buffers.bitmap, window);
+        self.source.ranges_in(from, until, &mut |s| {
+            map.set(self.shift.touched(s.phys, s.stored_len).clip(within));
+        });
+        if let Some(scanner) = &mut self.scanner {
+            scanner.scan(self.source, &mut map, tally, self.observer);
+        }
+        // A source that is a dump says page by page what it holds. Not before the scan: the head
+        // of a free block may be gone, and the rest of it still be there.
+        self.source.keep_held(&mut map);
+        map
+    }
+
+    /// All pfns.
+    pub(super) fn all(&self) -> PfnSpan {
+        PfnSpan::new(Pfn(0), self.max_pfn)
+    }
+
+    /// Begins a pass over the pfns.
+    pub(super) fn rewind(&mut self) {
+        if let Some(scanner) = &mut self.scanner {
+            scanner.rewind();
+        }
+    }
+}
