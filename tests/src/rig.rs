@@ -9,6 +9,7 @@ use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, NoCodec, SLACK, Snappy, Zstd
 use tamis_core::input::elf::Place;
 use tamis_core::io::{RandomAccess, Sink};
 use tamis_core::memory::MemoryRange;
+use tamis_core::units::PfnSpan;
 use tamis_core::{DumpLevel, Headers, Options, Output, Session, Storage};
 
 /// The page codecs, by the options of the command line.
@@ -141,7 +142,9 @@ pub fn capture_with<F: RandomAccess + Send>(
     let result = with_threads(&mut others, batches, work, |lent| match sinks {
         [sink] if wish.elf => session.write_elf_with(*sink, watch, lent),
         sinks => {
-            let output = Output::Split(sinks, wish.split_block);
+            let mut ranges = vec![PfnSpan::default(); sinks.len()];
+            let block = wish.split_block;
+            let output = Output::Split { sinks, ranges: &mut ranges, block };
             session.write_with(output, Some(&mut *encoder), watch, lent)
         }
     });

@@ -8,6 +8,7 @@ use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, NoCodec, SLACK, Snappy, Zstd
 use tamis_core::endian::{Endian, Word};
 use tamis_core::io::{Append, Flattened};
 use tamis_core::io::{IoError, IoKind, RandomAccess};
+use tamis_core::units::PfnSpan;
 use tamis_core::wire::elf;
 use tamis_core::wire::machine::EM_X86_64;
 use tamis_core::{DumpLevel, Headers, Options, Output, Session, Storage};
@@ -204,7 +205,14 @@ impl Run<'_> {
                 Form::Parts => {
                     let mut files = [usize::MAX; 3].map(memory);
                     let [a, b, c] = &mut files;
-                    let done = write(Output::Split(&mut [a, b, c], 64), crew);
+                    let done = write(
+                        Output::Split {
+                            sinks: &mut [a, b, c],
+                            ranges: &mut [PfnSpan::default(); 3],
+                            block: 64,
+                        },
+                        crew,
+                    );
                     (files.map(|f| f.bytes).to_vec(), done)
                 }
                 Form::Stream => {

@@ -254,7 +254,7 @@ fn write<D: memory::Dump + Send>(
             Form::Elf => write(Output::Elf(a)),
             Form::Parts => {
                 let sinks: &mut [&mut dyn Sink] = &mut [a, b, c];
-                write(Output::Split(sinks, 64))
+                write(Output::Split { sinks, ranges: &mut [PfnSpan::default(); 3], block: 64 })
             }
             Form::Stream => write(Output::Kdump(&mut Flattened::new(Stream(&mut stream)))),
         };

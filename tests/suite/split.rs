@@ -99,6 +99,26 @@ fn sets_of_two_to_five() {
 }
 
 #[test]
+fn as_many_parts_as_there_is_memory_for() {
+    let bench = Bench::new(zoo(KernelStyle::V6_12).build());
+    for files in [65, 300] {
+        let options = ["-d", "31", "--splitblock-size", "4"];
+        check_set(&bench.image, 31, &split(&bench, &options, files), 1);
+    }
+    // Each takes memory, which is part of the plan.
+    let limit = |files: usize| {
+        let names = (0..files).map(|n| bench.file(&format!("part{n}")).into_os_string());
+        let words = ["--memory-limit", "300K", "--split"].map(std::ffi::OsString::from);
+        let vmcore = [bench.vmcore.clone().into_os_string()];
+        run::capture(words.into_iter().chain(vmcore).chain(names))
+    };
+    limit(2).expect(0);
+    (0..2).for_each(|n| std::fs::remove_file(bench.file(&format!("part{n}"))).unwrap());
+    limit(1000).expect(1).says("try --memory-limit ");
+    assert!(!bench.file("part0").exists());
+}
+
+#[test]
 fn sets_in_small_windows_are_the_same() {
     let bench = Bench::new(machine());
     for options in [&["-d", "31"][..], &["-d", "31", "-c"], &["-d", "17", "--lz4"]] {

@@ -24,7 +24,7 @@ use tamis_core::error::part;
 pub const MAX_LEVELS: usize = 32;
 
 /// How many output files `--split` may name.
-pub const MAX_OUTPUTS: usize = 64;
+pub const MAX_OUTPUTS: usize = 1024;
 
 bitflags::bitflags! {
     /// Which messages are printed: the number of `--message-level`, 0 to 31.

@@ -542,7 +542,7 @@ fn operands() {
 }
 
 #[test]
-fn at_most_64_outputs() {
+fn at_most_1024_outputs() {
     let names = |count: usize| {
         let mut text = String::from("--split core");
         for number in 0..count {
@@ -550,13 +550,13 @@ fn at_most_64_outputs() {
         }
         text
     };
-    let most = names(64);
+    let most = names(1024);
     let args = line(&most).unwrap();
-    assert_eq!(args.outputs().len(), 64);
+    assert_eq!(args.outputs().len(), 1024);
     assert_eq!(args.outputs()[63], b"dump63");
-    let text = names(65);
+    let text = names(1025);
     assert_eq!(fails(&text), ArgError::TooManyOutputs);
-    assert!(message(fails(&text)).contains("more than 64 output files"));
+    assert!(message(fails(&text)).contains("more than 1024 output files"));
 }
 
 #[test]

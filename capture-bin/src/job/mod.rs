@@ -10,7 +10,7 @@ pub(crate) use outputs::{Outputs, clash, hint};
 pub(crate) use report::Ended;
 
 use self::open::level;
-use self::outputs::{Failure, write};
+use self::outputs::{Failure, Parts, write};
 use self::plan::{SLACK, encoder, explain_plan, map};
 use self::report::finish;
 use crate::arena::Heap;
@@ -49,6 +49,7 @@ pub(crate) struct Job<'a> {
     vmcore: Vmcore,
     encoder: Box<dyn Encoder + Send>,
     crew: Option<Crew>,
+    parts: Parts,
     args: &'a Args<'a>,
 }
 
@@ -64,7 +65,8 @@ impl<'a> Job<'a> {
         let (plan, compress) = (opened.plan, args.compress);
         let page = opened.headers.page_shift().unwrap_or(opened.options.page_shift).bytes();
         // Everything else, at once.
-        let mut arena = map(plan.total() - plan.program - plan.info_file + SLACK, console)?;
+        let mapped = plan.total() - plan.program - plan.info_file + Parts::bytes(args);
+        let mut arena = map(mapped + SLACK, console)?;
         let vmcore = opened.load(&mut arena, console)?;
         heap.give(arena.take((plan.codec + plan.worker_codecs) as usize));
         let encoder = encoder(compress);
@@ -72,6 +74,7 @@ impl<'a> Job<'a> {
             let beyond = tamis_core::Codec::Zlib.bound(0);
             Crew::new(&plan, page, beyond, &mut arena, || self::encoder(compress))
         });
+        let parts = Parts::new(args, &mut arena);
         heap.seal();
 
         let (info, uts) = (vmcore.info(), vmcore.utsname());
@@ -102,7 +105,7 @@ impl<'a> Job<'a> {
             Some(why) => console.warn(format_args!("only pages of zeros are dropped: {why}")),
         }
         explain_plan(&plan, &vmcore, args, console);
-        Ok(Job { vmcore, encoder, crew, args })
+        Ok(Job { vmcore, encoder, crew, parts, args })
     }
 
     /// When the kernel died, in seconds since 1970; 0 where unknown.
@@ -146,7 +149,7 @@ impl<'a> Job<'a> {
     where
         'a: 'n,
     {
-        let Job { vmcore, encoder, crew, args } = self;
+        let Job { vmcore, encoder, crew, parts, args } = self;
         vmcore.set_level(level);
         if let (Some(KernelError::Key(key)), true) =
             (vmcore.why_only_zeros(), level.needs_mem_map())
@@ -159,7 +162,7 @@ impl<'a> Job<'a> {
         let crew = crew.as_mut().map(|crew| crew.ready(vmcore.dump()));
         let mut result = Ok(Report::default());
         let mut run = |crew: Option<&dyn capture::crew::Crew<'_>>| {
-            result = write(vmcore, &mut **encoder, console, args, outputs, crew);
+            result = write(vmcore, &mut **encoder, console, args, outputs, parts, crew);
         };
         match crew {
             Some(crew) => crew.serve(&mut run),

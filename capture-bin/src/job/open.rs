@@ -1,5 +1,6 @@
 //! Opening a vmcore, as far as its headers and then as a whole.
 
+use super::outputs::Parts;
 use super::plan::{SLACK, codec, map, plan, threads};
 use super::report::what_it_is;
 use crate::arena::Arena;
@@ -89,7 +90,7 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
         whole_bitmap: args.non_cyclic,
         threads: threads(args),
         thread_stack: crew::STACK,
-        program: PROGRAM,
+        program: PROGRAM + Parts::bytes(args),
         info_file: file_len,
         page_shift: PageShift::of_size(sys::page_size()).unwrap_or(PageShift::FOUR_KIB),
     };

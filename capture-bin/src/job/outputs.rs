@@ -1,14 +1,16 @@
 //! Where a dump goes.
 
-use crate::cli::Args;
+use crate::arena::Arena;
+use crate::cli::{Args, MAX_OUTPUTS};
 use crate::console::Console;
 use crate::input::Vmcore;
 use crate::out::{DumpFile, Pipe};
 use crate::sys::{self, File, Identity};
 use tamis_core::Output;
-use tamis_core::capture::{self, CaptureError, MAX_PARTS, Report};
+use tamis_core::capture::{self, CaptureError, Report};
 use tamis_core::codec::Encoder;
 use tamis_core::io::{Discard, Flattened, IoError, Sink};
+use tamis_core::units::PfnSpan;
 
 /// Blocks in which a split dump is divided where none are asked for: 1 GiB.
 const SPLIT_BLOCK: u64 = 1 << 30;
@@ -21,6 +23,34 @@ pub(crate) struct Outputs<'o> {
     pub(crate) base: u64,
     /// Whether existing files are overwritten.
     pub(crate) force: bool,
+}
+
+/// What the parts of a split dump need while they are written.
+pub(super) struct Parts {
+    files: &'static mut [Option<DumpFile>],
+    ranges: &'static mut [PfnSpan],
+}
+
+impl Parts {
+    /// Bytes for as many parts as the command line names; none for a dump that is not split.
+    pub(super) fn bytes(args: &Args<'_>) -> u64 {
+        match args.outputs().len() {
+            0 | 1 => 0,
+            count => {
+                let each = size_of::<Option<DumpFile>>() + size_of::<PfnSpan>();
+                (count * each + align_of::<DumpFile>()) as u64
+            }
+        }
+    }
+
+    /// Takes them.
+    pub(super) fn new(args: &Args<'_>, arena: &mut Arena) -> Parts {
+        let count = if Parts::bytes(args) > 0 { args.outputs().len() } else { 0 };
+        Parts {
+            files: arena.take_each(count, |_| None),
+            ranges: arena.take_slice(count, PfnSpan::default()),
+        }
+    }
 }
 
 /// Why nothing, or not all, was written.
@@ -69,6 +99,7 @@ pub(super) fn write<'n>(
     console: &mut Console,
     args: &Args<'n>,
     outputs: &Outputs<'n>,
+    parts: &mut Parts,
     crew: Option<&dyn capture::crew::Crew<'_>>,
 ) -> Result<Report, Failure<'n>> {
     if !args.dry_run
@@ -88,7 +119,11 @@ pub(super) fn write<'n>(
     if args.flattened {
         return one(&mut Flattened::new(Pipe::new(File::stdout(), args.size_limit)));
     }
-    let mut files = heapless::Vec::<DumpFile, MAX_PARTS>::new();
+    let mut single = [None];
+    let Parts { files, ranges } = parts;
+    let files = if outputs.names.len() > 1 { &mut **files } else { &mut single[..] };
+    // Those of another level are closed.
+    files.fill_with(|| None);
     for (part, &name) in outputs.names.iter().enumerate() {
         // Nothing is left behind of the others.
         let remove = || {
@@ -97,7 +132,7 @@ pub(super) fn write<'n>(
             }
         };
         let id = sys::identity(name);
-        let mut made = files.iter().zip(outputs.names);
+        let mut made = files.iter().flatten().zip(outputs.names);
         if let Some((_, other)) = made.find(|(file, _)| id.is_some() && file.identity() == id) {
             remove();
             return Err(Failure::Same { name, other });
@@ -106,28 +141,43 @@ pub(super) fn write<'n>(
             Ok(file) if args.elf && file.is_block_device() => {
                 return Err(Failure::Kind("an ELF dump needs a file, not a block device"));
             }
-            Ok(file) => drop(files.push(file)),
+            Ok(file) => {
+                if let Some(slot) = files.get_mut(part) {
+                    *slot = Some(file);
+                }
+            }
             Err(io) => {
                 remove();
                 return Err(Failure::Create { part, io });
             }
         }
     }
-    let saved = match files.as_mut_slice() {
-        [file] => one(file),
-        _ => {
+    let saved = match &mut *files {
+        [Some(file)] => one(file),
+        files => {
             let block = args.splitblock_kib.map_or(SPLIT_BLOCK, |kib| kib.saturating_mul(1024));
-            let mut sinks = heapless::Vec::<&mut dyn Sink, MAX_PARTS>::new();
-            for file in &mut files {
-                let _ = sinks.push(file);
-            }
-            save(Output::Split(&mut sinks, block >> page.bits()))
+            split(files, ranges, block >> page.bits(), &mut save)
         }
     };
-    match files.iter().position(DumpFile::is_deleted) {
+    match files.iter().flatten().position(DumpFile::is_deleted) {
         Some(part) => Err(Failure::Gone { part }),
         None => saved,
     }
+}
+
+/// Saves parts. On its own, for the room that it takes on the stack.
+#[inline(never)]
+fn split<'n>(
+    files: &mut [Option<DumpFile>],
+    ranges: &mut [PfnSpan],
+    block: u64,
+    save: &mut dyn FnMut(Output<'_, '_>) -> Result<Report, Failure<'n>>,
+) -> Result<Report, Failure<'n>> {
+    let mut sinks = heapless::Vec::<&mut dyn Sink, MAX_OUTPUTS>::new();
+    for file in files.iter_mut().flatten() {
+        let _ = sinks.push(file);
+    }
+    save(Output::Split { sinks: &mut sinks, ranges, block })
 }
 
 /// What to do about an output that could not be created.

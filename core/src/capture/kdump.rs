@@ -20,9 +20,6 @@ use crate::wire::disk_header::{self, MainHeader, Signature, SubHeader, SubLayout
 use crate::wire::machine::KnownMachine;
 use crate::wire::page_desc::{self, flag};
 
-/// Most files of a split dump.
-pub const MAX_PARTS: usize = 64;
-
 /// Where the parts of a file are.
 struct Layout {
     block: u64,
@@ -80,11 +77,15 @@ pub(super) fn write<S: Dump>(
     c: &mut Capture<'_, S>,
     about: &About<'_>,
     sinks: &mut [&mut dyn Sink],
+    ranges: &mut [PfnSpan],
     split_block: u64,
     crew: Option<&dyn Crew<'_>>,
 ) -> Result<(), CaptureError> {
     let layout = Layout::new(c).ok_or(CaptureError::TooLarge(c.max_pfn.0))?;
-    let splits = sinks.len() > 1;
+    // A range for each.
+    let parts = sinks.len().min(ranges.len());
+    let (sinks, ranges) = (part_mut(sinks, 0..parts), part_mut(ranges, 0..parts));
+    let splits = parts > 1;
     let machine = c.source.machine();
 
     for (part, sink) in sinks.iter_mut().enumerate() {
@@ -128,10 +129,9 @@ pub(super) fn write<S: Dump>(
         sink.extend(places.data).map_err(failed("page descriptors", part))?;
         sink.reserve(places.descriptors, places.data);
     }
-    let mut ranges = [PfnSpan::default(); MAX_PARTS];
     if splits {
-        divide(c, &layout, sinks, kept, split_block, &mut ranges)?;
-        for (part, (sink, range)) in sinks.iter_mut().zip(&ranges).enumerate() {
+        divide(c, &layout, sinks, kept, split_block, ranges)?;
+        for (part, (sink, range)) in sinks.iter_mut().zip(&*ranges).enumerate() {
             headers.sub(part, (range.start.0, range.end.0), *sink)?;
         }
     } else if let Some(range) = ranges.first_mut() {
@@ -149,7 +149,7 @@ pub(super) fn write<S: Dump>(
     } else {
         Bits::Again
     };
-    pass_b(c, &layout, sinks, &ranges, places, from, crew)?;
+    pass_b(c, &layout, sinks, ranges, places, from, crew)?;
 
     let incomplete = c.report.incomplete;
     for (part, sink) in sinks.iter_mut().enumerate() {
@@ -391,15 +391,15 @@ fn divide<S: Dump>(
     sinks: &mut [&mut dyn Sink],
     kept: u64,
     block: u64,
-    ranges: &mut [PfnSpan; MAX_PARTS],
+    ranges: &mut [PfnSpan],
 ) -> Result<(), CaptureError> {
     let (all, block) = (c.all(), block.max(1));
-    let parts = sinks.len().min(MAX_PARTS);
+    let parts = ranges.len();
     let share = kept / parts.max(1) as u64;
     let (mut part, mut start, mut in_part) = (0, 0, 0);
     let mut in_block = 0;
     // The end of a block decides whether the part is full.
-    let mut close = |end: u64, count: u64, ranges: &mut [PfnSpan; MAX_PARTS]| {
+    let mut close = |end: u64, count: u64, ranges: &mut [PfnSpan]| {
         in_part += count;
         if part + 1 < parts && in_part >= share {
             if let Some(range) = ranges.get_mut(part) {
@@ -439,7 +439,7 @@ fn divide<S: Dump>(
 /// The pages of pass B becoming part of the dump, or of its parts, in the order of their pfns.
 struct Saving<'a, 'b> {
     writer: &'a mut PageWriter<'b>,
-    ranges: &'a [PfnSpan; MAX_PARTS],
+    ranges: &'a [PfnSpan],
     places: Places,
     zero_page: Option<usize>,
     bound: usize,
@@ -504,7 +504,7 @@ fn pass_b<S: Dump>(
     c: &mut Capture<'_, S>,
     layout: &Layout,
     sinks: &mut [&mut dyn Sink],
-    ranges: &[PfnSpan; MAX_PARTS],
+    ranges: &[PfnSpan],
     places: Places,
     from: Bits,
     crew: Option<&dyn Crew<'_>>,
@@ -533,7 +533,7 @@ fn copy<S: Dump>(
     c: &mut Capture<'_, S>,
     layout: &Layout,
     sinks: &mut [&mut dyn Sink],
-    ranges: &[PfnSpan; MAX_PARTS],
+    ranges: &[PfnSpan],
     places: Places,
     from: Bits,
     crew: Option<&dyn Crew<'_>>,

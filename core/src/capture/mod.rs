@@ -22,6 +22,5 @@ pub mod threads;
 
 pub use classify::Scanner;
 pub use error::CaptureError;
-pub use kdump::MAX_PARTS;
 pub use observer::{Notice, Observer, Phase, Report};
 pub use pages::PageFilter;

@@ -32,7 +32,7 @@ use crate::kernel::utsname::Utsname;
 use crate::level::DumpLevel;
 use crate::memory::{Dump, MemoryRange};
 use crate::storage::{ManagedSlice, Table, finish};
-use crate::units::{PageShift, Pfn};
+use crate::units::{PageShift, Pfn, PfnSpan};
 use crate::vmcoreinfo::Info;
 use crate::wire::disk_header::UTS;
 use crate::wire::vmcoreinfo::{Kind, VmcoreInfo};
@@ -376,9 +376,15 @@ impl From<CaptureError> for Error {
 pub enum Output<'a, 's> {
     /// A kdump-compressed file or stream.
     Kdump(&'a mut dyn Sink),
-    /// Kdump-compressed parts, each of whole blocks of this many pages. The sinks must be ones that can be
-    /// read back.
-    Split(&'a mut [&'s mut dyn Sink], u64),
+    /// Kdump-compressed parts.
+    Split {
+        /// Where each goes; they must be ones that can be read back.
+        sinks: &'a mut [&'s mut dyn Sink],
+        /// Room for the pages of each: as many as there are sinks. What it holds does not matter.
+        ranges: &'a mut [PfnSpan],
+        /// Pages of a block: each part has whole blocks.
+        block: u64,
+    },
     /// An ELF file or stream.
     Elf(&'a mut dyn Sink),
 }
@@ -652,8 +658,13 @@ impl<'m, D: Dump> Session<'m, D> {
             (_, Some(encoder)) => encoder,
         };
         self.with_capture(encoder, observer, |capture, about| match output {
-            Output::Kdump(sink) => kdump::write(capture, about, &mut [sink], 0, crew),
-            Output::Split(sinks, block) => kdump::write(capture, about, sinks, block, crew),
+            Output::Kdump(sink) => {
+                let ranges = &mut [PfnSpan::default()];
+                kdump::write(capture, about, &mut [sink], ranges, 0, crew)
+            }
+            Output::Split { sinks, ranges, block } => {
+                kdump::write(capture, about, sinks, ranges, block, crew)
+            }
             Output::Elf(sink) => elf_form::write(capture, sink, None),
         })
     }

@@ -4,10 +4,9 @@ use crate::args::codec::{Codec, Effort};
 use crate::dump::open::open;
 use crate::dump::opened::{is_incomplete, level_of, whole};
 use crate::dump::out::{OutFile, create, done};
-use crate::fail::{DONE, Fail, INCOMPLETE, Result};
+use crate::fail::{DONE, INCOMPLETE, Result};
 use crate::rewrite::refilter::{Format, write};
 use std::path::PathBuf;
-use tamis_core::capture::MAX_PARTS;
 use tamis_core::io::Sink;
 
 /// Split a dump into files of about the same number of pages.
@@ -47,9 +46,6 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result<u8> {
-    if args.parts.len() > MAX_PARTS {
-        return Err(Fail::new(format_args!("at most {MAX_PARTS} files")));
-    }
     let mut opened = open(std::slice::from_ref(&args.dump))?;
     whole(&mut opened)?;
     if is_incomplete(&opened) {

@@ -16,6 +16,7 @@ use tamis_core::capture::{CaptureError, Notice, Observer, Phase, Report};
 use tamis_core::codec::Encoder;
 use tamis_core::io::Sink;
 use tamis_core::level::DumpLevel;
+use tamis_core::units::PfnSpan;
 
 /// Remarks of one kind before the rest are only counted.
 const REMARKS: usize = 5;
@@ -111,7 +112,8 @@ pub fn write(
     let mut watch = Watch { progress: Progress::new(""), said: 0, unsaid: 0, name: name.clone() };
     let done = crew::serve(&mut workers, page, bound, |crew| match (format, sinks) {
         (Format::Kdump, sinks) => {
-            let output = Output::Split(sinks, split_block);
+            let mut ranges = vec![PfnSpan::default(); sinks.len()];
+            let output = Output::Split { sinks, ranges: &mut ranges, block: split_block };
             session.write_with(output, Some(&mut encoder), &mut watch, crew)
         }
         (Format::Elf, [sink, ..]) => session.write_elf_with(*sink, &mut watch, crew),

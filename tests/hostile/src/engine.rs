@@ -183,7 +183,11 @@ pub fn capture(file: &mut Overlay<'_>, setup: &Setup) -> Result<Done, Refused> {
             Form::Kdump => write(Output::Kdump(&mut first)),
             Form::Elf => write(Output::Elf(&mut first)),
             Form::Flat => write(Output::Kdump(&mut Flattened::new(Stream(&mut first)))),
-            Form::Split => write(Output::Split(&mut [&mut first, &mut second], 16)),
+            Form::Split => write(Output::Split {
+                sinks: &mut [&mut first, &mut second],
+                ranges: &mut [PfnSpan::default(); 2],
+                block: 16,
+            }),
         }
     };
     let work = |crew: &dyn Crew<'_>, source: &mut _| {
