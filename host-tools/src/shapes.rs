@@ -4,10 +4,10 @@ use crate::about::compare::{Differences, Header, Kind, Run as DiffRun};
 use crate::about::facts::{
     Bytes, Descriptors, Facts, File, Flattened, Info, Kernel, Machine, Pages, Span, Stored,
 };
+use crate::about::findings::{self, Fault, Report, Reports, Verdict, Weight};
 use crate::about::log::Lines;
 use crate::about::notes::{Note, Notes, Registers};
 use crate::about::panic::Task;
-use crate::about::verify::{self, Fault, Report, Reports, Verdict, Weight};
 use crate::classes::map::{RangeClasses, RangePages};
 use crate::classes::pages::{Run, RunList};
 use crate::classes::stats::{Left, Stats, ZonePages};
@@ -176,7 +176,7 @@ fn verify_is_as_described() {
     let report = Report {
         files: vec!["a".into()],
         verdict: Verdict::Damaged,
-        pages: verify::Pages::default(),
+        pages: findings::Pages::default(),
         faults: vec![fault],
         faults_not_listed: 0,
     };

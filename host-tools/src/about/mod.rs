@@ -2,7 +2,9 @@
 
 mod bookkeeping;
 pub mod compare;
+mod extents;
 pub mod facts;
+pub mod findings;
 pub mod log;
 pub mod notes;
 pub mod panic;

@@ -1,6 +1,7 @@
 //! `tamis verify`.
 
-use crate::about::verify::{Reports, Verdict, verify};
+use crate::about::findings::{Reports, Verdict};
+use crate::about::verify::verify;
 use crate::args::threads::Threads;
 use crate::dump::open::open_all;
 use crate::fail::{DONE, INCOMPLETE, NO, Result};
