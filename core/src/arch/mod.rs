@@ -15,15 +15,18 @@
 pub mod aarch64;
 pub mod linear;
 pub mod paging;
+mod space;
 pub mod x86_64;
+
+pub use space::{AddressSpace, Rules};
 
 use crate::facts::{Facts, MissingKey};
 use crate::memory::{Machine, MemoryRange, PhysMemory};
-use crate::units::{Pfn, PhysAddr, VirtAddr};
+use crate::units::{PhysAddr, VirtAddr};
 use crate::wire::machine::{EM_AARCH64, EM_X86_64};
 use core::fmt;
 use linear::Linear;
-use paging::{Entry, Mapping, TableCache, Tables, Walk, WalkError};
+use paging::{Entry, Mapping, TableCache, Walk, WalkError};
 
 /// An architecture, with what it had to know about this kernel.
 #[derive(Clone, Copy, Debug)]
@@ -42,46 +45,6 @@ macro_rules! with {
             Arch::Aarch64($a) => $call,
         }
     };
-}
-
-/// One kernel's addresses, and what its architecture says where VMCOREINFO does not.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct AddressSpace {
-    /// Its page tables.
-    pub tables: Tables,
-    /// The lowest kernel address.
-    pub kernel_start: u64,
-    /// One past the highest user address that the same tables translate; 0 where user space has others.
-    pub user_end: u64,
-    /// Whether the top byte of a pointer may hold a tag, which the hardware ignores.
-    pub top_byte_ignored: bool,
-    /// What the sub-header has as `phys_base`: where the kernel image lies physically, less its link
-    /// address; on aarch64, where the linear map begins. Two's complement.
-    pub phys_base: u64,
-    /// The pfn of `mem_map[0]` where the memory model is FLATMEM (`ARCH_PFN_OFFSET`).
-    pub first_pfn: Pfn,
-    /// log2 of the bytes of a memory section, where VMCOREINFO does not say.
-    pub section_bits: u8,
-    /// log2 of one past the largest physical address, where VMCOREINFO does not say.
-    pub physmem_bits: u8,
-    /// log2 of the bytes of the largest huge page.
-    pub largest_huge_page_bits: u8,
-}
-
-/// What an architecture does by itself.
-pub trait Rules: Entry {
-    /// Its addresses.
-    fn space(&self) -> &AddressSpace;
-
-    /// What can be known of this kernel's addresses without its page tables, or with the upper ones alone.
-    /// `ram` are the memory ranges, which in a vmcore tell where the direct map is.
-    fn linear(
-        &self,
-        facts: &dyn Facts,
-        ram: &[MemoryRange],
-        source: &mut impl PhysMemory,
-        cache: &mut TableCache<'_>,
-    ) -> Linear;
 }
 
 /// Why an architecture cannot be used.
@@ -126,27 +89,6 @@ impl core::error::Error for ArchError {
 impl From<MissingKey> for ArchError {
     fn from(key: MissingKey) -> ArchError {
         ArchError::Missing(key)
-    }
-}
-
-impl AddressSpace {
-    /// `at` without its tag.
-    fn untagged(&self, at: VirtAddr) -> u64 {
-        if self.top_byte_ignored { ((at.0 << 8) as i64 >> 8) as u64 } else { at.0 }
-    }
-
-    /// Whether a pointer can be one into the kernel's own address space.
-    pub fn is_kernel_address(&self, at: VirtAddr) -> bool {
-        self.untagged(at) >= self.kernel_start
-    }
-
-    /// Whether the page tables say anything about an address: its bits above those that they translate
-    /// are the kernel's, or it is a user's.
-    fn is_translated(&self, at: VirtAddr) -> bool {
-        let at = self.untagged(at);
-        let other = at ^ self.kernel_start;
-        let same = other.checked_shr(self.tables.bits.into()).unwrap_or(0) == 0;
-        at < self.user_end || same && at >= self.kernel_start
     }
 }
 
@@ -228,8 +170,10 @@ impl Arch {
 #[cfg(test)]
 mod tests {
     use super::paging::PagingForm;
+    use super::paging::Tables;
     use super::*;
     use crate::endian::{Endian, Word};
+    use crate::units::Pfn;
     use std::format;
 
     fn translated(bits: u8, kernel_start: u64, user_end: u64) -> impl Fn(u64) -> bool {
