@@ -4,7 +4,7 @@ use crate::arena::Arena;
 use crate::input::Input;
 use crate::sys::{self, MAX_THREADS, Monitor, Place, Then, Work};
 use alloc::boxed::Box;
-use tamis_core::capture::crew::{self, Batch, Next, PageMade, Queue, Side, Slot};
+use tamis_core::capture::crew::{self, Batch, EncodedPage, Next, Queue, Side, Slot};
 use tamis_core::capture::plan::Plan;
 use tamis_core::codec::Encoder;
 use tamis_core::input::elf::ElfVmcore;
@@ -72,7 +72,7 @@ impl Crew {
         let runs = arena.take(plan.worker_runs as usize);
         let slots = arena.take_each(count, |_| Slot::default());
         let batches = arena.take_each(count, |arena| {
-            let made = arena.take_slice(pages, PageMade::default());
+            let made = arena.take_slice(pages, EncodedPage::default());
             Batch::new(made, arena.take(pages * page + beyond))
         });
         Crew { queue: Shared(Monitor::new(Queue::new(slots, batches))), stacks, runs, encoders }

@@ -1,7 +1,7 @@
 //! A capture with a crew of many threads writes the bytes of one without, whatever the source does.
 
 use tamis_core::arch::paging::TableCache;
-use tamis_core::capture::crew::{self, Batch, Crew, PageMade, Queue, Slot};
+use tamis_core::capture::crew::{self, Batch, Crew, EncodedPage, Queue, Slot};
 use tamis_core::capture::threads::StdCrew;
 use tamis_core::capture::{CaptureError, Notice, Observer, Phase, Report};
 use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, NoCodec, SLACK, Snappy, Zstd};
@@ -167,7 +167,7 @@ impl Run<'_> {
         let mut others: Vec<_> = (1..self.threads).map(|_| session.dump().reopen(file)).collect();
 
         let count = 2 * self.threads;
-        let mut made = vec![PageMade::default(); count * self.batch.max(1)];
+        let mut made = vec![EncodedPage::default(); count * self.batch.max(1)];
         let mut data = vec![0; count * (self.batch * PAGE + SLACK)];
         let made = made.chunks_exact_mut(self.batch.max(1));
         let data = data.chunks_exact_mut(self.batch * PAGE + SLACK);

@@ -8,7 +8,7 @@
 //! worker, it does their work. No thread spins.
 
 use super::CaptureError;
-use super::pages::{Made, PageFilter, PageReader};
+use super::pages::{Encoded, PageFilter, PageReader};
 use crate::bitmap::Bitmap;
 use crate::codec::Encoder;
 use crate::error::part_mut;
@@ -31,11 +31,11 @@ pub const fn batches(workers: u64) -> u64 {
 
 /// What became of a page of a batch.
 #[derive(Clone, Copy)]
-pub struct PageMade(Made);
+pub struct EncodedPage(Encoded);
 
-impl Default for PageMade {
-    fn default() -> PageMade {
-        PageMade(Made::Zero)
+impl Default for EncodedPage {
+    fn default() -> EncodedPage {
+        EncodedPage(Encoded::Zero)
     }
 }
 
@@ -47,14 +47,14 @@ pub struct Batch<'m> {
     most: usize,
     shift: PageShift,
     drop_zeros: bool,
-    made: &'m mut [PageMade],
+    made: &'m mut [EncodedPage],
     data: &'m mut [u8],
 }
 
 impl<'m> Batch<'m> {
     /// Room for as many pages as `made` is long. `data` has a page for each, and what the encoder
     /// wants beyond a page ([`Encoder::bound`]); with less, fewer pages are taken.
-    pub fn new(made: &'m mut [PageMade], data: &'m mut [u8]) -> Batch<'m> {
+    pub fn new(made: &'m mut [EncodedPage], data: &'m mut [u8]) -> Batch<'m> {
         Batch {
             spans: [PfnSpan::default(); SPANS],
             used: 0,
@@ -123,11 +123,11 @@ impl<'m> Batch<'m> {
                 let room = part_mut(self.data, len..end);
                 let pfns = (pfn, span.end);
                 let done = reader.make(source, pfns, self.drop_zeros, encoder, room);
-                if let Made::Bytes { len: more, .. } = done {
+                if let Encoded::Bytes { len: more, .. } = done {
                     len += more as usize;
                 }
                 if let Some(result) = results.next() {
-                    *result = PageMade(done);
+                    *result = EncodedPage(done);
                 }
                 pfn.0 += 1;
             }
@@ -137,15 +137,15 @@ impl<'m> Batch<'m> {
     /// Gives `each` its pages in order: the pfn, what became of it, its data.
     pub(super) fn each(
         &self,
-        mut each: impl FnMut(Pfn, Made, &[u8]) -> Result<(), CaptureError>,
+        mut each: impl FnMut(Pfn, Encoded, &[u8]) -> Result<(), CaptureError>,
     ) -> Result<(), CaptureError> {
         let (mut at, mut results) = (0, self.made.iter());
         for span in self.spans.iter().take(self.used) {
             let mut pfn = span.start;
             while pfn < span.end {
-                let Some(&PageMade(made)) = results.next() else { return Ok(()) };
+                let Some(&EncodedPage(made)) = results.next() else { return Ok(()) };
                 let len = match made {
-                    Made::Bytes { len, .. } => len as usize,
+                    Encoded::Bytes { len, .. } => len as usize,
                     _ => 0,
                 };
                 each(pfn, made, self.data.get(at..at + len).ok_or(CaptureError::OUTSIDE)?)?;
@@ -331,9 +331,9 @@ fn finish<'m>(crew: &dyn Crew<'m>, side: Side, place: usize, batch: &'m mut Batc
 }
 
 /// The capturing thread's side.
-pub(super) struct Foreman<'c, 'm>(&'c dyn Crew<'m>);
+pub(super) struct CrewHandle<'c, 'm>(&'c dyn Crew<'m>);
 
-impl<'c, 'm> Foreman<'c, 'm> {
+impl<'c, 'm> CrewHandle<'c, 'm> {
     /// Of a crew whose batches have room for a page at least; `None` if they have not, or if there is none.
     /// Its filter must be the one of the capture, so that no page goes past it.
     pub(super) fn new(
@@ -341,8 +341,8 @@ impl<'c, 'm> Foreman<'c, 'm> {
         filter: Option<&dyn PageFilter>,
         shift: PageShift,
         bound: usize,
-    ) -> Result<Option<Foreman<'c, 'm>>, CaptureError> {
-        let Some(foreman) = crew.map(Foreman) else { return Ok(None) };
+    ) -> Result<Option<CrewHandle<'c, 'm>>, CaptureError> {
+        let Some(foreman) = crew.map(CrewHandle) else { return Ok(None) };
         let address = |filter: &dyn PageFilter| core::ptr::from_ref(filter).cast::<()>();
         let mut same = false;
         foreman.0.wait(Side::Capture, &mut |queue| {
@@ -391,7 +391,7 @@ impl<'c, 'm> Foreman<'c, 'm> {
     }
 
     /// The oldest batch, done, by this thread where nobody has taken it up; `None` if there is none
-    /// on its way. It is to be put back with [`Foreman::put_back`].
+    /// on its way. It is to be put back with [`CrewHandle::put_back`].
     pub(super) fn oldest<S: Dump>(
         &self,
         source: &mut S,
@@ -417,7 +417,7 @@ impl<'c, 'm> Foreman<'c, 'm> {
         }
     }
 
-    /// After [`Foreman::oldest`].
+    /// After [`CrewHandle::oldest`].
     pub(super) fn put_back(&self, batch: &'m mut Batch<'m>) {
         let mut batch = Some(batch);
         self.0.wait(Side::Capture, &mut |queue| {

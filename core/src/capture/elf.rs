@@ -8,8 +8,8 @@
 //! the one of the open segment grows with it, so that a file that is cut off loses no more than what
 //! was not written.
 
-use super::crew::{Crew, Foreman};
-use super::pages::{LOOK, Made, PageReader};
+use super::crew::{Crew, CrewHandle};
+use super::pages::{Encoded, LOOK, PageReader};
 use super::pass::Capture;
 use super::{CaptureError, Notice, Observer, Phase};
 use crate::bitmap::Bitmap;
@@ -38,7 +38,7 @@ struct Piece {
 
 /// The output segment being put together from pieces in ascending order.
 #[derive(Clone, Copy, Default)]
-struct Open {
+struct OpenSegment {
     phys: u64,
     filesz: u64,
     memsz: u64,
@@ -54,15 +54,15 @@ enum Step {
     /// Write the piece so many bytes into the segment.
     Write(u64),
     /// Close this segment; write the piece at the start of the next.
-    Cut(Open),
+    Cut(OpenSegment),
 }
 
-impl Open {
-    fn at(phys: u64) -> Open {
-        Open { phys, ..Open::default() }
+impl OpenSegment {
+    fn at(phys: u64) -> OpenSegment {
+        OpenSegment { phys, ..OpenSegment::default() }
     }
 
-    /// As [`Open::push`] for each page of a span, of which none is in the dump.
+    /// As [`OpenSegment::push`] for each page of a span, of which none is in the dump.
     fn skip(&mut self, segment: &MemoryRange, gap: PfnSpan, shift: PageShift) {
         let at = |pfn| shift.addr(pfn).map_or(u64::MAX, |at| at.0);
         let end = at(gap.end).min(segment.end());
@@ -72,7 +72,7 @@ impl Open {
         self.memsz = self.memsz.saturating_add(bytes);
     }
 
-    /// As [`Open::push`] for so many pieces that are kept, behind one that is.
+    /// As [`OpenSegment::push`] for so many pieces that are kept, behind one that is.
     fn grow(&mut self, pieces: u64, len: u64) {
         let bytes = pieces.saturating_mul(len);
         self.filesz = self.filesz.saturating_add(bytes);
@@ -88,7 +88,8 @@ impl Open {
         }
         if self.run >= SPLIT_RUN {
             let closed = *self;
-            *self = Open { filesz: piece.len, memsz: piece.len, ..Open::at(piece.at) };
+            *self =
+                OpenSegment { filesz: piece.len, memsz: piece.len, ..OpenSegment::at(piece.at) };
             return Step::Cut(closed);
         }
         let at = self.filesz + self.run_bytes;
@@ -119,7 +120,7 @@ pub(super) fn write<S: Dump>(
     let page = c.shift.bytes();
     // Pages go out as they are: an encoder that does anything to them is no help.
     let plain = c.encoder.flag() == 0;
-    let foreman = Foreman::new(crew.filter(|_| plain), c.filter, c.shift, page)?;
+    let foreman = CrewHandle::new(crew.filter(|_| plain), c.filter, c.shift, page)?;
     let foreman = foreman.as_ref();
     let too_large = CaptureError::TooLarge(c.max_pfn.0);
     let machine = c.source.machine();
@@ -176,7 +177,7 @@ pub(super) fn write<S: Dump>(
         pages: 0,
         saved: 0,
         lost: 0,
-        sick: false,
+        medium_failed: false,
     };
     // A file has its header when it can be opened, and says that it is incomplete; a stream has it
     // once and first, as it is to be in the end.
@@ -225,7 +226,7 @@ pub(super) fn write<S: Dump>(
     result?;
     c.report.bytes += out.end - table;
     if out.next != out.end {
-        return Err(CaptureError::Unsteady);
+        return Err(CaptureError::InputChanged);
     }
     c.observer.progress(progress.phase, pages, pages);
 
@@ -263,13 +264,13 @@ impl Progress {
 }
 
 /// What is done with the pieces of the segments: counted first, written then.
-trait Pieces {
+trait SegmentVisitor {
     /// Whether kept pieces must come with their bytes.
     const COPY: bool;
     /// Pages by what becomes of them, where they count.
     fn tally(&mut self) -> Option<&mut Tally>;
     /// A piece begins a new output segment; `closed` is the one before it.
-    fn cut(&mut self, from: &MemoryRange, closed: &Open) -> Result<(), CaptureError>;
+    fn cut(&mut self, from: &MemoryRange, closed: &OpenSegment) -> Result<(), CaptureError>;
     /// `bytes` lie so many bytes into the open segment; `None` is a page that is lost.
     fn bytes(&mut self, inside: u64, bytes: Option<&[u8]>) -> Result<(), CaptureError>;
     /// The first of these pages, as many as can be had in one go, lie so many bytes into the open
@@ -284,11 +285,11 @@ trait Pieces {
     /// Takes back the bytes given last.
     fn take_back(&mut self, len: usize);
     /// After a page: `open` is the segment that it went into.
-    fn along(&mut self, from: &MemoryRange, open: &Open) -> Result<(), CaptureError>;
+    fn along(&mut self, from: &MemoryRange, open: &OpenSegment) -> Result<(), CaptureError>;
     /// The capture ends early, `open` being the segment that was gathered. Errors do not matter.
-    fn abandon(&mut self, from: &MemoryRange, open: &Open);
+    fn abandon(&mut self, from: &MemoryRange, open: &OpenSegment);
     /// The last output segment of an input segment ends.
-    fn close(&mut self, from: &MemoryRange, last: &Open) -> Result<(), CaptureError>;
+    fn close(&mut self, from: &MemoryRange, last: &OpenSegment) -> Result<(), CaptureError>;
 }
 
 #[derive(Default)]
@@ -297,14 +298,14 @@ struct Count {
     tally: Tally,
 }
 
-impl Pieces for Count {
+impl SegmentVisitor for Count {
     const COPY: bool = false;
 
     fn tally(&mut self) -> Option<&mut Tally> {
         Some(&mut self.tally)
     }
 
-    fn cut(&mut self, _: &MemoryRange, _: &Open) -> Result<(), CaptureError> {
+    fn cut(&mut self, _: &MemoryRange, _: &OpenSegment) -> Result<(), CaptureError> {
         self.loads += 1;
         Ok(())
     }
@@ -325,13 +326,13 @@ impl Pieces for Count {
 
     fn take_back(&mut self, _: usize) {}
 
-    fn along(&mut self, _: &MemoryRange, _: &Open) -> Result<(), CaptureError> {
+    fn along(&mut self, _: &MemoryRange, _: &OpenSegment) -> Result<(), CaptureError> {
         Ok(())
     }
 
-    fn abandon(&mut self, _: &MemoryRange, _: &Open) {}
+    fn abandon(&mut self, _: &MemoryRange, _: &OpenSegment) {}
 
-    fn close(&mut self, _: &MemoryRange, _: &Open) -> Result<(), CaptureError> {
+    fn close(&mut self, _: &MemoryRange, _: &OpenSegment) -> Result<(), CaptureError> {
         self.loads += 1;
         Ok(())
     }
@@ -368,7 +369,7 @@ struct Out<'s, 'b> {
     saved: u64,
     lost: u64,
     /// Whether the medium did not take what it was given.
-    sick: bool,
+    medium_failed: bool,
 }
 
 impl Out<'_, '_> {
@@ -402,7 +403,7 @@ impl Out<'_, '_> {
         let much = self.written.saturating_sub(self.synced) >= self.sync_every;
         if much || self.sink.wants_sync() {
             let synced = self.sink.sync();
-            self.sick |= synced.is_err();
+            self.medium_failed |= synced.is_err();
             self.synced = self.written;
             return synced.map_err(failed("page data"));
         }
@@ -435,7 +436,7 @@ impl Out<'_, '_> {
         ph.emit(self.word, self.endian, raw).ok_or(CaptureError::TooLarge(ph.paddr))?;
         let end = self.next + raw.len() as u64;
         if end > self.end {
-            return Err(CaptureError::Unsteady);
+            return Err(CaptureError::InputChanged);
         }
         self.sink.write_at(self.next, raw).map_err(failed("a program header"))?;
         Ok(end)
@@ -468,7 +469,7 @@ impl Out<'_, '_> {
     fn segment(
         &mut self,
         from: &MemoryRange,
-        open: &Open,
+        open: &OpenSegment,
         offset: u64,
     ) -> Result<(), CaptureError> {
         self.flush()?;
@@ -495,7 +496,7 @@ impl Out<'_, '_> {
     }
 
     /// Tells about what there is of the open segment.
-    fn so_far(&mut self, from: &MemoryRange, open: &Open) -> Result<(), CaptureError> {
+    fn so_far(&mut self, from: &MemoryRange, open: &OpenSegment) -> Result<(), CaptureError> {
         let there = self.written.saturating_sub(self.data_at).min(open.filesz);
         // Whole pages.
         let rest = (open.phys + there) % self.page;
@@ -507,14 +508,14 @@ impl Out<'_, '_> {
     }
 }
 
-impl Pieces for Out<'_, '_> {
+impl SegmentVisitor for Out<'_, '_> {
     const COPY: bool = true;
 
     fn tally(&mut self) -> Option<&mut Tally> {
         None
     }
 
-    fn cut(&mut self, from: &MemoryRange, closed: &Open) -> Result<(), CaptureError> {
+    fn cut(&mut self, from: &MemoryRange, closed: &OpenSegment) -> Result<(), CaptureError> {
         let offset = if closed.filesz == 0 { 0 } else { self.data_at };
         self.segment(from, closed, offset)
     }
@@ -558,7 +559,7 @@ impl Pieces for Out<'_, '_> {
         self.held_pages = self.held_pages.saturating_sub(1);
     }
 
-    fn along(&mut self, from: &MemoryRange, open: &Open) -> Result<(), CaptureError> {
+    fn along(&mut self, from: &MemoryRange, open: &OpenSegment) -> Result<(), CaptureError> {
         // Not for every page: when the buffer went out.
         if self.written <= self.told || self.written <= self.data_at || !self.sink.rewrites() {
             return Ok(());
@@ -569,29 +570,29 @@ impl Pieces for Out<'_, '_> {
         Ok(())
     }
 
-    fn abandon(&mut self, from: &MemoryRange, open: &Open) {
+    fn abandon(&mut self, from: &MemoryRange, open: &OpenSegment) {
         let _ = self.flush();
-        self.sick |= self.sink.sync().is_err();
+        self.medium_failed |= self.sink.sync().is_err();
         // Nobody knows what a medium that failed has: nothing more is said about it.
-        if !self.sick {
+        if !self.medium_failed {
             let _ = self.so_far(from, open);
             let _ = self.sink.sync();
         }
     }
 
-    fn close(&mut self, from: &MemoryRange, last: &Open) -> Result<(), CaptureError> {
+    fn close(&mut self, from: &MemoryRange, last: &OpenSegment) -> Result<(), CaptureError> {
         self.segment(from, last, self.data_at)
     }
 }
 
 /// Classifies the pages of one input segment, zero pages included, and gives them to `to` piece
 /// by piece: a page, or the part of it that the segment has.
-fn segment<S: Dump, P: Pieces>(
+fn segment<S: Dump, P: SegmentVisitor>(
     c: &mut Capture<'_, S>,
     index: usize,
     progress: &mut Progress,
     to: &mut P,
-    foreman: Option<&Foreman<'_, '_>>,
+    foreman: Option<&CrewHandle<'_, '_>>,
 ) -> Result<(), CaptureError> {
     let Some(&segment) = c.source.ranges().get(index) else { return Ok(()) };
     // A range inside another one (the kernel image) holds pages that are counted there.
@@ -605,7 +606,7 @@ fn segment<S: Dump, P: Pieces>(
     if twins > 1 {
         counts &= c.source.ranges().iter().position(same) == Some(index);
     }
-    let mut open = Open::at(segment.phys.0);
+    let mut open = OpenSegment::at(segment.phys.0);
     c.rewind();
     let result = pieces(c, &segment, counts, &mut open, progress, to, foreman);
     let result = result.and_then(|()| to.close(&segment, &open));
@@ -616,17 +617,17 @@ fn segment<S: Dump, P: Pieces>(
 }
 
 /// A segment of the input becoming one or more of the output, page by page.
-struct Joining<'a, P> {
+struct SegmentWriter<'a, P> {
     segment: &'a MemoryRange,
     /// Its first page.
     first: Pfn,
     shift: PageShift,
-    open: &'a mut Open,
+    open: &'a mut OpenSegment,
     to: &'a mut P,
     progress: &'a mut Progress,
 }
 
-impl<P: Pieces> Joining<'_, P> {
+impl<P: SegmentVisitor> SegmentWriter<'_, P> {
     /// The next page. Gives the piece of it whose bytes are to be handed over, and how far inside
     /// the output segment they are.
     fn page(&mut self, pfn: Pfn, stays: bool) -> Result<Option<(u64, Piece)>, CaptureError> {
@@ -712,18 +713,18 @@ impl<P: Pieces> Joining<'_, P> {
 }
 
 /// Gives the pieces of a segment to `to`. After an error `open` is what was being put together.
-fn pieces<S: Dump, P: Pieces>(
+fn pieces<S: Dump, P: SegmentVisitor>(
     c: &mut Capture<'_, S>,
     segment: &MemoryRange,
     counts: bool,
-    open: &mut Open,
+    open: &mut OpenSegment,
     progress: &mut Progress,
     to: &mut P,
-    foreman: Option<&Foreman<'_, '_>>,
+    foreman: Option<&CrewHandle<'_, '_>>,
 ) -> Result<(), CaptureError> {
     let shift = c.shift;
     let pages = shift.touched(segment.phys, segment.len);
-    let mut joining = Joining { segment, first: pages.start, shift, open, to, progress };
+    let mut joining = SegmentWriter { segment, first: pages.start, shift, open, to, progress };
     // Pages past the last one that the kernel knows are dropped.
     let within = pages.clip(c.all());
     let mut at = pages.start;
@@ -770,11 +771,11 @@ fn pieces<S: Dump, P: Pieces>(
 
 /// Goes over the pages of a window, those of `work`, with the bits of those that stay in the
 /// buffer.
-fn alone<S: Dump, P: Pieces>(
+fn alone<S: Dump, P: SegmentVisitor>(
     c: &mut Capture<'_, S>,
     window: PfnSpan,
     work: PfnSpan,
-    joining: &mut Joining<'_, P>,
+    joining: &mut SegmentWriter<'_, P>,
     tally: &mut Tally,
 ) -> Result<(), CaptureError> {
     let mut map = Bitmap::over(&mut *c.buffers.bitmap, window);
@@ -821,12 +822,12 @@ fn alone<S: Dump, P: Pieces>(
 }
 
 /// [`alone`], with a crew that reads the pages and tells which are zero.
-fn helped<S: Dump, P: Pieces>(
+fn helped<S: Dump, P: SegmentVisitor>(
     c: &mut Capture<'_, S>,
-    foreman: &Foreman<'_, '_>,
+    foreman: &CrewHandle<'_, '_>,
     window: PfnSpan,
     work: PfnSpan,
-    joining: &mut Joining<'_, P>,
+    joining: &mut SegmentWriter<'_, P>,
     tally: &mut Tally,
 ) -> Result<(), CaptureError> {
     let map = Bitmap::over(&mut *c.buffers.bitmap, window);
@@ -850,11 +851,11 @@ fn helped<S: Dump, P: Pieces>(
             }
             joining.skip(PfnSpan::new(at, pfn), c.observer)?;
             at = Pfn(pfn.0 + 1);
-            let stays = !matches!(made, Made::Zero);
+            let stays = !matches!(made, Encoded::Zero);
             tally.kept += u64::from(stays);
             tally.add(Reason::Zero, u64::from(!stays));
             if let Some((inside, piece)) = joining.page(pfn, stays)? {
-                let page = if let Made::Lost(fault) = made { Err(fault) } else { Ok(data) };
+                let page = if let Encoded::Lost(fault) = made { Err(fault) } else { Ok(data) };
                 joining.bytes(pfn, inside, &piece, page, c.observer)?;
             }
             joining.along(1, c.observer)
@@ -913,7 +914,7 @@ mod tests {
     use super::*;
 
     fn segments(start: u64, keep: &[(u64, bool)]) -> std::vec::Vec<(u64, u64, u64)> {
-        let mut open = Open::at(start);
+        let mut open = OpenSegment::at(start);
         let mut at = start;
         let mut found = std::vec::Vec::new();
         for &(pages, keep) in keep {

@@ -19,7 +19,7 @@ pub enum CaptureError {
     /// The machine's addresses are too large for the format: one past the last pfn.
     TooLarge(u64),
     /// Classifying twice gave different pages: the input changed.
-    Unsteady,
+    InputChanged,
     /// [`Observer::stopped`] said so.
     Stopped,
     /// A bug of this crate: what could not be.
@@ -47,7 +47,7 @@ impl fmt::Display for CaptureError {
             CaptureError::TooLarge(pfn) => {
                 write!(f, "the machine's memory ends at pfn 0x{pfn:x}: too large for the format")
             }
-            CaptureError::Unsteady => {
+            CaptureError::InputChanged => {
                 f.write_str("the input changed while it was read: the dump is incomplete")
             }
             CaptureError::Stopped => f.write_str("the capture was stopped"),

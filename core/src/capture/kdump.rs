@@ -5,8 +5,8 @@
 //! from then on a reader opens it. Then the bitmaps, page data before the descriptors that point at
 //! it, and at the end the header again.
 
-use super::crew::{Crew, Foreman};
-use super::pages::{Made, PageReader, PageWriter, Places};
+use super::crew::{Crew, CrewHandle};
+use super::pages::{Encoded, PageReader, PageWriter, Places};
 use super::pass::{About, Capture};
 use super::{CaptureError, Notice, Observer, Phase, Report};
 use crate::bitmap::Bitmap;
@@ -437,7 +437,7 @@ fn divide<S: Dump>(
 }
 
 /// The pages of pass B becoming part of the dump, or of its parts, in the order of their pfns.
-struct Saving<'a, 'b> {
+struct PartWriter<'a, 'b> {
     writer: &'a mut PageWriter<'b>,
     ranges: &'a [PfnSpan],
     places: Places,
@@ -448,9 +448,9 @@ struct Saving<'a, 'b> {
     total: u64,
 }
 
-impl Saving<'_, '_> {
+impl PartWriter<'_, '_> {
     /// Turns to the next part.
-    fn turn(&mut self, sinks: &mut [&mut dyn Sink]) -> Result<(), CaptureError> {
+    fn next_part(&mut self, sinks: &mut [&mut dyn Sink]) -> Result<(), CaptureError> {
         if let Some(sink) = sinks.get_mut(self.part) {
             self.writer.end(*sink)?;
         }
@@ -466,10 +466,10 @@ impl Saving<'_, '_> {
         while self.ranges.get(self.part).is_some_and(|r| page >= r.end)
             && self.part + 1 < sinks.len()
         {
-            self.turn(sinks)?;
+            self.next_part(sinks)?;
         }
         let end = self.ranges.get(self.part).map_or(Pfn(u64::MAX), |range| range.end);
-        let sink = sinks.get_mut(self.part).ok_or(CaptureError::Unsteady)?;
+        let sink = sinks.get_mut(self.part).ok_or(CaptureError::InputChanged)?;
         self.writer.reserve(self.bound, *sink)?;
         Ok(end)
     }
@@ -478,14 +478,14 @@ impl Saving<'_, '_> {
     fn commit(
         &mut self,
         page: Pfn,
-        made: Made,
+        made: Encoded,
         report: &mut Report,
         observer: &mut dyn Observer,
     ) -> Result<(), CaptureError> {
         match made {
-            Made::Zero => report.tally.add(Reason::Zero, 1),
-            Made::Bytes { .. } => {}
-            Made::Lost(fault) => {
+            Encoded::Zero => report.tally.add(Reason::Zero, 1),
+            Encoded::Bytes { .. } => {}
+            Encoded::Lost(fault) => {
                 report.incomplete = true;
                 report.tally.unreadable += 1;
                 observer.notice(Notice::PageLost(page, fault));
@@ -547,7 +547,7 @@ fn copy<S: Dump>(
     c.rewind();
     c.observer.progress(Phase::Copy, 0, total);
     let mut reader = PageReader::new(run, c.shift, c.filter);
-    let mut saving = Saving {
+    let mut saving = PartWriter {
         writer,
         ranges,
         places,
@@ -560,7 +560,7 @@ fn copy<S: Dump>(
     if let Some(sink) = sinks.first_mut() {
         saving.writer.begin(0, saving.places, saving.zero_page, *sink)?;
     }
-    let foreman = Foreman::new(crew, c.filter, c.shift, saving.bound)?;
+    let foreman = CrewHandle::new(crew, c.filter, c.shift, saving.bound)?;
     while let Some(window) = c.next_window(at, all) {
         match from {
             Bits::File => {
@@ -590,7 +590,7 @@ fn copy<S: Dump>(
     }
     // Parts that got no page still have their zero page.
     while saving.part < sinks.len() {
-        saving.turn(sinks)?;
+        saving.next_part(sinks)?;
     }
     c.observer.progress(Phase::Copy, total, total);
     Ok(())
@@ -601,7 +601,7 @@ fn save<S: Dump>(
     c: &mut Capture<'_, S>,
     window: PfnSpan,
     reader: &mut PageReader<'_>,
-    saving: &mut Saving<'_, '_>,
+    saving: &mut PartWriter<'_, '_>,
     sinks: &mut [&mut dyn Sink],
 ) -> Result<(), CaptureError> {
     let map = Bitmap::over(c.buffers.bitmap, window);
@@ -639,10 +639,10 @@ fn save<S: Dump>(
 /// way afterwards.
 fn give_out<'m, S: Dump>(
     c: &mut Capture<'_, S>,
-    foreman: &Foreman<'_, 'm>,
+    foreman: &CrewHandle<'_, 'm>,
     window: PfnSpan,
     reader: &mut PageReader<'_>,
-    saving: &mut Saving<'_, '_>,
+    saving: &mut PartWriter<'_, '_>,
     sinks: &mut [&mut dyn Sink],
 ) -> Result<(), CaptureError> {
     let mut pfn = window.start;
@@ -663,9 +663,9 @@ fn give_out<'m, S: Dump>(
 /// Saves the pages of the oldest batch. `false` if there is none.
 fn take_in<'m, S: Dump>(
     c: &mut Capture<'_, S>,
-    foreman: &Foreman<'_, 'm>,
+    foreman: &CrewHandle<'_, 'm>,
     reader: &mut PageReader<'_>,
-    saving: &mut Saving<'_, '_>,
+    saving: &mut PartWriter<'_, '_>,
     sinks: &mut [&mut dyn Sink],
 ) -> Result<bool, CaptureError> {
     let Some(batch) = foreman.oldest(c.source, reader, c.encoder) else { return Ok(false) };

@@ -146,14 +146,14 @@ impl<'b> PageReader<'b> {
         drop_zeros: bool,
         encoder: &mut dyn Encoder,
         room: &mut [u8],
-    ) -> Made {
+    ) -> Encoded {
         let kept = self.stored(source, pfn, encoder.flag(), room);
         let mut make = |page: &[u8]| make(page, drop_zeros, kept, encoder, room);
         let mut made = self.page(source, pfn, until).map(&mut make);
         if source.window_broke() {
             made = self.again(source, pfn).map(make);
         }
-        made.unwrap_or_else(Made::Lost)
+        made.unwrap_or_else(Encoded::Lost)
     }
 
     /// Whether all bytes of `pfn` are zero.
@@ -173,7 +173,7 @@ impl<'b> PageReader<'b> {
 
 /// What became of a page, not yet part of the dump.
 #[derive(Clone, Copy)]
-pub(super) enum Made {
+pub(super) enum Encoded {
     Zero,
     Bytes { len: u32, flags: u32 },
     Lost(ReadError),
@@ -186,20 +186,20 @@ fn make(
     kept: Option<usize>,
     encoder: &mut dyn Encoder,
     room: &mut [u8],
-) -> Made {
+) -> Encoded {
     if drop_zeros && is_zero(page) {
-        return Made::Zero;
+        return Encoded::Zero;
     }
     if let Some(len) = kept {
-        return Made::Bytes { len: len as u32, flags: encoder.flag() };
+        return Encoded::Bytes { len: len as u32, flags: encoder.flag() };
     }
     if let Stored::Compressed(len) = encoder.encode(page, room) {
-        return Made::Bytes { len: len as u32, flags: encoder.flag() };
+        return Encoded::Bytes { len: len as u32, flags: encoder.flag() };
     }
     if let Some(to) = room.get_mut(..page.len()) {
         to.copy_from_slice(page);
     }
-    Made::Bytes { len: page.len() as u32, flags: 0 }
+    Encoded::Bytes { len: page.len() as u32, flags: 0 }
 }
 
 /// Writes the page data and descriptors of one dump file. Data goes out before the descriptors that
@@ -337,9 +337,9 @@ impl<'b> PageWriter<'b> {
     }
 
     /// Makes a page part of the dump, whose data is in the room.
-    pub(super) fn commit(&mut self, made: Made) -> Result<(), CaptureError> {
+    pub(super) fn commit(&mut self, made: Encoded) -> Result<(), CaptureError> {
         let desc = match (made, self.zero) {
-            (Made::Bytes { len, flags }, _) => {
+            (Encoded::Bytes { len, flags }, _) => {
                 let offset = self.data_at + self.data_len as u64;
                 self.data_len += len as usize;
                 if self.data_len > self.data.len() {
@@ -348,9 +348,9 @@ impl<'b> PageWriter<'b> {
                 }
                 PageDesc { offset, size: len, flags }
             }
-            (Made::Zero, Some(zero)) => zero,
-            (Made::Zero, None) => return Err(CaptureError::Internal("no page of zeros")),
-            (Made::Lost(_), _) => PageDesc::LOST,
+            (Encoded::Zero, Some(zero)) => zero,
+            (Encoded::Zero, None) => return Err(CaptureError::Internal("no page of zeros")),
+            (Encoded::Lost(_), _) => PageDesc::LOST,
         };
         self.describe(desc)
     }
@@ -362,7 +362,7 @@ impl<'b> PageWriter<'b> {
             .descriptors
             .get_mut(self.descriptors_len..self.descriptors_len + page_desc::SIZE)
             .filter(|_| end <= self.descriptors_end)
-            .ok_or(CaptureError::Unsteady)?;
+            .ok_or(CaptureError::InputChanged)?;
         slot.copy_from_slice(&desc.emit(self.endian));
         self.descriptors_len += page_desc::SIZE;
         Ok(())
@@ -396,7 +396,7 @@ impl<'b> PageWriter<'b> {
             None => 0,
         };
         let (count, made) = if zeros > 0 {
-            (zeros, Made::Zero)
+            (zeros, Encoded::Zero)
         } else if plain {
             let room = self.data.get_mut(self.data_len..).ok_or(CaptureError::OUTSIDE)?;
             let whole = whole.take(room.len() / size);
@@ -406,7 +406,7 @@ impl<'b> PageWriter<'b> {
             };
             let to = room.get_mut(..count * size).ok_or(CaptureError::OUTSIDE)?;
             to.copy_from_slice(bytes.get(..count * size).ok_or(CaptureError::OUTSIDE)?);
-            (count, Made::Bytes { len: size as u32, flags: 0 })
+            (count, Encoded::Bytes { len: size as u32, flags: 0 })
         } else {
             return nothing;
         };

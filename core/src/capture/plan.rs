@@ -4,7 +4,7 @@
 //! its owner. `core/docs/memory.md` has the table with its reasons.
 
 use crate::arch::paging::TableCache;
-use crate::capture::crew::{self, BATCH, Batch, PageMade, Slot};
+use crate::capture::crew::{self, BATCH, Batch, EncodedPage, Slot};
 use crate::input::elf::Place;
 use crate::io::BLOCK;
 use crate::memory::MemoryRange;
@@ -200,7 +200,7 @@ impl Plan {
         let batch_pages = (shrunk(BATCH) / page).max(1);
         let beyond = needs.codec_bound.saturating_sub(page);
         let batch = batch_pages
-            .saturating_mul(page + size_of::<PageMade>() as u64)
+            .saturating_mul(page + size_of::<EncodedPage>() as u64)
             .saturating_add(beyond + (size_of::<Slot<'_>>() + size_of::<Batch<'_>>()) as u64);
         let count = crew::batches(workers);
         Plan {

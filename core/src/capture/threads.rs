@@ -1,6 +1,6 @@
 //! A crew of threads of the standard library.
 
-use super::crew::{Batch, Crew, Next, PageMade, Queue, Side, Slot, batches, stop};
+use super::crew::{Batch, Crew, EncodedPage, Next, Queue, Side, Slot, batches, stop};
 use super::pages::PageFilter;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -117,7 +117,7 @@ pub fn with_threads<W: Send, T>(
     }
     let number = workers.len();
     let count = batches(number as u64) as usize;
-    let mut made = vec![PageMade::default(); pages * count];
+    let mut made = vec![EncodedPage::default(); pages * count];
     let mut data = vec![0u8; bytes * count];
     let made = made.chunks_mut(pages.max(1));
     let mut batches: Vec<Batch<'_>> = made
