@@ -94,7 +94,7 @@ fn write(
         Exit::Failed
     })?;
     let mut out = Gather { out: Pipe::new(file, args.size_limit), held: [0; HELD], len: 0 };
-    let options = Options { since_clear: args.partial_dmesg };
+    let options = Options { since_clear: args.partial_dmesg, strict: false };
     let written = vmcore.with_memory(|memory, info, scratch| {
         log::dump(info, memory, options, scratch, &mut |b| out.add(b))
     });

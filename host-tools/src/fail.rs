@@ -1,5 +1,6 @@
 //! How a run ends when it does not end well.
 
+use crate::render::text::harmless;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::Path;
@@ -69,7 +70,7 @@ impl Fail {
             return ExitCode::from(PIPE);
         }
         // Nothing can be done if stderr is closed.
-        let _ = writeln!(io::stderr(), "tamis: {}", self.line());
+        let _ = writeln!(io::stderr(), "tamis: {}", harmless(&self.line()));
         ExitCode::from(FAILED)
     }
 }

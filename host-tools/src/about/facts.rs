@@ -398,7 +398,7 @@ impl Facts {
 
     fn kernel_log(&mut self, opened: &mut Opened, notes: &Notes) {
         let mut lines = Vec::new();
-        let result = log(opened, Options::default(), &mut |text| {
+        let result = log(opened, Options { since_clear: false, strict: true }, &mut |text| {
             // A log is some megabytes at most.
             if lines.len() < 64 << 20 {
                 lines.extend_from_slice(text);
@@ -424,8 +424,8 @@ impl Facts {
         let mut t = Table::default();
         let or = |text: &Option<String>| text.clone().unwrap_or("unknown".into());
         let names = self.files.iter().map(|file| match file.path.as_str() {
-            "-" => "standard input",
-            path => path,
+            "-" => "standard input".to_owned(),
+            path => plain(path.as_bytes()),
         });
         t.row("dump", names.collect::<Vec<_>>().join(", "));
         let version = self.header_version;

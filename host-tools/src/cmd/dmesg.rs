@@ -14,7 +14,7 @@ use tamis_core::kernel::log::Options;
 /// Reads the log buffer out of the dump: the ring of Linux 5.10 and later, the records of 3.5 to
 /// 5.9, and the plain ring before. Records that are missing, damaged or were not finished when the
 /// kernel died are left out and counted on standard error. Bytes that do not belong on a terminal are
-/// printed as \xNN.
+/// printed as \xNN, and a backslash as \x5c.
 ///
 /// Where page tables are missing, as in a dump that was cut off, the log is looked for where the
 /// kernel image and the direct map have it (x86_64 and arm64); a remark reports it.
@@ -43,7 +43,7 @@ pub struct Args {
 /// Runs it.
 pub fn run(args: &Args) -> Result<u8> {
     let mut opened = open(&args.dumps)?;
-    let options = Options { since_clear: args.since_clear };
+    let options = Options { since_clear: args.since_clear, strict: true };
     let read = if args.json {
         let mut text = Vec::new();
         let read = log(&mut opened, options, &mut |part| text.write_all(part))?;

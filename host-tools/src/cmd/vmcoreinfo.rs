@@ -5,6 +5,7 @@ use crate::dump::opened::Opened;
 use crate::fail::{DONE, NO, Result};
 use crate::render::console::{print, remark};
 use crate::render::json::{Document, Members, show};
+use crate::render::text::plain;
 use serde::Serialize;
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -45,24 +46,20 @@ pub fn run(args: &Args) -> Result<u8> {
         return json(args, &opened);
     }
     if args.keys.is_empty() {
-        let mut text = opened.text.to_vec();
         // Older kernels end it without a newline.
-        while text.last() == Some(&0) {
-            text.pop();
-        }
-        if text.last() != Some(&b'\n') {
-            text.push(b'\n');
-        }
-        print(text)?;
+        let end = opened.text.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
+        let text = opened.text.get(..end).unwrap_or(&[]);
+        let text = text.strip_suffix(b"\n").unwrap_or(text);
+        print(text.split(|b| *b == b'\n').map(|line| plain(line) + "\n").collect::<String>())?;
         return Ok(DONE);
     }
     let mut status = DONE;
-    let mut out = Vec::new();
+    let mut out = String::new();
     for key in &args.keys {
         match lines(&opened.text).find(|(name, _)| *name == key.as_bytes()) {
             Some((_, value)) => {
-                out.extend_from_slice(value);
-                out.push(b'\n');
+                out += &plain(value);
+                out.push('\n');
             }
             None => {
                 remark(format_args!("{}: no key {key} in VMCOREINFO", opened.name()));
@@ -94,7 +91,7 @@ impl Document for Keys {
 
 fn json(args: &Args, opened: &Opened) -> Result<u8> {
     let (mut keys, mut seen) = (Vec::new(), HashSet::new());
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    let text = plain;
     if args.keys.is_empty() {
         // The first one counts.
         let first = lines(&opened.text).filter(|(key, _)| seen.insert(*key));

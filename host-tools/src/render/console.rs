@@ -1,6 +1,7 @@
 //! Standard output and standard error.
 
 use crate::fail::Result;
+use crate::render::text::harmless;
 use anstream::{AutoStream, ColorChoice, adapter::strip_str};
 use std::io::{BufWriter, StdoutLock, Write};
 
@@ -35,5 +36,7 @@ pub fn paint(text: String) -> Result<()> {
 
 /// Prints a remark, which is not a failure, to standard error.
 pub fn remark(text: std::fmt::Arguments<'_>) {
+    // Names of files and texts of dumps are in it.
+    let text = harmless(&text.to_string());
     let _ = writeln!(std::io::stderr(), "tamis: {text}");
 }

@@ -2,6 +2,7 @@
 
 use crate::fail::Result;
 use crate::render::console::print;
+use crate::render::text::is_harmful;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::ser::{CharEscape, CompactFormatter, Formatter};
@@ -145,17 +146,21 @@ impl Formatter for Layout {
         self.end(out, b"}")
     }
 
-    /// DEL is not for terminals either, though JSON allows it.
+    /// What is not for terminals, though JSON allows it.
     fn write_string_fragment<W: ?Sized + Write>(
         &mut self,
         out: &mut W,
         text: &str,
     ) -> io::Result<()> {
-        for (index, part) in text.split('\u{7f}').enumerate() {
-            out.write_all(if index > 0 { b"\\u007f" } else { b"" })?;
-            out.write_all(part.as_bytes())?;
+        let mut rest = text;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_harmful(*c)) {
+            out.write_all(&rest.as_bytes()[..at])?;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(out, "\\u{unit:04x}")?;
+            }
+            rest = &rest[at + c.len_utf8()..];
         }
-        Ok(())
+        out.write_all(rest.as_bytes())
     }
 
     fn write_char_escape<W: ?Sized + Write>(
@@ -195,7 +200,7 @@ mod tests {
         let list = vec![Members(vec![("b", 1), ("c", 2)]), Members(vec![])];
         let sample = Sample {
             n: -3,
-            s: "a\"\\\n\u{1}\r\u{7f}é",
+            s: "a\"\\\n\u{1}\r\u{7f}é\u{9b}\u{202e}\u{e0041}",
             l: list,
             o: Members(vec![]),
             a: Hex(31),
@@ -210,7 +215,7 @@ mod tests {
     fn values_are_written_as_json() {
         assert_eq!(
             text(usize::MAX),
-            "{\n  \"schema\": \"t/1\",\n  \"n\": -3,\n  \"s\": \"a\\\"\\\\\\n\\u0001\\u000d\\u007fé\",\n  \
+            "{\n  \"schema\": \"t/1\",\n  \"n\": -3,\n  \"s\": \"a\\\"\\\\\\n\\u0001\\u000d\\u007fé\\u009b\\u202e\\udb40\\udc41\",\n  \
              \"l\": [\n    {\n      \"b\": 1,\n      \"c\": 2\n    },\n    {}\n  ],\n  \"o\": {},\n  \
              \"a\": \"0x1f\",\n  \"x\": null\n}\n"
         );

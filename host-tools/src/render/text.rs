@@ -51,11 +51,41 @@ pub fn time(seconds: u64) -> String {
 }
 
 /// Bytes of a dump as text that does no harm to a terminal.
+///
+/// Control characters, those that change the direction of a text or cannot be seen, and bytes that are no
+/// text are `\xNN`, byte by byte; a backslash is two: the bytes can be told from it.
 pub fn plain(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes)
-        .chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    escaped(bytes, |c| c == '\\' || is_harmful(c))
+}
+
+/// A message as it can be printed: lines stay lines, and a backslash is one.
+pub fn harmless(text: &str) -> String {
+    escaped(text.as_bytes(), |c| c != '\n' && is_harmful(c))
+}
+
+/// Whether a terminal, or a reader, may take a character for something else than what it is.
+pub fn is_harmful(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+        || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+fn escaped(bytes: &[u8], escape: impl Fn(char) -> bool) -> String {
+    let mut text = String::new();
+    let byte = |text: &mut String, byte: u8| text.push_str(&format!("\\x{byte:02x}"));
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\\' if escape(c) => text.push_str("\\\\"),
+                c if escape(c) => {
+                    c.encode_utf8(&mut [0; 4]).bytes().for_each(|b| byte(&mut text, b));
+                }
+                c => text.push(c),
+            }
+        }
+        chunk.invalid().iter().for_each(|b| byte(&mut text, *b));
+    }
+    text
 }
 
 fn styled(style: Style, text: &str) -> String {
@@ -159,6 +189,11 @@ mod tests {
 
     #[test]
     fn control_characters_do_not_reach_a_terminal() {
-        assert_eq!(plain(b"a\x1b[31mb\xff"), "a\u{fffd}[31mb\u{fffd}");
+        assert_eq!(plain(b"a\x1b[31mb\xff"), "a\\x1b[31mb\\xff");
+        assert_eq!(
+            plain("é\u{9b}\u{202e}\\x1b\r".as_bytes()),
+            "é\\xc2\\x9b\\xe2\\x80\\xae\\\\x1b\\x0d"
+        );
+        assert_eq!(harmless("a\\b\nc\u{1b}"), "a\\b\nc\\x1b");
     }
 }

@@ -272,7 +272,7 @@ pub fn log(
         if let Some(first) = arithmetic {
             memory.allow_arithmetic(info, &ranges, first);
         }
-        let options = log::Options { since_clear };
+        let options = log::Options { since_clear, strict: false };
         let report = log::dump(info, memory, options, scratch, &mut |text| {
             out.extend(text);
             Ok::<(), std::convert::Infallible>(())

@@ -43,6 +43,9 @@ pub struct Options {
     /// when that was (without `SYMBOL(clear_seq)` or `SYMBOL(clear_idx)`), or where that record is
     /// overwritten.
     pub since_clear: bool,
+    /// Whether to escape the backslash and all control characters but tabs and ends of lines, so that every
+    /// text can be told from every other. Otherwise, what moves the cursor is left as it is.
+    pub strict: bool,
 }
 
 /// Writes the log to `out`, in pieces. `scratch` is [`SCRATCH_MIN`] bytes or more.
@@ -58,7 +61,8 @@ pub fn dump<S: PhysMemory, E>(
         return Err(LogError::Implausible { what: "length of the scratch buffer", value });
     }
     let (buf, work) = scratch.split_at_mut(scratch.len() / 4);
-    let mut log = Log { memory, buf, used: 0, out, report: LogReport::default() };
+    let mut log =
+        Log { memory, buf, used: 0, out, report: LogReport::default(), strict: options.strict };
     let has = |name| facts.get(Kind::Symbol, name).is_some();
     if has("prb") || facts.get(Kind::Size, "printk_ringbuffer").is_some() {
         ring(&mut log, facts, options.since_clear, work)?;

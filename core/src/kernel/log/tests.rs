@@ -132,7 +132,7 @@ impl Lab {
         let mut memory = KernelMemory::new(self, arch, &mut cache);
         let mut scratch = vec![0xa5; SCRATCH_MIN];
         let mut out = Vec::new();
-        dump(&info, &mut memory, Options { since_clear }, &mut scratch, &mut |b| {
+        dump(&info, &mut memory, Options { since_clear, strict: false }, &mut scratch, &mut |b| {
             out.extend_from_slice(b);
             Ok(())
         })

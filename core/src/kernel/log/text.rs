@@ -46,8 +46,11 @@ impl Stamp {
 }
 
 /// Whether a byte of a text is written unescaped; newlines have their own rule.
-fn is_plain(byte: u8) -> bool {
-    matches!(byte, b' '..=b'~' | b'\t' | 0x0b | 0x0c | b'\r')
+fn is_plain(byte: u8, strict: bool) -> bool {
+    match byte {
+        b'\\' | 0x0b | 0x0c | b'\r' => !strict,
+        byte => matches!(byte, b' '..=b'~' | b'\t'),
+    }
 }
 
 /// The memory that is read and the text that is written.
@@ -57,6 +60,7 @@ pub(super) struct Log<'x, 'a, 'b, S, E> {
     pub used: usize,
     pub out: &'x mut dyn FnMut(&[u8]) -> Result<(), E>,
     pub report: LogReport,
+    pub strict: bool,
 }
 
 impl<S: PhysMemory, E> Log<'_, '_, '_, S, E> {
@@ -87,6 +91,8 @@ impl<S: PhysMemory, E> Log<'_, '_, '_, S, E> {
 
     /// Writes a part of a record's text. Lines after the first are indented by `width`.
     pub(super) fn write_escaped(&mut self, text: &[u8], width: usize) -> Result<(), LogError<E>> {
+        let strict = self.strict;
+        let is_plain = |byte| is_plain(byte, strict);
         for run in text.chunk_by(|&a, &b| is_plain(a) && is_plain(b)) {
             match *run {
                 [b'\n'] => {
