@@ -4,8 +4,10 @@
 use super::gzip;
 use crate::fail::{Fail, Result};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
+/// Modules that need each other in a chain, at most. Kernels have some ten.
+const DEPTH_MOST: usize = 200;
 /// Most that a module may unpack to.
 const MOST: u64 = 256 << 20;
 
@@ -62,6 +64,11 @@ impl Modules {
             .lines()
             .filter_map(|line| {
                 let (path, needs) = line.split_once(':')?;
+                // What is not in the folder is not the kernel's.
+                let inside = |part: Component<'_>| matches!(part, Component::Normal(_));
+                if !Path::new(path).components().all(inside) {
+                    return None;
+                }
                 let needs = needs.split_whitespace().map(str::to_owned).collect();
                 Some((name_of(path), (path.to_owned(), needs)))
             })
@@ -136,12 +143,18 @@ impl Modules {
         if !order.begun.insert(name.to_owned()) {
             return Ok(());
         }
+        if order.depth == DEPTH_MOST {
+            let text = format_args!("{name} is needed by {DEPTH_MOST} modules in a chain");
+            return Err(Fail::file(&self.folder, text).next("its modules.dep is damaged"));
+        }
+        order.depth += 1;
         for soft in self.soft.get(name).into_iter().flatten() {
             self.add(soft, order)?;
         }
         for need in needs.iter().rev() {
             self.add_module(&name_of(need), order)?;
         }
+        order.depth -= 1;
         let path = self.folder.join(path);
         order.modules.push(Module { name: name.to_owned(), data: read(&path)? });
         Ok(())
@@ -172,6 +185,8 @@ impl Modules {
 #[derive(Default)]
 struct Order {
     begun: BTreeSet<String>,
+    /// Modules that are being added, each for the one before it.
+    depth: usize,
     modules: Vec<Module>,
 }
 

@@ -122,6 +122,28 @@ fn a_module_from_elsewhere_brings_what_it_needs() {
 }
 
 #[test]
+fn modules_outside_of_the_folder_are_not_the_kernels() {
+    let folder = modules_folder("outside");
+    let outside = folder.put("outside.ko", module("outside", ""));
+    folder.put("lib/modules.dep", format!("../outside.ko:\n{}:\n", outside.display()));
+    let mut wanted = Wanted::default();
+    wanted.need("outside");
+    let modules = Modules::open(&folder.0.join("lib"), "6.1").unwrap();
+    assert!(modules.resolve(&wanted).err().unwrap().line().contains("no module outside"));
+}
+
+#[test]
+fn a_chain_of_modules_that_does_not_end_is_refused() {
+    let folder = modules_folder("chain");
+    let mut dep = String::new();
+    for number in 0..40_000 {
+        dep += &format!("kernel/m{number}.ko: kernel/m{}.ko\n", number + 1);
+    }
+    folder.put("modules.dep", dep);
+    assert!(resolved(&folder, &["m0"]).err().unwrap().line().contains("in a chain"));
+}
+
+#[test]
 fn damaged_modules_are_refused() {
     let folder = modules_folder("damage");
     for (name, file) in
