@@ -16,4 +16,5 @@ mod people;
 mod refilter;
 mod refuse;
 mod sets;
+mod stranger;
 mod verify;

@@ -236,7 +236,8 @@ impl Facts {
             file.read_at(ph.offset.saturating_add(at), buf)
         });
         self.notes_damaged |= walk.end != note::End::Whole;
-        if in_memory || !is_last || walk.end == note::End::Endless {
+        let too_much = len - walk.sound > note::LEN_MOST;
+        if in_memory || !is_last || walk.end == note::End::Endless || too_much {
             len = walk.sound;
         }
         let Some(at) = self.notes.push(ph.offset, len) else {

@@ -20,6 +20,8 @@ pub const NAME_MAX: usize = 16;
 /// Notes that are looked at: ten for each of 100,000 CPUs. A length that promises more, over a gap that
 /// reads as zeros, is a lie that would take hours to go over.
 pub const MOST: usize = 1 << 20;
+/// Bytes of notes that are looked at. Drivers leave megabytes; over a gap, a lie is as long as it likes.
+pub const LEN_MOST: u64 = 1 << 30;
 /// Notes without name, descriptor and type, one after the other, behind which nothing is looked for:
 /// more than a page of zeros. The kernel ends its lists of notes with a single one
 /// (`include/linux/elfcore.h`, `kernel/crash_core.c`: `final_note`).
@@ -110,7 +112,7 @@ pub fn walk(
         if left < HEADER as u64 {
             break;
         }
-        if number == MOST || empty == EMPTY_MOST {
+        if number == MOST || empty == EMPTY_MOST || at > LEN_MOST {
             walk.end = End::Endless;
             break;
         }
@@ -122,7 +124,7 @@ pub fn walk(
             .ok()
             .and_then(|()| NoteHeader::parse(endian, raw).ok())
             // The last note's padding may be missing.
-            .filter(|n| n.desc_at() + u64::from(n.desc_len) <= left);
+            .filter(|n| n.desc_at() + u64::from(n.desc_len) <= left.min(LEN_MOST));
         let Some(found) = parsed else {
             walk.end = End::Damaged;
             break;

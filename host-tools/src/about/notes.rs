@@ -6,7 +6,7 @@ use crate::render::json::{Document, Hex};
 use crate::render::text::plain;
 use serde::Serialize;
 use std::fmt::Write;
-use tamis_core::memory::{Machine, PhysMemory as _};
+use tamis_core::memory::{Dump as _, Machine, PhysMemory as _};
 use tamis_core::wire::note;
 
 /// All notes.
@@ -26,17 +26,17 @@ impl Document for Notes {
 #[derive(Serialize)]
 pub struct Note {
     /// Where it begins.
-    pub offset: usize,
+    pub offset: u64,
     /// Its name, without NUL.
     pub name: String,
     /// Its type.
     #[serde(rename = "type")]
     pub kind: u32,
     /// Bytes of its contents.
-    pub size: usize,
+    pub size: u64,
     /// Where they begin.
     #[serde(skip)]
-    pub desc_at: usize,
+    pub desc_at: u64,
     /// What it is, if that is known.
     pub meaning: Option<&'static str>,
     /// Of the dump of a device, its name.
@@ -57,36 +57,45 @@ pub struct Registers {
     pub sp: Option<Hex>,
 }
 
-/// Reads the notes.
+/// Bytes of a name, and of contents, that are looked at.
+const LOOK: u64 = 4096;
+
+/// Reads the notes: their headers, names, and the first bytes of what is in them, whatever size they claim.
 pub fn notes(opened: &mut Opened) -> Result<Notes> {
     let machine = opened.dump.machine();
-    let raw = opened.notes()?;
-    let (mut notes, mut at) = (Vec::new(), 0usize);
-    while let Some(rest) = raw.get(at..).filter(|r| r.len() >= note::HEADER) {
-        let Ok(found) = note::NoteHeader::parse(machine.endian, rest) else { break };
-        if found.is_empty() {
+    let len = opened.dump.notes().len;
+    let (mut notes, mut at) = (Vec::new(), 0u64);
+    let mut read = |at: u64, wanted: u64| {
+        let mut bytes = vec![0; wanted.min(LOOK) as usize];
+        opened.dump.read_notes(at, &mut bytes).ok().map(|()| bytes)
+    };
+    while notes.len() < note::MOST && len.saturating_sub(at) >= note::HEADER as u64 {
+        let Some(head) = read(at, note::HEADER as u64) else { break };
+        let Ok(found) = note::NoteHeader::parse(machine.endian, &head) else { break };
+        // The last note's padding may be missing.
+        let end = found.desc_at() + u64::from(found.desc_len);
+        if found.is_empty() || end > len - at {
             break;
         }
-        let name = rest.get(note::HEADER..note::HEADER.saturating_add(found.name_len as usize));
-        let desc_at = found.desc_at() as usize;
-        let desc = rest.get(desc_at..desc_at.saturating_add(found.desc_len as usize));
-        let (Some(name), Some(desc)) = (name, desc) else { break };
+        let desc_at = at + found.desc_at();
+        let name = read(at + note::HEADER as u64, found.name_len.into());
+        let (Some(name), Some(desc)) = (name, read(desc_at, found.desc_len.into())) else { break };
         // Up to its NUL, or all of it.
-        let name = plain(name.split(|b| *b == 0).next().unwrap_or(name));
+        let name = plain(name.split(|b| *b == 0).next().unwrap_or(&name));
         notes.push(Note {
             offset: at,
             kind: found.kind,
-            size: desc.len(),
-            desc_at: at + desc_at,
+            size: found.desc_len.into(),
+            desc_at,
             meaning: meaning(&name, found.kind),
-            device: is_device(&name, found.kind).then(|| plain(device_name(desc))),
-            registers: registers(machine, &name, found.kind, desc).unwrap_or_default(),
+            device: is_device(&name, found.kind).then(|| plain(device_name(&desc))),
+            registers: registers(machine, &name, found.kind, &desc).unwrap_or_default(),
             name,
         });
-        at = at.saturating_add(found.padded_len() as usize);
+        at += found.padded_len();
     }
     // The loop ended at their end, or at what is behind the last one.
-    let rest = raw.get(at..).unwrap_or(&[]);
+    let rest = read(at, len.saturating_sub(at)).unwrap_or_default();
     let damaged = opened.notes_damaged() || rest.iter().any(|b| *b != 0);
     Ok(Notes { damaged, notes })
 }
@@ -104,8 +113,8 @@ fn device_name(desc: &[u8]) -> &[u8] {
     name.split(|b| *b == 0).next().unwrap_or(name)
 }
 
-/// What a device left, without its name.
-pub fn device(opened: &mut Opened, wanted: &str) -> Result<Vec<u8>> {
+/// Where in the notes is what a device left, without its name, and its bytes.
+pub fn device(opened: &mut Opened, wanted: &str) -> Result<(u64, u64)> {
     let found = notes(opened)?;
     let devices = || found.notes.iter().filter_map(|note| Some((note, note.device.as_ref()?)));
     let Some((note, _)) = devices().find(|(_, name)| *name == wanted) else {
@@ -116,9 +125,8 @@ pub fn device(opened: &mut Opened, wanted: &str) -> Result<Vec<u8>> {
             names => fail.next(format_args!("there are those of {}", names.join(", "))),
         });
     };
-    let raw = opened.notes()?;
-    let end = note.desc_at + note.size;
-    Ok(raw.get(note.desc_at + DEVICE_NAME.min(note.size)..end).unwrap_or(&[]).to_vec())
+    let name = (DEVICE_NAME as u64).min(note.size);
+    Ok((note.desc_at + name, note.size - name))
 }
 
 /// What a note is.

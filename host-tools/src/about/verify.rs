@@ -220,8 +220,13 @@ fn elf_headers(opened: &Opened, found: &mut Findings) {
 
 fn segments(opened: &mut Opened, found: &mut Findings, threads: usize) -> Result<()> {
     let page = opened.shift.bytes() as u64;
-    let segments: Vec<_> = opened.held().map(|(range, held)| (*range, held)).collect();
-    let total: u64 = segments.iter().map(|(s, _)| s.stored_len).sum();
+    let offsets = opened.offsets.iter().copied();
+    let held = opened.held().map(|(range, held)| (*range, held)).zip(offsets);
+    let segments: Vec<_> = held.map(|((range, held), at)| (range, held, at)).collect();
+    // Gaps of a file read as zeros: there is nothing to be found.
+    let raw =
+        opened.files.first().filter(|file| file.stream.is_none()).map(|file| file.raw.clone());
+    let total: u64 = segments.iter().map(|(s, ..)| s.stored_len).sum();
     let mut progress = Progress::new("Reading memory");
     let mut done = 0u64;
     const STEP: u64 = 1 << 20;
@@ -229,7 +234,7 @@ fn segments(opened: &mut Opened, found: &mut Findings, threads: usize) -> Result
     let mut workers: Vec<_> = twins.into_iter().map(|d| (d, vec![0; STEP as usize])).collect();
     // A page is one page, however many ranges have it: as kernel text, and as memory.
     let (mut claimed, mut whole, mut damaged) = (Vec::new(), Vec::new(), Vec::new());
-    for &(s, there) in &segments {
+    for &(s, there, file_at) in &segments {
         let first = s.phys.0 / page;
         let last = s.phys.0.saturating_add(s.stored_len).div_ceil(page);
         claimed.push((first, last));
@@ -243,6 +248,10 @@ fn segments(opened: &mut Opened, found: &mut Findings, threads: usize) -> Result
         let work = |(dump, buf): &mut (Dump, Vec<u8>), piece: u64| {
             let at = s.phys.0 + piece * STEP;
             let step = (there - piece * STEP).min(STEP);
+            let from = file_at + piece * STEP;
+            if raw.as_ref().is_some_and(|raw| raw.next_data(from) >= from + step) {
+                return (at, step, Ok(()));
+            }
             (at, step, dump.read(PhysAddr(at), &mut buf[..step as usize]))
         };
         in_order(&mut workers, there.div_ceil(STEP), work, |(at, step, result)| {

@@ -2,11 +2,14 @@
 
 use crate::about::notes::{device, notes};
 use crate::dump::open::open_notes;
+use crate::dump::opened::Opened;
 use crate::dump::out::create;
 use crate::fail::{DONE, Fail, NO, Result};
-use crate::render::console::{print, remark};
+use crate::render::console::{print, remark, stdout};
 use crate::render::json::show;
+use std::io::Write;
 use std::path::PathBuf;
+use tamis_core::memory::Dump as _;
 
 /// List the ELF notes of a dump.
 ///
@@ -15,8 +18,8 @@ use std::path::PathBuf;
 /// contents, its type, its name and what it is. Of register notes of x86_64 and arm64, the process
 /// and where its CPU was are shown. Nothing of the memory is needed, nor has to be there.
 ///
-/// Drivers can leave dumps of their devices (NT_VMCOREDD): they are named, and --device writes what one
-/// left, as it is, to standard output or to a file.
+/// Drivers can leave dumps of their devices (NT_VMCOREDD): they are named, and --device writes what
+/// one left, as it is, to standard output or to a file.
 ///
 /// Exit status: 0 done; 1 the notes end in something that is not a note; 3 it could not be done.
 ///
@@ -47,13 +50,17 @@ pub struct Args {
     force: bool,
 }
 
-/// Writes bytes to the output that was named.
-fn write(args: &Args, bytes: &[u8]) -> Result<u8> {
+/// Writes bytes of the notes to the output that was named.
+fn write(args: &Args, opened: &mut Opened, at: u64, len: u64) -> Result<u8> {
     match &args.output {
-        None => print(bytes)?,
+        None => {
+            let mut out = stdout();
+            opened.copy_notes(at, len, &mut |_, bytes| Ok(out.write_all(bytes)?))?;
+            out.flush()?;
+        }
         Some(path) => {
             let mut file = create(path, args.force, std::slice::from_ref(&args.dump))?;
-            file.put(0, bytes)?;
+            opened.copy_notes(at, len, &mut |at, bytes| file.put(at, bytes))?;
             file.done()?;
         }
     }
@@ -64,12 +71,12 @@ fn write(args: &Args, bytes: &[u8]) -> Result<u8> {
 pub fn run(args: &Args) -> Result<u8> {
     let mut opened = open_notes(std::slice::from_ref(&args.dump))?;
     if args.raw {
-        let bytes = opened.notes()?;
-        return write(args, &bytes);
+        let len = opened.dump.notes().len;
+        return write(args, &mut opened, 0, len);
     }
     if let Some(name) = &args.device {
-        let bytes = device(&mut opened, name)?;
-        return write(args, &bytes);
+        let (at, len) = device(&mut opened, name)?;
+        return write(args, &mut opened, at, len);
     }
     if args.output.is_some() {
         return Err(Fail::new("a list of notes goes to standard output")

@@ -1,7 +1,7 @@
 //! `tamis repair`.
 
 use crate::dump::input::Raw;
-use crate::dump::open::{flat, scan_leniently};
+use crate::dump::open::scan_leniently;
 use crate::dump::opened::Input;
 use crate::dump::out::create;
 use crate::fail::{DONE, INCOMPLETE, Result};
@@ -53,9 +53,7 @@ pub fn run(args: &Args) -> Result<u8> {
     if form(&head) == Some(Form::Flattened) {
         let stream = scan_leniently(&raw)?;
         ends = stream.ends;
-        let file = flat(&raw, stream.records)?;
-        len = file.len();
-        input = Layer::Flat(file);
+        (input, len) = stream.layer(&raw)?;
     }
     let mut out = create(&args.out, args.force, std::slice::from_ref(&args.dump))?;
     copy(&mut input, len, &raw, &mut out)?;

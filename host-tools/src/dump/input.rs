@@ -1,11 +1,13 @@
 //! An input file before anything is known about it.
 
 use crate::dump::file::BlockFile;
+use crate::dump::pending::name_for;
 use crate::fail::{Fail, Result};
+use rustix::fs::{Mode, OFlags};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::io::{IsTerminal, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tamis_boot::raw_target::RawTarget;
@@ -14,6 +16,7 @@ use tamis_boot::raw_target::RawTarget;
 const HEAD: u64 = 72 << 10;
 
 /// An input file before anything is known about it.
+#[derive(Clone)]
 pub struct Raw {
     /// As it was given.
     pub path: PathBuf,
@@ -78,6 +81,25 @@ impl Raw {
         BlockFile::part(self.file.clone(), self.base, self.len)
     }
 
+    /// Bytes of it that are stored: of a file with gaps, fewer than it is long.
+    pub fn stored(&self) -> u64 {
+        self.file.metadata().map_or(u64::MAX, |found| match found.file_type().is_file() {
+            true => found.blocks().saturating_mul(512),
+            false => u64::MAX,
+        })
+    }
+
+    /// The first place from `at` on that may hold anything but zeros; its end if there is none.
+    pub fn next_data(&self, at: u64) -> u64 {
+        let from = self.base.saturating_add(at);
+        match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(from)) {
+            Ok(found) => found.saturating_sub(self.base).clamp(at, self.len.max(at)),
+            Err(rustix::io::Errno::NXIO) => self.len.max(at),
+            // A file system that does not know.
+            Err(_) => at,
+        }
+    }
+
     /// An error about it.
     pub fn fail(&self, text: impl std::fmt::Display) -> Fail {
         Fail::new(format_args!("{}: {text}", self.name()))
@@ -106,11 +128,23 @@ fn base_of(file: &File, len: u64) -> u64 {
 
 /// Standard input as a file without a name.
 fn spool() -> io::Result<File> {
-    let path = std::env::temp_dir().join(format!("tamis-{}", std::process::id()));
-    let mut file =
+    let mut file = unnamed()?;
+    io::copy(&mut io::stdin().lock(), &mut file)?;
+    Ok(file)
+}
+
+/// A file without a name, in the folder for such.
+pub fn unnamed() -> io::Result<File> {
+    let folder = std::env::temp_dir();
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    if let Ok(file) = rustix::fs::open(&folder, flags, Mode::RUSR | Mode::WUSR) {
+        return Ok(file.into());
+    }
+    // A file system that has no such files: a name that cannot be guessed, for a moment.
+    let path = folder.join(name_for(b"tamis")?);
+    let file =
         OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
     std::fs::remove_file(&path)?;
-    io::copy(&mut io::stdin().lock(), &mut file)?;
     Ok(file)
 }
 

@@ -6,12 +6,17 @@
 
 use crate::dump::decode::Unpackers;
 use crate::dump::file::BlockFile;
-use crate::dump::input::{FileInfo, Raw};
+use crate::dump::input::{FileInfo, Raw, unnamed};
 use crate::dump::machines;
 use crate::dump::opened::{Dump, Input, Opened, PAGES_KEPT, finish};
 use crate::dump::refuse::{Header, foreign_elf, refuse};
 use crate::fail::{Fail, Result};
+use crate::render::text::{number, size};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use tamis_core::endian::Word;
 use tamis_core::input::elf;
 use tamis_core::input::elf::ElfVmcore;
@@ -26,18 +31,29 @@ use tamis_core::wire::elf as elf_wire;
 
 /// Physical memory of any machine ends below this.
 const MEMORY_MOST: u64 = 1 << 53;
+/// No machine has more memory than this: 128 TiB. To go over more pages than that would take hours.
+const TOTAL_MOST: u64 = 1 << 47;
+/// Bytes of a bitmap that are believed of a file that holds less: those of 8 TiB.
+const BITMAP_MOST: u64 = 256 << 20;
+
+/// Records of a stream that are kept in memory. Of more, as a stream of tiny ones has, a file is made.
+const RECORDS_MOST: usize = 1 << 20;
 
 /// The records of a flattened stream.
 pub struct Stream {
-    /// In the order of the stream.
-    pub records: Vec<Record>,
+    /// In the order of the stream; none where there is a file.
+    records: Vec<Record>,
+    /// Where there are too many of them, the file that the stream stands for.
+    file: Option<Spool>,
+    /// Number of the records.
+    pub count: usize,
     /// Whether the end record is there; without it the writer died.
     pub ends: bool,
 }
 
 /// Finds the records of a flattened stream. What is there of a record that is cut off counts.
 pub fn scan(raw: &Raw) -> Result<Stream> {
-    let (stream, error) = records(raw);
+    let (stream, error) = records(raw)?;
     match error {
         None => Ok(stream),
         Some(e) => Err(raw.fail(e).next("`tamis repair` makes a dump of what is before it")),
@@ -46,41 +62,134 @@ pub fn scan(raw: &Raw) -> Result<Stream> {
 
 /// Like [`scan`], but a stream that is damaged ends before the damage.
 pub fn scan_leniently(raw: &Raw) -> Result<Stream> {
-    match records(raw) {
-        (stream, Some(e)) if stream.records.is_empty() => Err(raw.fail(e)),
+    match records(raw)? {
+        (stream, Some(e)) if stream.count == 0 => Err(raw.fail(e)),
         (stream, _) => Ok(stream),
     }
 }
 
-fn records(raw: &Raw) -> (Stream, Option<FlatError>) {
+fn records(raw: &Raw) -> Result<(Stream, Option<FlatError>)> {
     let mut file = raw.reader();
-    let mut stream = Stream { records: Vec::new(), ends: false };
+    let mut stream = Stream { records: Vec::new(), file: None, count: 0, ends: false };
     let mut scan = match Scan::new(&mut file, raw.len) {
         Ok(scan) => scan,
-        Err(e) => return (stream, Some(e)),
+        Err(e) => return Ok((stream, Some(e))),
     };
-    loop {
+    let error = loop {
         match scan.next(&mut file) {
-            Ok(Step::Record(record)) => stream.records.push(record),
+            Ok(Step::Record(record)) => stream.push(raw, record)?,
             Ok(Step::End(_)) => {
                 stream.ends = true;
-                return (stream, None);
+                break None;
             }
             Ok(Step::Cut(part)) => {
                 if part.len > 0 {
-                    stream.records.push(part);
+                    stream.push(raw, part)?;
                 }
-                return (stream, None);
+                break None;
             }
-            Err(e) => return (stream, Some(e)),
+            Err(e) => break Some(e),
         }
+    };
+    if let Some(spool) = &mut stream.file {
+        spool.finish().map_err(|e| spool_failed(raw, &e))?;
+    }
+    Ok((stream, error))
+}
+
+fn spool_failed(raw: &Raw, error: &std::io::Error) -> Fail {
+    raw.fail(format_args!("a stream of many records: writing a temporary file: {error}"))
+        .next("TMPDIR names the directory for it")
+}
+
+impl Stream {
+    fn push(&mut self, raw: &Raw, record: Record) -> Result<()> {
+        self.count += 1;
+        if self.file.is_none() && self.records.len() == RECORDS_MOST {
+            self.file = Some(Spool::new(raw).map_err(|e| spool_failed(raw, &e))?);
+            for record in std::mem::take(&mut self.records) {
+                self.put(raw, record)?;
+            }
+        }
+        if self.file.is_some() {
+            return self.put(raw, record);
+        }
+        self.records.push(record);
+        Ok(())
+    }
+
+    fn put(&mut self, raw: &Raw, record: Record) -> Result<()> {
+        let put = self.file.as_mut().map_or(Ok(()), |spool| spool.put(record));
+        put.map_err(|e| spool_failed(raw, &e))
+    }
+
+    /// The file that it stands for, and its length.
+    pub fn layer(self, raw: &Raw) -> Result<(Input, u64)> {
+        if let Some(spool) = self.file {
+            return Ok((Layer::Plain(BlockFile::new(Arc::new(spool.file), spool.len)), spool.len));
+        }
+        let extents = vec![Extent::default(); Flat::<BlockFile>::extents_for(self.records.len())];
+        let flat = Flat::load(raw.reader(), self.records, extents).map_err(|e| raw.fail(e))?;
+        let len = flat.len();
+        Ok((Layer::Flat(flat), len))
     }
 }
 
-/// The file that a flattened stream stands for.
-pub fn flat(raw: &Raw, records: Vec<Record>) -> Result<Flat<'static, BlockFile>> {
-    let extents = vec![Extent::default(); Flat::<BlockFile>::extents_for(records.len())];
-    Flat::load(raw.reader(), records, extents).map_err(|e| raw.fail(e))
+/// Bytes on their way to such a file, at most.
+const SPOOL: u64 = 1 << 20;
+
+/// A file without a name to which records are copied.
+struct Spool {
+    from: BlockFile,
+    file: File,
+    /// Bytes that go to `at`.
+    bytes: Vec<u8>,
+    at: u64,
+    len: u64,
+}
+
+impl Spool {
+    fn new(raw: &Raw) -> io::Result<Spool> {
+        Ok(Spool { from: raw.reader(), file: unnamed()?, bytes: Vec::new(), at: 0, len: 0 })
+    }
+
+    fn put(&mut self, record: Record) -> io::Result<()> {
+        let (mut to, mut from, mut left) = (record.at, record.stream_at, record.len);
+        self.len = self.len.max(to.saturating_add(left));
+        while left > 0 {
+            // Into what is not written yet, or right behind it.
+            let inside =
+                to.checked_sub(self.at).filter(|inside| *inside <= self.bytes.len() as u64);
+            let start = match inside.filter(|inside| *inside < SPOOL) {
+                Some(inside) => inside as usize,
+                None => {
+                    self.flush()?;
+                    self.at = to;
+                    0
+                }
+            };
+            let step = left.min(SPOOL - start as u64);
+            let end = start + step as usize;
+            self.bytes.resize(self.bytes.len().max(end), 0);
+            self.from
+                .read_at(from, &mut self.bytes[start..end])
+                .map_err(|e| io::Error::other(e.to_string()))?;
+            (to, from, left) = (to + step, from + step, left - step);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_all_at(&self.bytes, self.at)?;
+        self.bytes.clear();
+        Ok(())
+    }
+
+    /// All of it is in the file, gaps included.
+    fn finish(&mut self) -> io::Result<()> {
+        self.flush()?;
+        self.file.set_len(self.len)
+    }
 }
 
 /// A file whose headers were read.
@@ -97,10 +206,8 @@ fn probe(raw: Raw) -> Result<(FileInfo, Probed)> {
     let mut input = Layer::Plain(info.raw.reader());
     if kind == Form::Flattened {
         let stream = scan(&info.raw)?;
-        info.stream = Some((stream.records.len(), stream.ends));
-        let flat = flat(&info.raw, stream.records)?;
-        info.len = flat.len();
-        input = Layer::Flat(flat);
+        info.stream = Some((stream.count, stream.ends));
+        (input, info.len) = stream.layer(&info.raw)?;
         let mut head = vec![0; info.len.min(8192) as usize];
         input.read_at(0, &mut head).map_err(|e| info.raw.fail(e))?;
         kind = match form(&head) {
@@ -251,6 +358,12 @@ fn assemble(set: Vec<(FileInfo, Probed)>) -> Result<Opened> {
     let first = &files[0].raw;
     let facts = parts[0].facts;
     let page = facts.main.shift.bytes();
+    let bitmap = facts.max_pfn.0.div_ceil(8);
+    if bitmap > BITMAP_MOST && first.stored() < bitmap / 64 {
+        let (pages, stored) = (number(facts.max_pfn.0), size(first.stored()));
+        let text = format_args!("it claims {pages} pages, in a file of which {stored} are there");
+        return Err(first.fail(text).next("its header is damaged"));
+    }
     let segments = segments(&facts) as usize;
     let storage = Storage {
         rank: vec![0; facts.rank_storage()].into(),
@@ -291,6 +404,11 @@ fn elf(
     };
     let vmcore =
         ElfVmcore::load(input, facts, shift, table, places).map_err(|e| files[0].raw.fail(e))?;
+    let total = vmcore.ranges().iter().fold(0u64, |sum, range| sum.saturating_add(range.len));
+    if total > TOTAL_MOST {
+        let text = format_args!("it claims {} of memory: no machine has that much", size(total));
+        return Err(files[0].raw.fail(text).next("its program headers are damaged"));
+    }
     if is_process(&vmcore) {
         let text = "the core file of a process, not of a kernel";
         return Err(files[0].raw.fail(text).next("try gdb"));

@@ -132,7 +132,10 @@ impl Opened {
             let fail = match e {
                 ArchError::Unknown(_) => {
                     let name = machines::name(machine);
-                    self.fail(format_args!("page tables of {name} are not supported"))
+                    match name.as_str() {
+                        "unknown" => self.fail("nothing says which machine it is of"),
+                        name => self.fail(format_args!("page tables of {name} are not supported")),
+                    }
                 }
                 other => self.fail(other),
             };
@@ -160,16 +163,25 @@ impl Opened {
         }
     }
 
-    /// All bytes of the notes.
-    pub fn notes(&mut self) -> Result<Vec<u8>> {
-        let len = self.dump.notes().len;
-        let most: u64 = self.files.iter().map(|f| f.len).sum();
-        let len = usize::try_from(len.min(most.saturating_add(64))).unwrap_or(0);
-        let mut notes = vec![0; len];
-        self.dump
-            .read_notes(0, &mut notes)
-            .map_err(|e| self.fail(format_args!("reading the notes: {e}")))?;
-        Ok(notes)
+    /// Calls `each` with the bytes of the notes from `at` on, piece by piece.
+    pub fn copy_notes(
+        &mut self,
+        at: u64,
+        len: u64,
+        each: &mut dyn FnMut(u64, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let mut bytes = vec![0; len.min(1 << 20) as usize];
+        let mut done = 0;
+        while done < len {
+            let step = (len - done).min(bytes.len() as u64);
+            let part = &mut bytes[..step as usize];
+            self.dump
+                .read_notes(at + done, part)
+                .map_err(|e| self.fail(format_args!("reading the notes: {e}")))?;
+            each(done, part)?;
+            done += step;
+        }
+        Ok(())
     }
 }
 

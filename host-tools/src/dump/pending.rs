@@ -49,7 +49,7 @@ fn all() -> MutexGuard<'static, Vec<Arc<Entry>>> {
 const NAME_MOST: usize = 255;
 
 /// A name that is not there yet: that of the output with something behind it that cannot be guessed.
-fn name_for(wanted: &[u8]) -> io::Result<OsString> {
+pub fn name_for(wanted: &[u8]) -> io::Result<OsString> {
     let mut random = [0; 8];
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
     let end = format!(".{:016x}.unfinished", u64::from_ne_bytes(random));

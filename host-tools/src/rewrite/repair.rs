@@ -12,6 +12,7 @@ use crate::render::progress::Progress;
 use crate::render::text::number;
 use crate::rewrite::finish::mark_incomplete;
 use serde::Serialize;
+use tamis_core::input::Layer;
 use tamis_core::input::kdump::PageFault;
 use tamis_core::io::RandomAccess;
 use tamis_core::units::Pfn;
@@ -50,7 +51,15 @@ pub fn copy(input: &mut Input, len: u64, raw: &Raw, out: &mut OutFile) -> Result
     let mut buf = vec![0; 1 << 20];
     out.set_len(len)?;
     let mut at = 0;
+    let plain = matches!(input, Layer::Plain(_)) && raw.len == len;
     while at < len {
+        // Gaps stay gaps, however large.
+        if plain {
+            at = raw.next_data(at);
+            if at >= len {
+                break;
+            }
+        }
         let part = (len - at).min(buf.len() as u64) as usize;
         let part = &mut buf[..part];
         input.read_at(at, part).map_err(|e| raw.fail(format_args!("reading offset {at}: {e}")))?;
