@@ -15,8 +15,8 @@ use std::path::PathBuf;
 /// VMCOREINFO is what the dead kernel exported about itself: release, page size, addresses of symbols,
 /// offsets of structure members. Everything that tools find in a dump they find through it.
 ///
-/// With KEYs, only their values are printed, a line each, in the order of the command line. A key that is
-/// missing is named on standard error.
+/// With KEYs, only their values are printed, a line each, in the order of the command line. A key
+/// that is missing is named on standard error.
 ///
 /// Exit status: 0 done; 1 a key is missing; 3 it could not be done.
 ///

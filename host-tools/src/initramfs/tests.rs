@@ -117,7 +117,7 @@ fn a_module_from_elsewhere_brings_what_it_needs() {
         resolved(&folder, &[text.to_str().unwrap()])
             .unwrap_err()
             .line()
-            .contains("no kernel module")
+            .contains("not a kernel module")
     );
 }
 
