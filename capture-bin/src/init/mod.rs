@@ -202,7 +202,7 @@ fn save_as_ordered(
 ) -> Exit {
     let mut job = match Job::prepare(heap, parsed, console) {
         Ok(job) => job,
-        Err(exit) => return exit,
+        Err(error) => return error.report(console),
     };
     if orders.target.is_empty() {
         say(format_args!("no target: tamis.target= names where the dump goes"));

@@ -1,5 +1,6 @@
 //! One capture, from the command line to the exit status.
 
+mod error;
 mod open;
 mod outputs;
 mod plan;
@@ -9,6 +10,7 @@ pub(crate) use open::open;
 pub(crate) use outputs::{Outputs, clash, hint};
 pub(crate) use report::Ended;
 
+use self::error::JobError;
 use self::open::level;
 use self::outputs::{Failure, Parts, write};
 use self::plan::{SLACK, encoder, explain_plan, map};
@@ -25,6 +27,7 @@ use tamis_core::DumpLevel;
 use tamis_core::capture::session::KernelError;
 use tamis_core::capture::{self, Report};
 use tamis_core::codec::Encoder;
+use tamis_core::vmcoreinfo::Info;
 
 /// Writes a dump as the command line says. Returns how the run ended.
 pub(crate) fn capture(heap: &'static Heap, args: &Args<'_>) -> Exit {
@@ -37,7 +40,7 @@ pub(crate) fn capture(heap: &'static Heap, args: &Args<'_>) -> Exit {
     let outputs = Outputs { names: args.outputs(), base: 0, force: args.force };
     let status = match Job::prepare(heap, args, &mut console) {
         Ok(mut job) => job.write(&outputs, &mut console).exit(),
-        Err(status) => status,
+        Err(error) => error.report(&console),
     };
     let verdict = if status == Exit::Done { "Completed" } else { "Failed" };
     console.say(format_args!("\ntamis-capture {verdict}.\n"));
@@ -54,19 +57,19 @@ pub(crate) struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// Opens the vmcore, takes the memory of the plan, and finds out about the kernel. An error is
-    /// an exit status; its reason was printed.
+    /// Opens the vmcore, takes the memory of the plan, and finds out about the kernel.
     pub(crate) fn prepare(
         heap: &'static Heap,
         args: &'a Args<'a>,
         console: &mut Console,
-    ) -> Result<Job<'a>, Exit> {
+    ) -> Result<Job<'a>, JobError<'a>> {
         let opened = open(args, console)?;
         let (plan, compress) = (opened.plan, args.compress);
         let page = opened.headers.page_shift().unwrap_or(opened.options.page_shift).bytes();
         // Everything else, at once.
         let mapped = plan.total() - plan.program - plan.info_file + Parts::bytes(args);
-        let mut arena = map(mapped + SLACK, console)?;
+        let mut arena = map(mapped + SLACK)?;
+        let file_release = Info::new(None, opened.file_text).file_release();
         let vmcore = opened.load(&mut arena, console)?;
         heap.give(arena.take((plan.codec + plan.worker_codecs) as usize));
         let encoder = encoder(compress);
@@ -78,16 +81,13 @@ impl<'a> Job<'a> {
         heap.seal();
 
         let (info, uts) = (vmcore.info(), vmcore.utsname());
-        if let Some(file) = info.file_release()
+        if let Some(file) = file_release
             && uts.read
             && file != uts.release()
         {
-            console.warn(format_args!(
-                "the VMCOREINFO file is of kernel {}, the vmcore of kernel {}",
-                file.escape_ascii(),
-                uts.release().escape_ascii()
-            ));
-            return Err(Exit::OtherKernel);
+            // A field of utsname fits.
+            let vmcore = heapless::Vec::from_slice(uts.release()).unwrap_or_default();
+            return Err(JobError::OtherKernel { file, vmcore });
         }
         if !uts.read && !info.is_empty() {
             console.warn(format_args!(

@@ -1,13 +1,13 @@
 //! Opening a vmcore, as far as its headers and then as a whole.
 
+use super::error::JobError;
 use super::outputs::Parts;
 use super::plan::{SLACK, codec, map, plan, threads};
 use super::report::what_it_is;
 use crate::arena::Arena;
 use crate::cli::Args;
-use crate::console::{Console, Why};
+use crate::console::Console;
 use crate::crew;
-use crate::exit::Exit;
 use crate::input::{Input, Vmcore};
 use crate::sys::{self, File, FileKind};
 use tamis_core::capture::session::{Carve, PROGRAM, VMCOREINFO_MAX};
@@ -29,43 +29,28 @@ pub(crate) struct Opened<'a> {
     pub(super) args: &'a Args<'a>,
 }
 
-/// Opens the vmcore and makes the memory plan. An error is an exit status; its reason was printed.
-pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'a>, Exit> {
+/// Opens the vmcore and makes the memory plan.
+pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'a>, JobError<'a>> {
     let name = args.vmcore.unwrap_or_default();
-    let mut input = Input::open(name, args.mapping).map_err(|io| {
-        console.warn(format_args!("opening {}: {}", name.escape_ascii(), Why(io)));
-        Exit::Failed
-    })?;
-    let mut headers = Headers::read(&mut input).map_err(|error| {
-        let name = name.escape_ascii();
-        match error {
-            OpenError::Read { what, at, io } if io.kind != IoKind::Eof => {
-                console.warn(format_args!("reading {what} of {name} at offset {at}: {}", Why(io)));
-            }
-            error => {
-                let looks = what_it_is(&mut input, args);
-                console.warn(format_args!("{name} is not a vmcore: {error}; {looks}"));
-            }
+    let mut input = Input::open(name, args.mapping).map_err(|io| JobError::Open { name, io })?;
+    let mut headers = Headers::read(&mut input).map_err(|error| match error {
+        OpenError::Read { what, at, io } if io.kind != IoKind::Eof => {
+            JobError::Header { name, what, at, io }
         }
-        Exit::Failed
+        error => JobError::NotVmcore { name, error, looks: what_it_is(&mut input, args) },
     })?;
     if headers.elf().notes_damaged {
         console.warn(format_args!("the notes of {} are damaged", name.escape_ascii()));
     }
     let info_file = match args.vmcoreinfo {
         None => None,
-        Some(path) => {
-            let opened = File::open(path).and_then(|file| Ok((file.kind()?, file)));
-            match opened {
-                Ok((FileKind::Regular(size), file)) if size <= VMCOREINFO_MAX => Some((file, size)),
-                Ok(_) => {
-                    let path = path.escape_ascii();
-                    console.warn(format_args!("{path} is not a VMCOREINFO text: too large"));
-                    return Err(Exit::Failed);
-                }
-                Err(io) => {
-                    console.warn(format_args!("opening {}: {}", path.escape_ascii(), Why(io)));
-                    return Err(Exit::Failed);
+        Some(name) => {
+            let opened = File::open(name).and_then(|file| Ok((file.kind()?, file)));
+            match opened.map_err(|io| JobError::Open { name, io })? {
+                (FileKind::Regular(size), file) if size <= VMCOREINFO_MAX => Some((file, size)),
+                _ => {
+                    let why = "is not a VMCOREINFO text: too large";
+                    return Err(JobError::NotInfo { name, why });
                 }
             }
         }
@@ -96,17 +81,13 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
     };
     // The first look, before anything is allocated: the file's text must fit beside the rest.
     let mut file_text = None;
-    if let (Some((file, _)), Some(path)) = (info_file, args.vmcoreinfo) {
-        plan(&headers, &options, args, console)?;
-        let text = map(file_len, console)?.take(file_len as usize);
-        if let Err(io) = file.read_at(0, text) {
-            console.warn(format_args!("reading {}: {}", path.escape_ascii(), Why(io)));
-            return Err(Exit::Failed);
-        }
+    if let (Some((file, _)), Some(name)) = (info_file, args.vmcoreinfo) {
+        plan(&headers, &options, args)?;
+        let text = map(file_len)?.take(file_len as usize);
+        file.read_at(0, text).map_err(|io| JobError::Read { name, io })?;
         if Info::new(None, Some(text)).file_release().is_none() {
-            let path = path.escape_ascii();
-            console.warn(format_args!("{path} has no OSRELEASE: it is not a VMCOREINFO text"));
-            return Err(Exit::Failed);
+            let why = "has no OSRELEASE: it is not a VMCOREINFO text";
+            return Err(JobError::NotInfo { name, why });
         }
         headers = headers.with_file(text);
         file_text = Some(&*text);
@@ -121,35 +102,30 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
     if let Some(kib) = args.splitblock_kib
         && !(kib * 1024).is_multiple_of(page)
     {
-        console.warn(format_args!(
-            "--splitblock-size {kib} is not a multiple of a page, {page} bytes"
-        ));
-        return Err(Exit::Failed);
+        return Err(JobError::SplitBlock { kib, page });
     }
-    let (plan, options) = plan(&headers, &options, args, console)?;
+    let (plan, options) = plan(&headers, &options, args)?;
     Ok(Opened { input, headers, file_text, options, plan, args })
 }
 
-impl Opened<'_> {
+impl<'a> Opened<'a> {
     /// Loads the vmcore for what needs no memory but that of page tables and of reads: the log.
-    pub(crate) fn load_log(mut self, console: &Console) -> Result<Vmcore, Exit> {
+    pub(crate) fn load_log(mut self, console: &Console) -> Result<Vmcore, JobError<'a>> {
         self.options.log_only = true;
         self.plan =
             Plan { bitmap: 0, mem_map: 0, sections: 0, data: 0, descriptors: 0, ..self.plan };
         let Plan { tables, run, vmcoreinfo, segments, .. } = self.plan;
-        let mut arena = map(tables + run + vmcoreinfo + segments + SLACK, console)?;
+        let mut arena = map(tables + run + vmcoreinfo + segments + SLACK)?;
         self.load(&mut arena, console)
     }
 
-    pub(super) fn load(self, arena: &mut Arena, console: &Console) -> Result<Vmcore, Exit> {
+    pub(super) fn load(self, arena: &mut Arena, console: &Console) -> Result<Vmcore, JobError<'a>> {
         let Opened { input, headers, file_text, options, plan, args } = self;
-        let name = args.vmcore.unwrap_or_default().escape_ascii();
+        let name = args.vmcore.unwrap_or_default();
         let storage = plan.carve(&headers, arena);
-        let vmcore =
-            Session::load(input, headers, storage, file_text, &options).map_err(|error| {
-                console.warn(format_args!("reading {name}: {error}"));
-                Exit::Failed
-            })?;
+        let vmcore = Session::load(input, headers, storage, file_text, &options)
+            .map_err(|error| JobError::Load { name, error })?;
+        let name = name.escape_ascii();
         // Callers take these two from the debug messages.
         let (release, died) = (vmcore.utsname().release(), vmcore.crash_time());
         if !release.is_empty() {

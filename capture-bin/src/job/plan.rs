@@ -1,9 +1,9 @@
 //! Limits: threads, codecs, and the memory plan.
 
+use super::error::JobError;
 use crate::arena::Arena;
 use crate::cli::{Args, Compression};
-use crate::console::{Console, Why};
-use crate::exit::Exit;
+use crate::console::Console;
 use crate::input::Vmcore;
 use crate::sys;
 use alloc::boxed::Box;
@@ -61,28 +61,21 @@ pub(super) fn plan(
     headers: &Headers,
     options: &Options,
     args: &Args<'_>,
-    console: &Console,
-) -> Result<(Plan, Options), Exit> {
+) -> Result<(Plan, Options), JobError<'static>> {
     let fit = |options: Options| Plan::new(headers, &options).map(|plan| (plan, options));
     let over = match fit(*options) {
         Ok(plan) => return Ok(plan),
         Err(over) => over,
     };
     if args.memory_limit.is_some() || options.whole_bitmap {
-        console.warn(format_args!("{over}"));
-        console
-            .warn(format_args!("try --memory-limit {} or more; nothing was written", over.least));
-        return Err(Exit::Failed);
+        return Err(JobError::Limit(over));
     }
     let fewer = Options { threads: over.threads.max(1), ..*options };
     let freed = Options { bitmap: None, threads: 1, ..*options };
     let plan = fit(fewer)
         .or_else(|_| fit(freed))
         .or_else(|over| fit(Options { limit: over.least, ..freed }));
-    plan.map_err(|over| {
-        console.warn(format_args!("{over}"));
-        Exit::Failed
-    })
+    plan.map_err(JobError::Memory)
 }
 
 /// Says what had to give way for the plan.
@@ -129,10 +122,7 @@ pub(super) fn explain_plan(plan: &Plan, vmcore: &Vmcore, args: &Args<'_>, consol
     ));
 }
 
-pub(super) fn map(len: u64, console: &Console) -> Result<Arena, Exit> {
+pub(super) fn map(len: u64) -> Result<Arena, JobError<'static>> {
     let len = usize::try_from(len).unwrap_or(usize::MAX);
-    Arena::map(len).map_err(|io| {
-        console.warn(format_args!("reserving {len} bytes of memory: {}", Why(io)));
-        Exit::Failed
-    })
+    Arena::map(len).map_err(|io| JobError::Map { len, io })
 }
