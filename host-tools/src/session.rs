@@ -1,6 +1,6 @@
 //! A session of the engine over a dump that is open.
 
-use crate::dump::opened::{Dump, Opened};
+use crate::dump::opened::{Dump, Opened, level_of};
 use tamis_core::arch::paging::TableCache;
 use tamis_core::wire::vmcoreinfo::Kind;
 use tamis_core::{DumpLevel, Options, Session, Storage};
@@ -30,7 +30,10 @@ pub fn session(
     };
     let (text, shift, end) = (opened.text.clone(), opened.shift, opened.max_pfn);
     let options = Options { level, ..Options::default() };
-    Session::over(&mut opened.dump, text, None, shift, end, storage, &options)
+    let input = level_of(opened);
+    let mut session = Session::over(&mut opened.dump, text, None, shift, end, storage, &options);
+    session.set_input_level(input);
+    session
 }
 
 /// Classes that cannot be recognised, and why.

@@ -208,3 +208,34 @@ fn a_page_is_one_page_however_many_ranges_have_it() {
     bench.put("cut", &bytes[..bytes.len() - 5000]);
     bench.tamis("verify cut").expect(2).says("1 pages good, 1 missing");
 }
+
+#[test]
+fn the_level_of_a_header_is_the_one_in_effect() {
+    let bench = Bench::new();
+    let level = |name: &str| {
+        let run = bench.tamis(&format!("info --json {name}"));
+        json(run.expect(0), "dump_level").to_owned()
+    };
+    // No page tables are known of the one, no VMCOREINFO of the other.
+    bench.put("vax", &Elf::new(75).note(b"VMCOREINFO\0", 0, INFO).bytes());
+    bench.put("mute", &Elf::new(X86_64).bytes());
+    for input in ["vax", "mute"] {
+        for (asked, wanted) in [(31, "1"), (1, "1"), (16, "0"), (0, "0")] {
+            let run = bench.tamis(&format!("refilter --json -f -d {asked} {input} dump"));
+            assert_eq!(json(run.expect(0), "level"), wanted, "{input} -d {asked}");
+            assert_eq!(level("dump"), wanted, "{input} -d {asked}");
+        }
+        let [from, to] = [input, "captured"].map(|name| bench.file(name).into_os_string());
+        tamis_tests::run::capture(["-c".into(), "-d".into(), "31".into(), from, to]).expect(0);
+        assert_eq!(level("captured"), "1", "{input}");
+        std::fs::remove_file(bench.file("captured")).expect("removing");
+    }
+    // What the input lacks already stays said.
+    let mut make = Make::new(USUAL);
+    make.level = 30;
+    bench.put("made", &make.bytes());
+    bench.tamis("refilter -f -d 31 made dump").expect(0);
+    assert_eq!(level("dump"), "31");
+    bench.tamis("refilter -f -c made dump").expect(0);
+    assert_eq!(level("dump"), "30");
+}

@@ -408,6 +408,7 @@ pub struct Session<'m, D> {
     utsname: Utsname,
     max_pfn: Pfn,
     level: DumpLevel,
+    input_level: DumpLevel,
     sync_every: u64,
     filter: Option<&'m dyn PageFilter>,
     report: Report,
@@ -502,6 +503,7 @@ impl<'m, D: Dump> Session<'m, D> {
             utsname,
             max_pfn,
             level: options.level,
+            input_level: DumpLevel::empty(),
             sync_every: SYNC_EVERY,
             filter: None,
             report: Report::default(),
@@ -522,6 +524,21 @@ impl<'m, D: Dump> Session<'m, D> {
                 Classifier::new(&info, &arch, machine, bits, level).map_err(KernelError::Key)
             }
         };
+    }
+
+    /// Says what the input lacks already: the level of the dump that it is.
+    pub fn set_input_level(&mut self, level: DumpLevel) {
+        self.input_level = level;
+    }
+
+    /// Which pages are left out of what is written: those of the level that can be told, and those that the
+    /// input does not have. It is the level that the header names.
+    pub fn level_in_effect(&self) -> DumpLevel {
+        let level = match self.classifier {
+            Ok(_) => self.level,
+            Err(_) => self.level & DumpLevel::ZERO,
+        };
+        level | self.input_level
     }
 
     /// Bytes of page data that may be written between two syncs.
@@ -689,7 +706,7 @@ impl<'m, D: Dump> Session<'m, D> {
         let origin = self.dump.origin();
         let utsname = self.utsname.raw;
         let about = About {
-            level: self.level,
+            level: self.level_in_effect(),
             utsname: &utsname,
             crash_time: self.crash_time(),
             phys_base: self.phys_base(),

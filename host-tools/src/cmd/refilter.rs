@@ -118,7 +118,7 @@ pub fn run(args: &Args) -> Result<u8> {
             return Err(Fail::new("standard output is a terminal").next("redirect it"));
         }
         let mut sink = Flattened::new(Stream(std::io::stdout().lock()));
-        let report = write(&mut opened, level, &work, Format::Kdump, &mut [&mut sink], 0)?;
+        let (report, _) = write(&mut opened, level, &work, Format::Kdump, &mut [&mut sink], 0)?;
         std::io::stdout().flush()?;
         return Ok(report_on(&opened, &report, incomplete, !erased.is_empty()));
     }
@@ -132,9 +132,9 @@ pub fn run(args: &Args) -> Result<u8> {
             let mut stream = std::io::BufWriter::with_capacity(1 << 20, file.appender()?);
             let mut sink = Flattened::new(Stream(&mut stream));
             let done = write(&mut opened, level, &work, Format::Kdump, &mut [&mut sink], 0);
-            done.and_then(|report| {
+            done.and_then(|written| {
                 stream.flush().map_err(|e| Fail::file(out, e))?;
-                Ok(report)
+                Ok(written)
             })
         }
     };
@@ -143,7 +143,7 @@ pub fn run(args: &Args) -> Result<u8> {
         fail => Fail::file(out, fail.line()),
     };
     match result {
-        Ok(report) => {
+        Ok((report, level)) => {
             let mut lost_text = !erased.is_empty();
             if args.to == To::Kdump {
                 finish(&mut file, incomplete && !report.incomplete, &erased)?;

@@ -79,7 +79,7 @@ pub fn write(
     format: Format,
     sinks: &mut [&mut dyn Sink],
     split_block: u64,
-) -> Result<Report> {
+) -> Result<(Report, DumpLevel)> {
     let shift = opened.shift;
     let page = shift.bytes();
     let name = opened.name();
@@ -123,6 +123,7 @@ pub fn write(
         remark(format_args!("{name}: and {} more such remarks", watch.unsaid));
     }
     drop(watch);
+    let in_effect = session.level_in_effect();
     opened.put_back(workers.into_iter().map(|worker| worker.dump).collect());
     match bad.into_inner() {
         0 => {}
@@ -131,7 +132,7 @@ pub fn write(
              stored as they are"
         )),
     }
-    done.map_err(|e| match e {
+    done.map(|report| (report, in_effect)).map_err(|e| match e {
         CaptureError::Sink { error, .. }
             if io::Error::from_raw_os_error(error.io.code).kind() == io::ErrorKind::BrokenPipe =>
         {
