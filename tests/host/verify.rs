@@ -242,3 +242,15 @@ fn data_of_two_pages_is_found() {
         bench.tamis("verify bad").expect(1);
     }
 }
+
+#[test]
+fn what_makes_other_readers_refuse_a_dump_is_said() {
+    let bench = Bench::new();
+    let mut make = Make::new(USUAL).with_info("OSRELEASE=6.1.0\nPAGESIZE=4096\n");
+    make.machine = "";
+    bench.put("dump", &make.bytes());
+    bench.tamis("verify dump").expect(0).says("the header names no machine");
+    bench.tamis("refilter dump named").expect(0);
+    let run = bench.tamis("verify named");
+    assert!(!run.expect(0).text().contains("machine"), "{}", run.text());
+}
