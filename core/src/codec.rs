@@ -1,10 +1,11 @@
 //! Page codecs as they were before `page-codec` named them: by the flags of page descriptors. To go
 //! once nothing here uses it.
 
-pub use page_codec::{DecodeError, Deflate, Encode, Inflate, Lz4, Lzo, Snappy, Zstd, is_zero};
+pub use page_codec::{
+    Codec, Decode, DecodeError, Decoders, Deflate, Encode, Inflate, Lz4, Lzo, Snappy, Zstd, is_zero,
+};
 
 use crate::wire::page_desc;
-use page_codec::{Codec, Decode};
 pub use page_desc::flag;
 
 /// Room beyond a page that an encoder needs.
@@ -58,40 +59,5 @@ impl Encoder for NoCodec {
 
     fn encode(&mut self, _: &[u8], _: &mut [u8]) -> Stored {
         Stored::Raw
-    }
-}
-
-/// All decoders; picks by page flag.
-#[derive(Default)]
-pub struct Decoders(page_codec::Decoders);
-
-impl Decoders {
-    /// Bytes of the state.
-    pub const STATE: usize = page_codec::Decoders::STATE;
-
-    /// New ones.
-    pub fn new() -> Decoders {
-        Decoders::default()
-    }
-
-    /// Decodes `stored`, whose page descriptor has `flags`; 0 is a page as it is.
-    pub fn decode(
-        &mut self,
-        flags: u32,
-        stored: &[u8],
-        page: &mut [u8],
-    ) -> Result<(), DecodeError> {
-        if flags == 0 {
-            if stored.len() > page.len() {
-                return Err(DecodeError::TooLong);
-            }
-            if stored.len() < page.len() {
-                return Err(DecodeError::TooShort);
-            }
-            page.copy_from_slice(stored);
-            return Ok(());
-        }
-        let codec = Codec::ALL.iter().find(|codec| page_desc::flag_of(**codec) == flags);
-        self.0.decode(*codec.ok_or(DecodeError::Corrupt)?, stored, page)
     }
 }

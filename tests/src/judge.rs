@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use tamis_core::codec::Decoders;
+use tamis_core::codec::{Decode, Decoders};
 use tamis_core::input::elf::{self, ElfVmcore, Place};
 use tamis_core::input::kdump::{self, Codec, Kdump, PageFault, Part, Storage, Unpack};
 use tamis_core::memory::MemoryRange;
@@ -22,7 +22,7 @@ pub struct Own(Decoders);
 
 impl Unpack for Own {
     fn unpack(&mut self, codec: Codec, stored: &[u8], page: &mut [u8]) -> Result<(), &'static str> {
-        self.0.decode(codec.flag(), stored, page).map_err(|_| "damaged")
+        self.0.decode(codec, stored, page).map_err(|_| "damaged")
     }
 }
 

@@ -20,7 +20,8 @@ use tamis_tests::run::{Run, capture_binary};
 use tamis_tests::synth::{Content, Image, KernelStyle, Machine, Noise};
 use tamis_tests::zoo::zoo;
 
-use tamis_core::input::kdump::{Codec, Unpack};
+use tamis_core::input::kdump::{Unpack, codec_of};
+use tamis_core::wire::disk_header::Signature;
 
 use crate::common::Bench;
 
@@ -54,7 +55,7 @@ fn capture(vmcore: &mut Broken<'_>, wish: Wish, disk: &mut Disk, watch: &mut Wat
 fn page(dump: &Dump, descriptor: tamis_tests::dumpread::Descriptor) -> Vec<u8> {
     let at = descriptor.offset as usize..descriptor.offset as usize + descriptor.size as usize;
     let stored = &dump.bytes()[at];
-    match Codec::ALL.into_iter().find(|codec| codec.flag() == descriptor.flags) {
+    match codec_of(descriptor.flags, Signature::Tamis) {
         None => stored.to_vec(),
         Some(codec) => {
             let mut page = vec![0; 4096];

@@ -2,7 +2,7 @@
 //! the C library for zstd.
 
 use lz4_flex::block::{DecompressError, decompress_into};
-use tamis_core::codec::{DecodeError, Decoders};
+use tamis_core::codec::{Decode, DecodeError, Decoders};
 use tamis_core::input::kdump::{Codec, Unpack};
 
 /// All of them; the context of zstd is made when first needed and used again.
@@ -21,6 +21,7 @@ impl Unpack for Unpackers {
             Codec::Snappy => "damaged Snappy data",
             Codec::Zstd => "damaged zstd data",
             Codec::Lz4 => "damaged LZ4 data",
+            _ => "an unknown codec",
         };
         let len = match codec {
             Codec::Zstd => {
@@ -37,8 +38,8 @@ impl Unpack for Unpackers {
                 DecompressError::OutputTooSmall { .. } => OTHER_LENGTH,
                 _ => damaged,
             })?,
-            Codec::Zlib | Codec::Lzo | Codec::Snappy => {
-                return self.own.decode(codec.flag(), stored, page).map_err(|error| match error {
+            _ => {
+                return self.own.decode(codec, stored, page).map_err(|error| match error {
                     DecodeError::TooLong | DecodeError::TooShort => OTHER_LENGTH,
                     _ => damaged,
                 });

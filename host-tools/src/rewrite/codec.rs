@@ -5,7 +5,7 @@ use crate::fail::{Fail, Result};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tamis_core::codec;
 use tamis_core::codec::{Encoder, NoCodec, Stored, flag};
-use tamis_core::input::kdump::{Codec, Unpack};
+use tamis_core::input::kdump::{Unpack, codec_of};
 use tamis_core::wire::disk_header::Signature;
 
 /// Compresses with the C library's zstd, for levels that take time.
@@ -96,7 +96,7 @@ impl Encoder for Checked<'_> {
 
     fn encode(&mut self, page: &[u8], out: &mut [u8]) -> Stored {
         let Stored::Compressed(len) = self.encoder.encode(page, out) else { return Stored::Raw };
-        let codec = Codec::of(self.encoder.flag(), Signature::Tamis);
+        let codec = codec_of(self.encoder.flag(), Signature::Tamis);
         let good = codec.zip(out.get(..len)).is_some_and(|(codec, stored)| {
             self.unpack.unpack(codec, stored, &mut self.page).is_ok() && self.page == page
         });
@@ -132,7 +132,7 @@ mod tests {
         stored.push(packed(Box::new(Lz4::new())));
         let mut all = Unpackers::default();
         for (flag, stored) in stored {
-            let codec = Codec::ALL.into_iter().find(|codec| codec.flag() == flag).unwrap();
+            let codec = codec_of(flag, Signature::Tamis).unwrap();
             let mut out = vec![0; 4096];
             assert_eq!(all.unpack(codec, &stored, &mut out), Ok(()), "{codec:?}");
             assert_eq!(out, page);

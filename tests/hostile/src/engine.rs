@@ -7,7 +7,9 @@ use tamis_core::capture::crew::{self, Crew};
 use tamis_core::capture::plan::OverBudget;
 use tamis_core::capture::threads::{Batches, with_threads};
 use tamis_core::capture::{CaptureError, Notice, Observer, Phase, Report};
-use tamis_core::codec::{self, Decoders, Deflate, Encoder, Lz4, Lzo, NoCodec, Snappy, Zstd};
+use tamis_core::codec::{
+    self, Decode, Decoders, Deflate, Encoder, Lz4, Lzo, NoCodec, Snappy, Zstd,
+};
 use tamis_core::input::elf::ElfVmcore;
 use tamis_core::input::kdump;
 use tamis_core::io::{Append, Flattened, IoError, Sink};
@@ -351,6 +353,6 @@ impl kdump::Unpack for Unpacker {
         stored: &[u8],
         page: &mut [u8],
     ) -> Result<(), &'static str> {
-        self.0.decode(codec.flag(), stored, page).map_err(|_| "damaged")
+        self.0.decode(codec, stored, page).map_err(|_| "damaged")
     }
 }

@@ -18,9 +18,10 @@ use crate::storage::{ManagedSlice, Table, finish};
 use crate::units::{Pfn, PfnSpan, PhysAddr, VirtAddr};
 use crate::wire::disk_header::{self, ReadMain, ReadSub, Signature};
 use crate::wire::machine::{self, KnownMachine};
-use crate::wire::page_desc::{self, PageDesc, flag};
+use crate::wire::page_desc::{self, PageDesc};
 use crate::wire::{WireError, note};
 use core::fmt;
+pub use page_codec::Codec;
 use rank::Rank;
 
 /// Physical addresses have at most so many bits: more is a damaged header.
@@ -35,53 +36,10 @@ const GAPS_MOST: u64 = 1 << 31;
 /// Pages that can be kept decoded.
 const SLOTS: usize = 64;
 
-/// Which codec a page was compressed with.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Codec {
-    /// zlib stream.
-    Zlib,
-    /// LZO1X block.
-    Lzo,
-    /// Snappy block.
-    Snappy,
-    /// zstd frame.
-    Zstd,
-    /// LZ4 block; only in files signed `TAMIS   `.
-    Lz4,
-}
-
-impl Codec {
-    /// All of them.
-    pub const ALL: [Codec; 5] = [Codec::Zlib, Codec::Lzo, Codec::Snappy, Codec::Zstd, Codec::Lz4];
-
-    /// Page flag and status bit.
-    pub fn flag(self) -> u32 {
-        match self {
-            Codec::Zlib => flag::ZLIB,
-            Codec::Lzo => flag::LZO,
-            Codec::Snappy => flag::SNAPPY,
-            Codec::Zstd => flag::ZSTD,
-            Codec::Lz4 => flag::LZ4,
-        }
-    }
-
-    /// Name as people know it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Codec::Zlib => "zlib",
-            Codec::Lzo => "lzo",
-            Codec::Snappy => "snappy",
-            Codec::Zstd => "zstd",
-            Codec::Lz4 => "lz4",
-        }
-    }
-
-    /// The codec that a page flag names, in a file with this signature.
-    pub fn of(flags: u32, signature: Signature) -> Option<Codec> {
-        Codec::ALL.into_iter().find(|codec| {
-            codec.flag() == flags && (*codec != Codec::Lz4 || signature == Signature::Tamis)
-        })
-    }
+/// The codec that a page flag names, in a file with this signature: LZ4 is one only in files signed `TAMIS   `.
+pub fn codec_of(flags: u32, signature: Signature) -> Option<Codec> {
+    let codec = Codec::ALL.iter().copied().find(|codec| page_desc::flag_of(*codec) == flags);
+    codec.filter(|codec| *codec != Codec::Lz4 || signature == Signature::Tamis)
 }
 
 /// Decompresses pages.
@@ -627,7 +585,7 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
         let bad = |why| Err(PageFault::Descriptor(desc, why));
         let codec = match desc.flags {
             0 => None,
-            flags => match Codec::of(flags, self.facts.main.signature) {
+            flags => match codec_of(flags, self.facts.main.signature) {
                 None => return bad("unknown page flags"),
                 codec => codec,
             },
@@ -904,7 +862,7 @@ impl<F: RandomAccess, U: Unpack> Dump for Kdump<'_, F, U> {
         let (desc, part) = self.descriptor(pfn).ok()?;
         let codec = self.check(desc, part).ok()??;
         let len = desc.size as usize;
-        if codec.flag() != flag || len >= self.facts.main.shift.bytes() {
+        if page_desc::flag_of(codec) != flag || len >= self.facts.main.shift.bytes() {
             return None;
         }
         self.read_file(part, desc.offset, out.get_mut(..len)?).ok()?;

@@ -3,7 +3,9 @@
 use crate::input::Input;
 use crate::{Reach, Target};
 use tamis_core::bitmap::Bitmap;
-use tamis_core::codec::{Decoders, Deflate, Encoder, Lz4, Lzo, SLACK, Snappy, Stored, Zstd, flag};
+use tamis_core::codec::{
+    Decode, Decoders, Deflate, Encoder, Lz4, Lzo, SLACK, Snappy, Stored, Zstd, flag,
+};
 use tamis_core::input::elf::{self, ElfVmcore, Place};
 use tamis_core::input::flat::{Extent, Flat, Scan, Step};
 use tamis_core::input::kdump::{self, Codec, Kdump, PageFault, Part, Storage, Unpack};
@@ -20,7 +22,7 @@ struct Unpacker(Box<Decoders>);
 
 impl Unpack for Unpacker {
     fn unpack(&mut self, codec: Codec, stored: &[u8], page: &mut [u8]) -> Result<(), &'static str> {
-        self.0.decode(codec.flag(), stored, page).map_err(|_| "damaged")
+        self.0.decode(codec, stored, page).map_err(|_| "damaged")
     }
 }
 
