@@ -20,7 +20,7 @@ pub enum CaptureError {
     TooLarge(u64),
     /// Classifying twice gave different pages: the input changed.
     InputChanged,
-    /// [`Observer::stopped`] said so.
+    /// [`Observer::stopped`](super::observer::Observer::stopped) said so.
     Stopped,
     /// A bug of this crate: what could not be.
     Internal(&'static str),
