@@ -5,7 +5,7 @@
 use super::*;
 use crate::testing::Memory;
 use std::collections::BTreeMap;
-use std::{boxed::Box, format, vec, vec::Vec};
+use std::{format, vec, vec::Vec};
 
 /// Physical address of the memory that holds the tables.
 const BASE: u64 = 0x10_0000;
@@ -395,28 +395,32 @@ fn tables_outside_of_memory_and_loops_end() {
 
 #[test]
 fn forms_are_taken_apart_as_linux_names_their_levels() {
-    fn of(shifts: &'static [u8], bits: u8) -> Vec<(&'static str, u8, u64, u8)> {
-        let form = Box::leak(Box::new(form(shifts, Word::Bits64, 2)));
+    fn levels(form: &'static PagingForm, bits: u8) -> Vec<(&'static str, u8, u64, u8)> {
         let tables = Tables { form, bits, endian: Endian::Little, root: PhysAddr(0) };
         let level = |l: Level| (tables.name(l.number), l.number, l.entries(), l.shift);
         tables.levels().map(level).collect()
     }
+    macro_rules! of {
+        ($shifts:expr, $bits:expr) => {
+            levels(const { &form($shifts, Word::Bits64, 2) }, $bits)
+        };
+    }
     const X86: &[u8] = &[12, 21, 30, 39, 48];
     let (pud, pmd, pte) = (("PUD", 2, 512, 30), ("PMD", 1, 512, 21), ("PTE", 0, 512, 12));
     let p4d = ("P4D", 3, 512, 39);
-    assert_eq!(of(X86, 57), [("PGD", 4, 512, 48), p4d, pud, pmd, pte]);
-    assert_eq!(of(X86, 52), [("PGD", 4, 16, 48), p4d, pud, pmd, pte]);
-    assert_eq!(of(X86, 48), [("PGD", 3, 512, 39), pud, pmd, pte]);
-    assert_eq!(of(X86, 39), [("PGD", 2, 512, 30), pmd, pte]);
-    assert_eq!(of(X86, 36), [("PGD", 2, 64, 30), pmd, pte]);
-    assert_eq!(of(&[14, 25, 36, 47], 36), [("PGD", 1, 2048, 25), ("PTE", 0, 2048, 14)]);
-    assert_eq!(of(&[14, 25, 36, 47], 48)[..2], [("PGD", 3, 2, 47), ("PUD", 2, 2048, 36)]);
+    assert_eq!(of!(X86, 57), [("PGD", 4, 512, 48), p4d, pud, pmd, pte]);
+    assert_eq!(of!(X86, 52), [("PGD", 4, 16, 48), p4d, pud, pmd, pte]);
+    assert_eq!(of!(X86, 48), [("PGD", 3, 512, 39), pud, pmd, pte]);
+    assert_eq!(of!(X86, 39), [("PGD", 2, 512, 30), pmd, pte]);
+    assert_eq!(of!(X86, 36), [("PGD", 2, 64, 30), pmd, pte]);
+    assert_eq!(of!(&[14, 25, 36, 47], 36), [("PGD", 1, 2048, 25), ("PTE", 0, 2048, 14)]);
+    assert_eq!(of!(&[14, 25, 36, 47], 48)[..2], [("PGD", 3, 2, 47), ("PUD", 2, 2048, 36)]);
     assert_eq!(
-        of(&[12, 20, 31, 42, 53], 42),
+        of!(&[12, 20, 31, 42, 53], 42),
         [("PGD", 2, 2048, 31), ("PMD", 1, 2048, 20), ("PTE", 0, 256, 12)]
     );
-    assert_eq!(of(&[12, 20], 32), [("PGD", 1, 4096, 20), ("PTE", 0, 256, 12)]);
-    for (shifts, bits) in [(&[][..], 48), (X86, 12), (X86, 0)] {
-        assert_eq!(of(shifts, bits), [], "{shifts:?} {bits}");
-    }
+    assert_eq!(of!(&[12, 20], 32), [("PGD", 1, 4096, 20), ("PTE", 0, 256, 12)]);
+    assert_eq!(of!(&[], 48), []);
+    assert_eq!(of!(X86, 12), []);
+    assert_eq!(of!(X86, 0), []);
 }
