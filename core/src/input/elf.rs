@@ -118,39 +118,25 @@ pub fn probe_notes(file: &mut impl RandomAccess) -> Result<Facts, OpenError> {
         header,
         program_headers,
     };
+    // Those that lie side by side are one: there may be one for each of thousands of CPUs.
+    let mut claimed = Pieces::default();
     for index in 0..program_headers {
         let ph = facts.program_header(file, index)?;
         if ph.kind == elf::PT_LOAD && ph.has_paddr() && ph.memsz.max(ph.filesz) > 0 {
             facts.segments += 1;
             let end = ph.paddr.saturating_add(ph.memsz.max(ph.filesz));
             facts.mem_end = facts.mem_end.max(end);
-        }
-    }
-    // Those that lie side by side are one: there may be one for each of thousands of CPUs.
-    let mut open: Option<elf::ProgramHeader> = None;
-    for index in 0..program_headers {
-        let ph = facts.program_header(file, index)?;
-        if ph.kind != elf::PT_NOTE || ph.filesz == 0 {
-            continue;
-        }
-        let joined = match &mut open {
-            Some(before) if before.offset.checked_add(before.filesz) == Some(ph.offset) => {
-                before.filesz.checked_add(ph.filesz).map(|len| before.filesz = len)
+        } else if ph.kind == elf::PT_NOTE && ph.filesz > 0 {
+            if facts.notes_flags_and_align == (0, 0) {
+                facts.notes_flags_and_align = (ph.flags, ph.align);
             }
-            _ => None,
-        };
-        if joined.is_some() {
-            continue;
-        }
-        if let Some(before) = open.replace(ph)
-            && !facts.take_notes(file, &before, false)?
-        {
-            open = None;
-            break;
+            let taken = claimed.push(ph.offset, ph.filesz.min(FILE_MOST));
+            facts.notes_damaged |= taken.is_none() || ph.filesz > FILE_MOST;
         }
     }
-    if let Some(last) = open {
-        facts.take_notes(file, &last, true)?;
+    let mut places = claimed.places().peekable();
+    while let Some((offset, len)) = places.next() {
+        facts.take_notes(file, offset, len, places.peek().is_none())?;
     }
     Ok(facts)
 }
@@ -195,16 +181,16 @@ impl Facts {
             .map_err(OpenError::Wire)
     }
 
-    /// The bytes of a PT_NOTE that are there: notes that run over the end of the file, or into a memory
-    /// range that lies behind them, end there. Nobody shall copy terabytes because of a header, nor pages
-    /// that the dump level leaves out. Returns as well whether they start inside a memory range.
+    /// How many of `claimed` bytes of notes at `start` are there: notes that run over the end of the file, or
+    /// into a memory range that lies behind them, end there. Nobody shall copy terabytes because of a header,
+    /// nor pages that the dump level leaves out. Returns as well whether they start inside a memory range.
     fn clip_notes(
         &self,
         file: &mut impl RandomAccess,
-        notes: &elf::ProgramHeader,
+        start: u64,
+        claimed: u64,
     ) -> Result<(u64, bool), OpenError> {
-        let start = notes.offset;
-        let (mut len, mut inside) = (notes.filesz, false);
+        let (mut len, mut inside) = (claimed, false);
         for index in 0..self.program_headers {
             let ph = self.program_header(file, index)?;
             if ph.kind != elf::PT_LOAD {
@@ -218,40 +204,34 @@ impl Facts {
         Ok((in_file(file, start, len), inside))
     }
 
-    /// Walks the note headers of a PT_NOTE and adds it to the notes; returns whether there may be more.
-    /// What comes behind something that is not a note is kept in the last one, for somebody to look at, unless
-    /// there is too much of it, or it is memory; in another one it would end the notes for their readers.
+    /// Walks the note headers of `claimed` bytes at `start`, and adds them to the notes. What comes behind
+    /// something that is not a note is kept in the last place, for somebody to look at, unless there is too
+    /// much of it, or it is memory; in another one it would end the notes for their readers.
     fn take_notes(
         &mut self,
         file: &mut impl RandomAccess,
-        ph: &elf::ProgramHeader,
+        start: u64,
+        claimed: u64,
         is_last: bool,
-    ) -> Result<bool, OpenError> {
-        if self.notes_flags_and_align == (0, 0) {
-            self.notes_flags_and_align = (ph.flags, ph.align);
-        }
-        let (mut len, in_memory) = self.clip_notes(file, ph)?;
-        self.notes_damaged |= len < ph.filesz;
-        let walk = note::walk(self.header.endian, len, |at, buf| {
-            file.read_at(ph.offset.saturating_add(at), buf)
+    ) -> Result<(), OpenError> {
+        let (there, in_memory) = self.clip_notes(file, start, claimed)?;
+        let walk = note::walk(self.header.endian, there, |at, buf| {
+            file.read_at(start.saturating_add(at), buf)
         });
-        self.notes_damaged |= walk.end != note::End::Whole;
-        let too_much = len - walk.sound > note::LEN_MOST;
-        if in_memory || !is_last || walk.end == note::End::Endless || too_much {
-            len = walk.sound;
-        }
-        let Some(at) = self.notes.push(ph.offset, len) else {
-            self.notes_damaged = true;
-            return Ok(false);
-        };
-        let text = walk.vmcoreinfo.map(|(inside, len)| (at + inside, len));
+        self.notes_damaged |= there < claimed || walk.end != note::End::Whole;
+        let len = if in_memory || !is_last { walk.sound } else { walk.kept(there) };
+        let at = self.notes.push(start, len);
+        self.notes_damaged |= at.is_none();
+        let text = walk.vmcoreinfo.zip(at).map(|((inside, len), at)| (at + inside, len));
         self.vmcoreinfo = text.or(self.vmcoreinfo);
         self.cpus = self.cpus.saturating_add(walk.cpus);
         self.xen |= walk.xen;
-        Ok(true)
+        Ok(())
     }
 }
 
+/// No file is longer: what a PT_NOTE claims beyond it needs no sum that could overflow.
+const FILE_MOST: u64 = 1 << 59;
 /// A vmcore that was cut off lacks no more than this: each of those pages is looked for, and named.
 /// Headers that claim more are damaged, or most of the file is gone: what is not there is taken as not
 /// stored, as going over it could take hours.
@@ -861,6 +841,24 @@ mod tests {
         let mut all = vec![0; facts.notes.bytes() as usize];
         facts.notes.read(&mut &bytes[..], 0, &mut all).unwrap();
         assert_eq!(all, [&cpu[..], &cpu, &info].concat());
+    }
+
+    #[test]
+    fn notes_behind_unpadded_ones_are_found() {
+        let mut cpu = note(b"CORE\0", 1, &[7; 5]);
+        cpu.truncate(12 + 8 + 5);
+        let info = note(b"VMCOREINFO\0", 0, b"PAGESIZE=4096\n");
+        let ph = |offset, filesz| elf::ProgramHeader {
+            kind: elf::PT_NOTE,
+            offset,
+            filesz,
+            ..Default::default()
+        };
+        let behind = 0x1000 + cpu.len() as u64;
+        let headers = [ph(0x1000, cpu.len() as u64), ph(behind, info.len() as u64)];
+        let bytes = file(&headers, &[(0x1000, &cpu), (behind as usize, &info)]);
+        let facts = probe_notes(&mut &bytes[..]).unwrap();
+        assert_eq!((facts.cpus, facts.vmcoreinfo, facts.notes_damaged), (1, Some((52, 14)), false));
     }
 
     /// The kernel's own note, then memory of ones and twos from 0x2000 on, of which the last kibibyte is

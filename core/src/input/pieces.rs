@@ -35,6 +35,11 @@ impl Pieces {
         self.pieces().first().map_or(0, |first| first.offset)
     }
 
+    /// Offset in the file and bytes of each, in their order.
+    pub fn places(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.pieces().iter().map(|piece| (piece.offset, piece.len))
+    }
+
     /// Offset in the file of the byte at `at`: a note is never in two pieces.
     pub fn offset(&self, at: u64) -> u64 {
         let piece = self.pieces().iter().rfind(|piece| piece.at <= at);
@@ -52,7 +57,10 @@ impl Pieces {
         at.checked_add(len)?;
         let last = self.count.checked_sub(1).and_then(|last| self.all.get_mut(last));
         match last {
-            Some(last) if (last.at + last.len, last.offset + last.len) == (at, offset) => {
+            Some(last)
+                if last.at + last.len == at
+                    && last.offset.checked_add(last.len) == Some(offset) =>
+            {
                 last.len += len;
             }
             _ => {

@@ -86,6 +86,15 @@ pub struct Walk {
     pub end: End,
 }
 
+impl Walk {
+    /// How many of the `len` bytes that were walked over are kept: what comes behind something that is not a
+    /// note is, for somebody to look at, unless there is too much of it.
+    pub fn kept(&self, len: u64) -> u64 {
+        let too_much = self.end == End::Endless || len.saturating_sub(self.sound) > LEN_MOST;
+        if too_much { self.sound } else { len }
+    }
+}
+
 /// Why a walk over notes ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum End {

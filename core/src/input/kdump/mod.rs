@@ -339,10 +339,7 @@ fn walk_notes(file: &mut impl RandomAccess, facts: &mut Facts, among_pages: bool
     facts.cpus = walk.cpus;
     facts.xen = walk.xen;
     facts.notes_damaged |= walk.end != note::End::Whole;
-    let too_much = facts.notes.1.saturating_sub(walk.sound) > note::LEN_MOST;
-    if among_pages || walk.end == note::End::Endless || too_much {
-        facts.notes.1 = walk.sound;
-    }
+    facts.notes.1 = if among_pages { walk.sound } else { walk.kept(facts.notes.1) };
     walk.registers
 }
 
