@@ -20,6 +20,7 @@ const PAGE: u64 = BLOCK;
 pub(super) struct DirectFile {
     file: File,
     kind: FileKind,
+    identity: Option<Identity>,
     /// Whether writes may bypass the page cache.
     may_bypass: bool,
     /// Whether the file is set to do so now.
@@ -31,7 +32,9 @@ impl DirectFile {
     pub(super) fn new(file: File) -> Result<DirectFile, IoError> {
         let kind = file.kind()?;
         let may_bypass = kind != FileKind::Other && file.direct_alignment() <= BLOCK;
-        Ok(DirectFile { file, kind, may_bypass, bypasses: false, streams: Streams::default() })
+        let identity = file.identity();
+        let streams = Streams::default();
+        Ok(DirectFile { file, kind, identity, may_bypass, bypasses: false, streams })
     }
 
     /// What it was when it was opened.
@@ -41,7 +44,7 @@ impl DirectFile {
 
     /// Which file it is.
     pub(super) fn identity(&self) -> Option<Identity> {
-        self.file.identity()
+        self.identity
     }
 
     /// Whether it has lost its last name.
