@@ -19,6 +19,8 @@ const TIME_32: usize = 404;
 const STATUS_32: usize = 412;
 /// i386 with a `time_t` of 64 bits, which needs no more than that alignment.
 const STATUS_PACKED_64: usize = 420;
+/// All offsets that the status may have.
+const STATUSES: [usize; 3] = [STATUS, STATUS_32, STATUS_PACKED_64];
 /// Status bit: the dump ended early, pages are missing.
 pub const INCOMPLETE: u32 = 0x8;
 /// Bytes of one utsname string.
@@ -186,7 +188,7 @@ impl ReadMain {
             return Err(WireError::Truncated { what: "dump header", need, have });
         }
         let mut best: Option<ReadMain> = None;
-        for status_at in [STATUS, STATUS_32, STATUS_PACKED_64] {
+        for status_at in STATUSES {
             for endian in [Endian::Little, Endian::Big] {
                 let found = ReadMain::plausible(signature, status_at, endian, bytes);
                 // The block sizes 4096 and 1 MiB are each other's mirror image. In the wrong byte
@@ -199,7 +201,7 @@ impl ReadMain {
             return Ok(header);
         }
         // Where the block size can be true, it is not what is wrong.
-        for at in [428, 416] {
+        for at in STATUSES.map(|status| status + 4) {
             for endian in [Endian::Little, Endian::Big] {
                 let field = |at| endian.u32(bytes, at).unwrap_or(0).into();
                 if PageShift::of_size(field(at)).is_some() && field(8) <= 0xff {
@@ -388,9 +390,14 @@ impl ReadSub {
         }
     }
 
+    /// Where its fields are; `None` for what was not read.
+    fn layout(&self) -> Option<&'static SubLayout> {
+        [&WIDE, &PACKED, &PADDED].into_iter().find(|layout| layout.size == self.size)
+    }
+
     /// Size of an `unsigned long` on the machine that wrote it.
     pub fn word(&self) -> Word {
-        if self.size == SUB { Word::Bits64 } else { Word::Bits32 }
+        self.layout().map_or(Word::Bits32, SubLayout::word)
     }
 
     fn with(main: &ReadMain, at: &SubLayout, bytes: &[u8]) -> Option<ReadSub> {
@@ -425,8 +432,8 @@ impl ReadSub {
     /// Makes of the record of a file of a split set (`raw`, from which this one was read) that of
     /// the whole dump, whose erase information is at `eraseinfo`.
     pub fn join(&self, main: &ReadMain, raw: &mut [u8], eraseinfo: (u64, u64)) -> Option<()> {
-        let at = [&WIDE, &PACKED, &PADDED].into_iter().find(|f| f.size == self.size)?;
-        let (word, long) = (self.word(), self.word().bytes());
+        let at = self.layout()?;
+        let (word, long) = (at.word(), at.word().bytes());
         let mut put = |offset: usize, bytes: &[u8]| {
             raw.get_mut(offset..)?.get_mut(..bytes.len())?.copy_from_slice(bytes);
             Some(())
