@@ -65,6 +65,15 @@ pub fn elf_incomplete(file: &mut OutFile) -> Result<()> {
     let mut head = [0; elf::HEADER_MAX];
     file.reader()?.0.read_at(0, &mut head).map_err(|e| failed(&e))?;
     let header = elf::Header::parse(&head).map_err(|e| failed(&e))?;
+    mark_elf_incomplete(file, &header)
+}
+
+/// Sets the flag in the header that an ELF dump has.
+pub fn mark_elf_incomplete(
+    file: &mut OutFile,
+    header: &tamis_core::wire::elf::Header,
+) -> Result<()> {
+    use tamis_core::wire::elf;
     let flags = header.endian.put32(header.flags | elf::FLAG_INCOMPLETE);
     file.put(elf::flags_at(header.word) as u64, &flags)
 }

@@ -10,7 +10,7 @@ use crate::render::console::remark;
 use crate::render::json::Document;
 use crate::render::progress::Progress;
 use crate::render::text::number;
-use crate::rewrite::finish::mark_incomplete;
+use crate::rewrite::finish::{mark_elf_incomplete, mark_incomplete};
 use serde::Serialize;
 use tamis_core::input::Layer;
 use tamis_core::input::kdump::PageFault;
@@ -163,8 +163,7 @@ fn mend_elf(out: &mut OutFile, ends: bool) -> Result<Found> {
         remark(format_args!("nothing is missing"));
         return Ok(Found { complete: true, pages: None, missing_bytes: Some(0) });
     }
-    let flags = header.endian.put32(header.flags | elf::FLAG_INCOMPLETE);
-    out.put(elf::flags_at(header.word) as u64, &flags)?;
+    mark_elf_incomplete(out, &header)?;
     remark(format_args!("{cut} bytes of memory are missing; it is marked incomplete"));
     Ok(Found { complete: false, pages: None, missing_bytes: Some(cut) })
 }
