@@ -21,7 +21,7 @@ pub mod x86_64;
 pub use space::{AddressSpace, Rules};
 
 use crate::facts::{Facts, MissingKey};
-use crate::memory::{Machine, MemoryRange, PhysMemory};
+use crate::memory::{Dump, Machine, MemoryRange, PhysMemory};
 use crate::units::{PhysAddr, VirtAddr};
 use crate::wire::machine::{EM_AARCH64, EM_X86_64};
 use core::fmt;
@@ -112,6 +112,15 @@ impl Arch {
         }
     }
 
+    /// The architecture of the machine that a dump is of. Under Xen there is none: the dump's addresses are not
+    /// those of the kernel.
+    pub fn of(dump: &impl Dump, facts: &dyn Facts) -> Result<Arch, ArchError> {
+        match dump.origin().xen {
+            true => Err(ArchError::Xen),
+            false => Arch::new(dump.machine(), facts, dump.ranges()),
+        }
+    }
+
     /// The kernel's addresses.
     pub fn space(&self) -> &AddressSpace {
         with!(self, arch => arch.space())
@@ -169,8 +178,7 @@ impl Arch {
 
 #[cfg(test)]
 mod tests {
-    use super::paging::PagingForm;
-    use super::paging::Tables;
+    use super::paging::{PagingForm, Tables};
     use super::*;
     use crate::endian::{Endian, Word};
     use crate::units::Pfn;

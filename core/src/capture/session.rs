@@ -461,10 +461,8 @@ impl<'m, D: Dump> Session<'m, D> {
     ) -> Session<'m, D> {
         let info = info(&text, file_text);
         let machine = dump.machine();
-        let origin = dump.origin();
-        let arch =
-            if origin.xen { Err(ArchError::Xen) } else { Arch::new(machine, &info, dump.ranges()) };
-        let named = origin.utsname;
+        let arch = Arch::of(&dump, &info);
+        let named = dump.origin().utsname;
         let mut tables = TableCache::new(&mut storage.tables[..]);
         let mut memory =
             arch.as_ref().ok().map(|arch| KernelMemory::new(&mut dump, *arch, &mut tables));

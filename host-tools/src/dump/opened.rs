@@ -12,7 +12,7 @@ use tamis_core::input::{Layer, elf};
 use tamis_core::kernel::memory::KernelMemory;
 use tamis_core::level::DumpLevel;
 use tamis_core::memory::MemoryRange;
-use tamis_core::memory::{Dump as _, PhysMemory as _, Ranges as _};
+use tamis_core::memory::{Dump as _, Ranges as _};
 use tamis_core::storage::Table;
 use tamis_core::units::{PageShift, Pfn};
 use tamis_core::vmcoreinfo::Info;
@@ -119,28 +119,19 @@ impl Opened {
 
     /// How its addresses are translated.
     pub fn arch(&self) -> Result<Arch> {
-        if self.dump.origin().xen {
-            return Err(self.fail(ArchError::Xen).next("only physical addresses can be read"));
-        }
-        if self.text.is_empty() {
-            return Err(self
-                .fail("it has no VMCOREINFO, so that its kernel's addresses mean nothing")
-                .next("only physical addresses can be read"));
-        }
-        let machine = self.dump.machine();
-        Arch::new(machine, &self.info(), self.dump.ranges()).map_err(|e| {
-            let fail = match e {
-                ArchError::Unknown(_) => {
-                    let name = machines::name(machine);
-                    match name.as_str() {
-                        "unknown" => self.fail("nothing says which machine it is of"),
-                        name => self.fail(format_args!("page tables of {name} are not supported")),
-                    }
-                }
-                other => self.fail(other),
-            };
-            fail.next("only physical addresses can be read")
-        })
+        let fail = match Arch::of(&self.dump, &self.info()) {
+            Err(ArchError::Xen) => self.fail(ArchError::Xen),
+            _ if self.text.is_empty() => {
+                self.fail("it has no VMCOREINFO, so that its kernel's addresses mean nothing")
+            }
+            Ok(arch) => return Ok(arch),
+            Err(ArchError::Unknown(machine)) => match machines::name(machine).as_str() {
+                "unknown" => self.fail("nothing says which machine it is of"),
+                name => self.fail(format_args!("page tables of {name} are not supported")),
+            },
+            Err(other) => self.fail(other),
+        };
+        Err(fail.next("only physical addresses can be read"))
     }
 
     /// Does something with the kernel's virtual memory.
