@@ -342,17 +342,17 @@ impl<'c, 'm> CrewHandle<'c, 'm> {
         shift: PageShift,
         bound: usize,
     ) -> Result<Option<CrewHandle<'c, 'm>>, CaptureError> {
-        let Some(foreman) = crew.map(CrewHandle) else { return Ok(None) };
+        let Some(crew) = crew.map(CrewHandle) else { return Ok(None) };
         let address = |filter: &dyn PageFilter| core::ptr::from_ref(filter).cast::<()>();
         let mut same = false;
-        foreman.0.wait(Side::Capture, &mut |queue| {
+        crew.0.wait(Side::Capture, &mut |queue| {
             same = queue.filter.map(address) == filter.map(address);
             Next::Go
         });
         if !same {
             return Err(CaptureError::Internal("a crew without the capture's filter"));
         }
-        Ok(Some(foreman).filter(|foreman| foreman.has_room(shift, bound)))
+        Ok(Some(crew).filter(|crew| crew.has_room(shift, bound)))
     }
 
     /// A free batch, if there is one.

@@ -120,8 +120,8 @@ pub(super) fn write<S: Dump>(
     let page = c.shift.bytes();
     // Pages go out as they are: an encoder that does anything to them is no help.
     let plain = c.encoder.flag() == 0;
-    let foreman = CrewHandle::new(crew.filter(|_| plain), c.filter, c.shift, page)?;
-    let foreman = foreman.as_ref();
+    let crew = CrewHandle::new(crew.filter(|_| plain), c.filter, c.shift, page)?;
+    let crew = crew.as_ref();
     let too_large = CaptureError::TooLarge(c.max_pfn.0);
     let machine = c.source.machine();
     let endian = machine.endian;
@@ -135,7 +135,7 @@ pub(super) fn write<S: Dump>(
     let mut progress = Progress { phase: Phase::Classify, done: 0, total: pages };
     c.observer.progress(progress.phase, 0, pages);
     for index in 0..c.source.ranges().len() {
-        segment(c, index, &mut progress, &mut count, foreman)?;
+        segment(c, index, &mut progress, &mut count, crew)?;
     }
     c.observer.progress(progress.phase, pages, pages);
     c.report.tally = count.tally;
@@ -214,7 +214,7 @@ pub(super) fn write<S: Dump>(
     c.observer.progress(progress.phase, 0, pages);
     let mut result = Ok(());
     for index in 0..c.source.ranges().len() {
-        result = segment(c, index, &mut progress, &mut out, foreman);
+        result = segment(c, index, &mut progress, &mut out, crew);
         if result.is_err() {
             break;
         }
@@ -592,7 +592,7 @@ fn segment<S: Dump, P: SegmentVisitor>(
     index: usize,
     progress: &mut Progress,
     to: &mut P,
-    foreman: Option<&CrewHandle<'_, '_>>,
+    crew: Option<&CrewHandle<'_, '_>>,
 ) -> Result<(), CaptureError> {
     let Some(&segment) = c.source.ranges().get(index) else { return Ok(()) };
     // A range inside another one (the kernel image) holds pages that are counted there.
@@ -608,7 +608,7 @@ fn segment<S: Dump, P: SegmentVisitor>(
     }
     let mut open = OpenSegment::at(segment.phys.0);
     c.rewind();
-    let result = pieces(c, &segment, counts, &mut open, progress, to, foreman);
+    let result = pieces(c, &segment, counts, &mut open, progress, to, crew);
     let result = result.and_then(|()| to.close(&segment, &open));
     if result.is_err() {
         to.abandon(&segment, &open);
@@ -720,7 +720,7 @@ fn pieces<S: Dump, P: SegmentVisitor>(
     open: &mut OpenSegment,
     progress: &mut Progress,
     to: &mut P,
-    foreman: Option<&CrewHandle<'_, '_>>,
+    crew: Option<&CrewHandle<'_, '_>>,
 ) -> Result<(), CaptureError> {
     let shift = c.shift;
     let pages = shift.touched(segment.phys, segment.len);
@@ -754,10 +754,10 @@ fn pieces<S: Dump, P: SegmentVisitor>(
         tally.no_data += there.saturating_sub(stored + tally.dropped());
 
         let work = PfnSpan::new(at, end);
-        match foreman {
+        match crew {
             // Nobody needs to read pages only to count them.
-            Some(foreman) if P::COPY || c.level.contains(DumpLevel::ZERO) => {
-                helped(c, foreman, window, work, &mut joining, &mut tally)?;
+            Some(crew) if P::COPY || c.level.contains(DumpLevel::ZERO) => {
+                helped(c, crew, window, work, &mut joining, &mut tally)?;
             }
             _ => alone(c, window, work, &mut joining, &mut tally)?,
         }
@@ -824,7 +824,7 @@ fn alone<S: Dump, P: SegmentVisitor>(
 /// [`alone`], with a crew that reads the pages and tells which are zero.
 fn helped<S: Dump, P: SegmentVisitor>(
     c: &mut Capture<'_, S>,
-    foreman: &CrewHandle<'_, '_>,
+    crew: &CrewHandle<'_, '_>,
     window: PfnSpan,
     work: PfnSpan,
     joining: &mut SegmentWriter<'_, P>,
@@ -837,14 +837,14 @@ fn helped<S: Dump, P: SegmentVisitor>(
     let (mut out, mut at) = (work.start, work.start);
     let mut more = true;
     loop {
-        let batch = if more { foreman.free() } else { None };
+        let batch = if more { crew.free() } else { None };
         if let Some(batch) = batch {
             batch.clear(c.shift, page_size, c.level.contains(DumpLevel::ZERO));
             more = batch.fill(&map, &mut out);
-            foreman.put(batch);
+            crew.put(batch);
             continue;
         }
-        let Some(batch) = foreman.oldest(c.source, &mut reader, c.encoder) else { break };
+        let Some(batch) = crew.oldest(c.source, &mut reader, c.encoder) else { break };
         let done = batch.each(|pfn, made, data| {
             if c.observer.stopped() {
                 return Err(CaptureError::Stopped);
@@ -860,7 +860,7 @@ fn helped<S: Dump, P: SegmentVisitor>(
             }
             joining.along(1, c.observer)
         });
-        foreman.put_back(batch);
+        crew.put_back(batch);
         done?;
     }
     joining.skip(PfnSpan::new(at, work.end), c.observer)

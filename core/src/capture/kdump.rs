@@ -560,7 +560,7 @@ fn copy<S: Dump>(
     if let Some(sink) = sinks.first_mut() {
         saving.writer.begin(0, saving.places, saving.zero_page, *sink)?;
     }
-    let foreman = CrewHandle::new(crew, c.filter, c.shift, saving.bound)?;
+    let crew = CrewHandle::new(crew, c.filter, c.shift, saving.bound)?;
     while let Some(window) = c.next_window(at, all) {
         match from {
             Bits::File => {
@@ -569,8 +569,8 @@ fn copy<S: Dump>(
             Bits::Memory => {}
             Bits::Again => {
                 // In a stream the bits of a window come after the pages of the one before.
-                if let Some(foreman) = &foreman {
-                    while take_in(c, foreman, &mut reader, &mut saving, sinks)? {}
+                if let Some(crew) = &crew {
+                    while take_in(c, crew, &mut reader, &mut saving, sinks)? {}
                 }
                 c.wanted(window, all, &mut Tally::default());
             }
@@ -579,14 +579,14 @@ fn copy<S: Dump>(
         if from != Bits::File {
             BitWriter::new(&mut [], "bitmap 2").put(&map, layout.bitmap2, sinks)?;
         }
-        match &foreman {
-            Some(foreman) => give_out(c, foreman, window, &mut reader, &mut saving, sinks)?,
+        match &crew {
+            Some(crew) => give_out(c, crew, window, &mut reader, &mut saving, sinks)?,
             None => save(c, window, &mut reader, &mut saving, sinks)?,
         }
         at = window.end;
     }
-    if let Some(foreman) = &foreman {
-        while take_in(c, foreman, &mut reader, &mut saving, sinks)? {}
+    if let Some(crew) = &crew {
+        while take_in(c, crew, &mut reader, &mut saving, sinks)? {}
     }
     // Parts that got no page still have their zero page.
     while saving.part < sinks.len() {
@@ -639,7 +639,7 @@ fn save<S: Dump>(
 /// way afterwards.
 fn give_out<'m, S: Dump>(
     c: &mut Capture<'_, S>,
-    foreman: &CrewHandle<'_, 'm>,
+    crew: &CrewHandle<'_, 'm>,
     window: PfnSpan,
     reader: &mut PageReader<'_>,
     saving: &mut PartWriter<'_, '_>,
@@ -647,13 +647,13 @@ fn give_out<'m, S: Dump>(
 ) -> Result<(), CaptureError> {
     let mut pfn = window.start;
     loop {
-        let Some(batch) = foreman.free() else {
-            take_in(c, foreman, reader, saving, sinks)?;
+        let Some(batch) = crew.free() else {
+            take_in(c, crew, reader, saving, sinks)?;
             continue;
         };
         batch.clear(c.shift, saving.bound, saving.zero_page.is_some());
         let more = batch.fill(&Bitmap::over(c.buffers.bitmap, window), &mut pfn);
-        foreman.put(batch);
+        crew.put(batch);
         if !more {
             return Ok(());
         }
@@ -663,12 +663,12 @@ fn give_out<'m, S: Dump>(
 /// Saves the pages of the oldest batch. `false` if there is none.
 fn take_in<'m, S: Dump>(
     c: &mut Capture<'_, S>,
-    foreman: &CrewHandle<'_, 'm>,
+    crew: &CrewHandle<'_, 'm>,
     reader: &mut PageReader<'_>,
     saving: &mut PartWriter<'_, '_>,
     sinks: &mut [&mut dyn Sink],
 ) -> Result<bool, CaptureError> {
-    let Some(batch) = foreman.oldest(c.source, reader, c.encoder) else { return Ok(false) };
+    let Some(batch) = crew.oldest(c.source, reader, c.encoder) else { return Ok(false) };
     let saved = batch.each(|page, made, data| {
         if c.observer.stopped() {
             return Err(CaptureError::Stopped);
@@ -678,6 +678,6 @@ fn take_in<'m, S: Dump>(
         room.get_mut(..data.len()).ok_or(CaptureError::OUTSIDE)?.copy_from_slice(data);
         saving.commit(page, made, &mut c.report, c.observer)
     });
-    foreman.put_back(batch);
+    crew.put_back(batch);
     saved.map(|()| true)
 }
