@@ -1,9 +1,9 @@
 //! `tamis repair`.
 
 use crate::dump::input::Raw;
-use crate::dump::open::scan_leniently;
 use crate::dump::opened::Input;
 use crate::dump::out::create;
+use crate::dump::stream::scan_leniently;
 use crate::fail::{DONE, INCOMPLETE, Result};
 use crate::render::json::show;
 use crate::rewrite::repair::{copy, mend};

@@ -10,4 +10,5 @@ pub mod opened;
 pub mod out;
 mod pending;
 pub mod refuse;
+pub mod stream;
 pub mod survey;

@@ -5,22 +5,17 @@
 //! once.
 
 use crate::dump::decode::Unpackers;
-use crate::dump::file::BlockFile;
-use crate::dump::input::{FileInfo, Raw, unnamed};
+use crate::dump::input::{FileInfo, Raw};
 use crate::dump::machines;
 use crate::dump::opened::{Dump, Input, Opened, PAGES_KEPT, finish};
 use crate::dump::refuse::{Header, foreign_elf, refuse};
+use crate::dump::stream::scan;
 use crate::fail::{Fail, Result};
 use crate::render::text::{number, size};
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use tamis_core::endian::Word;
 use tamis_core::input::elf;
 use tamis_core::input::elf::ElfVmcore;
-use tamis_core::input::flat::{Extent, Flat, FlatError, Record, Scan, Step};
 use tamis_core::input::kdump::{Kdump, Part, Storage};
 use tamis_core::input::{Form, Layer, form, kdump};
 use tamis_core::io::{IoError, RandomAccess};
@@ -35,162 +30,6 @@ const MEMORY_MOST: u64 = 1 << 53;
 const TOTAL_MOST: u64 = 1 << 47;
 /// Bytes of a bitmap that are believed of a file that holds less: those of 8 TiB.
 const BITMAP_MOST: u64 = 256 << 20;
-
-/// Records of a stream that are kept in memory. Of more, as a stream of tiny ones has, a file is made.
-const RECORDS_MOST: usize = 1 << 20;
-
-/// The records of a flattened stream.
-pub struct Stream {
-    /// In the order of the stream; none where there is a file.
-    records: Vec<Record>,
-    /// Where there are too many of them, the file that the stream stands for.
-    file: Option<Spool>,
-    /// Number of the records.
-    pub count: usize,
-    /// Whether the end record is there; without it the writer died.
-    pub ends: bool,
-}
-
-/// Finds the records of a flattened stream. What is there of a record that is cut off counts.
-pub fn scan(raw: &Raw) -> Result<Stream> {
-    let (stream, error) = records(raw)?;
-    match error {
-        None => Ok(stream),
-        Some(e) => Err(raw.fail(e).next("`tamis repair` makes a dump of what is before it")),
-    }
-}
-
-/// Like [`scan`], but a stream that is damaged ends before the damage.
-pub fn scan_leniently(raw: &Raw) -> Result<Stream> {
-    match records(raw)? {
-        (stream, Some(e)) if stream.count == 0 => Err(raw.fail(e)),
-        (stream, _) => Ok(stream),
-    }
-}
-
-fn records(raw: &Raw) -> Result<(Stream, Option<FlatError>)> {
-    let mut file = raw.reader();
-    let mut stream = Stream { records: Vec::new(), file: None, count: 0, ends: false };
-    let mut scan = match Scan::new(&mut file, raw.len) {
-        Ok(scan) => scan,
-        Err(e) => return Ok((stream, Some(e))),
-    };
-    let error = loop {
-        match scan.next(&mut file) {
-            Ok(Step::Record(record)) => stream.push(raw, record)?,
-            Ok(Step::End(_)) => {
-                stream.ends = true;
-                break None;
-            }
-            Ok(Step::Cut(part)) => {
-                if part.len > 0 {
-                    stream.push(raw, part)?;
-                }
-                break None;
-            }
-            Err(e) => break Some(e),
-        }
-    };
-    if let Some(spool) = &mut stream.file {
-        spool.finish().map_err(|e| spool_failed(raw, &e))?;
-    }
-    Ok((stream, error))
-}
-
-fn spool_failed(raw: &Raw, error: &std::io::Error) -> Fail {
-    raw.fail(format_args!("a stream of many records: writing a temporary file: {error}"))
-        .next("TMPDIR names the directory for it")
-}
-
-impl Stream {
-    fn push(&mut self, raw: &Raw, record: Record) -> Result<()> {
-        self.count += 1;
-        if self.file.is_none() && self.records.len() == RECORDS_MOST {
-            self.file = Some(Spool::new(raw).map_err(|e| spool_failed(raw, &e))?);
-            for record in std::mem::take(&mut self.records) {
-                self.put(raw, record)?;
-            }
-        }
-        if self.file.is_some() {
-            return self.put(raw, record);
-        }
-        self.records.push(record);
-        Ok(())
-    }
-
-    fn put(&mut self, raw: &Raw, record: Record) -> Result<()> {
-        let put = self.file.as_mut().map_or(Ok(()), |spool| spool.put(record));
-        put.map_err(|e| spool_failed(raw, &e))
-    }
-
-    /// The file that it stands for, and its length.
-    pub fn layer(self, raw: &Raw) -> Result<(Input, u64)> {
-        if let Some(spool) = self.file {
-            return Ok((Layer::Plain(BlockFile::new(Arc::new(spool.file), spool.len)), spool.len));
-        }
-        let extents = vec![Extent::default(); Flat::<BlockFile>::extents_for(self.records.len())];
-        let flat = Flat::load(raw.reader(), self.records, extents).map_err(|e| raw.fail(e))?;
-        let len = flat.len();
-        Ok((Layer::Flat(flat), len))
-    }
-}
-
-/// Bytes on their way to such a file, at most.
-const SPOOL: u64 = 1 << 20;
-
-/// A file without a name to which records are copied.
-struct Spool {
-    from: BlockFile,
-    file: File,
-    /// Bytes that go to `at`.
-    bytes: Vec<u8>,
-    at: u64,
-    len: u64,
-}
-
-impl Spool {
-    fn new(raw: &Raw) -> io::Result<Spool> {
-        Ok(Spool { from: raw.reader(), file: unnamed()?, bytes: Vec::new(), at: 0, len: 0 })
-    }
-
-    fn put(&mut self, record: Record) -> io::Result<()> {
-        let (mut to, mut from, mut left) = (record.at, record.stream_at, record.len);
-        self.len = self.len.max(to.saturating_add(left));
-        while left > 0 {
-            // Into what is not written yet, or right behind it.
-            let inside =
-                to.checked_sub(self.at).filter(|inside| *inside <= self.bytes.len() as u64);
-            let start = match inside.filter(|inside| *inside < SPOOL) {
-                Some(inside) => inside as usize,
-                None => {
-                    self.flush()?;
-                    self.at = to;
-                    0
-                }
-            };
-            let step = left.min(SPOOL - start as u64);
-            let end = start + step as usize;
-            self.bytes.resize(self.bytes.len().max(end), 0);
-            self.from
-                .read_at(from, &mut self.bytes[start..end])
-                .map_err(|e| io::Error::other(e.to_string()))?;
-            (to, from, left) = (to + step, from + step, left - step);
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.write_all_at(&self.bytes, self.at)?;
-        self.bytes.clear();
-        Ok(())
-    }
-
-    /// All of it is in the file, gaps included.
-    fn finish(&mut self) -> io::Result<()> {
-        self.flush()?;
-        self.file.set_len(self.len)
-    }
-}
 
 /// A file whose headers were read.
 enum Probed {
