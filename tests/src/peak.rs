@@ -17,7 +17,13 @@ where
     I::Item: AsRef<OsStr>,
 {
     let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.args(args);
+    peak_rss_kib_of(command)
+}
+
+/// As [`peak_rss_kib`], for a program that is to have more than words: an environment, say.
+pub fn peak_rss_kib_of(mut command: Command) -> io::Result<(Option<i32>, u64)> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     // SAFETY: between fork and exec only ptrace(2) is called, which is a bare system call.
     unsafe {
         command.pre_exec(|| check(libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0)).map(drop));
