@@ -2,10 +2,10 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::{env, fs};
 
-use tamis_tests::run::{self, Run, TempDir, host_binary};
+use tamis_tests::run::{self, Run, TempDir, host_command};
 use tamis_tests::synth::Image;
 
 /// A directory with a machine's vmcore, dumps of it, and what the tool makes of them. The tool runs
@@ -74,8 +74,8 @@ impl Bench {
 
     /// Runs the tool.
     pub fn run<S: AsRef<OsStr>>(&self, args: &[S], stdin: Option<&str>) -> Run {
-        let mut command = Command::new(host_binary());
-        command.current_dir(self.dir.path()).args(args).env_remove("NO_COLOR");
+        let mut command = host_command();
+        command.current_dir(self.dir.path()).args(args);
         command.stdin(match stdin {
             Some(name) => Stdio::from(fs::File::open(self.file(name)).expect("opening stdin")),
             None => Stdio::null(),

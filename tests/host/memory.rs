@@ -1,10 +1,8 @@
 //! Dumps that were looked at give back their memory.
 
-use std::process::Command;
-
 use crate::common::Bench;
 use tamis_tests::peak::peak_rss_kib_of;
-use tamis_tests::run::host_binary;
+use tamis_tests::run::host_command;
 use tamis_tests::synth::KernelStyle;
 use tamis_tests::zoo::zoo;
 
@@ -19,7 +17,7 @@ fn two_hundred_dumps_take_no_more_memory_than_two() {
                 std::fs::hard_link(bench.file("dump"), name).expect("another name of the dump");
             }
         });
-        let mut command = Command::new(host_binary());
+        let mut command = host_command();
         command.arg("info").args(names);
         // Large pieces go back to the system each time. Without this the allocator keeps them after the first.
         command.env("MALLOC_MMAP_THRESHOLD_", "131072");

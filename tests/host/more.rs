@@ -204,9 +204,9 @@ fn manuals_and_completions_are_there() {
 #[test]
 fn readers_that_go_away_are_no_errors() {
     use std::io::Read;
-    use std::process::{Command, Stdio};
+    use std::process::Stdio;
     let bench = Bench::of(&zoo(KernelStyle::V6_12).build());
-    let mut child = Command::new(tamis_tests::run::host_binary())
+    let mut child = tamis_tests::run::host_command()
         .args(["read", "vmcore", "--phys", "100000", "--len", "10000000"])
         .current_dir(bench.file("."))
         .stdout(Stdio::piped())

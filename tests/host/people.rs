@@ -6,7 +6,7 @@ use std::os::fd::FromRawFd;
 use std::process::{Command, Stdio};
 
 use crate::common::Bench;
-use tamis_tests::run::host_binary;
+use tamis_tests::run::host_command;
 use tamis_tests::synth::{KernelStyle, LogLine};
 use tamis_tests::zoo::zoo;
 
@@ -84,7 +84,7 @@ fn closed_pipes_are_quiet() {
     ] {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
-        let output = Command::new(host_binary())
+        let output = host_command()
             .current_dir(bench.file("."))
             .args(words.split(' '))
             .stdout(writer)
@@ -121,9 +121,9 @@ fn on_terminal(bench: &Bench, words: &str, env: &[(&str, &str)]) -> String {
     assert_eq!(done, 0, "openpty: {}", std::io::Error::last_os_error());
     // SAFETY: the descriptors are new, open, and nobody else's.
     let (mut ours, theirs) = unsafe { (File::from_raw_fd(ours), File::from_raw_fd(theirs)) };
-    let mut command = Command::new(host_binary());
+    let mut command = host_command();
     command.current_dir(bench.file(".")).args(words.split(' '));
-    command.env_remove("NO_COLOR").env("TERM", "xterm-256color").envs(env.iter().copied());
+    command.env("TERM", "xterm-256color").envs(env.iter().copied());
     command.stdin(theirs.try_clone().expect("a terminal"));
     command.stdout(theirs.try_clone().expect("a terminal")).stderr(theirs);
     let mut child = command.spawn().expect("running tamis");

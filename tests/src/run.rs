@@ -37,6 +37,19 @@ pub fn host_binary() -> &'static Path {
     })
 }
 
+/// Variables by which the caller's environment would change what the workstation tool prints: whether a
+/// terminal wants colours, and whether this is a machine that builds and tests.
+const COLOUR_VARIABLES: [&str; 5] = ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TERM", "CI"];
+
+/// The workstation tool, to be run with an environment that is the same wherever the tests run.
+pub fn host_command() -> Command {
+    let mut command = Command::new(host_binary());
+    for variable in COLOUR_VARIABLES {
+        command.env_remove(variable);
+    }
+    command
+}
+
 /// Path of the program that runs one inner loop of the engine, built as the capture binary is.
 pub fn counted_loops() -> PathBuf {
     ensure_target();

@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use tamis_core::capture::CaptureError;
 use tamis_core::input::flat::{Extent, Flat, Scan, Step};
@@ -16,7 +15,7 @@ use tamis_tests::disk::{Disk, Fault, Op, Pipe, power_cut};
 use tamis_tests::flat;
 use tamis_tests::judge::{Has, Look, Whole, WholeElf};
 use tamis_tests::rig::{self, CODECS, Outcome, Watch, Wish};
-use tamis_tests::run::{TempDir, host_binary, run_command};
+use tamis_tests::run::{TempDir, host_command, run_command};
 use tamis_tests::synth::{Content, Image, KernelStyle, Machine, Noise};
 
 /// How many times as many places as usual.
@@ -184,7 +183,7 @@ fn verify_and_repair(what: &str, ops: &[Op], whole: &Whole<'_>, places: u64) -> 
 
 fn tamis(args: &[&Path]) -> (Option<i32>, String) {
     let words = args.iter().map(|word| word.as_os_str().to_owned()).collect();
-    let run = run_command(Command::new(host_binary()).args(args), words);
+    let run = run_command(host_command().args(args), words);
     (run.code, run.text())
 }
 
