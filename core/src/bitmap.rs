@@ -117,7 +117,7 @@ impl<'b> Bitmap<'b> {
     /// Gives `change` each byte that `span` touches, with a mask of the touched bits; sums what it
     /// returns.
     fn over_bytes(&mut self, span: PfnSpan, mut change: impl FnMut(&mut u8, u8) -> u64) -> u64 {
-        let span = span.clip(self.span);
+        let span = span.intersect(self.span);
         if span.is_empty() {
             return 0;
         }

@@ -123,7 +123,7 @@ impl PfnSpan {
     }
 
     /// The part that both have; empty where they do not meet.
-    pub fn clip(self, to: PfnSpan) -> PfnSpan {
+    pub fn intersect(self, to: PfnSpan) -> PfnSpan {
         PfnSpan::new(self.start.max(to.start), self.end.min(to.end))
     }
 }
@@ -236,8 +236,8 @@ mod tests {
     #[test]
     fn clipping_spans_that_do_not_meet_gives_nothing() {
         let a = PfnSpan::new(Pfn(4), Pfn(8));
-        assert_eq!(a.clip(PfnSpan::new(Pfn(6), Pfn(20))), PfnSpan::new(Pfn(6), Pfn(8)));
-        assert!(a.clip(PfnSpan::new(Pfn(9), Pfn(20))).is_empty());
-        assert!(a.clip(PfnSpan::new(Pfn(0), Pfn(2))).is_empty());
+        assert_eq!(a.intersect(PfnSpan::new(Pfn(6), Pfn(20))), PfnSpan::new(Pfn(6), Pfn(8)));
+        assert!(a.intersect(PfnSpan::new(Pfn(9), Pfn(20))).is_empty());
+        assert!(a.intersect(PfnSpan::new(Pfn(0), Pfn(2))).is_empty());
     }
 }

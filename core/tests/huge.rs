@@ -181,7 +181,7 @@ impl Sink for Sparse {
     fn finish(&mut self) -> Result<(), SinkError> {
         Ok(())
     }
-    fn rewrites(&self) -> bool {
+    fn can_rewrite(&self) -> bool {
         true
     }
 }

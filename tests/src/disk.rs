@@ -163,7 +163,7 @@ impl Sink for Disk {
         Ok(())
     }
 
-    fn cut(&mut self, len: u64) {
+    fn truncate(&mut self, len: u64) {
         if !self.dead && len < self.file.len() as u64 {
             self.file.truncate(len as usize);
             self.blocks.retain(|block| block * 512 < len);
@@ -198,7 +198,7 @@ impl Sink for Disk {
         self.sync()
     }
 
-    fn rewrites(&self) -> bool {
+    fn can_rewrite(&self) -> bool {
         true
     }
 }
@@ -308,7 +308,7 @@ impl Sink for MemoryFile {
         Ok(())
     }
 
-    fn rewrites(&self) -> bool {
+    fn can_rewrite(&self) -> bool {
         true
     }
 }

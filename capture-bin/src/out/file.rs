@@ -116,7 +116,7 @@ impl Sink for DumpFile {
         self.file.reserve(from, to);
     }
 
-    fn cut(&mut self, len: u64) {
+    fn truncate(&mut self, len: u64) {
         if len >= self.extended {
             self.file.truncate(len);
         }
@@ -139,7 +139,7 @@ impl Sink for DumpFile {
         self.sync()
     }
 
-    fn rewrites(&self) -> bool {
+    fn can_rewrite(&self) -> bool {
         true
     }
 }

@@ -74,7 +74,7 @@ impl<'m> Scanner<'m> {
         // From one page that is there to the next.
         while let Some(run) = map.next_run(pfn, 1) {
             let part = self.mem_map.run_at(run.start, &mut memory, &mut self.roots);
-            let span = part.span.clip(window);
+            let span = part.span.intersect(window);
             let left = match part.state {
                 State::At(at) => {
                     let mut slices = Slices {

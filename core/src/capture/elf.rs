@@ -169,7 +169,7 @@ pub(super) fn write<S: Dump>(
         held: (data_at, 0),
         held_pages: 0,
         written: data_at,
-        told: data_at,
+        described: data_at,
         synced: data_at,
         sync_every: c.sync_every,
         page: c.shift.bytes() as u64,
@@ -181,8 +181,8 @@ pub(super) fn write<S: Dump>(
     };
     // A file has its header when it can be opened, and says that it is incomplete; a stream has it
     // once and first, as it is to be in the end.
-    let rewrites = out.sink.rewrites();
-    if !rewrites {
+    let can_rewrite = out.sink.can_rewrite();
+    if !can_rewrite {
         out.header(machine.elf_machine, 0, phnum)?;
     }
     out.next = out.program_header(&elf::ProgramHeader {
@@ -205,7 +205,7 @@ pub(super) fn write<S: Dump>(
         out.write(notes_at + at, chunk, "the notes")?;
         at += chunk.len() as u64;
     }
-    if rewrites {
+    if can_rewrite {
         out.sink.sync().map_err(failed("the file's head"))?;
         out.header(machine.elf_machine, elf::FLAG_INCOMPLETE, phnum)?;
     }
@@ -230,7 +230,7 @@ pub(super) fn write<S: Dump>(
     }
     c.observer.progress(progress.phase, pages, pages);
 
-    if rewrites {
+    if can_rewrite {
         // The last page may be one that was lost, and end in a hole.
         out.sink.extend(out.data_end).map_err(failed("page data"))?;
         out.sink.sync().map_err(failed("page data"))?;
@@ -270,7 +270,11 @@ trait SegmentVisitor {
     /// Pages by what becomes of them, where they count.
     fn tally(&mut self) -> Option<&mut Tally>;
     /// A piece begins a new output segment; `closed` is the one before it.
-    fn cut(&mut self, from: &MemoryRange, closed: &OpenSegment) -> Result<(), CaptureError>;
+    fn next_segment(
+        &mut self,
+        from: &MemoryRange,
+        closed: &OpenSegment,
+    ) -> Result<(), CaptureError>;
     /// `bytes` lie so many bytes into the open segment; `None` is a page that is lost.
     fn bytes(&mut self, inside: u64, bytes: Option<&[u8]>) -> Result<(), CaptureError>;
     /// The first of these pages, as many as can be had in one go, lie so many bytes into the open
@@ -283,7 +287,7 @@ trait SegmentVisitor {
         pages: PfnSpan,
     ) -> Result<u64, CaptureError>;
     /// Takes back the bytes given last.
-    fn take_back(&mut self, len: usize);
+    fn retract(&mut self, len: usize);
     /// After a page: `open` is the segment that it went into.
     fn along(&mut self, from: &MemoryRange, open: &OpenSegment) -> Result<(), CaptureError>;
     /// The capture ends early, `open` being the segment that was gathered. Errors do not matter.
@@ -305,7 +309,7 @@ impl SegmentVisitor for Count {
         Some(&mut self.tally)
     }
 
-    fn cut(&mut self, _: &MemoryRange, _: &OpenSegment) -> Result<(), CaptureError> {
+    fn next_segment(&mut self, _: &MemoryRange, _: &OpenSegment) -> Result<(), CaptureError> {
         self.loads += 1;
         Ok(())
     }
@@ -324,7 +328,7 @@ impl SegmentVisitor for Count {
         Ok(pages.len())
     }
 
-    fn take_back(&mut self, _: usize) {}
+    fn retract(&mut self, _: usize) {}
 
     fn along(&mut self, _: &MemoryRange, _: &OpenSegment) -> Result<(), CaptureError> {
         Ok(())
@@ -358,7 +362,7 @@ struct Out<'s, 'b> {
     /// End of the data that the sink has, of what a program header tells about, and of what is on
     /// the medium.
     written: u64,
-    told: u64,
+    described: u64,
     synced: u64,
     sync_every: u64,
     page: u64,
@@ -460,7 +464,7 @@ impl Out<'_, '_> {
             memsz,
             align: from.align,
         })?;
-        self.told = offset + filesz;
+        self.described = offset + filesz;
         self.saved = self.pages;
         Ok(end)
     }
@@ -501,7 +505,7 @@ impl Out<'_, '_> {
         // Whole pages.
         let rest = (open.phys + there) % self.page;
         let len = there.saturating_sub(if there == open.filesz { 0 } else { rest });
-        if len > 0 && self.data_at + len > self.told {
+        if len > 0 && self.data_at + len > self.described {
             self.load(from, open.phys, self.data_at, (len, len))?;
         }
         Ok(())
@@ -515,7 +519,11 @@ impl SegmentVisitor for Out<'_, '_> {
         None
     }
 
-    fn cut(&mut self, from: &MemoryRange, closed: &OpenSegment) -> Result<(), CaptureError> {
+    fn next_segment(
+        &mut self,
+        from: &MemoryRange,
+        closed: &OpenSegment,
+    ) -> Result<(), CaptureError> {
         let offset = if closed.filesz == 0 { 0 } else { self.data_at };
         self.segment(from, closed, offset)
     }
@@ -554,19 +562,22 @@ impl SegmentVisitor for Out<'_, '_> {
         Ok(count)
     }
 
-    fn take_back(&mut self, len: usize) {
+    fn retract(&mut self, len: usize) {
         self.held.1 = self.held.1.saturating_sub(len);
         self.held_pages = self.held_pages.saturating_sub(1);
     }
 
     fn along(&mut self, from: &MemoryRange, open: &OpenSegment) -> Result<(), CaptureError> {
         // Not for every page: when the buffer went out.
-        if self.written <= self.told || self.written <= self.data_at || !self.sink.rewrites() {
+        if self.written <= self.described
+            || self.written <= self.data_at
+            || !self.sink.can_rewrite()
+        {
             return Ok(());
         }
         self.sync()?;
         self.so_far(from, open)?;
-        self.told = self.told.max(self.written);
+        self.described = self.described.max(self.written);
         Ok(())
     }
 
@@ -636,7 +647,7 @@ impl<P: SegmentVisitor> SegmentWriter<'_, P> {
             Step::None => None,
             Step::Write(inside) => Some(inside),
             Step::Cut(closed) => {
-                if let Err(error) = self.to.cut(self.segment, &closed) {
+                if let Err(error) = self.to.next_segment(self.segment, &closed) {
                     *self.open = closed;
                     return Err(error);
                 }
@@ -697,7 +708,7 @@ impl<P: SegmentVisitor> SegmentWriter<'_, P> {
         reader: &PageReader<'_>,
         pages: PfnSpan,
     ) -> Result<u64, CaptureError> {
-        let whole = pages.clip(PfnSpan::new(
+        let whole = pages.intersect(PfnSpan::new(
             Pfn(self.segment.phys.0.div_ceil(self.shift.bytes() as u64)),
             self.shift.pfn(PhysAddr(self.segment.end())),
         ));
@@ -724,22 +735,22 @@ fn pieces<S: Dump, P: SegmentVisitor>(
 ) -> Result<(), CaptureError> {
     let shift = c.shift;
     let pages = shift.touched(segment.phys, segment.len);
-    let mut joining = SegmentWriter { segment, first: pages.start, shift, open, to, progress };
+    let mut segments = SegmentWriter { segment, first: pages.start, shift, open, to, progress };
     // Pages past the last one that the kernel knows are dropped.
-    let within = pages.clip(c.all());
+    let within = pages.intersect(c.all());
     let mut at = pages.start;
     while at < pages.end {
         // What no range stores goes at once: there may be more of it than could be gone over.
         let stored = next_stored(c.source, shift, at).min(pages.end);
         if at > pages.start && stored > at {
             let gap = PfnSpan::new(at, stored);
-            joining.open.skip(segment, gap, shift);
-            let there = gap.clip(within).len();
-            if let Some(tally) = joining.to.tally().filter(|_| counts) {
+            segments.open.skip(segment, gap, shift);
+            let there = gap.intersect(within).len();
+            if let Some(tally) = segments.to.tally().filter(|_| counts) {
                 tally.exist += there;
                 tally.no_data += there;
             }
-            joining.progress.add(gap.len(), c.observer);
+            segments.progress.add(gap.len(), c.observer);
             at = stored;
             continue;
         }
@@ -749,7 +760,7 @@ fn pieces<S: Dump, P: SegmentVisitor>(
         let window = PfnSpan::new(Pfn(start), end);
         let mut tally = Tally::default();
         let stored = c.wanted(window, within, &mut tally).count();
-        let there = PfnSpan::new(at, end).clip(within).len();
+        let there = PfnSpan::new(at, end).intersect(within).len();
         tally.exist += there;
         tally.no_data += there.saturating_sub(stored + tally.dropped());
 
@@ -757,11 +768,11 @@ fn pieces<S: Dump, P: SegmentVisitor>(
         match crew {
             // Nobody needs to read pages only to count them.
             Some(crew) if P::COPY || c.level.contains(DumpLevel::ZERO) => {
-                helped(c, crew, window, work, &mut joining, &mut tally)?;
+                helped(c, crew, window, work, &mut segments, &mut tally)?;
             }
-            _ => alone(c, window, work, &mut joining, &mut tally)?,
+            _ => alone(c, window, work, &mut segments, &mut tally)?,
         }
-        if let Some(sum) = joining.to.tally().filter(|_| counts) {
+        if let Some(sum) = segments.to.tally().filter(|_| counts) {
             sum.join(&tally);
         }
         at = end;
@@ -775,7 +786,7 @@ fn alone<S: Dump, P: SegmentVisitor>(
     c: &mut Capture<'_, S>,
     window: PfnSpan,
     work: PfnSpan,
-    joining: &mut SegmentWriter<'_, P>,
+    segments: &mut SegmentWriter<'_, P>,
     tally: &mut Tally,
 ) -> Result<(), CaptureError> {
     let mut map = Bitmap::over(&mut *c.buffers.bitmap, window);
@@ -794,28 +805,28 @@ fn alone<S: Dump, P: SegmentVisitor>(
             let run = map.next_run(at, u64::MAX).unwrap_or(PfnSpan::new(work.end, work.end));
             let next = run.start.min(work.end);
             if next > at {
-                joining.skip(PfnSpan::new(at, next), c.observer)?;
+                segments.skip(PfnSpan::new(at, next), c.observer)?;
                 at = next;
                 continue;
             }
             run_end = run.end.min(work.end);
         }
-        let place = joining.page(at, true)?;
+        let place = segments.page(at, true)?;
         let inside = place.map_or(0, |(inside, _)| inside);
-        let taken = joining.pages(inside, c.source, &reader, PfnSpan::new(at, run_end))?;
+        let taken = segments.pages(inside, c.source, &reader, PfnSpan::new(at, run_end))?;
         if taken > 0 {
-            joining.along(taken, c.observer)?;
+            segments.along(taken, c.observer)?;
             at.0 += taken;
             continue;
         }
         if let Some((inside, piece)) = place {
-            joining.bytes(at, inside, &piece, reader.page(c.source, at, run_end), c.observer)?;
+            segments.bytes(at, inside, &piece, reader.page(c.source, at, run_end), c.observer)?;
             if c.source.window_broke() {
-                joining.to.take_back(piece.len as usize);
-                joining.bytes(at, inside, &piece, reader.again(c.source, at), c.observer)?;
+                segments.to.retract(piece.len as usize);
+                segments.bytes(at, inside, &piece, reader.again(c.source, at), c.observer)?;
             }
         }
-        joining.along(1, c.observer)?;
+        segments.along(1, c.observer)?;
         at.0 += 1;
     }
     Ok(())
@@ -827,7 +838,7 @@ fn helped<S: Dump, P: SegmentVisitor>(
     crew: &CrewHandle<'_, '_>,
     window: PfnSpan,
     work: PfnSpan,
-    joining: &mut SegmentWriter<'_, P>,
+    segments: &mut SegmentWriter<'_, P>,
     tally: &mut Tally,
 ) -> Result<(), CaptureError> {
     let map = Bitmap::over(&mut *c.buffers.bitmap, window);
@@ -849,21 +860,21 @@ fn helped<S: Dump, P: SegmentVisitor>(
             if c.observer.stopped() {
                 return Err(CaptureError::Stopped);
             }
-            joining.skip(PfnSpan::new(at, pfn), c.observer)?;
+            segments.skip(PfnSpan::new(at, pfn), c.observer)?;
             at = Pfn(pfn.0 + 1);
             let stays = !matches!(made, Encoded::Zero);
             tally.kept += u64::from(stays);
             tally.add(Reason::Zero, u64::from(!stays));
-            if let Some((inside, piece)) = joining.page(pfn, stays)? {
+            if let Some((inside, piece)) = segments.page(pfn, stays)? {
                 let page = if let Encoded::Lost(fault) = made { Err(fault) } else { Ok(data) };
-                joining.bytes(pfn, inside, &piece, page, c.observer)?;
+                segments.bytes(pfn, inside, &piece, page, c.observer)?;
             }
-            joining.along(1, c.observer)
+            segments.along(1, c.observer)
         });
         crew.put_back(batch);
         done?;
     }
-    joining.skip(PfnSpan::new(at, work.end), c.observer)
+    segments.skip(PfnSpan::new(at, work.end), c.observer)
 }
 
 /// The first page at `from` or later that a range stores a byte of.

@@ -95,8 +95,8 @@ pub(super) fn write<S: Dump>(
     let codec = c.encoder.flag();
     // A file has its header when it can be opened, and says that it is incomplete; a stream has it
     // once and first, as it is to be in the end.
-    let rewrites = sinks.iter().all(|s| s.rewrites());
-    if !rewrites {
+    let can_rewrite = sinks.iter().all(|s| s.can_rewrite());
+    if !can_rewrite {
         for (part, sink) in sinks.iter_mut().enumerate() {
             c.report.bytes += headers.main(part, codec, *sink)?;
         }
@@ -104,7 +104,7 @@ pub(super) fn write<S: Dump>(
     write_notes(c, &layout, sinks)?;
     for (part, sink) in sinks.iter_mut().enumerate() {
         c.report.bytes += headers.sub(part, (0, 0), *sink)?;
-        if rewrites {
+        if can_rewrite {
             // Not before what it stands for: a reader would map what is not there.
             sink.sync().map_err(failed("the file's head", part))?;
             c.report.bytes += headers.main(part, codec | disk_header::INCOMPLETE, *sink)?;
@@ -153,7 +153,7 @@ pub(super) fn write<S: Dump>(
 
     let incomplete = c.report.incomplete;
     for (part, sink) in sinks.iter_mut().enumerate() {
-        if rewrites {
+        if can_rewrite {
             let status = if incomplete { codec | disk_header::INCOMPLETE } else { codec };
             headers.main(part, status, *sink)?;
             sink.finish().map_err(failed("the header", part))?;
@@ -547,7 +547,7 @@ fn copy<S: Dump>(
     c.rewind();
     c.observer.progress(Phase::Copy, 0, total);
     let mut reader = PageReader::new(run, c.shift, c.filter);
-    let mut saving = PartWriter {
+    let mut parts = PartWriter {
         writer,
         ranges,
         places,
@@ -558,9 +558,9 @@ fn copy<S: Dump>(
         total,
     };
     if let Some(sink) = sinks.first_mut() {
-        saving.writer.begin(0, saving.places, saving.zero_page, *sink)?;
+        parts.writer.begin(0, parts.places, parts.zero_page, *sink)?;
     }
-    let crew = CrewHandle::new(crew, c.filter, c.shift, saving.bound)?;
+    let crew = CrewHandle::new(crew, c.filter, c.shift, parts.bound)?;
     while let Some(window) = c.next_window(at, all) {
         match from {
             Bits::File => {
@@ -570,7 +570,7 @@ fn copy<S: Dump>(
             Bits::Again => {
                 // In a stream the bits of a window come after the pages of the one before.
                 if let Some(crew) = &crew {
-                    while take_in(c, crew, &mut reader, &mut saving, sinks)? {}
+                    while take_in(c, crew, &mut reader, &mut parts, sinks)? {}
                 }
                 c.wanted(window, all, &mut Tally::default());
             }
@@ -580,17 +580,17 @@ fn copy<S: Dump>(
             BitWriter::new(&mut [], "bitmap 2").put(&map, layout.bitmap2, sinks)?;
         }
         match &crew {
-            Some(crew) => give_out(c, crew, window, &mut reader, &mut saving, sinks)?,
-            None => save(c, window, &mut reader, &mut saving, sinks)?,
+            Some(crew) => give_out(c, crew, window, &mut reader, &mut parts, sinks)?,
+            None => save(c, window, &mut reader, &mut parts, sinks)?,
         }
         at = window.end;
     }
     if let Some(crew) = &crew {
-        while take_in(c, crew, &mut reader, &mut saving, sinks)? {}
+        while take_in(c, crew, &mut reader, &mut parts, sinks)? {}
     }
     // Parts that got no page still have their zero page.
-    while saving.part < sinks.len() {
-        saving.next_part(sinks)?;
+    while parts.part < sinks.len() {
+        parts.next_part(sinks)?;
     }
     c.observer.progress(Phase::Copy, total, total);
     Ok(())
@@ -601,7 +601,7 @@ fn save<S: Dump>(
     c: &mut Capture<'_, S>,
     window: PfnSpan,
     reader: &mut PageReader<'_>,
-    saving: &mut PartWriter<'_, '_>,
+    parts: &mut PartWriter<'_, '_>,
     sinks: &mut [&mut dyn Sink],
 ) -> Result<(), CaptureError> {
     let map = Bitmap::over(c.buffers.bitmap, window);
@@ -612,22 +612,22 @@ fn save<S: Dump>(
             if c.observer.stopped() {
                 return Err(CaptureError::Stopped);
             }
-            let end = saving.reserve(page, sinks)?;
+            let end = parts.reserve(page, sinks)?;
             let rest = PfnSpan::new(page, end.min(run.end));
             // Pages of zeros, and those that are stored as they are, need not be looked at one by one.
             let plain = c.encoder.flag() == 0;
-            let (ahead, zeros) = saving.writer.bulk(c.source, reader, rest, plain)?;
+            let (ahead, zeros) = parts.writer.bulk(c.source, reader, rest, plain)?;
             c.report.tally.add(Reason::Zero, if zeros { ahead } else { 0 });
             if ahead > 0 {
                 page.0 += ahead;
-                saving.done += ahead;
-                c.observer.progress(Phase::Copy, saving.done, saving.total);
+                parts.done += ahead;
+                c.observer.progress(Phase::Copy, parts.done, parts.total);
                 continue;
             }
-            let (room, drop_zeros) = saving.writer.room();
+            let (room, drop_zeros) = parts.writer.room();
             let pfns = (page, run.end);
             let made = reader.make(c.source, pfns, drop_zeros, c.encoder, room);
-            saving.commit(page, made, &mut c.report, c.observer)?;
+            parts.commit(page, made, &mut c.report, c.observer)?;
             page.0 += 1;
         }
         pfn = run.end;
@@ -642,16 +642,16 @@ fn give_out<'m, S: Dump>(
     crew: &CrewHandle<'_, 'm>,
     window: PfnSpan,
     reader: &mut PageReader<'_>,
-    saving: &mut PartWriter<'_, '_>,
+    parts: &mut PartWriter<'_, '_>,
     sinks: &mut [&mut dyn Sink],
 ) -> Result<(), CaptureError> {
     let mut pfn = window.start;
     loop {
         let Some(batch) = crew.free() else {
-            take_in(c, crew, reader, saving, sinks)?;
+            take_in(c, crew, reader, parts, sinks)?;
             continue;
         };
-        batch.clear(c.shift, saving.bound, saving.zero_page.is_some());
+        batch.clear(c.shift, parts.bound, parts.zero_page.is_some());
         let more = batch.fill(&Bitmap::over(c.buffers.bitmap, window), &mut pfn);
         crew.put(batch);
         if !more {
@@ -665,7 +665,7 @@ fn take_in<'m, S: Dump>(
     c: &mut Capture<'_, S>,
     crew: &CrewHandle<'_, 'm>,
     reader: &mut PageReader<'_>,
-    saving: &mut PartWriter<'_, '_>,
+    parts: &mut PartWriter<'_, '_>,
     sinks: &mut [&mut dyn Sink],
 ) -> Result<bool, CaptureError> {
     let Some(batch) = crew.oldest(c.source, reader, c.encoder) else { return Ok(false) };
@@ -673,10 +673,10 @@ fn take_in<'m, S: Dump>(
         if c.observer.stopped() {
             return Err(CaptureError::Stopped);
         }
-        saving.reserve(page, sinks)?;
-        let (room, _) = saving.writer.room();
+        parts.reserve(page, sinks)?;
+        let (room, _) = parts.writer.room();
         room.get_mut(..data.len()).ok_or(CaptureError::OUTSIDE)?.copy_from_slice(data);
-        saving.commit(page, made, &mut c.report, c.observer)
+        parts.commit(page, made, &mut c.report, c.observer)
     });
     crew.put_back(batch);
     saved.map(|()| true)

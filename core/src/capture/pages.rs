@@ -428,7 +428,7 @@ impl<'b> PageWriter<'b> {
             return Ok(());
         }
         // A block that was written in part is written whole, where that is allowed.
-        let start = if sink.rewrites() { 0 } else { self.data_out };
+        let start = if sink.can_rewrite() { 0 } else { self.data_out };
         let bytes = self.data.get(start..end).ok_or(CaptureError::OUTSIDE)?;
         let wrote = sink.write_at(self.data_at + start as u64, bytes);
         let there = wrote.map_or_else(|error| start + error.written as usize, |()| end);
@@ -439,7 +439,7 @@ impl<'b> PageWriter<'b> {
             return Err(self.data_failed(error, sink));
         }
         let begun = self.begun(end);
-        let done = if begun < end && sink.rewrites() { end - begun } else { end };
+        let done = if begun < end && sink.can_rewrite() { end - begun } else { end };
         self.data.copy_within(done..self.data_len, 0);
         self.data_at += done as u64;
         self.data_len -= done;
@@ -500,14 +500,14 @@ impl<'b> PageWriter<'b> {
                 PageDesc::parse(self.endian, raw).map(|d| d.offset.saturating_add(d.size.into()))
             });
             let end = ends.max().unwrap_or(0).max(self.described);
-            if sink.rewrites() {
+            if sink.can_rewrite() {
                 // Some of them may have been written.
                 let len = self.descriptors_len.saturating_sub(from);
                 let gone = part_mut(rest, 0..len);
                 gone.fill(0);
                 let _ = sink.write_at(self.descriptors_at + from as u64, gone);
                 if end < self.data_at {
-                    sink.cut(end);
+                    sink.truncate(end);
                     self.data_at = end;
                 }
             }

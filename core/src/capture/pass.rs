@@ -148,7 +148,7 @@ impl<'m, S: Dump> Capture<'m, S> {
         let (from, until) = self.bytes_of(window);
         let mut map = Bitmap::clear(self.buffers.bitmap, window);
         self.source.ranges_in(from, until, &mut |s| {
-            map.set(self.shift.touched(s.phys, s.stored_len).clip(within));
+            map.set(self.shift.touched(s.phys, s.stored_len).intersect(within));
         });
         if let Some(scanner) = &mut self.scanner {
             scanner.scan(self.source, &mut map, tally, self.observer);

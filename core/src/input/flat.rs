@@ -162,7 +162,7 @@ impl<'t, F: RandomAccess> Flat<'t, F> {
 
     /// A second reader with the same index, for another thread; `again` gives the same stream once
     /// more.
-    pub fn twin(&self, again: impl FnOnce(&F) -> F) -> Flat<'t, F> {
+    pub fn reopen(&self, again: impl FnOnce(&F) -> F) -> Flat<'t, F> {
         Flat {
             file: again(&self.file),
             records: self.records.clone(),

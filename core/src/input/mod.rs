@@ -48,42 +48,42 @@ pub fn form(head: &[u8]) -> Option<Form> {
 }
 
 /// A file, or what a flattened stream stands for.
-pub enum Layer<'t, F> {
+pub enum MaybeFlattened<'t, F> {
     /// As it is.
     Plain(F),
     /// Through the index of its records.
     Flat(flat::Flat<'t, F>),
 }
 
-impl<'t, F: RandomAccess> Layer<'t, F> {
+impl<'t, F: RandomAccess> MaybeFlattened<'t, F> {
     /// A second reader, for another thread; `again` gives the same file once more.
-    pub fn twin(&self, again: impl FnOnce(&F) -> F) -> Layer<'t, F> {
+    pub fn reopen(&self, again: impl FnOnce(&F) -> F) -> MaybeFlattened<'t, F> {
         match self {
-            Layer::Plain(file) => Layer::Plain(again(file)),
-            Layer::Flat(flat) => Layer::Flat(flat.twin(again)),
+            MaybeFlattened::Plain(file) => MaybeFlattened::Plain(again(file)),
+            MaybeFlattened::Flat(flat) => MaybeFlattened::Flat(flat.reopen(again)),
         }
     }
 }
 
-impl<F: RandomAccess> RandomAccess for Layer<'_, F> {
+impl<F: RandomAccess> RandomAccess for MaybeFlattened<'_, F> {
     fn read_at(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError> {
         match self {
-            Layer::Plain(f) => f.read_at(at, buf),
-            Layer::Flat(f) => f.read_at(at, buf),
+            MaybeFlattened::Plain(f) => f.read_at(at, buf),
+            MaybeFlattened::Flat(f) => f.read_at(at, buf),
         }
     }
 
     fn window(&mut self, at: u64, len: usize) -> Option<&[u8]> {
         match self {
-            Layer::Plain(f) => f.window(at, len),
-            Layer::Flat(f) => f.window(at, len),
+            MaybeFlattened::Plain(f) => f.window(at, len),
+            MaybeFlattened::Flat(f) => f.window(at, len),
         }
     }
 
     fn window_broke(&mut self) -> bool {
         match self {
-            Layer::Plain(f) => f.window_broke(),
-            Layer::Flat(f) => f.window_broke(),
+            MaybeFlattened::Plain(f) => f.window_broke(),
+            MaybeFlattened::Flat(f) => f.window_broke(),
         }
     }
 }

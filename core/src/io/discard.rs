@@ -31,7 +31,7 @@ impl Sink for Discard {
         Ok(())
     }
 
-    fn rewrites(&self) -> bool {
+    fn can_rewrite(&self) -> bool {
         false
     }
 }

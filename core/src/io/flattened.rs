@@ -82,7 +82,7 @@ impl<A: Append> Sink for Flattened<A> {
         self.record(&flattened::END, &[]).map_err(failed(0))
     }
 
-    fn rewrites(&self) -> bool {
+    fn can_rewrite(&self) -> bool {
         false
     }
 }

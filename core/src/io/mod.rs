@@ -117,7 +117,7 @@ pub trait Sink {
 
     /// Truncates the output to `len` bytes, so that there is space for something else. Where
     /// that cannot be done nothing happens.
-    fn cut(&mut self, len: u64) {
+    fn truncate(&mut self, len: u64) {
         let _ = len;
     }
 
@@ -135,7 +135,7 @@ pub trait Sink {
 
     /// Whether a header may be written first as incomplete and again at the end. A stream has it
     /// once; what says incomplete there is the missing end record.
-    fn rewrites(&self) -> bool;
+    fn can_rewrite(&self) -> bool;
 }
 
 /// Something that takes bytes one after the other.

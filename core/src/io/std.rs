@@ -56,7 +56,7 @@ impl Sink for File {
         if now < len { self.set_len(len).map_err(failed(len)) } else { Ok(()) }
     }
 
-    fn cut(&mut self, len: u64) {
+    fn truncate(&mut self, len: u64) {
         // There is no more space then.
         let _ = self.set_len(len);
     }
@@ -69,7 +69,7 @@ impl Sink for File {
         self.sync_all().map_err(failed(0))
     }
 
-    fn rewrites(&self) -> bool {
+    fn can_rewrite(&self) -> bool {
         true
     }
 }

@@ -207,7 +207,7 @@ pub fn lines_of_ranges(opened: &mut Opened, out: &mut impl Write) -> io::Result<
         let window = PfnSpan::new(start, end);
         let mut map = stored(opened, window, &mut bits);
         while let (Some(range), Some(count)) = (ranges.get(index), counts.get_mut(index)) {
-            *count += map.count_span(range.clip(window));
+            *count += map.count_span(range.intersect(window));
             if range.end > end {
                 break;
             }

@@ -154,7 +154,7 @@ struct Marks<'a> {
 impl Marks<'_> {
     fn mark(&mut self, span: PfnSpan, class: Class) {
         let end = Pfn(self.start.0 + self.classes.len() as u64);
-        let span = span.clip(PfnSpan::new(self.start, end));
+        let span = span.intersect(PfnSpan::new(self.start, end));
         let range = (span.start.0 - self.start.0) as usize..(span.end.0 - self.start.0) as usize;
         for slot in part_mut(self.classes, range) {
             if *slot == Class::Kernel {

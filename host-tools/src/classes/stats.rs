@@ -239,7 +239,7 @@ pub fn count(opened: &mut Opened, levels: &[DumpLevel], threads: usize) -> Resul
             Ok(())
         })?;
         for zone in &mut stats.zones {
-            let span = PfnSpan::new(Pfn(zone.start_pfn), Pfn(zone.end_pfn)).clip(window);
+            let span = PfnSpan::new(Pfn(zone.start_pfn), Pfn(zone.end_pfn)).intersect(window);
             let from = (span.start.0 - window.start.0) as usize;
             for class in pages.iter().skip(from).take(span.len() as usize) {
                 zone.pages[*class] += 1;

@@ -8,7 +8,7 @@ use crate::fail::{DONE, INCOMPLETE, Result};
 use crate::render::json::show;
 use crate::rewrite::repair::{copy, mend};
 use std::path::PathBuf;
-use tamis_core::input::{Form, Layer, form};
+use tamis_core::input::{Form, MaybeFlattened, form};
 use tamis_core::io::RandomAccess;
 use tamis_core::wire::flattened;
 
@@ -47,7 +47,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<u8> {
     let raw = Raw::open(&args.dump)?;
     let mut head = vec![0; raw.len.min(flattened::START as u64) as usize];
-    let mut input: Input = Layer::Plain(raw.reader());
+    let mut input: Input = MaybeFlattened::Plain(raw.reader());
     input.read_at(0, &mut head).map_err(|e| raw.fail(e))?;
     let (mut len, mut ends) = (raw.len, true);
     if form(&head) == Some(Form::Flattened) {

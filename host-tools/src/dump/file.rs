@@ -15,7 +15,7 @@ const BLOCK: u64 = 128 << 10;
 /// data.
 const SLOTS: usize = 16;
 /// The same of a reader that is one of several.
-const TWIN_SLOTS: usize = 4;
+const REOPENED_SLOTS: usize = 4;
 
 /// An input file.
 pub struct BlockFile {
@@ -51,8 +51,8 @@ const EOF: IoError = IoError { kind: IoKind::Eof, code: 0 };
 impl BlockFile {
     /// Most bytes that one keeps.
     pub const MOST: u64 = BLOCK * SLOTS as u64;
-    /// Most bytes that a twin keeps.
-    pub const TWIN_MOST: u64 = BLOCK * TWIN_SLOTS as u64;
+    /// Most bytes that a reopened keeps.
+    pub const TWIN_MOST: u64 = BLOCK * REOPENED_SLOTS as u64;
 
     /// Frees the blocks that it keeps.
     pub fn forget(&mut self) {
@@ -70,9 +70,9 @@ impl BlockFile {
     }
 
     /// Another reader of the same file.
-    pub fn twin(&self) -> BlockFile {
-        let twin = BlockFile::part(self.file.clone(), self.base, self.len);
-        BlockFile { most: TWIN_SLOTS, ..twin }
+    pub fn reopen(&self) -> BlockFile {
+        let reopened = BlockFile::part(self.file.clone(), self.base, self.len);
+        BlockFile { most: REOPENED_SLOTS, ..reopened }
     }
 
     /// The bytes from `at` on that are in one block.

@@ -17,7 +17,7 @@ use tamis_core::endian::Word;
 use tamis_core::input::elf;
 use tamis_core::input::elf::ElfVmcore;
 use tamis_core::input::kdump::{Kdump, Part, Storage};
-use tamis_core::input::{Form, Layer, form, kdump};
+use tamis_core::input::{Form, MaybeFlattened, form, kdump};
 use tamis_core::io::{IoError, RandomAccess};
 use tamis_core::memory::{Dump as _, MemoryRange, PhysMemory as _, Ranges as _};
 use tamis_core::units::{Pfn, PhysAddr};
@@ -42,7 +42,7 @@ fn probe(raw: Raw) -> Result<(FileInfo, Probed)> {
     let head = raw.head()?;
     let Some(mut kind) = form(&head) else { return Err(refuse(&raw, &head)) };
     let mut info = FileInfo { len: raw.len, raw, stream: None };
-    let mut input = Layer::Plain(info.raw.reader());
+    let mut input = MaybeFlattened::Plain(info.raw.reader());
     if kind == Form::Flattened {
         let stream = scan(&info.raw)?;
         info.stream = Some((stream.count, stream.ends));
@@ -158,8 +158,8 @@ impl Probed {
             Probed::Kdump(part) => &mut part.file,
         };
         match input {
-            Layer::Plain(file) => file.forget(),
-            Layer::Flat(flat) => flat.stream().forget(),
+            MaybeFlattened::Plain(file) => file.forget(),
+            MaybeFlattened::Flat(flat) => flat.stream().forget(),
         }
     }
 }

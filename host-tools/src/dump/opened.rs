@@ -8,7 +8,7 @@ use crate::fail::{Fail, Result};
 use tamis_core::arch::paging::TableCache;
 use tamis_core::arch::{Arch, ArchError};
 use tamis_core::input::kdump::Kdump;
-use tamis_core::input::{Layer, elf};
+use tamis_core::input::{MaybeFlattened, elf};
 use tamis_core::kernel::memory::KernelMemory;
 use tamis_core::level::DumpLevel;
 use tamis_core::memory::MemoryRange;
@@ -19,7 +19,7 @@ use tamis_core::vmcoreinfo::Info;
 use tamis_core::wire::elf as elf_wire;
 
 /// A file, or the one that a flattened stream stands for.
-pub type Input = Layer<'static, BlockFile>;
+pub type Input = MaybeFlattened<'static, BlockFile>;
 /// An open dump.
 pub type Dump = tamis_core::input::AnyDump<'static, Input, Unpackers>;
 
@@ -55,15 +55,15 @@ impl Opened {
         let mut twins = std::mem::take(&mut self.twins);
         self.twins = twins.split_off(count.min(twins.len()));
         while twins.len() < count {
-            let file = |input: &Input| input.twin(BlockFile::twin);
+            let file = |input: &Input| input.reopen(BlockFile::reopen);
             twins.push(match &self.dump {
                 Dump::Elf(elf) => Dump::Elf(elf.reopen(file(elf.file()))),
                 Dump::Kdump(kdump) => {
-                    let parts: Vec<_> = kdump.parts().iter().map(|p| p.twin(file)).collect();
+                    let parts: Vec<_> = kdump.parts().iter().map(|p| p.reopen(file)).collect();
                     let page = self.shift.bytes();
                     let storage = || vec![0; page];
-                    let twin = kdump.twin(parts, storage(), storage(), Unpackers::default());
-                    Dump::Kdump(twin.map_err(|e| self.fail(e))?)
+                    let reopened = kdump.reopen(parts, storage(), storage(), Unpackers::default());
+                    Dump::Kdump(reopened.map_err(|e| self.fail(e))?)
                 }
             });
         }

@@ -97,7 +97,7 @@ pub fn done(files: Vec<OutFile>) -> Result<()> {
 
 impl OutFile {
     /// The same file once more, to write at two places at a time.
-    pub fn twin(&self) -> Result<OutFile> {
+    pub fn reopen(&self) -> Result<OutFile> {
         Ok(OutFile { file: self.appender()?, path: self.path.clone(), pending: None })
     }
 
@@ -199,7 +199,7 @@ impl Sink for OutFile {
         self.file.sync_data().map_err(failed(0))
     }
 
-    fn rewrites(&self) -> bool {
+    fn can_rewrite(&self) -> bool {
         true
     }
 }

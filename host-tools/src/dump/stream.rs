@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use tamis_core::input::Layer;
+use tamis_core::input::MaybeFlattened;
 use tamis_core::input::flat::{Extent, Flat, FlatError, Record, Scan, Step};
 use tamis_core::io::RandomAccess;
 
@@ -102,12 +102,15 @@ impl Stream {
     /// The file that it stands for, and its length.
     pub fn layer(self, raw: &Raw) -> Result<(Input, u64)> {
         if let Some(spool) = self.file {
-            return Ok((Layer::Plain(BlockFile::new(Arc::new(spool.file), spool.len)), spool.len));
+            return Ok((
+                MaybeFlattened::Plain(BlockFile::new(Arc::new(spool.file), spool.len)),
+                spool.len,
+            ));
         }
         let extents = vec![Extent::default(); Flat::<BlockFile>::extents_for(self.records.len())];
         let flat = Flat::load(raw.reader(), self.records, extents).map_err(|e| raw.fail(e))?;
         let len = flat.len();
-        Ok((Layer::Flat(flat), len))
+        Ok((MaybeFlattened::Flat(flat), len))
     }
 }
 

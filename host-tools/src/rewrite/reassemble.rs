@@ -64,7 +64,7 @@ pub fn write(kdump: &mut KdumpFile, out: &mut OutFile, name: &str) -> Result<u8>
 
     let mut data = Vec::new();
     let mut descriptors =
-        Writer { out: &mut out.twin()?, bytes: Vec::new(), at: facts.descriptors };
+        Writer { out: &mut out.reopen()?, bytes: Vec::new(), at: facts.descriptors };
     let mut writer = Writer { out, bytes: Vec::new(), at: data_at };
     let mut next = data_at;
     if zeros {

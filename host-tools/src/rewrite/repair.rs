@@ -12,7 +12,7 @@ use crate::render::progress::Progress;
 use crate::render::text::number;
 use crate::rewrite::finish::{mark_elf_incomplete, mark_incomplete};
 use serde::Serialize;
-use tamis_core::input::Layer;
+use tamis_core::input::MaybeFlattened;
 use tamis_core::input::kdump::PageFault;
 use tamis_core::io::RandomAccess;
 use tamis_core::units::Pfn;
@@ -51,7 +51,7 @@ pub fn copy(input: &mut Input, len: u64, raw: &Raw, out: &mut OutFile) -> Result
     let mut buf = vec![0; 1 << 20];
     out.set_len(len)?;
     let mut at = 0;
-    let plain = matches!(input, Layer::Plain(_)) && raw.len == len;
+    let plain = matches!(input, MaybeFlattened::Plain(_)) && raw.len == len;
     while at < len {
         // Gaps stay gaps, however large.
         if plain {
@@ -87,7 +87,7 @@ pub fn mend(path: &std::path::Path, out: &mut OutFile, ends: bool) -> Result<Fou
     let (mut index, mut lost, mut damaged) = (0u64, 0u64, 0u64);
     let mut runs = Runs::new(true);
     while let Some(run) = runs.next(kdump)? {
-        let run = run.clip(range);
+        let run = run.intersect(range);
         for pfn in run.start.0..run.end.0 {
             let at = facts.descriptors + index * SIZE as u64;
             index += 1;

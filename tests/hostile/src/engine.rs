@@ -243,7 +243,9 @@ pub fn scan(file: &mut Overlay<'_>, setup: &Setup, most: u64) -> Result<Scanned,
     if max_pfn <= most {
         let mut map = Bitmap::clear(&mut kept, PfnSpan::new(Pfn(0), Pfn(max_pfn)));
         for s in session.dump().ranges() {
-            map.set(shift.touched(s.phys, s.stored_len).clip(PfnSpan::new(Pfn(0), Pfn(max_pfn))));
+            map.set(
+                shift.touched(s.phys, s.stored_len).intersect(PfnSpan::new(Pfn(0), Pfn(max_pfn))),
+            );
         }
         if let Ok((mut scanner, dump)) = session.scanner() {
             scanner.scan(dump, &mut map, &mut tally, &mut Ears::default());

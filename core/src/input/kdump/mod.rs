@@ -373,8 +373,8 @@ impl<F> Part<F> {
         self.data
     }
 
-    /// The same part, for [`Kdump::twin`]; `again` gives the same file once more.
-    pub fn twin(&self, again: impl FnOnce(&F) -> F) -> Part<F> {
+    /// The same part, for [`Kdump::reopen`]; `again` gives the same file once more.
+    pub fn reopen(&self, again: impl FnOnce(&F) -> F) -> Part<F> {
         Part { file: again(&self.file), ..*self }
     }
 }
@@ -463,9 +463,9 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
         })
     }
 
-    /// A second reader with the same tables, for another thread. `parts` are twins of
+    /// A second reader with the same tables, for another thread. `parts` are those of this one, reopened:
     /// [`Kdump::parts`] in their order; `pages` and `stored` as in [`Storage`].
-    pub fn twin(
+    pub fn reopen(
         &self,
         parts: impl Into<ManagedSlice<'t, Part<F>>>,
         pages: impl Into<ManagedSlice<'t, u8>>,
@@ -482,7 +482,7 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
             facts: self.facts,
             ranges: self.ranges.clone(),
             exist: self.exist,
-            rank: self.rank.twin(),
+            rank: self.rank.reopen(),
             pages,
             held: [None; SLOTS],
             stored,
@@ -1018,12 +1018,17 @@ mod tests {
         if let Some(span) = kdump.missing_part() {
             assert!(!span.is_empty() && span.end <= facts.max_pfn, "{span:?}");
         }
-        let mut twins: Vec<_> = kdump.parts().iter().map(|p| p.twin(|file| *file)).collect();
-        let (mut twin_pages, mut twin_stored) = (vec![0; size], vec![0; size]);
-        let mut twin =
-            kdump.twin(&mut twins[..], &mut twin_pages[..], &mut twin_stored[..], Fill)?;
+        let mut reopened_parts: Vec<_> =
+            kdump.parts().iter().map(|p| p.reopen(|file| *file)).collect();
+        let (mut pages_again, mut stored_again) = (vec![0; size], vec![0; size]);
+        let mut reopened = kdump.reopen(
+            &mut reopened_parts[..],
+            &mut pages_again[..],
+            &mut stored_again[..],
+            Fill,
+        )?;
         for pfn in (0..6).chain(PFNS).chain([MAX]) {
-            assert_eq!(twin.page(Pfn(pfn)), kdump.page(Pfn(pfn)), "the twin, pfn {pfn}");
+            assert_eq!(reopened.page(Pfn(pfn)), kdump.page(Pfn(pfn)), "the reopened, pfn {pfn}");
         }
         let mut bits = vec![0; 8192];
         let map = &mut Bitmap::over(&mut bits, PfnSpan::new(Pfn(0), Pfn(65536)));

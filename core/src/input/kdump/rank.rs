@@ -65,7 +65,7 @@ impl<'t> Rank<'t> {
     }
 
     /// The same numbers, for another reader.
-    pub(super) fn twin(&self) -> Rank<'t> {
+    pub(super) fn reopen(&self) -> Rank<'t> {
         Rank { before: self.before.clone(), held: None, ..*self }
     }
 

@@ -9,7 +9,7 @@ use tamis_core::codec::{
 use tamis_core::input::elf::{self, ElfVmcore, Place};
 use tamis_core::input::flat::{Extent, Flat, Scan, Step};
 use tamis_core::input::kdump::{self, Codec, Kdump, PageFault, Part, Storage, Unpack};
-use tamis_core::input::{Form as Begins, Layer, form};
+use tamis_core::input::{Form as Begins, MaybeFlattened, form};
 use tamis_core::io::RandomAccess;
 use tamis_core::memory::{Dump as _, MemoryRange, PhysMemory as _, Ranges as _};
 use tamis_core::units::{PageShift, Pfn, PfnSpan, PhysAddr};
@@ -656,14 +656,14 @@ fn flattened(data: &[u8], reach: &mut Reach) {
     }
     match form(&head) {
         Some(Begins::Kdump) => {
-            dump(Layer::Flat(flat), len, &mut |goal| match goal {
+            dump(MaybeFlattened::Flat(flat), len, &mut |goal| match goal {
                 "opened" => reach.at("kdump"),
                 "page" => reach.at("page"),
                 _ => {}
             });
         }
         Some(Begins::Elf) => {
-            let mut layer = Layer::Flat(flat);
+            let mut layer = MaybeFlattened::Flat(flat);
             if elf::probe(&mut layer).is_ok() {
                 reach.at("elf");
             }
