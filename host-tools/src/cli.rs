@@ -117,8 +117,8 @@ mod tests {
             assert!(about.contains("\nExit status: 0 "), "{} has no statuses", sub.get_name());
             assert!(about.lines().all(|line| line.len() <= 100), "{}: long lines", sub.get_name());
             for arg in sub.get_arguments() {
-                let told = arg.get_help().is_some() || arg.is_global_set();
-                assert!(told, "{} {} has no help", sub.get_name(), arg.get_id());
+                let helped = arg.get_help().is_some() || arg.is_global_set();
+                assert!(helped, "{} {} has no help", sub.get_name(), arg.get_id());
             }
         }
     }

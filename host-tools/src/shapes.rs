@@ -96,9 +96,9 @@ fn check<D: Document>(document: &D, any: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     keys(&value, any, &mut found);
     found.remove("schema");
-    let told = section(D::SCHEMA);
+    let documented = section(D::SCHEMA);
     for key in &found {
-        assert!(told.contains(key.as_str()), "{}: {key} is not in json.md", D::SCHEMA);
+        assert!(documented.contains(key.as_str()), "{}: {key} is not in json.md", D::SCHEMA);
     }
     found
 }
@@ -270,6 +270,6 @@ fn every_schema_is_described() {
             schema.split(')').next().unwrap().to_owned()
         })
         .collect();
-    let told = MANUAL.lines().filter_map(|line| line.strip_prefix("## "));
-    assert_eq!(named, told.map(str::to_owned).collect());
+    let documented = MANUAL.lines().filter_map(|line| line.strip_prefix("## "));
+    assert_eq!(named, documented.map(str::to_owned).collect());
 }

@@ -2,7 +2,7 @@
 //! takes.
 //!
 //! A page has few symbols, so small tables that are quickly made are worth more than large ones that
-//! know every code: codes that are longer are told apart bit by bit.
+//! know every code: longer codes are decoded bit by bit.
 
 use crate::bytes::{part, room, try_load};
 use crate::codec::DecodeError;
@@ -22,7 +22,7 @@ const DISTANCE_LOG: u32 = 8;
 
 /// What some bits mean: from the lowest bit, how many bits the code has with its extra bits (8), how
 /// many without them (4), [`OTHER`]; in the high half a literal, or what extra bits are added to;
-/// [`LITERAL`]. 0 where the code is longer than the bits, or is none.
+/// [`LITERAL`]. 0 where the code is longer than the bits, or is not a code.
 type Entry = u32;
 const LITERAL: Entry = 1 << 31;
 /// The end of the block, or, with something in the high half, no symbol at all.

@@ -293,7 +293,7 @@ mod tests {
         assert_eq!(find(&moved, &[], &mut m, 0xffff_8880_0012_3000), None);
         let old = TEXT.replace("6.1.0", "3.2.0");
         assert_eq!(find(&old, &[], &mut m, 0xffff_8800_0012_3000), Some(0x12_3000));
-        // The root and a PUD in the image; the lower half is none of the kernel's.
+        // The root and a PUD in the image; the lower half is not the kernel's.
         m.put64(0x200_1000 + 8 * 0x12, 0x200_5003);
         m.put64(0x200_1000 + 8 * 0x136, 0x200_2003);
         m.put64(0x200_2000 + 8 * 0x5d, 0x9_0000_0003);

@@ -67,7 +67,7 @@ impl<'m> Batch<'m> {
         }
     }
 
-    /// Forgets its pages. With `drop_zeros`, pages of zeros will be told from others.
+    /// Forgets its pages. With `drop_zeros`, pages of zeros will be distinguished from others.
     pub(super) fn clear(&mut self, shift: PageShift, bound: usize, drop_zeros: bool) {
         (self.used, self.pages, self.shift, self.drop_zeros) = (0, 0, shift, drop_zeros);
         let page = shift.bytes();
@@ -75,7 +75,7 @@ impl<'m> Batch<'m> {
         self.most = (self.data.len().saturating_sub(beyond) / page).min(self.made.len());
     }
 
-    /// Adds pages from the start of `run` on. Gives their number: fewer than `run` has if there is
+    /// Adds pages from the start of `run` on. Returns their number: fewer than `run` has if there is
     /// no more room.
     fn add(&mut self, run: PfnSpan) -> u64 {
         let count = run.len().min((self.most - self.pages.min(self.most)) as u64);
@@ -90,7 +90,7 @@ impl<'m> Batch<'m> {
         }
     }
 
-    /// Adds pages whose bits are set, from `at` on; `at` moves on to behind them. Gives whether there
+    /// Adds pages whose bits are set, from `at` on; `at` moves on to behind them. Returns whether there
     /// are more than it had room for.
     pub(super) fn fill(&mut self, map: &Bitmap<'_>, at: &mut Pfn) -> bool {
         // No more than a batch may hold: the rest of a long run need not be gone over for each.
@@ -216,7 +216,7 @@ impl<'m> Queue<'m> {
         }
     }
 
-    /// The oldest batch that nobody has taken up, and its place.
+    /// The oldest batch that no thread has taken up, and its place.
     fn take(&mut self) -> Option<(usize, &'m mut Batch<'m>)> {
         if self.taken == self.out {
             return None;
@@ -390,7 +390,7 @@ impl<'c, 'm> CrewHandle<'c, 'm> {
         });
     }
 
-    /// The oldest batch, done, by this thread where nobody has taken it up; `None` if there is none
+    /// The oldest batch, done, by this thread where no other has taken it up; `None` if there is none
     /// on its way. It is to be put back with [`CrewHandle::put_back`].
     pub(super) fn oldest<S: Dump>(
         &self,

@@ -51,7 +51,7 @@ struct OpenSegment {
 enum Step {
     /// Nothing to write.
     None,
-    /// Write the piece so many bytes into the segment.
+    /// Write the piece this many bytes into the segment.
     Write(u64),
     /// Close this segment; write the piece at the start of the next.
     Cut(OpenSegment),
@@ -72,7 +72,7 @@ impl OpenSegment {
         self.memsz = self.memsz.saturating_add(bytes);
     }
 
-    /// As [`OpenSegment::push`] for so many pieces that are kept, behind one that is.
+    /// As [`OpenSegment::push`] for this many pieces that are kept, behind one that is.
     fn grow(&mut self, pieces: u64, len: u64) {
         let bytes = pieces.saturating_mul(len);
         self.filesz = self.filesz.saturating_add(bytes);
@@ -253,7 +253,7 @@ struct Progress {
 }
 
 impl Progress {
-    /// So many pages more are done with.
+    /// Counts `pages` more as done.
     fn add(&mut self, pages: u64, observer: &mut dyn Observer) {
         let before = self.done / 1024;
         self.done = self.done.saturating_add(pages);
@@ -275,10 +275,10 @@ trait SegmentVisitor {
         from: &MemoryRange,
         closed: &OpenSegment,
     ) -> Result<(), CaptureError>;
-    /// `bytes` lie so many bytes into the open segment; `None` is a page that is lost.
+    /// `bytes` belong `inside` bytes into the open segment; `None` is a page that is lost.
     fn bytes(&mut self, inside: u64, bytes: Option<&[u8]>) -> Result<(), CaptureError>;
-    /// The first of these pages, as many as can be had in one go, lie so many bytes into the open
-    /// segment. Gives their number; with 0, nothing happened.
+    /// The first of these pages, as many as can be had in one go, belong `inside` bytes into the open
+    /// segment. Returns their number; with 0, nothing happened.
     fn pages<S: Dump>(
         &mut self,
         inside: u64,
@@ -359,7 +359,7 @@ struct Out<'s, 'b> {
     /// File offset and length of what is in `buffer`, and the pages it is of.
     held: (u64, usize),
     held_pages: u64,
-    /// End of the data that the sink has, of what a program header tells about, and of what is on
+    /// End of the data that the sink has, of what a program header describes, and of what is on
     /// the medium.
     written: u64,
     described: u64,
@@ -368,7 +368,7 @@ struct Out<'s, 'b> {
     page: u64,
     /// Bytes that the sink has.
     bytes: u64,
-    /// Pages that the sink has, and those that a program header tells about.
+    /// Pages that the sink has, and those that a program header describes.
     pages: u64,
     saved: u64,
     lost: u64,
@@ -446,7 +446,7 @@ impl Out<'_, '_> {
         Ok(end)
     }
 
-    /// Tells about so many bytes of a segment.
+    /// Writes the program header of this many bytes of a segment.
     fn load(
         &mut self,
         from: &MemoryRange,
@@ -584,7 +584,7 @@ impl SegmentVisitor for Out<'_, '_> {
     fn abandon(&mut self, from: &MemoryRange, open: &OpenSegment) {
         let _ = self.flush();
         self.medium_failed |= self.sink.sync().is_err();
-        // Nobody knows what a medium that failed has: nothing more is said about it.
+        // It is not known what a medium that failed has: nothing more is said about it.
         if !self.medium_failed {
             let _ = self.so_far(from, open);
             let _ = self.sink.sync();
@@ -639,7 +639,7 @@ struct SegmentWriter<'a, P> {
 }
 
 impl<P: SegmentVisitor> SegmentWriter<'_, P> {
-    /// The next page. Gives the piece of it whose bytes are to be handed over, and how far inside
+    /// The next page. Returns the piece of it whose bytes are to be handed over, and how far inside
     /// the output segment they are.
     fn page(&mut self, pfn: Pfn, stays: bool) -> Result<Option<(u64, Piece)>, CaptureError> {
         let piece = piece(self.segment, pfn, self.first, self.shift, stays);
@@ -678,7 +678,7 @@ impl<P: SegmentVisitor> SegmentWriter<'_, P> {
         }
     }
 
-    /// After so many pages.
+    /// After this many pages.
     fn along(&mut self, pages: u64, observer: &mut dyn Observer) -> Result<(), CaptureError> {
         self.to.along(self.segment, self.open)?;
         self.progress.add(pages, observer);
@@ -700,7 +700,7 @@ impl<P: SegmentVisitor> SegmentWriter<'_, P> {
     }
 
     /// The whole pages behind one that stays and lies so far inside the output segment, itself
-    /// included, that do not need to be looked at one by one. Gives their number; 0 if it does.
+    /// included, that do not need to be looked at one by one. Returns their number; 0 if it does.
     fn pages<S: Dump>(
         &mut self,
         inside: u64,
@@ -723,7 +723,7 @@ impl<P: SegmentVisitor> SegmentWriter<'_, P> {
     }
 }
 
-/// Gives the pieces of a segment to `to`. After an error `open` is what was being put together.
+/// Hands the pieces of a segment to `to`. After an error `open` is what was being put together.
 fn pieces<S: Dump, P: SegmentVisitor>(
     c: &mut Capture<'_, S>,
     segment: &MemoryRange,
@@ -766,7 +766,7 @@ fn pieces<S: Dump, P: SegmentVisitor>(
 
         let work = PfnSpan::new(at, end);
         match crew {
-            // Nobody needs to read pages only to count them.
+            // Pages need not be read only to be counted.
             Some(crew) if P::COPY || c.level.contains(DumpLevel::ZERO) => {
                 helped(c, crew, window, work, &mut segments, &mut tally)?;
             }
@@ -832,7 +832,7 @@ fn alone<S: Dump, P: SegmentVisitor>(
     Ok(())
 }
 
-/// [`alone`], with a crew that reads the pages and tells which are zero.
+/// [`alone`], with a crew that reads the pages and finds which are zero.
 fn helped<S: Dump, P: SegmentVisitor>(
     c: &mut Capture<'_, S>,
     crew: &CrewHandle<'_, '_>,

@@ -111,7 +111,7 @@ pub(super) fn write<S: Dump>(
         }
     }
 
-    // Nobody has a use for the room of page data before there are pages.
+    // The page data buffer is still unused: borrow it.
     let held = core::mem::take(&mut c.buffers.data);
     write_bitmap1(c, &layout, held, sinks)?;
     let reads_back = sinks.iter().all(|s| s.can_read_back());
@@ -268,7 +268,7 @@ impl<'b> BitWriter<'b> {
         BitWriter { held, len: 0, at: 0, step }
     }
 
-    /// Takes the bits of a window, if there are any, for the bitmap at `base`. Gives their number.
+    /// Takes the bits of a window, if there are any, for the bitmap at `base`. Returns their number.
     fn put(
         &mut self,
         map: &Bitmap<'_>,
@@ -323,7 +323,7 @@ fn write_bitmap1<S: Dump>(
 }
 
 /// Classifies every window. Where the output can be read back, its bits go to their place in the
-/// file; otherwise those of the last window stay in the buffer. Gives the number of pages kept.
+/// file; otherwise those of the last window stay in the buffer. Returns the number of pages kept.
 fn pass_a<S: Dump>(
     c: &mut Capture<'_, S>,
     layout: &Layout,
@@ -461,7 +461,7 @@ impl PartWriter<'_, '_> {
         }
     }
 
-    /// Makes room for `page`, in the part that it belongs to. Gives the end of that part.
+    /// Makes room for `page`, in the part that it belongs to. Returns the end of that part.
     fn reserve(&mut self, page: Pfn, sinks: &mut [&mut dyn Sink]) -> Result<Pfn, CaptureError> {
         while self.ranges.get(self.part).is_some_and(|r| page >= r.end)
             && self.part + 1 < sinks.len()
@@ -635,7 +635,7 @@ fn save<S: Dump>(
     Ok(())
 }
 
-/// Gives out the pages of a window. What comes back meanwhile is saved; some may still be on their
+/// Hands out the pages of a window. What comes back meanwhile is saved; some may still be on their
 /// way afterwards.
 fn give_out<'m, S: Dump>(
     c: &mut Capture<'_, S>,

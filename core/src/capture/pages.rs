@@ -447,7 +447,7 @@ impl<'b> PageWriter<'b> {
         Ok(())
     }
 
-    /// Bytes of a block that is not full, if so many bytes are held.
+    /// Bytes of a block that is not full, if this many bytes are held.
     fn begun(&self, held: usize) -> usize {
         ((self.data_at + held as u64) % BLOCK) as usize
     }
@@ -549,7 +549,7 @@ impl<'b> PageWriter<'b> {
         Ok(())
     }
 
-    /// Waits for the medium. If it does not take what it was given, nobody knows which data it
+    /// Waits for the medium. If it does not take what it was given, it is not known which data it
     /// has: the descriptors of all that is in doubt become empty.
     fn sync(&mut self, sink: &mut dyn Sink) -> Result<(), CaptureError> {
         let synced = sink.sync();

@@ -84,7 +84,7 @@ impl Headers {
             let end = begun + len;
             let Some(held) = buffer.get(..end) else { break };
             let is_end = |b: &u8| *b == b'\n' || *b == 0;
-            // A line that is longer than the buffer is none of those looked for.
+            // A line that is longer than the buffer is not one of those looked for.
             let whole = match held.iter().rposition(is_end) {
                 Some(last) if left > 0 => last + 1,
                 _ => end,
@@ -389,7 +389,7 @@ pub enum Output<'a, 's> {
     Elf(&'a mut dyn Sink),
 }
 
-/// Nobody listens.
+/// No observer.
 impl Observer for () {
     fn progress(&mut self, _: Phase, _: u64, _: u64) {}
     fn notice(&mut self, _: Notice) {}
@@ -529,7 +529,7 @@ impl<'m, D: Dump> Session<'m, D> {
         self.input_level = level;
     }
 
-    /// Which pages are left out of what is written: those of the level that can be told, and those that the
+    /// Which pages are left out of what is written: those of the level that can be recognised, and those that the
     /// input does not have. It is the level that the header names.
     pub fn level_in_effect(&self) -> DumpLevel {
         let level = match self.classifier {
@@ -643,8 +643,8 @@ impl<'m, D: Dump> Session<'m, D> {
 
     /// Physical base of the kernel image; 0 where unknown.
     fn phys_base(&self) -> u64 {
-        let told = self.info().get(Kind::Number, "phys_base").or(self.dump.origin().phys_base);
-        told.or_else(|| Some(self.arch.ok()?.phys_base())).unwrap_or(0)
+        let known = self.info().get(Kind::Number, "phys_base").or(self.dump.origin().phys_base);
+        known.or_else(|| Some(self.arch.ok()?.phys_base())).unwrap_or(0)
     }
 
     /// Writes the dump. `encoder` compresses pages; `None` stores them as they are, as an ELF file always does.

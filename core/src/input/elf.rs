@@ -48,7 +48,7 @@ impl fmt::Display for OpenError {
 
 impl core::error::Error for OpenError {}
 
-/// What a look at the headers tells.
+/// What the headers say.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
     /// Whose memory.
@@ -182,7 +182,7 @@ impl Facts {
     }
 
     /// How many of `claimed` bytes of notes at `start` are there: notes that run over the end of the file, or
-    /// into a memory range that lies behind them, end there. Nobody shall copy terabytes because of a header,
+    /// into a memory range that lies behind them, end there. No program shall copy terabytes because of a header,
     /// nor pages that the dump level leaves out. Returns as well whether they start inside a memory range.
     fn clip_notes(
         &self,
@@ -420,7 +420,7 @@ impl<'t, F: RandomAccess> ElfVmcore<'t, F> {
         &self.file
     }
 
-    /// What the headers told.
+    /// What the headers said.
     pub fn facts(&self) -> &Facts {
         &self.facts
     }
@@ -936,7 +936,7 @@ mod tests {
         let mut table = Tables::default();
         let core = open(&bytes, &mut table);
         assert!(core.is_truncated());
-        // Two may lack what they like, as nobody looked; the next two not more than one is allowed.
+        // Two may lack anything, as they are not checked; the next two not more than one is allowed.
         let lens: Vec<_> = core.ranges().iter().map(|s| s.stored_len).collect();
         let all = CUT_MOST / 2;
         assert_eq!(lens, [all, all, all, all, 0x2000, 0x2000]);

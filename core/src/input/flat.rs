@@ -143,7 +143,7 @@ pub struct Flat<'t, F> {
 }
 
 impl<'t, F: RandomAccess> Flat<'t, F> {
-    /// Extents of storage that so many records need.
+    /// Extents of storage that this many records need.
     pub fn extents_for(records: usize) -> usize {
         records.saturating_mul(2)
     }

@@ -1,5 +1,5 @@
 //! Wrappers around a memory that are one themselves: [`Counting`] counts what is asked of it, [`Faulty`] fails
-//! where it is told to.
+//! where it is asked to.
 
 use super::{Dump, Machine, MemoryRange, Notes, Origin, PhysMemory, Ranges, ReadError};
 use crate::bitmap::Bitmap;

@@ -40,7 +40,7 @@ pub fn record(at: u64, len: u64) -> Option<[u8; RECORD]> {
 /// What the header of a record says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Head {
-    /// So many bytes follow (the second number), for this file offset.
+    /// This many bytes follow (the second number), for this file offset.
     Data(u64, u64),
     /// The stream ends.
     End,

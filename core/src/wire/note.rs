@@ -139,7 +139,7 @@ pub fn walk(
             break;
         };
         let (_, name) = raw.split_at(HEADER);
-        // A name that is longer than what was read of it is none of these.
+        // A name that is longer than what was read of it is not one of these.
         let name = name.get(..found.name_len as usize).unwrap_or(&[]);
         if name == VMCOREINFO && found.kind == 0 {
             walk.vmcoreinfo = Some((at + found.desc_at(), found.desc_len.into()));

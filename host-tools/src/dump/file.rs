@@ -49,10 +49,10 @@ pub fn io_error(error: &io::Error) -> IoError {
 const EOF: IoError = IoError { kind: IoKind::Eof, code: 0 };
 
 impl BlockFile {
-    /// Most bytes that one keeps.
+    /// Most bytes that a reader keeps.
     pub const MOST: u64 = BLOCK * SLOTS as u64;
-    /// Most bytes that a reopened keeps.
-    pub const TWIN_MOST: u64 = BLOCK * REOPENED_SLOTS as u64;
+    /// Most bytes that a reopened reader keeps.
+    pub const REOPENED_MOST: u64 = BLOCK * REOPENED_SLOTS as u64;
 
     /// Frees the blocks that it keeps.
     pub fn forget(&mut self) {

@@ -73,7 +73,7 @@ impl Needs {
                 + 2 * opened::PAGES_KEPT as u64
                 + (DATA + DESCRIPTORS) as u64
                 + own,
-            thread: THREAD + files * BlockFile::TWIN_MOST + own,
+            thread: THREAD + files * BlockFile::REOPENED_MOST + own,
             bits: opened.max_pfn.0.div_ceil(8).next_power_of_two().clamp(1024, BITS_MOST),
         }
     }

@@ -24,12 +24,12 @@ use core::fmt;
 pub use page_codec::Codec;
 use rank::Rank;
 
-/// Physical addresses have at most so many bits: more is a damaged header.
+/// Physical addresses have at most this many bits: more is a damaged header.
 const PHYS_BITS: u32 = 56;
 /// Most numbers that the rank index of a bitmap takes (32 MiB): one for 4096 pfns up to 64 TiB of
 /// 4 KiB pages.
 const RANK_MOST: u64 = 4 << 20;
-/// Most memory ranges that are told apart. Machines have tens.
+/// Most memory ranges that are kept apart. Machines have tens.
 const SEGMENTS_MOST: usize = 1 << 16;
 /// Bytes of a bitmap that may lie in the gaps of a stream: that of 64 TiB in pages of 4 KiB.
 const GAPS_MOST: u64 = 1 << 31;
@@ -197,7 +197,7 @@ impl Facts {
         self.main.status & disk_header::INCOMPLETE != 0
     }
 
-    /// Whether this can be the dump in a flattened stream of so many bytes. What a stream does not
+    /// Whether this can be the dump in a flattened stream of this many bytes. What a stream does not
     /// hold reads as zeros, so that a few bytes can claim bitmaps of terabytes, and every look at
     /// them would take days.
     pub fn check_stream(&self, stream: u64) -> Result<(), DumpError> {

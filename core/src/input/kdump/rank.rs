@@ -1,4 +1,4 @@
-//! Counting in a bitmap that stays in its file: one number for every so many pfns, made in one
+//! Counting in a bitmap that stays in its file: one number for every block of pfns, made in one
 //! pass, and at most a few hundred bytes to count for an answer.
 
 use crate::bitmap::count_ones;
@@ -74,7 +74,7 @@ impl<'t> Rank<'t> {
         self.total
     }
 
-    /// Reads a piece; bits past the end do not count. Gives its number of bits.
+    /// Reads a piece; bits past the end do not count. Returns the number of set bits.
     fn read(&mut self, file: &mut impl RandomAccess, piece: u64) -> Result<u64, IoError> {
         self.held = None;
         let first = piece << PIECE_BITS;

@@ -44,7 +44,7 @@ pub struct Options {
     /// overwritten.
     pub since_clear: bool,
     /// Whether to escape the backslash and all control characters but tabs and ends of lines, so that every
-    /// text can be told from every other. Otherwise, what moves the cursor is left as it is.
+    /// text can be distinguished from every other. Otherwise, what moves the cursor is left as it is.
     pub strict: bool,
 }
 

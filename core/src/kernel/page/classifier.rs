@@ -29,7 +29,7 @@ pub(super) struct Layout {
     pub(super) compound_head: Option<usize>,
 }
 
-/// How slab pages are told from others: they use other members for their own ends.
+/// How slab pages are distinguished from others: they use other members for their own ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum SlabBy {
     /// Not known.
@@ -112,7 +112,7 @@ pub struct Classifier {
     pub(super) layout: Layout,
     pub(super) slab: SlabBy,
     pub(super) compound: Compound,
-    /// Whether pages can be told from tails of compound ones.
+    /// Whether pages can be distinguished from tails of compound pages.
     pub(super) tails_known: bool,
     pub(super) hwpoison: u64,
     pub(super) cache: Cache,

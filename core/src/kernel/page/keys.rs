@@ -161,12 +161,12 @@ impl Classifier {
         Ok(classifier)
     }
 
-    /// The key without which slab pages are not told from others.
+    /// The key without which slab pages cannot be distinguished from others.
     fn need_slab(&self, keys: &Keys<'_>) -> Result<(), MissingKey> {
         if self.slab == SlabBy::Unknown { Err(keys.slab_key()) } else { Ok(()) }
     }
 
-    /// The key without which pages are not told from tails of compound ones.
+    /// The key without which pages cannot be distinguished from tails of compound pages.
     fn need_tails(&self, keys: &Keys<'_>) -> Result<(), MissingKey> {
         if self.tails_known { Ok(()) } else { Err(keys.head_key()) }
     }
