@@ -121,6 +121,20 @@ fn memory_models_of_every_kind() {
 }
 
 #[test]
+fn memory_of_arm64_that_does_not_begin_at_zero() {
+    for style in [KernelStyle::V5_10, KernelStyle::V6_12] {
+        for bits in [48, 52] {
+            for model in [MemModel::Vmemmap, MemModel::SparseExtreme, MemModel::Flat] {
+                let machine = Machine::new(style).model(model).arm64(bits);
+                check(zoo_at(machine, 0));
+                let machine = Machine::new(style).model(model).arm64(bits);
+                check(zoo_at(machine.memory_from(0x4_0000), 0x4_0000));
+            }
+        }
+    }
+}
+
+#[test]
 fn structures_of_odd_sizes() {
     for bytes in [56, 72, 80, 96] {
         for model in [MemModel::Vmemmap, MemModel::SparseExtreme, MemModel::Flat] {

@@ -186,7 +186,7 @@ fn numbers(machine: &Machine, built: &Addresses, line: &mut impl FnMut(String)) 
         number("SECTION_SIZE_BITS", 27);
         number("VA_BITS", bits.into());
         line(format!("NUMBER(kimage_voffset)=0x{:x}", built.kimage_voffset));
-        line("NUMBER(PHYS_OFFSET)=0x0".into());
+        line(format!("NUMBER(PHYS_OFFSET)=0x{:x}", machine.first_pfn * 4096));
         line(format!("NUMBER(TCR_EL1_T1SZ)=0x{:x}", 64 - bits));
         return;
     }

@@ -71,6 +71,8 @@ pub struct Machine {
     pub(super) sme_mask: u64,
     /// Bits of an address, if it is an arm64 machine.
     pub(super) arm64: Option<u32>,
+    /// The frame that the linear map and a flat array begin with.
+    pub(super) first_pfn: u64,
     pub(super) kernel_offset: u64,
     pub(super) phys_load: Option<u64>,
     pub(super) page_offset: u64,
@@ -133,6 +135,7 @@ impl Machine {
             levels: 4,
             sme_mask: 0,
             arm64: None,
+            first_pfn: 0,
             kernel_offset: 0,
             phys_load: None,
             page_offset: facts.page_offset,
@@ -235,6 +238,18 @@ impl Machine {
         self.page_offset = (1u64 << bits).wrapping_neg();
         // A 64th of the linear map, at the upper end of the address space.
         self.vmemmap = (1u64 << (bits - 6)).wrapping_neg();
+        self
+    }
+
+    /// Moves memory up by `pfns`, a multiple of 1 GiB: the linear map and a flat array begin there, as on
+    /// arm64 boards whose memory does not begin at 0.
+    pub fn memory_from(mut self, pfns: u64) -> Self {
+        assert!(self.arm64.is_some(), "x86_64 counts from physical 0");
+        let bytes = pfns * PAGE as u64;
+        self.first_pfn = pfns;
+        self.page_offset = self.page_offset.wrapping_sub(bytes);
+        self.vmemmap = self.vmemmap.wrapping_sub(pfns * self.page_struct);
+        self.meta_at += bytes;
         self
     }
 

@@ -41,17 +41,19 @@ struct Place {
     size: u64,
     /// Virtual address of each present section's first structure.
     sections: BTreeMap<u64, u64>,
+    /// That of `first_pfn` in a flat array.
     flat: Option<u64>,
+    first_pfn: u64,
 }
 
 impl Place {
     fn new(machine: &Machine, kit: &mut Kit) -> Self {
         let size = machine.page_struct;
         let bytes = (SECTION_PAGES * size).next_multiple_of(PAGE as u64);
-        let mut place = Place { size, sections: BTreeMap::new(), flat: None };
+        let mut place = Place { size, sections: BTreeMap::new(), flat: None, first_pfn: machine.first_pfn };
         if machine.model == MemModel::Flat {
             let end = machine.frames(kit).iter().map(|range| range.end).max().unwrap_or(0);
-            place.flat = Some(kit.alloc_va(end * size));
+            place.flat = Some(kit.alloc_va((end - machine.first_pfn) * size));
             return place;
         }
         if machine.vmemmap_leaf == Leaf::G1 {
@@ -85,7 +87,7 @@ impl Place {
     /// Virtual address of a frame's structure; none where no section has it.
     fn of(&self, pfn: u64) -> Option<u64> {
         match self.flat {
-            Some(start) => Some(start + pfn * self.size),
+            Some(start) => Some(start + pfn.checked_sub(self.first_pfn)? * self.size),
             None => {
                 let start = self.sections.get(&(pfn / SECTION_PAGES))?;
                 Some(start + pfn % SECTION_PAGES * self.size)
