@@ -7,8 +7,8 @@
 //! 2. A file here with a type that holds an [`AddressSpace`], which `new` makes from the [`Facts`]: the form
 //!    of the tables and their root, what is a kernel address, the defaults of keys that may be missing.
 //! 3. `impl Entry` for it: what one entry of a table says. The walk itself is [`paging::Tables::walk`].
-//! 4. `impl Rules` for it: its linear ranges. Then a variant of [`Arch`] and a line each in `with!` and
-//!    [`Arch::new`].
+//! 4. `impl Rules` for it: its linear ranges. Then a feature of the crate, and behind it a variant of [`Arch`]
+//!    and a line each in `with!` and [`Arch::new`].
 //! 5. Tests: unit tests in its file, with tables written by hand; a machine in `tests/src/synth` whose dumps are
 //!    held against the oracle.
 

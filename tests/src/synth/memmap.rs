@@ -50,7 +50,8 @@ impl Place {
     fn new(machine: &Machine, kit: &mut Kit) -> Self {
         let size = machine.page_struct;
         let bytes = (SECTION_PAGES * size).next_multiple_of(PAGE as u64);
-        let mut place = Place { size, sections: BTreeMap::new(), flat: None, first_pfn: machine.first_pfn };
+        let mut place =
+            Place { size, sections: BTreeMap::new(), flat: None, first_pfn: machine.first_pfn };
         if machine.model == MemModel::Flat {
             let end = machine.frames(kit).iter().map(|range| range.end).max().unwrap_or(0);
             place.flat = Some(kit.alloc_va((end - machine.first_pfn) * size));
