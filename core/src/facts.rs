@@ -75,6 +75,9 @@ pub trait Facts {
     /// A constant or the value of a variable, as bits: negative numbers in two's complement.
     fn number(&self, name: &str) -> Option<Fact<u64>>;
 
+    /// What a line without parentheses says of the kernel: `CONFIG_X86_PAE` is `y` or not there.
+    fn plain(&self, key: &str) -> Option<Fact<&[u8]>>;
+
     /// The kernel release, as `uname -r` prints it.
     fn release(&self) -> Option<Fact<&[u8]>>;
 
@@ -144,6 +147,10 @@ impl<A: Facts, B: Facts> Facts for Chain<A, B> {
 
     fn number(&self, name: &str) -> Option<Fact<u64>> {
         self.0.number(name).or_else(|| self.1.number(name))
+    }
+
+    fn plain(&self, key: &str) -> Option<Fact<&[u8]>> {
+        self.0.plain(key).or_else(|| self.1.plain(key))
     }
 
     fn release(&self) -> Option<Fact<&[u8]>> {
@@ -226,6 +233,9 @@ mod tests {
         fn number(&self, name: &str) -> Option<Fact<u64>> {
             (name == "PG_lru").then(|| other(5)).flatten()
         }
+        fn plain(&self, key: &str) -> Option<Fact<&[u8]>> {
+            (key == "CONFIG_X86_PAE").then(|| other(&b"y"[..])).flatten()
+        }
         fn release(&self) -> Option<Fact<&[u8]>> {
             other(b"6.12.0")
         }
@@ -248,6 +258,8 @@ mod tests {
         assert_eq!(both.member("page", "lru"), other(Member { offset: 8, size: Some(16) }));
         assert_eq!(both.length("zone.free_area"), other(11));
         assert_eq!(both.number("PG_lru"), other(5));
+        assert_eq!(both.plain("CONFIG_X86_PAE"), other(&b"y"[..]));
+        assert_eq!(both.plain("OSRELEASE").unwrap().value, b"6.1.0");
         assert_eq!(both.page_shift(), other(PageShift::FOUR_KIB));
         assert_eq!(both.kaslr_offset(), other(0x1000));
         assert_eq!(both.symbol("log_buf"), None);

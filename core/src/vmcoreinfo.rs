@@ -104,6 +104,10 @@ impl Facts for Info<'_> {
         self.named(Kind::Number, &[name])
     }
 
+    fn plain(&self, key: &str) -> Option<Fact<&[u8]>> {
+        self.find(|text| text.value(key))
+    }
+
     fn release(&self) -> Option<Fact<&[u8]>> {
         self.found_release()
     }

@@ -13,6 +13,10 @@
 //!    held against the oracle.
 
 pub mod aarch64;
+#[cfg(feature = "arm")]
+pub mod arm;
+#[cfg(feature = "i386")]
+pub mod i386;
 pub mod linear;
 pub mod paging;
 mod space;
@@ -23,6 +27,10 @@ pub use space::{AddressSpace, Rules};
 use crate::facts::{Facts, MissingKey};
 use crate::memory::{Dump, Machine, MemoryRange, PhysMemory};
 use crate::units::{PhysAddr, VirtAddr};
+#[cfg(feature = "i386")]
+use crate::wire::machine::EM_386;
+#[cfg(feature = "arm")]
+use crate::wire::machine::EM_ARM;
 use crate::wire::machine::{EM_AARCH64, EM_X86_64};
 use core::fmt;
 use linear::Linear;
@@ -35,6 +43,12 @@ pub enum Arch {
     X86_64(x86_64::X86_64),
     /// aarch64.
     Aarch64(aarch64::Aarch64),
+    /// 32-bit ARM.
+    #[cfg(feature = "arm")]
+    Arm(arm::Arm),
+    /// i386.
+    #[cfg(feature = "i386")]
+    I386(i386::I386),
 }
 
 /// Calls something of whichever architecture it is.
@@ -43,6 +57,10 @@ macro_rules! with {
         match $arch {
             Arch::X86_64($a) => $call,
             Arch::Aarch64($a) => $call,
+            #[cfg(feature = "arm")]
+            Arch::Arm($a) => $call,
+            #[cfg(feature = "i386")]
+            Arch::I386($a) => $call,
         }
     };
 }
@@ -92,6 +110,12 @@ impl From<MissingKey> for ArchError {
     }
 }
 
+/// Whether a line of VMCOREINFO says that the kernel was built with this option.
+#[cfg(any(feature = "arm", feature = "i386"))]
+fn is_configured(facts: &dyn Facts, option: &str) -> bool {
+    facts.plain(option).is_some_and(|line| line.value == b"y")
+}
+
 impl Entry for Arch {
     fn classify(&self, level: u8, raw: u64) -> Walk {
         with!(self, arch => arch.classify(level, raw))
@@ -108,6 +132,16 @@ impl Arch {
         match machine.elf_machine {
             EM_X86_64 => Ok(Arch::X86_64(x86_64::X86_64::new(facts, ram)?)),
             EM_AARCH64 => Ok(Arch::Aarch64(aarch64::Aarch64::new(facts, machine.endian)?)),
+            #[cfg(feature = "arm")]
+            EM_ARM => {
+                let lpae = is_configured(facts, "CONFIG_ARM_LPAE");
+                Ok(Arch::Arm(arm::Arm::new(facts, ram, machine.endian, lpae)?))
+            }
+            #[cfg(feature = "i386")]
+            EM_386 => {
+                let pae = is_configured(facts, "CONFIG_X86_PAE");
+                Ok(Arch::I386(i386::I386::new(facts, ram, pae)?))
+            }
             _ => Err(ArchError::Unknown(machine)),
         }
     }

@@ -8,13 +8,15 @@ use crate::endian::{Endian, Word};
 pub const EM_X86_64: u16 = 62;
 /// `e_machine` of aarch64.
 pub const EM_AARCH64: u16 = 183;
+/// `e_machine` of i386.
+pub const EM_386: u16 = 3;
+/// `e_machine` of 32-bit ARM.
+pub const EM_ARM: u16 = 40;
 
-const EM_386: u16 = 3;
 const EM_MIPS: u16 = 8;
 const EM_PPC: u16 = 20;
 const EM_PPC64: u16 = 21;
 const EM_S390: u16 = 22;
-const EM_ARM: u16 = 40;
 const EM_SPARCV9: u16 = 43;
 const EM_IA_64: u16 = 50;
 const EM_RISCV: u16 = 243;

@@ -509,6 +509,9 @@ mod tests {
             let source = FactSource::Other;
             (name == "PG_lru").then_some(Fact { value: 5, source })
         }
+        fn plain(&self, _: &str) -> Option<Fact<&[u8]>> {
+            None
+        }
         fn release(&self) -> Option<Fact<&[u8]>> {
             None
         }
