@@ -45,7 +45,7 @@ done
 panics."""
 
 KEXEC_FILE_LOAD = "vm_guest kexec-load /data/boot/vmlinuz /data/boot/crash.cpio '{line}'"
-KEXEC_LOAD = "{kexec} -p /data/boot/vmlinuz --initrd=/data/boot/crash.cpio --append='{line}'"
+KEXEC_LOAD = "{kexec} -p {more} /data/boot/vmlinuz --initrd=/data/boot/crash.cpio --append='{line}'"
 
 BOTH_INITS = """#!/bin/busybox sh
 # Made by tests/vm. {about}
@@ -340,7 +340,7 @@ def crash_once(one, capture):
     else:
         tool, argv = packages.kexec(one.arch)
         first_programs.update(tool)
-        kexec_load = KEXEC_LOAD.format(kexec=" ".join(argv), line=line)
+        kexec_load = KEXEC_LOAD.format(kexec=" ".join(argv), more=" ".join(machine.kexec), line=line)
     first_init = FIRST_INIT.format(about="PID 1 of the kernel that is going to crash.",
                                    kexec_load=kexec_load, load_mib=one.load_mib,
                                    live=LIVE if one.live else "",

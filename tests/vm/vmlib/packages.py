@@ -34,6 +34,9 @@ SYSTEM_PACKAGES = {
 
 ARCH_PACKAGES = {
     "arm64": {"qemu-system-arm": "qemu-system-aarch64", "qemu-user-static": "qemu-aarch64-static"},
+    "armhf": {"qemu-system-arm": "qemu-system-arm", "qemu-user-static": "qemu-arm-static",
+              "gcc-arm-linux-gnueabihf": "arm-linux-gnueabihf-gcc"},
+    "i386": {"qemu-user-static": "qemu-i386-static"},
 }
 """What guests of an architecture need as well."""
 
@@ -46,7 +49,7 @@ MAKEDUMPFILE_LIBS = {
 }
 XEN_LIBS = ["libxenmisc4.17", "libxencall1", "libxentoollog1", "libxentoolcore1", "libxenforeignmemory1",
             "libxengnttab1", "libxenevtchn1", "libxendevicemodel1", "libxenstore4"]
-"""What Debian has linked kexec with on arm64."""
+"""What Debian has linked kexec with where Xen exists: not on i386."""
 COMMON_LIBS = ["liblzo2-2", "libsnappy1v5", "libzstd1", "zlib1g", "libbz2-1.0", "liblzma5",
                "libstdc++6", "libgcc-s1"]
 
@@ -264,7 +267,8 @@ def makedumpfile_version(suite, arch="amd64"):
 def kexec(arch):
     """kexec(8) and what it is linked with, by name, for a guest whose kernel has no
     kexec_file_load(2); and the argv that runs it there, all of them being in /bin."""
-    argv = unpacked_tool("bookworm", ["kexec-tools", "libc6", "liblzma5", "zlib1g", *XEN_LIBS],
+    xen = [] if arch == "i386" else XEN_LIBS
+    argv = unpacked_tool("bookworm", ["kexec-tools", "libc6", "liblzma5", "zlib1g", *xen],
                          "sbin/kexec", arch)
     listed = run([*argv[:-1], "--list", argv[-1]], "asking what kexec is linked with").stdout
     found = [Path(path) for path in re.findall(r"=> (/\S+)", listed)]

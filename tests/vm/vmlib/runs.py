@@ -25,6 +25,8 @@ class Machine:
     """What runs a program of this architecture on an x86_64 host."""
     kexec_file_load: bool = True
     """Whether Debian's kernels have this system call."""
+    kexec: tuple[str, ...] = ()
+    """More arguments for kexec(8)."""
 
     def line(self, words):
         """A kernel command line made for amd64, with this machine's console."""
@@ -39,6 +41,15 @@ MACHINES = {machine.debian: machine for machine in [
             ("qemu-system-aarch64", "-accel", "tcg,thread=multi", "-M", "virt"), "ttyAMA0",
             "lib/ld-linux-aarch64.so.1", "aarch64-linux-gnu", 183,
             ("qemu-aarch64-static",), kexec_file_load=False),
+    Machine("i386", "i686-unknown-linux-musl",
+            ("qemu-system-i386", "-accel", "tcg,thread=multi", "-vga", "none"), "ttyS0",
+            "lib/ld-linux.so.2", "i386-linux-gnu", 3, ("qemu-i386-static",), kexec_file_load=False),
+    # There is no musl target for it here; -M virt: PCI has to lie below 4 GiB.
+    Machine("armhf", "armv7-unknown-linux-gnueabihf",
+            ("qemu-system-arm", "-accel", "tcg,thread=multi", "-M", "virt,highmem=off"), "ttyAMA0",
+            "lib/ld-linux-armhf.so.3", "arm-linux-gnueabihf", 40, ("qemu-arm-static",), kexec_file_load=False,
+            # The zImage would be unpacked over the initramfs.
+            kexec=("--image-size=0x4000000",)),
 ]}
 
 
@@ -82,6 +93,9 @@ KERNELS = {
     "arm64-6.12": (["trixie-security", "trixie"],
                    r"linux-image-6\.12\.[0-9.+a-z-]*cloud-arm64", "arm64"),
     "arm64-7.2": (["sid"], r"linux-image-7\.2\.[0-9.+a-z-]*cloud-arm64", "arm64"),
+    "i386-6.1-pae": (["bookworm"], r"linux-image-6\.1\.[0-9.+-]*-686-pae", "i386"),
+    "i386-6.1": (["bookworm"], r"linux-image-6\.1\.[0-9.+-]*-686", "i386"),
+    "armhf-6.12": (["trixie"], r"linux-image-6\.12\.[0-9.+deb]*-armmp", "armhf"),
 }
 """Kernel -> suites to look in, in this order, the image package's name, and the architecture where
 it is not amd64."""
@@ -122,6 +136,13 @@ RUNS = {run.name: run for run in [
         cpu="max,pauth-impdef=on"),
     Run("arm64-6.12-a72", "arm64-6.12", "6.12 for arm64 on a CPU of 48 bits of address",
         arch="arm64", cpu="cortex-a72"),
+    # More memory than the direct map takes.
+    Run("i386-6.1-pae", "i386-6.1-pae", "6.1 for i386 with PAE: highmem", arch="i386", memory_mib=1280,
+        crashkernel="192M"),
+    Run("i386-6.1", "i386-6.1", "6.1 for i386 with page tables of two levels: highmem", arch="i386",
+        memory_mib=1280, crashkernel="192M"),
+    Run("armhf-6.12", "armhf-6.12", "6.12 for 32-bit ARM: memory from 1 GiB on, highmem", arch="armhf",
+        cpu="cortex-a15", memory_mib=1024, crashkernel="192M"),
     *(Run(f"live-{kernel}", kernel, f"{kernel}, looked at by `tamis estimate` while it runs", live=True,
           smp=1 if kernel == "7.2" else 2) for kernel in ("5.10", "6.1", "6.12", "7.2")),
     Run("6.1-3g", "6.1", "6.1 with 3 GB, for figures of speed", memory_mib=3072,

@@ -62,7 +62,8 @@ fn main() -> ExitCode {
 }
 
 /// Turns the -1 of a system call into the error it left behind.
-fn checked(what: &str, returned: i64) -> io::Result<i64> {
+fn checked(what: &str, returned: impl Into<i64>) -> io::Result<i64> {
+    let returned = returned.into();
     if returned == -1 {
         let error = io::Error::last_os_error();
         return Err(io::Error::new(error.kind(), format!("{what}: {error}")));
@@ -141,7 +142,7 @@ fn device_mapper(name: &str, table: &[&str]) -> io::Result<()> {
         let returned = unsafe {
             libc::ioctl(control.as_raw_fd(), number as libc::Ioctl, request.as_mut_ptr())
         };
-        checked("device-mapper", returned.into())?;
+        checked("device-mapper", returned)?;
     }
     Ok(())
 }
@@ -164,7 +165,7 @@ fn measure(result: &str, program: &str, args: &[&str]) -> io::Result<()> {
     // SAFETY: an all-zero rusage is a valid value, and the call fills it.
     let peak = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
-        checked("getrusage", libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage).into())?;
+        checked("getrusage", libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage))?;
         usage.ru_maxrss
     };
     let after = meminfo("MemFree")?;
@@ -323,7 +324,7 @@ fn advise(memory: &mut [u8], advice: libc::c_int) -> io::Result<()> {
     // SAFETY: the range is a live mapping that this process owns; what the advice does to its
     // contents (free, poison) is what the caller wants.
     let returned = unsafe { libc::madvise(memory.as_mut_ptr().cast(), memory.len(), advice) };
-    checked("madvise", returned.into())?;
+    checked("madvise", returned)?;
     Ok(())
 }
 
@@ -334,7 +335,7 @@ fn advise(memory: &mut [u8], advice: libc::c_int) -> io::Result<()> {
 fn sleeper(name: &str, work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     let (mut reader, mut writer) = io::pipe()?;
     // SAFETY: this program has no other threads, so the child may go on as usual.
-    let pid = checked("fork", unsafe { libc::fork() }.into())?;
+    let pid = checked("fork", unsafe { libc::fork() })?;
     if pid == 0 {
         drop(reader);
         let done = work();
@@ -354,7 +355,7 @@ fn sleeper(name: &str, work: impl FnOnce() -> io::Result<()>) -> io::Result<()> 
     // can be waited for.
     if reader.read(&mut [0])? == 0 {
         // SAFETY: a child of ours, and no place for its status.
-        checked("waitpid", unsafe { libc::waitpid(pid as i32, ptr::null_mut(), 0) }.into())?;
+        checked("waitpid", unsafe { libc::waitpid(pid as i32, ptr::null_mut(), 0) })?;
     }
     Ok(())
 }
@@ -478,8 +479,8 @@ fn load(mib: usize, disk: &Path, tmpfs: &Path) -> io::Result<()> {
         // touched again.
         unsafe {
             let base = memory.as_mut_ptr();
-            checked("mprotect", libc::mprotect(base.cast(), HUGE / 2, libc::PROT_READ).into())?;
-            checked("munmap", libc::munmap(base.add(HUGE + 16 * PAGE).cast(), 64 * PAGE).into())?;
+            checked("mprotect", libc::mprotect(base.cast(), HUGE / 2, libc::PROT_READ))?;
+            checked("munmap", libc::munmap(base.add(HUGE + 16 * PAGE).cast(), 64 * PAGE))?;
         }
         Ok(())
     })?;
@@ -549,7 +550,7 @@ fn load(mib: usize, disk: &Path, tmpfs: &Path) -> io::Result<()> {
         fill(memory, &mut Random(seed));
         // SAFETY: locks a live mapping of our own.
         let returned = unsafe { libc::mlock(memory.as_ptr().cast(), memory.len()) };
-        checked("mlock", returned.into())?;
+        checked("mlock", returned)?;
         Ok(())
     })?;
     let seed = random.next();
