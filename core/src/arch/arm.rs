@@ -58,6 +58,7 @@ impl Arm {
         let phys_base = by_range.or_else(lowest).unwrap_or(0);
         // Sections, where there are any, lie in a plain array.
         let sections = facts.get(Kind::Length, "mem_section").filter(|n| n.is_power_of_two());
+        let kernel_start = page_offset.saturating_sub(MODULES);
         let space = AddressSpace {
             tables: Tables {
                 form: if lpae { &LONG } else { &SHORT },
@@ -65,8 +66,8 @@ impl Arm {
                 endian,
                 root: PhysAddr(root.wrapping_sub(page_offset).wrapping_add(phys_base)),
             },
-            kernel_start: page_offset - MODULES.min(page_offset),
-            user_end: page_offset - MODULES.min(page_offset),
+            kernel_start,
+            user_end: kernel_start,
             top_byte_ignored: false,
             phys_base,
             // `PHYS_PFN_OFFSET`.
