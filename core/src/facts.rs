@@ -118,6 +118,11 @@ impl dyn Facts + '_ {
         usize::try_from(self.get(Kind::Offset, name)?).ok()
     }
 
+    /// Whether the kernel says that it was built with this option.
+    pub fn is_configured(&self, option: &str) -> bool {
+        self.plain(option).is_some_and(|line| line.value == b"y")
+    }
+
     /// The release, as far as versions are compared.
     pub fn version(&self) -> Option<KernelVersion> {
         KernelVersion::parse(self.release()?.value)
@@ -281,6 +286,11 @@ mod tests {
         assert_eq!(facts.offset("prb_desc_ring.head.counter"), Some(24));
         assert_eq!(facts.offset("page"), None);
         assert_eq!(facts.version(), Some(KernelVersion(6, 12, 0)));
+        assert!(facts.is_configured("CONFIG_X86_PAE") && !facts.is_configured("CONFIG_ARM_LPAE"));
+        let text = Info::new(Some(b"CONFIG_X86_PAE=n\nCONFIG_ARM_LPAE=y\n"), None);
+        let facts: &dyn Facts = &text;
+        assert!(!facts.is_configured("CONFIG_X86_PAE") && facts.is_configured("CONFIG_ARM_LPAE"));
+        let facts: &dyn Facts = &ByHand;
         let missing = facts.need(Kind::Offset, "page.flags").unwrap_err();
         assert_eq!(missing, MissingKey(Kind::Offset, "page.flags"));
         assert_eq!(

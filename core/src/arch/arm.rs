@@ -39,14 +39,9 @@ pub struct Arm {
 
 impl Arm {
     /// Keys: `SYMBOL(swapper_pg_dir)`, `SYMBOL(_stext)`, `CONFIG_ARM_LPAE=y`, which says that descriptors are long
-    /// ones: `lpae` is whether it is there. No key says where memory begins: the memory ranges do. Tables have the
-    /// byte order of the kernel.
-    pub fn new(
-        facts: &dyn Facts,
-        ram: &[MemoryRange],
-        endian: Endian,
-        lpae: bool,
-    ) -> Result<Arm, MissingKey> {
+    /// ones. No key says where memory begins: the memory ranges do. Tables have the byte order of the kernel.
+    pub fn new(facts: &dyn Facts, ram: &[MemoryRange], endian: Endian) -> Result<Arm, MissingKey> {
+        let lpae = facts.is_configured("CONFIG_ARM_LPAE");
         let root = facts.need(Kind::Symbol, "swapper_pg_dir")?;
         let page_offset = facts.need(Kind::Symbol, "_stext")? & !(SPLIT - 1);
         // `PHYS_OFFSET`: by a range in the direct map, or else the lowest address of all.
@@ -143,8 +138,8 @@ mod tests {
         MemoryRange { virt, phys, len: 0x1000, ..MemoryRange::default() }
     }
 
-    fn new(text: &str, ram: &[MemoryRange], endian: Endian, lpae: bool) -> Result<Arm, MissingKey> {
-        Arm::new(&info(text), ram, endian, lpae)
+    fn new(text: &str, ram: &[MemoryRange], endian: Endian) -> Result<Arm, MissingKey> {
+        Arm::new(&info(text), ram, endian)
     }
 
     fn walk(
@@ -153,7 +148,8 @@ mod tests {
         memory: &mut Memory,
         at: u64,
     ) -> Result<Mapping, WalkError> {
-        let arch = Arch::Arm(new(TEXT, &[range(0xc000_0000, BASE)], endian, lpae).unwrap());
+        let text = std::format!("{TEXT}CONFIG_ARM_LPAE={}\n", if lpae { "y" } else { "n" });
+        let arch = Arch::Arm(new(&text, &[range(0xc000_0000, BASE)], endian).unwrap());
         let mut storage = vec![0; TableCache::STORAGE];
         arch.translate(VirtAddr(at), memory, &mut TableCache::new(&mut storage[..]))
     }
@@ -227,7 +223,7 @@ mod tests {
     #[test]
     fn memory_begins_where_the_ranges_say() {
         let at = |text: &str, ram: &[MemoryRange]| {
-            let space = new(text, ram, Endian::Little, false).unwrap().space;
+            let space = new(text, ram, Endian::Little).unwrap().space;
             (space.phys_base, space.first_pfn.0, space.tables.root.0, space.kernel_start)
         };
         let want = (BASE, BASE >> 12, ROOT, 0xbf00_0000);
@@ -242,10 +238,10 @@ mod tests {
         assert_eq!(at(&split, &[range(0, BASE)]), (BASE, BASE >> 12, ROOT, 0x7f00_0000));
         for key in ["SYMBOL(swapper_pg_dir)", "SYMBOL(_stext)"] {
             let text = TEXT.replace(key, "SYMBOL(x)");
-            let missing = new(&text, &[], Endian::Little, false).unwrap_err();
+            let missing = new(&text, &[], Endian::Little).unwrap_err();
             assert_eq!(std::format!("{missing}"), std::format!("{key} is missing in VMCOREINFO"));
         }
-        let low = new(&TEXT.replace("c0100000", "100"), &[], Endian::Little, false).unwrap();
+        let low = new(&TEXT.replace("c0100000", "100"), &[], Endian::Little).unwrap();
         assert_eq!(low.space.kernel_start, 0, "not below it");
     }
 
@@ -256,7 +252,7 @@ mod tests {
         let mut find = |text: &str, at: u64| {
             let mut cache = TableCache::new(&mut storage[..]);
             let ram = [range(0xc000_0000, BASE)];
-            let arch = Arch::Arm(new(text, &ram, Endian::Little, false).unwrap());
+            let arch = Arch::Arm(new(text, &ram, Endian::Little).unwrap());
             arch.linear(&info(text), &ram, &mut m, &mut cache).find(VirtAddr(at)).map(|m| m.phys.0)
         };
         assert_eq!(find(TEXT, 0xc012_3456), Some(BASE + 0x12_3456));
@@ -271,7 +267,7 @@ mod tests {
     fn the_number_of_sections_says_how_many_bits_an_address_has() {
         let bits = |length: &str| {
             let text = std::format!("{TEXT}LENGTH(mem_section)={length}\n");
-            new(&text, &[], Endian::Little, false).unwrap().space.physmem_bits
+            new(&text, &[], Endian::Little).unwrap().space.physmem_bits
         };
         assert_eq!((bits("16"), bits("256"), bits("?")), (32, 36, 36));
     }

@@ -35,8 +35,9 @@ pub struct I386 {
 
 impl I386 {
     /// Keys: `SYMBOL(swapper_pg_dir)`, `CONFIG_X86_PAE=y` (which says that tables have three levels), and where
-    /// no memory range has a virtual address, `SYMBOL(_stext)`. `pae` is whether the second one is there.
-    pub fn new(facts: &dyn Facts, ram: &[MemoryRange], pae: bool) -> Result<I386, MissingKey> {
+    /// no memory range has a virtual address, `SYMBOL(_stext)`.
+    pub fn new(facts: &dyn Facts, ram: &[MemoryRange]) -> Result<I386, MissingKey> {
+        let pae = facts.is_configured("CONFIG_X86_PAE");
         let root = facts.need(Kind::Symbol, "swapper_pg_dir")?;
         let page_offset = match ram.iter().find_map(direct) {
             Some(page_offset) => page_offset,
@@ -124,14 +125,20 @@ mod tests {
     use crate::arch::paging::{Mapping, WalkError};
     use crate::testing::{Memory, info};
     use crate::units::VirtAddr;
+    use std::string::String;
     use std::vec;
 
     const TEXT: &str = "OSRELEASE=6.1.0\nPAGESIZE=4096\nSYMBOL(swapper_pg_dir)=c1e01000\n\
         SYMBOL(_stext)=c1000000\n";
     const ROOT: u64 = 0x1e0_1000;
 
+    /// [`TEXT`], of a kernel with PAE or without.
+    fn text(pae: bool) -> String {
+        std::format!("{TEXT}CONFIG_X86_PAE={}\n", if pae { "y" } else { "n" })
+    }
+
     fn arch(pae: bool) -> Arch {
-        Arch::I386(I386::new(&info(TEXT), &[], pae).unwrap())
+        Arch::I386(I386::new(&info(&text(pae)), &[]).unwrap())
     }
 
     fn walk(pae: bool, memory: &mut Memory, at: u64) -> Result<Mapping, WalkError> {
@@ -191,7 +198,7 @@ mod tests {
     #[test]
     fn where_the_direct_map_begins_the_ranges_say_or_the_kernel() {
         let start = |text: &str, ram: &[MemoryRange]| {
-            let arch = I386::new(&info(text), ram, true).unwrap();
+            let arch = I386::new(&info(text), ram).unwrap();
             (arch.space.kernel_start, arch.space.tables.root.0)
         };
         assert_eq!(start(TEXT, &[]), (0xc000_0000, ROOT));
@@ -209,11 +216,11 @@ mod tests {
         let third = TEXT.replace("c1", "b1");
         assert_eq!(start(&third, &[high[0], high[1], low]), (0xb000_0000, ROOT));
         for key in ["SYMBOL(swapper_pg_dir)", "SYMBOL(_stext)"] {
-            let missing = I386::new(&info(&TEXT.replace(key, "SYMBOL(x)")), &[], true).unwrap_err();
+            let missing = I386::new(&info(&TEXT.replace(key, "SYMBOL(x)")), &[]).unwrap_err();
             assert_eq!(std::format!("{missing}"), std::format!("{key} is missing in VMCOREINFO"));
         }
         let low = range(0xc010_0000, 0x10_0000, 0x1000);
-        assert!(I386::new(&info("SYMBOL(swapper_pg_dir)=c1e01000\n"), &[low], true).is_ok());
+        assert!(I386::new(&info("SYMBOL(swapper_pg_dir)=c1e01000\n"), &[low]).is_ok());
     }
 
     #[test]
@@ -222,7 +229,7 @@ mod tests {
         let mut storage = vec![0; TableCache::STORAGE];
         let mut find = |ram: &[MemoryRange], at: u64| {
             let mut cache = TableCache::new(&mut storage[..]);
-            let arch = Arch::I386(I386::new(&info(TEXT), ram, true).unwrap());
+            let arch = Arch::I386(I386::new(&info(TEXT), ram).unwrap());
             arch.linear(&info(TEXT), ram, &mut m, &mut cache).find(VirtAddr(at)).map(|m| m.phys.0)
         };
         assert_eq!(find(&[], 0xc012_3456), Some(0x12_3456));
@@ -237,8 +244,8 @@ mod tests {
     #[test]
     fn sections_of_kernels_that_do_not_export_their_size() {
         let bits = |version: &str, pae| {
-            let text = TEXT.replace("6.1.0", version);
-            let space = I386::new(&info(&text), &[], pae).unwrap().space;
+            let text = text(pae).replace("6.1.0", version);
+            let space = I386::new(&info(&text), &[]).unwrap().space;
             (space.section_bits, space.physmem_bits)
         };
         assert_eq!((bits("2.6.25", true), bits("2.6.26", true)), ((30, 36), (29, 36)));

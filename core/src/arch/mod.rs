@@ -110,12 +110,6 @@ impl From<MissingKey> for ArchError {
     }
 }
 
-/// Whether a line of VMCOREINFO says that the kernel was built with this option.
-#[cfg(any(feature = "arm", feature = "i386"))]
-fn is_configured(facts: &dyn Facts, option: &str) -> bool {
-    facts.plain(option).is_some_and(|line| line.value == b"y")
-}
-
 impl Entry for Arch {
     fn classify(&self, level: u8, raw: u64) -> Walk {
         with!(self, arch => arch.classify(level, raw))
@@ -133,15 +127,9 @@ impl Arch {
             EM_X86_64 => Ok(Arch::X86_64(x86_64::X86_64::new(facts, ram)?)),
             EM_AARCH64 => Ok(Arch::Aarch64(aarch64::Aarch64::new(facts, machine.endian)?)),
             #[cfg(feature = "arm")]
-            EM_ARM => {
-                let lpae = is_configured(facts, "CONFIG_ARM_LPAE");
-                Ok(Arch::Arm(arm::Arm::new(facts, ram, machine.endian, lpae)?))
-            }
+            EM_ARM => Ok(Arch::Arm(arm::Arm::new(facts, ram, machine.endian)?)),
             #[cfg(feature = "i386")]
-            EM_386 => {
-                let pae = is_configured(facts, "CONFIG_X86_PAE");
-                Ok(Arch::I386(i386::I386::new(facts, ram, pae)?))
-            }
+            EM_386 => Ok(Arch::I386(i386::I386::new(facts, ram)?)),
             _ => Err(ArchError::Unknown(machine)),
         }
     }
