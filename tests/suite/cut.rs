@@ -8,10 +8,12 @@ use std::fs;
 use std::path::Path;
 
 use tamis_core::capture::CaptureError;
+use tamis_core::codec::SLACK;
 use tamis_core::input::flat::{Extent, Flat, Scan, Step};
 use tamis_core::io::RandomAccess;
 use tamis_core::io::{Flattened, Sink};
 use tamis_tests::disk::{Disk, Fault, Op, Pipe, power_cut};
+use tamis_tests::dumpread::Descriptor;
 use tamis_tests::flat;
 use tamis_tests::judge::{Has, Look, Whole, WholeElf};
 use tamis_tests::rig::{self, CODECS, Outcome, Watch, Wish};
@@ -356,6 +358,47 @@ fn repair_makes_a_dump_of_a_cut_off_stream() {
             saved += after.pages;
         }
         assert!(saved > 0, "{codec}: repair saved nothing");
+    }
+}
+
+#[test]
+fn a_cut_off_stream_lacks_the_descriptors_of_128_pages_at_most() {
+    let machine = Machine::new(KernelStyle::V6_12).ram(0x100..0x500).meta_at(16 << 20, 16 << 20);
+    let machine = machine.fill(0x100..0x300, Content::Text).fill(0x300..0x500, Content::Noise);
+    let image = machine.build();
+    let vmcore = rig::vmcore(&image);
+    let dir = TempDir::new();
+    let (cut, out) = (dir.file("cut"), dir.file("out"));
+    for codec in ["", "-c"] {
+        // Room for far more descriptors; at level 0 each page has data of its own.
+        let sizes = [1024, 65_536 + SLACK, 24 * 4096];
+        let wish = Wish { sizes, ..Wish::new(codec, 0) };
+        let mut pipe = Pipe { bytes: Vec::new(), most: usize::MAX, known: false };
+        stream(&vmcore, wish, &mut pipe, &mut Watch::default()).result.unwrap();
+        let bytes = pipe.bytes;
+        let whole = Whole::new(unfold(&bytes).unwrap().0, &image);
+        let mut kept: Vec<_> = whole.descriptors().collect();
+        kept.sort_unstable_by_key(|(pfn, _)| *pfn);
+        assert!(kept.len() >= 1024);
+        let (mut most_behind, mut saved) = (0, 0);
+        let step = 16_381;
+        for end in (4096..bytes.len() - 16).step_by(step / more() as usize) {
+            let Some((file, false)) = unfold(&bytes[..end]) else { continue };
+            let has = whole.judge(&file, Look::Bytes).unwrap();
+            let is_there = |d: &Descriptor| d.offset + u64::from(d.size) <= file.len() as u64;
+            let through = kept.iter().take_while(|(_, d)| is_there(d)).count() as u64;
+            most_behind = most_behind.max(through - has.pages);
+            assert!(through <= has.pages + 128, "{codec} {end}: {through} came through: {has:?}");
+            saved = has.pages;
+            if (end / step).is_multiple_of(64) {
+                fs::write(&cut, &bytes[..end]).unwrap();
+                let mended = tamis(&["repair".as_ref(), "-f".as_ref(), cut.as_ref(), out.as_ref()]);
+                assert_eq!(mended.0, Some(2), "{codec} {end}: {}", mended.1);
+                let after = whole.judge_repaired(&fs::read(&out).unwrap()).unwrap();
+                assert_eq!(after.pages, has.pages, "{codec} {end}");
+            }
+        }
+        assert!(most_behind > 64 && saved > 512, "{codec}: {most_behind} behind, {saved} saved");
     }
 }
 

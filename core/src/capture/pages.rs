@@ -202,6 +202,10 @@ fn make(
     Encoded::Bytes { len: page.len() as u32, flags: 0 }
 }
 
+/// Bytes of descriptors that are held back from a stream: those of 128 pages. What a stream that is cut off
+/// has of data behind its last descriptors is lost.
+const STREAM_HOLDS: usize = 128 * page_desc::SIZE;
+
 /// Writes the page data and descriptors of one dump file. Data goes out before the descriptors that
 /// point at it.
 ///
@@ -217,6 +221,8 @@ pub(super) struct PageWriter<'b> {
     data_at: u64,
     descriptors: &'b mut [u8],
     descriptors_len: usize,
+    /// Bytes of descriptors that may be held.
+    descriptors_most: usize,
     /// File offset of the first descriptor in `descriptors`.
     descriptors_at: u64,
     /// End of the room for descriptors.
@@ -266,6 +272,7 @@ impl<'b> PageWriter<'b> {
             data_at: 0,
             descriptors,
             descriptors_len: 0,
+            descriptors_most: 0,
             descriptors_at: 0,
             descriptors_end: 0,
             described: 0,
@@ -294,6 +301,8 @@ impl<'b> PageWriter<'b> {
         (self.data_len, self.data_out) = (0, 0);
         self.descriptors_at = places.descriptors;
         self.descriptors_len = 0;
+        let room = self.descriptors.len();
+        self.descriptors_most = if sink.can_rewrite() { room } else { room.min(STREAM_HOLDS) };
         self.descriptors_end = places.descriptors_end;
         self.described = places.data;
         (self.unsynced, self.unsure_from, self.unsure) = (0, places.descriptors, 0);
@@ -323,7 +332,7 @@ impl<'b> PageWriter<'b> {
             self.flush_data(true, sink)?;
             self.forget_data();
         }
-        if self.descriptors.len() - self.descriptors_len < page_desc::SIZE {
+        if self.descriptors_most.saturating_sub(self.descriptors_len) < page_desc::SIZE {
             self.flush(sink)?;
         }
         Ok(())
@@ -388,7 +397,8 @@ impl<'b> PageWriter<'b> {
             return nothing;
         }
         let size = reader.shift.bytes();
-        let descriptors = (self.descriptors.len() - self.descriptors_len) / page_desc::SIZE;
+        let descriptors =
+            self.descriptors_most.saturating_sub(self.descriptors_len) / page_desc::SIZE;
         let Some(bytes) = reader.lend(source, pages, descriptors) else { return nothing };
         let whole = bytes.chunks_exact(size);
         let zeros = match self.zero {
