@@ -66,9 +66,14 @@ impl Utsname {
         uts
     }
 
-    /// The strings of a dump's header.
+    /// The strings of a dump's header. QEMU names a machine `Unknown` where it has no name for it, as it does
+    /// for 32-bit ARM: that is no name.
     pub fn of_header(raw: &[u8; UTS]) -> Utsname {
-        Utsname { raw: *raw, read: false }
+        let mut uts = Utsname { raw: *raw, read: false };
+        if uts.string(MACHINE) == b"Unknown" {
+            part_mut(&mut uts.raw, field(MACHINE)).fill(0);
+        }
+        uts
     }
 
     /// Whether release and machine are there, which readers of the dump ask for.
@@ -189,5 +194,8 @@ mod tests {
         assert!(header.is_complete());
         let strings: vec::Vec<_> = (0..6).map(|n| header.string(n)).collect();
         assert_eq!(strings, [&b"Linux"[..], b"host", b"6.1.0", b"", b"s390x", b""]);
+        raw[65 * 4..65 * 4 + 7].copy_from_slice(b"Unknown");
+        let header = Utsname::of_header(&raw);
+        assert_eq!((header.string(MACHINE), header.is_complete()), (&b""[..], false));
     }
 }
