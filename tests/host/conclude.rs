@@ -94,6 +94,7 @@ fn under_xen_no_page_is_dropped_by_class_and_no_address_followed() {
     bench.tamis("info vmcore").expect(0).says("hypervisor    Xen");
     assert_eq!(json(&bench.tamis("info --json vmcore"), "xen"), "true");
     bench.tamis("stats vmcore").expect(0).says("Xen");
+    assert_eq!(json(&bench.tamis("stats --json vmcore"), "xen"), "true");
     let run = bench.tamis("refilter -d 31 vmcore all");
     run.expect(0).says("only pages of zeros can be dropped: it is a Xen host's");
     bench.tamis("refilter -d 1 vmcore zeros").expect(0);

@@ -15,7 +15,7 @@ use tamis_core::bitmap::Bitmap;
 use tamis_core::codec::is_zero;
 use tamis_core::kernel::zones::{Zone, zones};
 use tamis_core::level::DumpLevel;
-use tamis_core::memory::PhysMemory as _;
+use tamis_core::memory::{Dump as _, PhysMemory as _};
 use tamis_core::units::{PageShift, Pfn, PfnSpan, PhysAddr};
 use tamis_core::wire::page_desc::PageDesc;
 
@@ -24,6 +24,8 @@ use tamis_core::wire::page_desc::PageDesc;
 pub struct Stats {
     /// Bytes of a page.
     pub page_size: u64,
+    /// Whether a Xen hypervisor was below the kernel: no page can be classified.
+    pub xen: bool,
     /// All pages.
     pub classes: ByClass<Count>,
     /// The pages of each zone.
@@ -222,6 +224,7 @@ pub fn count(opened: &mut Opened, levels: &[DumpLevel], threads: usize) -> Resul
         .collect();
     let mut stats = Stats {
         page_size: bytes as u64,
+        xen: opened.dump.origin().xen,
         classes: ByClass::default(),
         zones: zones_of(opened).into_iter().map(ZonePages::new).collect(),
         levels: Vec::new(),
