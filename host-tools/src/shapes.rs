@@ -179,6 +179,7 @@ fn verify_is_as_described() {
         pages: findings::Pages::default(),
         faults: vec![fault],
         faults_not_listed: 0,
+        warnings: vec!["a".into()],
     };
     one(&Reports { dumps: vec![report] }, "");
 }
@@ -233,6 +234,7 @@ fn what_goes_over_pages_is_as_described() {
         ZonePages { node: 0, zone: Some(1), start_pfn: 0, end_pfn: 1, pages: ByClass::default() };
     let stats = Stats {
         page_size: 4096,
+        xen: false,
         classes: ByClass::default(),
         zones: vec![zone],
         levels: vec![Left { level: 31, pages: 1, bytes: 1 }],

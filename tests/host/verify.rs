@@ -1,7 +1,7 @@
 //! Damage is found where it is.
 
 use crate::common::Bench;
-use tamis_tests::make::{Make, Page, USUAL};
+use tamis_tests::make::{Form, Make, Page, USUAL};
 use tamis_tests::synth::KernelStyle;
 use tamis_tests::zoo::zoo;
 
@@ -253,4 +253,50 @@ fn what_makes_other_readers_refuse_a_dump_is_said() {
     bench.tamis("refilter dump named").expect(0);
     let run = bench.tamis("verify named");
     assert!(!run.expect(0).text().contains("machine"), "{}", run.text());
+    assert!(run.text().contains("sound: 34 pages good"), "{}", run.text());
+
+    // As QEMU has it of 32-bit ARM.
+    make.machine = "Unknown";
+    make.form = Form { wide: false, ..USUAL };
+    make.notes = note(b"CORE\0", 1, &[0; 148]);
+    make.notes.extend(note(b"VMCOREINFO\0", 0, b"OSRELEASE=6.1.0\n"));
+    make.vmcoreinfo = Some((make.notes.len() - 16, 16));
+    bench.put("unknown", &make.bytes());
+    bench.tamis("verify unknown").expect(0).says("the header names no machine");
+    bench.tamis("refilter unknown known").expect(0);
+    assert_eq!(&bench.get("known")[272..279], b"armv7l\0");
+
+    make = Make::new(USUAL);
+    make.release = "";
+    bench.put("bare", &make.bytes());
+    let run = bench.tamis("verify bare");
+    run.expect(0).says("it has no VMCOREINFO").says("utsname lacks release");
+    assert!(run.text().contains("-device vmcoreinfo"), "{}", run.text());
+
+    make = Make::new(USUAL).with_info("OSRELEASE=6.1.0\nPAGESIZE=4096\n");
+    bench.put("zlib", &make.bytes());
+    for (codec, name) in [("-l", "lzo"), ("-z", "zstd")] {
+        bench.tamis(&format!("refilter {codec} zlib {name}")).expect(0);
+    }
+    make.signature = b"TAMIS   ";
+    bench.put("lz4", &make.bytes());
+    bench.tamis("verify zstd").expect(0).says("zstd: old readers").says("tamis refilter -c");
+    bench.tamis("verify lz4").expect(0).says("LZ4: crash, drgn").says("tamis refilter -c");
+    for sound in ["zlib", "lzo"] {
+        let run = bench.tamis(&format!("verify --json {sound}"));
+        assert!(run.expect(0).text().contains(r#""warnings": []"#), "{}", run.text());
+    }
+}
+
+/// A note, little-endian.
+fn note(name: &[u8], kind: u32, desc: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for word in [name.len() as u32, desc.len() as u32, kind] {
+        out.extend(word.to_le_bytes());
+    }
+    for part in [name, desc] {
+        out.extend(part);
+        out.resize(out.len().next_multiple_of(4), 0);
+    }
+    out
 }

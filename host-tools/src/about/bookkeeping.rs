@@ -19,11 +19,6 @@ const BEHIND: u64 = 1 << 20;
 
 /// Looks whether headers agree with each other, and bitmaps with headers.
 pub(super) fn headers(kdump: &mut KdumpFile, found: &mut Findings) {
-    if kdump.facts().main.uts(4).is_empty() {
-        remark(format_args!(
-            "the header names no machine: drgn and libkdumpfile refuse such a dump; `tamis refilter` names it"
-        ));
-    }
     for index in 0..kdump.parts().len() {
         let facts = kdump.parts()[index].facts;
         let name = if kdump.parts().len() == 1 { String::new() } else { part_name(&facts) };

@@ -31,6 +31,8 @@ pub struct Report {
     pub faults: Vec<Fault>,
     /// Faults past the most that are listed.
     pub faults_not_listed: u64,
+    /// What makes other readers refuse it, and what mends that.
+    pub warnings: Vec<String>,
 }
 
 /// Pages by state.
@@ -184,7 +186,7 @@ impl Findings {
     }
 
     /// The report on a dump when all was looked at.
-    pub(super) fn report(mut self, opened: &Opened) -> Report {
+    pub(super) fn report(mut self, opened: &Opened, warnings: Vec<String>) -> Report {
         self.close();
         Report {
             files: opened.files.iter().map(|f| f.raw.path.display().to_string()).collect(),
@@ -196,6 +198,7 @@ impl Findings {
             pages: self.pages,
             faults: self.faults,
             faults_not_listed: self.more,
+            warnings,
         }
     }
 }

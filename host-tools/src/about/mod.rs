@@ -8,4 +8,5 @@ pub mod findings;
 pub mod log;
 pub mod notes;
 pub mod panic;
+mod readers;
 pub mod verify;

@@ -3,11 +3,13 @@
 use crate::about::bookkeeping;
 use crate::about::facts::union;
 use crate::about::findings::{Findings, Report, Weight};
+use crate::about::readers;
 use crate::classes::Classes;
 use crate::dump::opened::KdumpFile;
 use crate::dump::opened::{Dump, Opened};
 use crate::fail::Result;
 use crate::pool::in_order;
+use crate::render::console::remark;
 use crate::render::progress::Progress;
 use tamis_core::bitmap::Bitmap;
 use tamis_core::capture::session::KernelError;
@@ -44,7 +46,9 @@ pub fn verify(opened: &mut Opened, most: usize, threads: usize) -> Result<Report
         Dump::Elf(_) => segments(opened, &mut found, threads)?,
     }
     mem_map(opened, &mut found);
-    Ok(found.report(opened))
+    let warnings = readers::warnings(opened);
+    warnings.iter().for_each(|text| remark(format_args!("{}: {text}", opened.name())));
+    Ok(found.report(opened, warnings))
 }
 
 /// Lines of VMCOREINFO are keys and values.
