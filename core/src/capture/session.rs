@@ -532,8 +532,8 @@ impl<'m, D: Dump> Session<'m, D> {
     /// Which pages are left out of what is written: those of the level that can be recognised, and those that the
     /// input does not have. It is the level that the header names.
     pub fn level_in_effect(&self) -> DumpLevel {
-        let level = match self.classifier {
-            Ok(_) => self.level,
+        let level = match &self.classifier {
+            Ok(classifier) => classifier.level_in_effect(),
             Err(_) => self.level & DumpLevel::ZERO,
         };
         level | self.input_level

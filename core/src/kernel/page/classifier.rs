@@ -130,6 +130,16 @@ impl Classifier {
         self.missing.iter().flatten().copied()
     }
 
+    /// The bits of the level of which at least one class can be recognised.
+    pub fn level_in_effect(&self) -> DumpLevel {
+        let large = self.compound.head_mask != 0 && self.compound.hugetlb != HugetlbBy::Unknown;
+        let mut known = DumpLevel::ZERO;
+        known.set(DumpLevel::CACHE | DumpLevel::CACHE_PRIVATE, self.cache.lru != 0);
+        known.set(DumpLevel::USER, self.user && (large || self.slab != SlabBy::Unknown));
+        known.set(DumpLevel::FREE, self.buddy.is_some() || self.unaccepted.is_some());
+        self.level & known
+    }
+
     /// Bytes of a `struct page`.
     pub fn page_struct(&self) -> usize {
         self.layout.size

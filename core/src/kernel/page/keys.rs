@@ -463,6 +463,28 @@ mod tests {
     }
 
     #[test]
+    fn the_level_in_effect_has_the_bits_of_which_a_class_is_known() {
+        let effect = |gone: &[&str], level: u8| {
+            let level = DumpLevel::from_bits(level).unwrap();
+            new(&info(&without(gone)), level).unwrap().level_in_effect().bits()
+        };
+        for level in 0..32 {
+            assert_eq!(effect(&[], level), level);
+            assert_eq!(effect(&["NUMBER(PG_lru)"], level), level & !6);
+            // Of user pages those of hugetlbfs are left, of free ones those that were not accepted.
+            let slab = "NUMBER(PAGE_SLAB_MAPCOUNT_VALUE)";
+            assert_eq!(effect(&[slab], level), level);
+            assert_eq!(effect(&[slab, "NUMBER(PAGE_HUGETLB"], level), level & !8);
+            assert_eq!(effect(&[slab, "NUMBER(PG_head_mask)"], level), level & !8);
+            let free = ["NUMBER(PAGE_BUDDY", "NUMBER(PAGE_UNACCEPTED"];
+            assert_eq!(effect(&free[..1], level), level);
+            assert_eq!(effect(&free, level), level & !16);
+            assert_eq!(effect(&["OFFSET(page.private)", free[1]], level), level & !16);
+            assert_eq!(effect(&["OFFSET(page.compound_head)"], level), level & !14);
+        }
+    }
+
+    #[test]
     fn without_the_layout_no_page_is_classified() {
         for (key, want) in [
             ("SIZE(page)", "SIZE(page)"),
