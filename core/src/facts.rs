@@ -178,7 +178,12 @@ pub struct MissingKey(pub Kind, pub &'static str);
 
 impl fmt::Display for MissingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}({}) is missing in VMCOREINFO", self.0.word(), self.1)
+        write!(f, "{}({}) is missing in VMCOREINFO", self.0.word(), self.1)?;
+        // Layouts are held against each other.
+        match self.0 {
+            Kind::Offset | Kind::Size => f.write_str(", or invalid"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -295,7 +300,7 @@ mod tests {
         assert_eq!(missing, MissingKey(Kind::Offset, "page.flags"));
         assert_eq!(
             std::string::ToString::to_string(&missing),
-            "OFFSET(page.flags) is missing in VMCOREINFO"
+            "OFFSET(page.flags) is missing in VMCOREINFO, or invalid"
         );
     }
 
