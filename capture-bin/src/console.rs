@@ -408,7 +408,7 @@ impl Observer for Console {
     fn notice(&mut self, notice: Notice) {
         let kind = match notice {
             Notice::MemMapUnreadable(_) => 0,
-            Notice::NoSection(_) => 1,
+            Notice::NoSection(_) | Notice::PastSections(..) => 1,
             Notice::OfflineSection(_) => 2,
             Notice::PageLost(..) => 3,
             Notice::NotesLost(..) => 4,

@@ -33,6 +33,8 @@ pub fn session(
     let input = level_of(opened);
     let mut session = Session::over(&mut opened.dump, text, None, shift, end, storage, &options);
     session.set_input_level(input);
+    // Whatever the kernel knew of: a dump that is made of another keeps what that has.
+    session.set_end(end);
     session
 }
 

@@ -12,7 +12,7 @@ use tamis_tests::make::{Make, Page, USUAL};
 use tamis_tests::oracle;
 use tamis_tests::peak::peak_rss_kib;
 use tamis_tests::run::{self, host_binary};
-use tamis_tests::synth::KernelStyle;
+use tamis_tests::synth::{Content, KernelStyle, Load};
 use tamis_tests::zoo::zoo;
 
 const STYLES: [KernelStyle; 4] =
@@ -59,6 +59,41 @@ fn sizes_are_those_of_the_capture() {
         let (captured, refiltered) = codes(size);
         assert_ne!(captured, Some(0), "{size}");
         assert_eq!(refiltered, Some(64), "{size}");
+    }
+}
+
+/// Memory past the last section, as of a ROM: the kernel knows nothing of it. A capture leaves it
+/// out, as makedumpfile does, and says so; a dump that is made of one that has it has it, too.
+#[test]
+fn pages_past_the_last_section_are_kept_or_named() {
+    const ROM: u64 = 0xffc0;
+    let mut image = zoo(KernelStyle::V6_12).fill(ROM..ROM + 64, Content::Stamp).build();
+    image.loads.push(Load::new(0xffff_8880_0ffc_0000, ROM << 12, 64 << 12));
+    // A page that two ranges hold is one page.
+    image.loads.push(Load::new(0xffff_8880_0ffc_0000, ROM << 12, 8 << 12));
+    let bench = Bench::of(&image);
+    let exist = |name: &str| json(&bench.tamis(&format!("info --json {name}")), "exist").to_owned();
+    let all: u64 = exist("vmcore").parse().unwrap();
+    for options in ["-d 0", "-d 31", "-E -d 31"] {
+        let files = ["vmcore", "captured"].map(|name| bench.file(name));
+        let words = format!("-f {options}");
+        let words = words.split_whitespace().map(PathBuf::from);
+        let run = run::capture(words.chain(files));
+        run.expect(0).says("pfn 0x8000 and later: past the last memory section, 64 pages left out");
+        let (kept, stays) = (exist("captured").parse::<u64>().unwrap(), options.starts_with("-E"));
+        assert_eq!(kept, if stays { all } else { all - 64 }, "{options}");
+    }
+    for options in ["", "-d 0", "-d 31", "--to elf", "--to elf -d 31"] {
+        bench.tamis(&format!("refilter -f {options} vmcore new")).expect(0);
+        assert_eq!(exist("new"), all.to_string(), "{options}");
+        for pfn in [ROM, ROM + 63] {
+            let page = bench.tamis(&format!("read new --raw --pfn {pfn}"));
+            assert!(page.expect(0).stdout == image.page(pfn), "{options}: pfn {pfn:#x}");
+        }
+        let stats = bench.tamis("stats new").expect(0).text();
+        let row = stats.lines().find(|line| line.starts_with("all ")).expect("a sum");
+        let pages = row.split_whitespace().nth(1).unwrap().replace(',', "");
+        assert_eq!(pages, all.to_string(), "{options}");
     }
 }
 

@@ -25,6 +25,8 @@ pub enum Notice {
     /// The kernel took these pages offline as a whole: they are kept, their `struct page`s mean
     /// nothing.
     OfflineSection(PfnSpan),
+    /// This many pages from here on lie past the kernel's last memory section: they are left out.
+    PastSections(Pfn, u64),
     /// This page could not be read: the dump is incomplete.
     PageLost(Pfn, ReadError),
     /// The notes could not be read from this byte on: they are zeros, the dump is incomplete.
@@ -40,6 +42,12 @@ impl fmt::Display for Notice {
             Notice::MemMapUnreadable(s) => span(f, s, "struct pages unreadable"),
             Notice::NoSection(s) => span(f, s, "no memory section"),
             Notice::OfflineSection(s) => span(f, s, "memory section offline"),
+            Notice::PastSections(pfn, pages) => {
+                write!(
+                    f,
+                    "pfn {pfn} and later: past the last memory section, {pages} pages left out"
+                )
+            }
             Notice::PageLost(pfn, fault) => write!(f, "pfn {pfn} lost: {fault}"),
             Notice::NotesLost(at, io) => write!(f, "notes lost from byte {at} on: {io}"),
         }

@@ -128,6 +128,7 @@ impl<'m, S: Dump> Capture<'m, S> {
     }
 
     /// The bits of the pages that exist.
+    #[inline(never)] // called from two places: one copy is enough
     pub(super) fn existing(&mut self, window: PfnSpan) -> Bitmap<'_> {
         let (from, until) = self.bytes_of(window);
         let mut map = Bitmap::clear(self.buffers.bitmap, window);
@@ -157,6 +158,28 @@ impl<'m, S: Dump> Capture<'m, S> {
         // of a free block may be gone, and the rest of it still be there.
         self.source.keep_held(&mut map);
         map
+    }
+
+    /// Names the pages past the last memory section, which are in no dump.
+    #[inline(never)] // one copy for all outputs
+    pub(super) fn name_the_rest(&mut self) {
+        let (mut at, mut pages) = (self.max_pfn, 0);
+        // By ranges, not by windows: a range may claim more pages than can be gone through.
+        while let Some(start) = self.shift.addr(at).and_then(|from| self.source.next_memory(from)) {
+            let mut end = start.0;
+            self.source.ranges_in(start, PhysAddr(start.0.saturating_add(1)), &mut |range| {
+                end = end.max(range.end());
+            });
+            let held = self.shift.touched(start, end - start.0);
+            if held.end <= at {
+                break;
+            }
+            pages += held.end.0 - held.start.0.max(at.0);
+            at = held.end;
+        }
+        if pages > 0 {
+            self.observer.notice(Notice::PastSections(self.max_pfn, pages));
+        }
     }
 
     /// All pfns.

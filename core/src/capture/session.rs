@@ -539,6 +539,11 @@ impl<'m, D: Dump> Session<'m, D> {
         level | self.input_level
     }
 
+    /// Looks at the pfns up to `end`, where else those past the last memory section would be left out.
+    pub fn set_end(&mut self, end: Pfn) {
+        self.max_pfn = end;
+    }
+
     /// Bytes of page data that may be written between two syncs.
     pub fn set_sync_every(&mut self, bytes: u64) {
         self.sync_every = bytes;
@@ -737,6 +742,7 @@ impl<'m, D: Dump> Session<'m, D> {
             self.filter,
         );
         capture.sync_every = self.sync_every;
+        capture.name_the_rest();
         let done = write(&mut capture, &about);
         self.report = capture.report;
         done.map(|()| self.report)
