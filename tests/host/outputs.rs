@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::Bench;
 use tamis_tests::make::{Make, USUAL, flatten};
-use tamis_tests::run::{Run, capture_binary, host_binary};
+use tamis_tests::run::{Run, capture_binary, host_binary, inherit_signals};
 
 /// What is in the folder.
 fn names(bench: &Bench) -> Vec<String> {
@@ -123,9 +123,13 @@ fn no_output_is_an_input_by_any_path_or_link() {
     assert!(!names(&bench).contains(&"a".into()));
 }
 
+/// Signals that end the tool.
+const ENDING: [i32; 3] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP];
+
 /// A stream that has come half of its way; the output has another name then.
 fn half_way(bench: &Bench, words: &str) -> (Child, std::process::ChildStdin, String) {
     let mut command = Command::new("sh");
+    inherit_signals(&mut command, ENDING, &[]);
     command.current_dir(bench.file(".")).arg("-c").arg(words).arg(host_binary());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("running tamis");
@@ -158,7 +162,7 @@ fn a_signal_takes_what_is_unfinished_with_it() {
     let bench = bench();
     bench.put("out", b"old");
     let before = names(&bench);
-    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+    for signal in ENDING {
         let (child, stdin, _) = half_way(&bench, REARRANGE);
         // SAFETY: a signal to a child that is not waited for yet.
         assert_eq!(unsafe { libc::kill(child.id() as i32, signal) }, 0);

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -199,6 +199,26 @@ pub fn run_command(command: &mut Command, args: Vec<OsString>) -> Run {
     let stderr = stderr.join().expect("the reader of standard error");
     let status = child.wait().expect("waiting for the run");
     Run { code: status.code(), signal: status.signal(), stdout, stderr, args }
+}
+
+/// Lets a command begin with those of these signals ignored that are in `ignored`, and with the default of the
+/// others: what our own caller ignores (as `nohup` does) would be ignored there too.
+pub fn inherit_signals(
+    command: &mut Command,
+    signals: impl IntoIterator<Item = i32>,
+    ignored: &'static [i32],
+) {
+    let signals: Vec<i32> = signals.into_iter().collect();
+    // SAFETY: between fork and exec only signal(2) is called, which is a bare system call.
+    unsafe {
+        command.pre_exec(move || {
+            for &number in &signals {
+                let ignore = ignored.contains(&number);
+                libc::signal(number, if ignore { libc::SIG_IGN } else { libc::SIG_DFL });
+            }
+            Ok(())
+        });
+    }
 }
 
 /// A directory of a test, removed at its end.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tamis_tests::dumpread::{Descriptor, Dump, STATUS_INCOMPLETE};
 use tamis_tests::elfread::Elf;
 use tamis_tests::flat;
-use tamis_tests::run::{Run, capture_binary, run_command};
+use tamis_tests::run::{Run, capture_binary, inherit_signals, run_command};
 use tamis_tests::synth::{Content, Image, KernelStyle, Machine};
 use tamis_tests::zoo::zoo;
 
@@ -179,16 +179,7 @@ const WARNING: [i32; 8] = [
 /// The program, with these signals ignored and the others not, whatever our own caller ignores.
 fn ignoring(ignored: &'static [i32]) -> Command {
     let mut command = Command::new(capture_binary());
-    // SAFETY: between fork and exec only signal(2) is called, which is a bare system call.
-    unsafe {
-        command.pre_exec(|| {
-            for number in ENDING.into_iter().chain(WARNING) {
-                let ignore = ignored.contains(&number);
-                libc::signal(number, if ignore { libc::SIG_IGN } else { libc::SIG_DFL });
-            }
-            Ok(())
-        });
-    }
+    inherit_signals(&mut command, ENDING.into_iter().chain(WARNING), ignored);
     command
 }
 
