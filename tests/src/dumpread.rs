@@ -124,11 +124,9 @@ impl Dump {
             )?;
         }
         for (which, bitmap) in [(1, dump.bitmap(1)), (2, dump.bitmap(2))] {
-            for bit in h.max_mapnr_64..8 * bitmap.len() as u64 {
-                ensure(
-                    bitmap[bit as usize / 8] >> (bit % 8) & 1 == 0,
-                    &format!("bitmap {which} has bit {bit:#x} past the end"),
-                )?;
+            let is_set = |bit: &u64| bitmap[*bit as usize / 8] >> (bit % 8) & 1 != 0;
+            if let Some(bit) = (h.max_mapnr_64..8 * bitmap.len() as u64).find(is_set) {
+                return Err(format!("bitmap {which} has bit {bit:#x} past the end: {h:?}"));
             }
         }
         Ok(dump)
