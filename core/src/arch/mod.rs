@@ -19,11 +19,15 @@ pub mod arm;
 pub mod i386;
 pub mod linear;
 pub mod paging;
+#[cfg(feature = "riscv64")]
+pub mod riscv64;
 mod space;
 pub mod x86_64;
 
 pub use space::{AddressSpace, Rules};
 
+#[cfg(feature = "riscv64")]
+use crate::endian::Word;
 use crate::facts::{Facts, MissingKey};
 use crate::memory::{Dump, Machine, MemoryRange, PhysMemory};
 use crate::units::{PhysAddr, VirtAddr};
@@ -31,6 +35,8 @@ use crate::units::{PhysAddr, VirtAddr};
 use crate::wire::machine::EM_386;
 #[cfg(feature = "arm")]
 use crate::wire::machine::EM_ARM;
+#[cfg(feature = "riscv64")]
+use crate::wire::machine::EM_RISCV;
 use crate::wire::machine::{EM_AARCH64, EM_X86_64};
 use core::fmt;
 use linear::Linear;
@@ -49,6 +55,9 @@ pub enum Arch {
     /// i386.
     #[cfg(feature = "i386")]
     I386(i386::I386),
+    /// riscv64.
+    #[cfg(feature = "riscv64")]
+    Riscv64(riscv64::Riscv64),
 }
 
 /// Calls something of whichever architecture it is.
@@ -61,6 +70,8 @@ macro_rules! with {
             Arch::Arm($a) => $call,
             #[cfg(feature = "i386")]
             Arch::I386($a) => $call,
+            #[cfg(feature = "riscv64")]
+            Arch::Riscv64($a) => $call,
         }
     };
 }
@@ -130,6 +141,10 @@ impl Arch {
             EM_ARM => Ok(Arch::Arm(arm::Arm::new(facts, ram, machine.endian)?)),
             #[cfg(feature = "i386")]
             EM_386 => Ok(Arch::I386(i386::I386::new(facts, ram)?)),
+            #[cfg(feature = "riscv64")]
+            EM_RISCV if machine.word == Word::Bits64 => {
+                Ok(Arch::Riscv64(riscv64::Riscv64::new(facts)?))
+            }
             _ => Err(ArchError::Unknown(machine)),
         }
     }
