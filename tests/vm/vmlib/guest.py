@@ -69,6 +69,7 @@ mount -t ext4 /dev/vda /data || fail "mount of the load's disk"
 mount -t tmpfs -o size=80% tmp /tmp || fail "mount of a tmpfs"
 mkdir /tmp/huge
 mount -t tmpfs -o size=20%,huge=always tmp /tmp/huge || fail "mount of a tmpfs of huge pages"
+{before_kexec}
 {kexec_load} || fail "kexec-load"
 echo "VM: crash kernel loaded"
 mkdir /data/files && mv /data/read.* /data/files/ || fail "the load's files"
@@ -137,6 +138,8 @@ def cargo_build(package, program, arch="amd64", told=None):
 
 def guest_helper(arch="amd64"):
     """The static helper that runs inside the guests."""
+    if not MACHINES[arch].target:
+        return REPO / "tests/vm/guest/helper.sh"
     return cargo_build("vm-guest", "vm_guest", arch)
 
 
@@ -256,7 +259,7 @@ def listen(path):
 HALTED = "reboot: System halted"
 
 
-def boot(argv, serial, timeout, events=None, halts=0):
+def boot(argv, serial, timeout, events=None, halts=0, patience=1):
     """Run QEMU until the guest ends.
 
     It is killed after `timeout` seconds, and as soon as it hangs: emulated guests with two CPUs do
@@ -284,8 +287,8 @@ def boot(argv, serial, timeout, events=None, halts=0):
                     return
                 if "soft lockup" in said:
                     raise Hung("a CPU of the guest hangs")
-                if "VM: " not in said and seconds > BOOT_SECONDS:
-                    raise Hung(f"init has not begun after {BOOT_SECONDS} s")
+                if "VM: " not in said and seconds > BOOT_SECONDS * patience:
+                    raise Hung(f"init has not begun after {BOOT_SECONDS * patience} s")
                 if seconds > timeout:
                     raise Hung(f"no end after {timeout} s")
         finally:
@@ -342,6 +345,7 @@ def crash_once(one, capture):
         first_programs.update(tool)
         kexec_load = KEXEC_LOAD.format(kexec=" ".join(argv), more=" ".join(machine.kexec), line=line)
     first_init = FIRST_INIT.format(about="PID 1 of the kernel that is going to crash.",
+                                   before_kexec=machine.before_kexec if one.whole_memory else "",
                                    kexec_load=kexec_load, load_mib=one.load_mib,
                                    live=LIVE if one.live else "",
                                    before_panic=ONE_CPU_LEFT if one.crash_cpus > 1 else "")
@@ -351,7 +355,8 @@ def crash_once(one, capture):
     shutil.rmtree(seed, ignore_errors=True)
     (seed / "boot").mkdir(parents=True)
     (seed / "boot/crash.cpio").write_bytes(initramfs(kernel, crash_init, programs, (), one.arch))
-    shutil.copyfile(kernel.image, seed / "boot/vmlinuz")
+    image = kernel.image if machine.kexec_file_load else kernel.plain_image()
+    shutil.copyfile(image, seed / "boot/vmlinuz")
     seeded_files(seed, max(8, one.load_mib // 12))
     make_disk(home / "load.img", 128 + one.load_mib, seed)
     make_disk(home / "out.img", 128 + one.memory_mib)
@@ -359,21 +364,21 @@ def crash_once(one, capture):
         raw.truncate((one.memory_mib + 1024) << 20)
 
     argv = [
-        *machine.qemu, "-cpu", one.cpu, "-m", f"{one.memory_mib}M", "-smp", one.smp,
+        *packages.emulator(machine), "-cpu", one.cpu, "-m", f"{one.memory_mib}M", "-smp", one.smp,
         "-display", "none", "-nic", "none", "-no-reboot", "-monitor", "none",
         "-serial", f"file:{home / 'serial.log'}",
-        "-kernel", kernel.image, "-initrd", home / "first.cpio",
+        "-kernel", image, "-initrd", home / "first.cpio",
         "-append", machine.line(FIRST_LINE.format(crashkernel=one.crashkernel, more=one.line)),
         *(word.replace("{home}", str(home)) for word in one.qemu),
     ]
     for name in ("load.img", "out.img", "raw.img"):
         argv += ["-drive", f"file={home / name},format=raw,if=virtio,cache=unsafe"]
-    timeout = 150 + one.memory_mib // 8
+    timeout = (150 + one.memory_mib // 8) * machine.patience
     say(f"{one.name}: booting, crashing (at most {timeout} s)")
     started = time.monotonic()
     serial = home / "serial.log"
     try:
-        boot(argv, serial, timeout)
+        boot(argv, serial, timeout, patience=machine.patience)
         extract(home / "out.img", "/result", home / "result", "fetching the crash kernel's result")
         result = read_result((home / "result").read_text(errors="replace"))
         if result.get("complete") != "yes":

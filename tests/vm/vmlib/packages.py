@@ -6,11 +6,13 @@ makedumpfile with the libraries it was linked with, busybox, debug symbols. The 
 is the one the system's apt already uses. Only the few SYSTEM_PACKAGES are really installed.
 """
 
+import gzip
 import json
 import lzma
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tarfile
@@ -37,6 +39,7 @@ ARCH_PACKAGES = {
     "armhf": {"qemu-system-arm": "qemu-system-arm", "qemu-user-static": "qemu-arm-static",
               "gcc-arm-linux-gnueabihf": "arm-linux-gnueabihf-gcc"},
     "i386": {"qemu-user-static": "qemu-i386-static"},
+    "riscv64": {"qemu-user-static": "qemu-riscv64-static"},
 }
 """What guests of an architecture need as well."""
 
@@ -225,7 +228,7 @@ def busybox(arch="amd64"):
     """The path of a static busybox (unpacked, not installed)."""
     root = state_dir() / "tools" / own_name("busybox", arch)
     if not root.exists():
-        Suite("bookworm", arch).unpack(["busybox-static"], root)
+        Suite(MACHINES[arch].suite, arch).unpack(["busybox-static"], root)
     for path in ("bin/busybox", "usr/bin/busybox"):
         if (root / path).exists():
             return root / path
@@ -267,14 +270,37 @@ def makedumpfile_version(suite, arch="amd64"):
 def kexec(arch):
     """kexec(8) and what it is linked with, by name, for a guest whose kernel has no
     kexec_file_load(2); and the argv that runs it there, all of them being in /bin."""
-    xen = [] if arch == "i386" else XEN_LIBS
-    argv = unpacked_tool("bookworm", ["kexec-tools", "libc6", "liblzma5", "zlib1g", *xen],
-                         "sbin/kexec", arch)
+    suite = MACHINES[arch].suite
+    if suite == "bookworm":
+        xen = [] if arch == "i386" else XEN_LIBS
+        needed, program = ["libc6", "liblzma5", "zlib1g", *xen], "sbin/kexec"
+    else:
+        needed, program = ["libc6", "liblzma5", "zlib1g", "libzstd1"], "usr/sbin/kexec"
+    argv = unpacked_tool(suite, ["kexec-tools", *needed], program, arch)
     listed = run([*argv[:-1], "--list", argv[-1]], "asking what kexec is linked with").stdout
     found = [Path(path) for path in re.findall(r"=> (/\S+)", listed)]
     loader = Path(argv[-4])
     programs = {path.name: path for path in [Path(argv[-1]), loader, *found]}
     return programs, ["/bin/" + loader.name, "--library-path", "/bin", "/bin/kexec"]
+
+
+def unzstd(data):
+    """What zstd packed."""
+    return run(["zstd", "-dcq"], "unpacking a kernel image", text=False, errors=None, stdin=None, input=data,
+               hint="apt-get install zstd").stdout
+
+
+def emulator(machine):
+    """The argv of a machine's emulator. One that is not installed has its files with it."""
+    if not machine.emulator:
+        return machine.qemu
+    root = state_dir() / "tools" / "qemu-bookworm-backports"
+    if not (root / "usr/bin" / machine.qemu[0]).exists():
+        parts = sorted({other.emulator for other in MACHINES.values() if other.emulator})
+        Suite("bookworm-backports").unpack([*parts, "qemu-system-data", "qemu-system-common"], root)
+    folders = (root / "usr/share/qemu", "/usr/share/qemu", "/usr/share/seabios")
+    return (root / "usr/bin" / machine.qemu[0], *(word for path in folders for word in ("-L", path)),
+            *machine.qemu[1:])
 
 
 class Kernel:
@@ -290,6 +316,22 @@ class Kernel:
         self.release = info["release"]
         self.image = home / info["image"]
         self.modules = home / info["modules"]
+
+    def plain_image(self):
+        """The image without what unpacks it where there is EFI: emulators and kexec(8) of some machines take no
+        other one."""
+        data = self.image.read_bytes()
+        if data[4:8] != b"zimg":
+            return self.image
+        at, size = struct.unpack_from("<2I", data, 8)
+        kind = data[24:56].split(b"\0")[0].decode()
+        unpackers = {"gzip": gzip.decompress, "xzkern": lzma.decompress, "lzma": lzma.decompress, "zstd22": unzstd,
+                     "zstd": unzstd}
+        if kind not in unpackers:
+            raise VmError(f"while unpacking {self.image}: no decoder for {kind} here")
+        path = self.home / "Image"
+        replace_file(path, unpackers[kind](data[at:at + size]))
+        return path
 
     def module_bytes(self, path):
         """A module's ELF file, unpacked."""
@@ -363,7 +405,7 @@ def kernel(name, suites, pattern, arch="amd64", refresh=False):
     packages += [part for part in suite.depends(package)
                  if re.match(r"linux-(base|binary|modules)-\d", part)]
     suite.unpack(packages, home / "root")
-    images = [path for path in [*(home / "root").glob("boot/vmlinuz-*"),
+    images = [path for path in [*(home / "root").glob("boot/vmlinu[xz]-*"),
                                 *(home / "root").glob("**/lib/modules/*/vmlinuz")]]
     modules = [path for path in (home / "root").glob("**/lib/modules/*") if (path / "kernel").exists()]
     if len(images) != 1 or len(modules) != 1:

@@ -9,8 +9,9 @@ class Machine:
 
     debian: str
     """Debian's name for it."""
-    target: str
-    """Rust target of the programs in the guest."""
+    target: str | None
+    """Rust target of the programs in the guest; without one the guest has a helper in shell, and no capture
+    runs in the crash kernel."""
     qemu: tuple[str, ...]
     """The emulator, without the CPU's model."""
     console: str
@@ -27,6 +28,15 @@ class Machine:
     """Whether Debian's kernels have this system call."""
     kexec: tuple[str, ...] = ()
     """More arguments for kexec(8)."""
+    suite: str = "bookworm"
+    """Suite whose busybox and kexec the guest has."""
+    emulator: str | None = None
+    """Package of bookworm-backports with an emulator that is not installed but unpacked: Debian 12's own does
+    not do."""
+    patience: int = 1
+    """How many times as long as others a guest may take."""
+    before_kexec: str = ""
+    """What is done before the crash kernel is loaded."""
 
     def line(self, words):
         """A kernel command line made for amd64, with this machine's console."""
@@ -50,6 +60,13 @@ MACHINES = {machine.debian: machine for machine in [
             "lib/ld-linux-armhf.so.3", "arm-linux-gnueabihf", 40, ("qemu-arm-static",), kexec_file_load=False,
             # The zImage would be unpacked over the initramfs.
             kexec=("--image-size=0x4000000",)),
+    # Under QEMU 7.2 its crash kernel hangs. kexec(8) leaves out of the vmcore what /proc/iomem calls reserved in
+    # the memory of the machine: page tables and struct pages, too.
+    Machine("riscv64", None, ("qemu-system-riscv64", "-accel", "tcg,thread=multi", "-M", "virt"), "ttyS0",
+            "lib/ld-linux-riscv64-lp64d.so.1", "riscv64-linux-gnu", 243, ("qemu-riscv64-static",),
+            kexec_file_load=False, suite="sid", emulator="qemu-system-riscv", patience=4,
+            before_kexec="sed -e '/^ *80000000-/b' -e '/^ .*Reserved/d' /proc/iomem > /tmp/iomem\n"
+                         "mount -o bind /tmp/iomem /proc/iomem"),
 ]}
 
 
@@ -79,6 +96,8 @@ class Run:
     """What the capture in the crash kernel is told."""
     crash_cpus: int = 1
     """CPUs of the crash kernel."""
+    whole_memory: bool = True
+    """Whether what a machine does before the crash kernel is loaded is done."""
     live: bool = False
     """The workstation tool looks at the running kernel before it crashes."""
     qemu: tuple[str, ...] = ()
@@ -96,6 +115,8 @@ KERNELS = {
     "i386-6.1-pae": (["bookworm"], r"linux-image-6\.1\.[0-9.+-]*-686-pae", "i386"),
     "i386-6.1": (["bookworm"], r"linux-image-6\.1\.[0-9.+-]*-686", "i386"),
     "armhf-6.12": (["trixie"], r"linux-image-6\.12\.[0-9.+deb]*-armmp", "armhf"),
+    "riscv64-6.12": (["trixie"], r"linux-image-6\.12\.[0-9.+deb]*-riscv64", "riscv64"),
+    "riscv64-7.2": (["sid"], r"linux-image-7\.2\.[0-9.+deb]*-riscv64", "riscv64"),
 }
 """Kernel -> suites to look in, in this order, the image package's name, and the architecture where
 it is not amd64."""
@@ -143,6 +164,15 @@ RUNS = {run.name: run for run in [
         memory_mib=1280, crashkernel="192M"),
     Run("armhf-6.12", "armhf-6.12", "6.12 for 32-bit ARM: memory from 1 GiB on, highmem", arch="armhf",
         cpu="cortex-a15", memory_mib=1024, crashkernel="192M"),
+    # With QEMU's "max" the kernel stops at a CSR that it may not read.
+    Run("riscv64-6.12", "riscv64-6.12", "6.12 for riscv64, four levels of page tables", arch="riscv64",
+        cpu="rv64,sv57=off", memory_mib=768, crashkernel="320M", load_mib=120, reference="sid"),
+    Run("riscv64-7.2", "riscv64-7.2", "7.2 for riscv64, five levels of page tables (Sv57), Svnapot", arch="riscv64",
+        cpu="rv64,svnapot=on", memory_mib=768, crashkernel="320M", load_mib=120),
+    Run("riscv64-7.2-sv39", "riscv64-7.2", "7.2 for riscv64, three levels of page tables", arch="riscv64",
+        cpu="rv64,sv48=off,sv57=off", memory_mib=768, crashkernel="320M", load_mib=120),
+    Run("riscv64-7.2-reserved", "riscv64-7.2", "7.2 for riscv64, a vmcore without page tables and struct pages",
+        arch="riscv64", cpu="rv64", memory_mib=768, crashkernel="320M", load_mib=120, whole_memory=False),
     *(Run(f"live-{kernel}", kernel, f"{kernel}, looked at by `tamis estimate` while it runs", live=True,
           smp=1 if kernel == "7.2" else 2) for kernel in ("5.10", "6.1", "6.12", "7.2")),
     Run("6.1-3g", "6.1", "6.1 with 3 GB, for figures of speed", memory_mib=3072,
