@@ -55,15 +55,6 @@ impl Input {
     }
 }
 
-/// Bytes of a file that may become shorter.
-#[inline(never)]
-fn size_now(file: &File) -> u64 {
-    match file.kind() {
-        Ok(FileKind::Regular(size)) => size,
-        _ => u64::MAX,
-    }
-}
-
 impl RandomAccess for Input {
     fn read_at(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError> {
         self.file.read_at(at, buf)
@@ -75,7 +66,7 @@ impl RandomAccess for Input {
 
     fn window_broke(&mut self) -> bool {
         let Some(window) = &mut self.window else { return false };
-        window.broke(if self.may_shrink { size_now(&self.file) } else { u64::MAX })
+        window.broke(self.may_shrink.then_some(&self.file))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Mapped windows of files. Pages that cannot be read (SIGBUS, SIGSEGV) become zeros, and are reported.
 
-use super::file::File;
+use super::file::{File, FileKind};
 use super::page_size;
 use super::thread::MAX_THREADS;
 use core::ffi::{c_int, c_void};
@@ -175,11 +175,24 @@ impl Window {
 
     /// Whether bytes were replaced by zeros since the last call. If so, the window is unmapped.
     ///
-    /// `size` is what the file has now: where it was cut within a page, what is behind reads as zeros
-    /// without a fault.
-    pub fn broke(&mut self, size: u64) -> bool {
+    /// `shrinks` is the file if it may become shorter. Where it was cut within a page, what is behind reads
+    /// as zeros without a fault: the page behind that one faults instead, and is touched. Only where the
+    /// window has none is the system asked.
+    pub fn broke(&mut self, shrinks: Option<&File>) -> bool {
         let lent = core::mem::take(&mut self.lent);
-        let broke = self.place.broke.swap(false, Ordering::Relaxed) || lent > size;
+        let mut cut = false;
+        if let Some(file) = shrinks
+            && lent > 0
+        {
+            let next = lent.next_multiple_of(self.page).wrapping_sub(self.offset);
+            if next < self.len as u64 {
+                // SAFETY: a byte of the mapping; a page of it that cannot be read becomes zeros.
+                unsafe { self.at.cast::<u8>().add(next as usize).read_volatile() };
+            } else {
+                cut = matches!(file.kind(), Ok(FileKind::Regular(size)) if size < lent);
+            }
+        }
+        let broke = self.place.broke.swap(false, Ordering::Relaxed) || cut;
         if broke {
             self.unmap();
         }
@@ -289,13 +302,13 @@ mod tests {
             std::fs::remove_file(&path).unwrap();
             let mut window = Window::new().unwrap();
             assert_eq!(window.bytes(&file, size, 0, page), Some(&vec![7; page][..]));
-            assert!(!window.broke(size));
+            assert!(!window.broke(Some(&file)));
             take_away(way, &window, &handle, page);
             // The process lives, no page is taken for another, and the window is marked.
             let bytes = window.bytes(&file, size, page as u64, 2 * page).unwrap();
             assert_eq!(bytes, vec![0; 2 * page], "{way:?}");
-            assert!(window.broke(size), "{way:?}");
-            assert!(!window.broke(size), "{way:?}");
+            assert!(window.broke(Some(&file)), "{way:?}");
+            assert!(!window.broke(Some(&file)), "{way:?}");
             // A file that is shorter may be mapped again; what faults for no reason may not.
             assert_eq!(window.bytes(&file, size, 0, page).is_some(), way == Way::Cut, "{way:?}");
         }
@@ -304,17 +317,28 @@ mod tests {
     #[test]
     fn a_cut_within_a_page_is_noticed() {
         let page = page_size() as usize;
-        let path = std::env::temp_dir().join(format!("tamis-cut-{}", std::process::id()));
-        std::fs::write(&path, vec![7; 2 * page]).unwrap();
-        let file = File::open(path.as_os_str().as_bytes()).unwrap();
-        let mut window = Window::new().unwrap();
-        assert_eq!(window.bytes(&file, 2 * page as u64, 0, page).unwrap()[page - 1], 7);
-        let handle = std::fs::File::options().write(true).open(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        handle.set_len(page as u64 + 100).unwrap();
-        assert!(!window.broke(page as u64 + 100));
-        let half = window.bytes(&file, 2 * page as u64, page as u64, page).unwrap();
-        assert_eq!((half[99], half[100]), (7, 0));
-        assert!(window.broke(page as u64 + 100));
+        // The second page is the window's last one, or is not.
+        for pages in [2, 5] {
+            let name = format!("tamis-cut-{}-{pages}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            let size = (pages * page) as u64;
+            std::fs::write(&path, vec![7; pages * page]).unwrap();
+            let file = File::open(path.as_os_str().as_bytes()).unwrap();
+            let mut window = Window::new().unwrap();
+            assert_eq!(window.bytes(&file, size, 0, page).unwrap()[page - 1], 7);
+            assert!(!window.broke(Some(&file)));
+            assert!(window.bytes(&file, size, page as u64, page).is_some());
+            let handle = std::fs::File::options().write(true).open(&path).unwrap();
+            std::fs::remove_file(&path).unwrap();
+            assert!(!window.broke(Some(&file)));
+            handle.set_len(page as u64 + 100).unwrap();
+            let half = window.bytes(&file, size, page as u64, page).unwrap();
+            assert_eq!((half[99], half[100]), (7, 0));
+            assert!(window.broke(Some(&file)), "{pages} pages");
+            assert!(!window.broke(Some(&file)), "{pages} pages");
+            // The page in front of it is whole.
+            assert!(window.bytes(&file, size, 0, page).is_some());
+            assert!(!window.broke(Some(&file)));
+        }
     }
 }
