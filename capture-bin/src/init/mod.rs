@@ -322,7 +322,7 @@ fn save_once(
     } else {
         // Whatever links there are on the target, they lead to places on the target.
         match sys::Below::enter(MOUNT) {
-            Ok(_below) => save_files(job, orders, own, console),
+            Ok(below) => save_files(job, orders, &below, own, console),
             Err(io) => failed("entering", MOUNT, io),
         }
     };
@@ -337,6 +337,7 @@ fn save_once(
 fn save_files(
     job: &mut Job<'_>,
     orders: &Orders<'_>,
+    below: &sys::Below,
     own: &mut Path,
     console: &mut Console,
 ) -> Ended {
@@ -351,7 +352,7 @@ fn save_files(
         parent.clear();
     }
     loop {
-        match save_folder(job, orders, &parent, &name, own, console) {
+        match save_folder(job, orders, below, (&parent, &name), own, console) {
             Ended::NoSpace => {}
             ended => return ended,
         }
@@ -380,8 +381,8 @@ fn make_folders(parent: &Path, name: &str, own: &mut Path) -> Result<(), Ended> 
 fn save_folder(
     job: &mut Job<'_>,
     orders: &Orders<'_>,
-    parent: &Path,
-    name: &str,
+    below: &sys::Below,
+    (parent, name): (&Path, &str),
     own: &mut Path,
     console: &mut Console,
 ) -> Ended {
@@ -398,6 +399,10 @@ fn save_folder(
         return ended;
     }
     let folder = &*own;
+    if !below.is_elsewhere(folder) {
+        say(format_args!("{} is not on the target", folder.escape_ascii()));
+        return Ended::Failed;
+    }
     let within = |file: &[u8]| {
         let mut path = folder.clone();
         let _ = path.push(b'/');

@@ -42,7 +42,7 @@ pub fn sync_folder(path: &[u8]) -> Result<(), IoError> {
 }
 
 /// Opens a folder; with `itself`, not one that a link leads to.
-fn open_folder(path: &[u8], itself: bool) -> Result<File, IoError> {
+pub(super) fn open_folder(path: &[u8], itself: bool) -> Result<File, IoError> {
     let follow = if itself { libc::O_NOFOLLOW } else { 0 };
     open(path, libc::O_RDONLY | libc::O_DIRECTORY | follow)
 }

@@ -144,7 +144,7 @@ impl File {
         if fd < 0 { Err(last_error()) } else { Ok(File { fd }) }
     }
 
-    fn stat(&self) -> Result<libc::stat, IoError> {
+    pub(super) fn stat(&self) -> Result<libc::stat, IoError> {
         // SAFETY: `stat` is plain numbers, for which zeros are a value.
         let mut stat: libc::stat = unsafe { core::mem::zeroed() };
         // SAFETY: an open file descriptor and a place of the right type.

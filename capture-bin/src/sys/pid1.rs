@@ -1,5 +1,6 @@
 //! What only PID 1 needs.
 
+use super::dir::open_folder;
 use super::file::{File, open};
 use super::{STDERR, done, with_name};
 use core::ffi::c_int;
@@ -47,6 +48,13 @@ impl Below {
         // SAFETY: a NUL-ended name.
         done(unsafe { libc::chdir(c"/".as_ptr()) })?;
         Ok(below)
+    }
+
+    /// Whether this is a folder, no link to one, and on another device than what was the root before. (Not
+    /// "on that of the folder entered": each subvolume of btrfs has a number of its own.)
+    pub fn is_elsewhere(&self, folder: &[u8]) -> bool {
+        let device = |file: &File| file.stat().ok().map(|stat| stat.st_dev);
+        open_folder(folder, true).is_ok_and(|folder| device(&folder) != device(&self.root))
     }
 }
 
@@ -128,6 +136,7 @@ pub fn end_machine(how: c_int) {
 mod tests {
     use super::*;
     use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::MetadataExt;
     use std::os::unix::process::CommandExt;
 
     // A process of its own, as all threads of one have the same root. Only root may do it; an entry that is
@@ -139,6 +148,8 @@ mod tests {
         std::os::unix::fs::symlink("/srv/crash", top.join("absolute")).unwrap();
         std::os::unix::fs::symlink("../../../../srv/crash", top.join("climbing")).unwrap();
         let name = top.as_os_str().as_bytes().to_vec();
+        let device = |path: &std::path::Path| std::fs::metadata(path).unwrap().dev();
+        let apart = device(&top) != device(std::path::Path::new("/"));
         let mut command = std::process::Command::new("/bin/true");
         // SAFETY: only system calls are made, and a path put together on the stack.
         unsafe {
@@ -149,7 +160,14 @@ mod tests {
                         for made in [&b"/absolute/one"[..], b"/climbing/two"] {
                             super::super::make_new_folder(made).map_err(fault)?;
                         }
+                        // The folder entered is where the root is, or not.
+                        let elsewhere = below.is_elsewhere(b"/srv");
+                        let links = below.is_elsewhere(b"/absolute");
                         drop(below);
+                        let proc = Below::enter(b"/proc").map_err(fault)?;
+                        if links || elsewhere != apart || !proc.is_elsewhere(b"/sys") {
+                            return Err(std::io::Error::from_raw_os_error(libc::EXDEV));
+                        }
                     }
                     Err(io) if io.code == libc::EPERM => {}
                     Err(io) => return Err(fault(io)),
