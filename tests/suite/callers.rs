@@ -175,11 +175,19 @@ fn a_dump_in_place_of_a_vmcore() {
         ("makedumpfile -E dump out", "`tamis refilter --to elf`"),
         ("makedumpfile --split dump a b", "`tamis split`"),
         ("makedumpfile -c flat out", "`tamis rearrange`"),
+        ("makedumpfile -c -d 31 flat out", "`tamis refilter`"),
+        ("makedumpfile -F -d 0,31 dump", "`tamis refilter`"),
+        ("makedumpfile -E flat out", "`tamis refilter --to elf`"),
+        ("makedumpfile --split flat a b", "`tamis split`"),
+        ("makedumpfile --dry-run --show-stats -d 31 dump", "`tamis refilter`"),
+        ("makedumpfile --mem-usage dump", "`tamis stats VMCORE`"),
+        ("makedumpfile --vtop ffffffff81000000 dump out", "`tamis vtop ADDRESS VMCORE`"),
         ("makedumpfile -R out < flat", "`tamis rearrange "),
         ("makedumpfile --reassemble a b out", "`tamis reassemble "),
         ("makedumpfile --mem-usage /proc/kcore", "`tamis estimate`"),
         ("makedumpfile -g info -x vmlinux", "`tamis vmcoreinfo "),
     ] {
         shell(&bench, line).expect(1).says(command);
+        assert!(!bench.file("out").exists() && !bench.file("log").exists(), "{line}");
     }
 }

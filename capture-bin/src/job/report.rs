@@ -30,22 +30,21 @@ impl Ended {
 pub(super) fn what_it_is(input: &mut Input, args: &Args<'_>) -> &'static str {
     let mut head = [0; 16];
     let _ = input.read_at(0, &mut head);
+    let stream = head == *b"makedumpfile\0\0\0\0";
     match &head {
-        [b'K', b'D', b'U', b'M', b'P', ..] | b"makedumpfile\0\0\0\0"
-            if args.mode == Mode::Dmesg =>
-        {
-            "it is a dump already: `tamis dmesg` prints the log that is in it"
-        }
-        [b'K', b'D', b'U', b'M', b'P', ..] => match (args.elf, args.split) {
-            (true, _) => {
-                "it is a kdump-compressed dump: `tamis refilter --to elf` makes an ELF file of it"
+        _ if stream || head.starts_with(b"KDUMP") => match () {
+            () if args.mode == Mode::Dmesg => {
+                "it is a dump already: `tamis dmesg` prints the log that is in it"
             }
-            (_, true) => "it is a kdump-compressed dump already: `tamis split` divides it",
-            _ => "it is a kdump-compressed dump already: `tamis refilter` drops more pages from it",
+            () if args.elf => {
+                "it is a dump already: `tamis refilter --to elf` makes an ELF file of it"
+            }
+            () if args.split => "it is a dump already: `tamis split` divides it",
+            () if stream && *args.levels() == [0] => {
+                "it is a flattened dump: `tamis rearrange` makes a dump file of it"
+            }
+            () => "it is a dump already: `tamis refilter` drops more pages from it",
         },
-        b"makedumpfile\0\0\0\0" => {
-            "it is a flattened dump: `tamis rearrange` makes a dump file of it"
-        }
         [0x1f, 0x8b, ..] => "it is compressed with gzip: unpack it first",
         [0x28, 0xb5, 0x2f, 0xfd, ..] => "it is compressed with zstd: unpack it first",
         [0, 0, 0, 0, 0, 0, 0, 0, ..] => "it begins with zeros, or is shorter than an ELF header",
