@@ -43,11 +43,15 @@ pub fn run(heap: &'static arena::Heap, argv: impl Iterator<Item = &'static [u8]>
     }
     let mut argv = argv.peekable();
     // Scripts look up in a table which kernels the makedumpfile that they have may be used for.
-    let stands_in = argv.next().is_some_and(|name| name.ends_with(b"makedumpfile"));
+    let name = argv.next().unwrap_or(b"");
+    let stands_in = name.ends_with(b"makedumpfile");
     if argv.peek() == Some(&&b"--init"[..]) {
         return init::run(heap);
     }
-    let args = match cli::parse(argv) {
+    // Others call a program that prints the log of the vmcore that they name.
+    let implied: &[&[u8]] =
+        if name.ends_with(b"vmcore-dmesg") { &[b"--dump-dmesg", b"-F"] } else { &[] };
+    let args = match cli::parse(implied.iter().copied().chain(argv)) {
         Ok(args) => args,
         Err(error) => {
             let mut line = console::Line::new(sys::STDERR);

@@ -17,7 +17,9 @@ use crate::common::Bench;
 fn bench() -> Bench {
     let lines = [LogLine::new(1_000_000, 0, "Kernel panic - not syncing: sysrq")];
     let bench = Bench::new(zoo(KernelStyle::V6_12).log(&lines, 0).build());
-    symlink(capture_binary(), bench.file("makedumpfile")).unwrap();
+    for name in ["makedumpfile", "vmcore-dmesg"] {
+        symlink(capture_binary(), bench.file(name)).unwrap();
+    }
     bench
 }
 
@@ -79,6 +81,46 @@ fn kdump_utils_to_another_machine_or_a_raw_device() {
     run.expect(0);
     complete(stream(&take(&bench, "vmcore.flat")));
     shell(&bench, &format!("makedumpfile --check-params {options} vmcore")).expect(0);
+    // The device is longer than the stream, and held another one.
+    shell(&bench, "head -c 16M /dev/urandom > device").expect(0);
+    let line = "makedumpfile -F -c -d 31 vmcore | dd of=device bs=4k conv=notrunc";
+    shell(&bench, line).expect(0);
+    assert_eq!(bench.file("device").metadata().unwrap().len(), 16 << 20);
+    let (dump, ended) = flat::rearrange_cut(&take(&bench, "device")).unwrap();
+    assert!(ended);
+    complete(dump);
+}
+
+/// The result goes to standard output, progress to standard error; what a machine has for CPUs is no promise of
+/// memory for as many threads.
+#[test]
+fn threads_give_way_and_messages_have_their_places() {
+    let bench = bench();
+    for limit in ["", "--memory-limit 400K"] {
+        let line = format!("makedumpfile -l --message-level 7 -d 31 --num-threads=4096 {limit}");
+        let run = shell(&bench, &format!("{line} vmcore vmcore-incomplete"));
+        let (stdout, stderr) = (run.expect(0).stdout.clone(), run.stderr.clone());
+        let stdout = String::from_utf8(stdout).unwrap();
+        assert!(stdout.starts_with("\nThe dumpfile is saved to vmcore-incomplete.\n"), "{stdout}");
+        let stderr = String::from_utf8(stderr).unwrap();
+        assert!(stderr.contains("Copying data  ") && stderr.contains(" : [100.0 %] "), "{stderr}");
+        complete(take(&bench, "vmcore-incomplete"));
+    }
+}
+
+#[test]
+fn the_log_under_the_name_of_the_program_that_prints_it() {
+    let bench = bench();
+    let wanted = bench.file("wanted");
+    bench.run(&["--dump-dmesg"], &wanted).expect(0);
+    let run = shell(&bench, "vmcore-dmesg vmcore > vmcore-dmesg-incomplete.txt");
+    run.expect(0);
+    assert!(take(&bench, "vmcore-dmesg-incomplete.txt") == fs::read(&wanted).unwrap());
+    let run = shell(&bench, "vmcore-dmesg none");
+    assert!(run.expect(1).stdout.is_empty());
+    run.says("none").says("No such file or directory");
+    // It writes to no file of its own.
+    shell(&bench, "vmcore-dmesg vmcore log").expect(1).says("wrong number of file names");
 }
 
 #[test]
