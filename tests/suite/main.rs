@@ -17,6 +17,7 @@ mod flattened;
 mod formats;
 mod golden;
 mod inherited;
+mod layers;
 mod limits;
 mod odd;
 mod one_point;
