@@ -1,5 +1,4 @@
-//! What `tamis-capture` as PID 1 of a crash kernel, and the tools that prepare it and read what it
-//! leaves, agree on.
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(

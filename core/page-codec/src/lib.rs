@@ -1,4 +1,4 @@
-//! Page codecs: every page of a dump is compressed on its own.
+#![doc = include_str!("../README.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(
