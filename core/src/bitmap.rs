@@ -1,17 +1,17 @@
-//! Bits of a window of pfns over borrowed bytes, in the dump's own order: pfn `n` is bit `n & 7` of
+//! Bits of a window of pfns over borrowed bytes, in the dump's own order: the `n`th pfn is bit `n & 7` of
 //! byte `n >> 3`, least significant first, so that the bytes go to the file as they are.
 
 use crate::error::part_mut;
 use crate::units::{Pfn, PfnSpan};
 
-/// The bits of one window. Its start is a multiple of 8 pfns.
+/// The bits of one window.
 pub struct Bitmap<'b> {
     bytes: &'b mut [u8],
     span: PfnSpan,
 }
 
 impl<'b> Bitmap<'b> {
-    /// Cleared bits for `span`, cut where `bytes` end. `span.start` is rounded down to a byte.
+    /// Cleared bits for `span`, cut where `bytes` end.
     pub fn clear(bytes: &'b mut [u8], span: PfnSpan) -> Bitmap<'b> {
         let map = Bitmap::over(bytes, span);
         map.bytes.fill(0);
@@ -20,10 +20,9 @@ impl<'b> Bitmap<'b> {
 
     /// Bits as they stand in `bytes`.
     pub fn over(bytes: &'b mut [u8], span: PfnSpan) -> Bitmap<'b> {
-        let start = Pfn(span.start.0 & !7);
         let room = (bytes.len() as u64).saturating_mul(8);
-        let end = Pfn(span.end.0.min(start.0.saturating_add(room)));
-        let span = PfnSpan::new(start, end);
+        let end = Pfn(span.end.0.min(span.start.0.saturating_add(room)));
+        let span = PfnSpan::new(span.start, end);
         let len = span.len().div_ceil(8) as usize;
         Bitmap { bytes: part_mut(bytes, 0..len), span }
     }
@@ -158,13 +157,15 @@ mod tests {
 
     #[test]
     fn every_span_sets_and_clears_exactly_its_bits() {
-        let window = span(64, 64 + 37);
-        for start in 60..105 {
-            for end in start..106 {
+        // A window may begin at any pfn.
+        for window in [span(64, 64 + 37), span(63, 63 + 38)] {
+            for (start, end) in
+                (60..105).flat_map(|start| (start..106).map(move |end| (start, end)))
+            {
                 let mut bytes = [0; 5];
                 let mut map = Bitmap::clear(&mut bytes, window);
                 map.set(span(start, end));
-                let want: Vec<u64> = (start..end).filter(|&p| (64..101).contains(&p)).collect();
+                let want: Vec<u64> = (start..end).filter(|&p| window.contains(Pfn(p))).collect();
                 let got: Vec<u64> = (0..200).filter(|&p| map.get(Pfn(p))).collect();
                 assert_eq!(got, want);
                 assert_eq!(map.count(), want.len() as u64);
@@ -204,7 +205,7 @@ mod tests {
     fn a_window_is_cut_where_its_bytes_end() {
         let mut bytes = [0xff; 4];
         let map = Bitmap::clear(&mut bytes, span(3, 1000));
-        assert_eq!(map.span(), span(0, 32));
+        assert_eq!(map.span(), span(3, 35));
         assert!(map.next_run(Pfn(0), 10).is_none());
         assert!(map.next_run(Pfn(u64::MAX), 10).is_none());
     }

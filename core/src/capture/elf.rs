@@ -139,7 +139,7 @@ pub(super) fn write<S: Dump>(
     }
     c.observer.progress(progress.phase, pages, pages);
     c.report.tally = count.tally;
-    c.report.holes = c.max_pfn.0.saturating_sub(count.tally.exist);
+    c.report.holes = c.all().len().saturating_sub(count.tally.exist);
 
     let phentsize = elf::program_header_size(word) as u64;
     let table = elf::header_size(word) as u64;

@@ -27,6 +27,7 @@ struct Layout {
     notes_len: u64,
     sub_hdr_size: u32,
     bitmap_blocks: u32,
+    /// What the bits of a pfn lie at, less its pfn in bytes: bitmap 1, and bitmap 2.
     bitmap1: u64,
     bitmap2: u64,
     descriptors: u64,
@@ -38,7 +39,8 @@ impl Layout {
         let sub = sub_layout(capture.source.machine()).size as u64;
         let notes_len = capture.source.notes().len;
         let sub_hdr_size = sub.checked_add(notes_len)?.div_ceil(block);
-        let half = capture.max_pfn.0.div_ceil(8).div_ceil(block).max(1);
+        let all = capture.all();
+        let half = all.len().div_ceil(8).div_ceil(block).max(1);
         let bitmap1 = sub_hdr_size.checked_add(1)?.checked_mul(block)?;
         let half_bytes = half.checked_mul(block)?;
         Some(Layout {
@@ -47,8 +49,9 @@ impl Layout {
             notes_len,
             sub_hdr_size: i32::try_from(sub_hdr_size).ok()? as u32,
             bitmap_blocks: u32::try_from(half.checked_mul(2)?).ok()?,
-            bitmap1,
-            bitmap2: bitmap1.checked_add(half_bytes)?,
+            // Windows begin at the same bit of a byte as the first pfn does.
+            bitmap1: bitmap1.wrapping_sub(all.start.0 / 8),
+            bitmap2: bitmap1.checked_add(half_bytes)?.wrapping_sub(all.start.0 / 8),
             descriptors: bitmap1.checked_add(half_bytes.checked_mul(2)?)?,
         })
     }
@@ -91,7 +94,7 @@ pub(super) fn write<S: Dump>(
     for (part, sink) in sinks.iter_mut().enumerate() {
         sink.extend(layout.descriptors).map_err(failed("the file's head", part))?;
     }
-    let mut headers = Headers { about, layout: &layout, splits, machine, max_pfn: c.max_pfn.0 };
+    let mut headers = Headers { about, layout: &layout, splits, machine, all: c.all() };
     let codec = c.encoder.flag();
     // A file has its header when it can be opened, and says that it is incomplete; a stream has it
     // once and first, as it is to be in the end.
@@ -103,7 +106,7 @@ pub(super) fn write<S: Dump>(
     }
     write_notes(c, &layout, sinks)?;
     for (part, sink) in sinks.iter_mut().enumerate() {
-        c.report.bytes += headers.sub(part, (0, 0), *sink)?;
+        c.report.bytes += headers.sub(part, PfnSpan::default(), *sink)?;
         if can_rewrite {
             // Not before what it stands for: a reader would map what is not there.
             sink.sync().map_err(failed("the file's head", part))?;
@@ -115,7 +118,7 @@ pub(super) fn write<S: Dump>(
     let held = core::mem::take(&mut c.buffers.data);
     write_bitmap1(c, &layout, held, sinks)?;
     let reads_back = sinks.iter().all(|s| s.can_read_back());
-    let one_window = c.window_len() >= c.max_pfn.0;
+    let one_window = c.window_len() >= c.all().len();
     let mut tally = c.report.tally;
     let kept = pass_a(c, &layout, held, sinks, reads_back, &mut tally)?;
     c.buffers.data = held;
@@ -132,7 +135,7 @@ pub(super) fn write<S: Dump>(
     if splits {
         divide(c, &layout, sinks, kept, split_block, ranges)?;
         for (part, (sink, range)) in sinks.iter_mut().zip(&*ranges).enumerate() {
-            headers.sub(part, (range.start.0, range.end.0), *sink)?;
+            headers.sub(part, *range, *sink)?;
         }
     } else if let Some(range) = ranges.first_mut() {
         *range = c.all();
@@ -175,7 +178,7 @@ struct Headers<'a> {
     layout: &'a Layout,
     splits: bool,
     machine: Machine,
-    max_pfn: u64,
+    all: PfnSpan,
 }
 
 impl Headers<'_> {
@@ -189,7 +192,7 @@ impl Headers<'_> {
             block_size: self.layout.block as u32,
             sub_hdr_size: self.layout.sub_hdr_size,
             bitmap_blocks: self.layout.bitmap_blocks,
-            max_mapnr: self.max_pfn,
+            max_mapnr: self.all.len(),
             nr_cpus: self.about.cpus,
         };
         let mut raw = [0; disk_header::MAIN];
@@ -202,19 +205,20 @@ impl Headers<'_> {
     fn sub(
         &mut self,
         part: usize,
-        range: (u64, u64),
+        range: PfnSpan,
         sink: &mut dyn Sink,
     ) -> Result<u64, CaptureError> {
         let layout = sub_layout(self.machine);
         let l = self.layout;
         let none = (0, 0);
+        let bit = |pfn: Pfn| pfn.0.saturating_sub(self.all.start.0);
         let header = SubHeader {
             phys_base: self.about.phys_base,
             dump_level: self.about.level.bits().into(),
-            split: self.splits.then_some(range),
+            split: self.splits.then_some((bit(range.start), bit(range.end))),
             vmcoreinfo: self.about.vmcoreinfo.map_or(none, |(at, len)| (l.notes + at, len)),
             notes: if l.notes_len > 0 { (l.notes, l.notes_len) } else { none },
-            max_mapnr: self.max_pfn,
+            max_mapnr: self.all.len(),
         };
         let mut raw = [0; disk_header::SUB];
         let raw = part_mut(&mut raw, 0..layout.size);
@@ -276,7 +280,7 @@ impl<'b> BitWriter<'b> {
         sinks: &mut [&mut dyn Sink],
     ) -> Result<u64, CaptureError> {
         let (count, bytes) = (map.count(), map.bytes());
-        let at = base + map.span().start.0 / 8;
+        let at = base.wrapping_add(map.span().start.0 / 8);
         if count > 0 {
             if at != self.at + self.len as u64 || self.held.len() - self.len < bytes.len() {
                 self.flush(sinks)?;
@@ -311,14 +315,14 @@ fn write_bitmap1<S: Dump>(
     let mut exist = 0;
     let mut at = Pfn(0);
     let mut writer = BitWriter::new(held, "bitmap 1");
-    while let Some(window) = c.next_window(at, c.all()) {
+    while let Some(window) = c.next_window(at) {
         exist += writer.put(&c.existing(window), layout.bitmap1, sinks)?;
         at = window.end;
     }
     writer.flush(sinks)?;
     c.report.tally.exist = exist;
-    c.report.holes = c.max_pfn.0.saturating_sub(exist);
-    c.report.bytes += 2 * sinks.len() as u64 * c.max_pfn.0.div_ceil(8);
+    c.report.holes = c.all().len().saturating_sub(exist);
+    c.report.bytes += 2 * sinks.len() as u64 * c.all().len().div_ceil(8);
     Ok(())
 }
 
@@ -339,7 +343,7 @@ fn pass_a<S: Dump>(
     let mut writer = BitWriter::new(held, "bitmap 2");
     c.rewind();
     c.observer.progress(Phase::Classify, 0, total);
-    while let Some(window) = c.next_window(at, all) {
+    while let Some(window) = c.next_window(at) {
         if c.observer.stopped() {
             return Err(CaptureError::Stopped);
         }
@@ -377,7 +381,7 @@ fn read_bits<'b>(
     let len = window.len().div_ceil(8) as usize;
     let bytes = bitmap.get_mut(..len).ok_or(CaptureError::OUTSIDE)?;
     if let Some(first) = sinks.first_mut() {
-        let at = base + window.start.0 / 8;
+        let at = base.wrapping_add(window.start.0 / 8);
         first.read_back(at, bytes).map_err(failed("bitmap 2 (reading back)", 0))?;
     }
     Ok(Bitmap::over(bytes, window))
@@ -396,7 +400,7 @@ fn divide<S: Dump>(
     let (all, block) = (c.all(), block.max(1));
     let parts = ranges.len();
     let share = kept / parts.max(1) as u64;
-    let (mut part, mut start, mut in_part) = (0, 0, 0);
+    let (mut part, mut start, mut in_part) = (0, all.start.0, 0);
     let mut in_block = 0;
     // The end of a block decides whether the part is full.
     let mut close = |end: u64, count: u64, ranges: &mut [PfnSpan]| {
@@ -409,8 +413,8 @@ fn divide<S: Dump>(
         }
     };
     let mut at = Pfn(0);
-    let mut next_block = block;
-    while let Some(window) = c.next_window(at, all) {
+    let mut next_block = all.start.0.saturating_add(block);
+    while let Some(window) = c.next_window(at) {
         let mut map = read_bits(c.buffers.bitmap, window, layout.bitmap2, sinks)?;
         let mut pfn = window.start.0;
         while pfn < window.end.0 {
@@ -561,7 +565,7 @@ fn copy<S: Dump>(
         parts.writer.begin(0, parts.places, parts.zero_page, *sink)?;
     }
     let crew = CrewHandle::new(crew, c.filter, c.shift, parts.bound)?;
-    while let Some(window) = c.next_window(at, all) {
+    while let Some(window) = c.next_window(at) {
         match from {
             Bits::File => {
                 read_bits(c.buffers.bitmap, window, layout.bitmap2, sinks)?;

@@ -48,6 +48,8 @@ pub(super) struct Capture<'m, S> {
     pub(super) observer: &'m mut dyn Observer,
     pub(super) encoder: &'m mut dyn Encoder,
     pub(super) shift: PageShift,
+    /// See [`Capture::first_pfn`].
+    pub(super) first_pfn: Pfn,
     pub(super) max_pfn: Pfn,
     pub(super) level: DumpLevel,
     pub(super) sync_every: u64,
@@ -79,6 +81,7 @@ impl<'m, S: Dump> Capture<'m, S> {
             observer,
             encoder,
             shift,
+            first_pfn: Pfn(0),
             max_pfn,
             level,
             sync_every,
@@ -92,18 +95,17 @@ impl<'m, S: Dump> Capture<'m, S> {
         (self.buffers.bitmap.len() as u64).saturating_mul(8).max(8)
     }
 
-    /// The window at `from` or later, within `all`, that has memory in it. Windows begin at
-    /// multiples of their length (or at the start of `all`, rounded down to a byte of bits).
-    pub(super) fn next_window(&self, from: Pfn, all: PfnSpan) -> Option<PfnSpan> {
+    /// The window at `from` or later that has memory in it. Windows begin whole lengths behind the first pfn.
+    pub(super) fn next_window(&self, from: Pfn) -> Option<PfnSpan> {
         let from = self.shift.addr(from)?;
-        let start = self.shift.pfn(self.source.next_memory(from)?);
-        if start >= all.end {
+        let next = self.shift.pfn(self.source.next_memory(from)?);
+        let all = self.all();
+        if next >= all.end {
             return None;
         }
         let len = self.window_len();
-        let first = (start.0 / len * len).max(all.start.0 & !7);
-        let end = first.saturating_add(len) / len * len;
-        Some(PfnSpan::new(Pfn(first), Pfn(end.min(all.end.0))))
+        let start = all.start.0 + PfnSpan::new(all.start, next).len() / len * len;
+        Some(PfnSpan::new(Pfn(start), Pfn(start.saturating_add(len).min(all.end.0))))
     }
 
     /// The notes from `at` on, as many as fit into the buffer, zeros where they cannot be read.
@@ -182,9 +184,14 @@ impl<'m, S: Dump> Capture<'m, S> {
         }
     }
 
+    /// The pfn that a kdump-compressed dump has its first bit for: 0, but for 32-bit ARM.
+    pub(super) fn first_pfn(&self) -> Pfn {
+        if cfg!(feature = "arm") { self.first_pfn } else { Pfn(0) }
+    }
+
     /// All pfns.
     pub(super) fn all(&self) -> PfnSpan {
-        PfnSpan::new(Pfn(0), self.max_pfn)
+        PfnSpan::new(self.first_pfn(), self.max_pfn)
     }
 
     /// Begins a pass over the pfns.

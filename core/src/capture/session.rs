@@ -32,9 +32,10 @@ use crate::kernel::utsname::Utsname;
 use crate::level::DumpLevel;
 use crate::memory::{Dump, MemoryRange};
 use crate::storage::{ManagedSlice, Table, finish};
-use crate::units::{PageShift, Pfn, PfnSpan};
+use crate::units::{PageShift, Pfn, PfnSpan, PhysAddr};
 use crate::vmcoreinfo::Info;
 use crate::wire::disk_header::UTS;
+use crate::wire::machine::EM_ARM;
 use crate::wire::vmcoreinfo::{Kind, VmcoreInfo};
 use core::fmt;
 use page_codec::{Codec, Effort};
@@ -646,8 +647,21 @@ impl<'m, D: Dump> Session<'m, D> {
         Ok(act(&mut memory, &info(&self.text, self.file_text), &mut self.storage.run))
     }
 
+    /// Where the memory of a 32-bit ARM machine begins: makedumpfile and crash count its pages from there. `None`
+    /// where a header has no room for the address.
+    fn arm_base(&self) -> Option<PhysAddr> {
+        if !cfg!(feature = "arm") || self.dump.machine().elf_machine != EM_ARM {
+            return None;
+        }
+        let ranges = self.dump.ranges().iter().filter(|range| range.len > 0);
+        ranges.map(|range| range.phys).min().filter(|base| base.0 <= u32::MAX.into())
+    }
+
     /// Physical base of the kernel image; 0 where unknown.
     fn phys_base(&self) -> u64 {
+        if let Some(base) = self.arm_base() {
+            return base.0;
+        }
         let known = self.info().get(Kind::Number, "phys_base").or(self.dump.origin().phys_base);
         known.or_else(|| Some(self.arch.ok()?.phys_base())).unwrap_or(0)
     }
@@ -716,6 +730,7 @@ impl<'m, D: Dump> Session<'m, D> {
             cpus: origin.cpus,
             vmcoreinfo: origin.vmcoreinfo,
         };
+        let first_pfn = self.arm_base().map_or(Pfn(0), |base| self.shift.pfn(base));
         let storage = &mut self.storage;
         let scanner = match (self.mem_map, self.arch, &self.classifier) {
             (Ok(map), Ok(arch), Ok(classifier)) => {
@@ -743,6 +758,7 @@ impl<'m, D: Dump> Session<'m, D> {
         );
         capture.sync_every = self.sync_every;
         capture.name_the_rest();
+        capture.first_pfn = first_pfn;
         let done = write(&mut capture, &about);
         self.report = capture.report;
         done.map(|()| self.report)

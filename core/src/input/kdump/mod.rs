@@ -154,6 +154,9 @@ pub struct Facts {
     pub sub: ReadSub,
     /// Whose memory.
     pub machine: Machine,
+    /// The pfn that the first bit of the bitmaps is of: 0, but where 32-bit ARM's own makedumpfile wrote
+    /// them, which counts from the first page of memory on.
+    pub first_pfn: Pfn,
     /// One past the last pfn.
     pub max_pfn: Pfn,
     /// File offset of bitmap 1.
@@ -184,12 +187,20 @@ impl Facts {
         self.descriptors
     }
 
+    /// All pfns that the bitmaps have a bit for.
+    pub fn all(&self) -> PfnSpan {
+        PfnSpan::new(self.first_pfn, self.max_pfn)
+    }
+
+    /// Bits of a bitmap: what the headers call `max_mapnr`.
+    pub fn max_mapnr(&self) -> u64 {
+        self.all().len()
+    }
+
     /// The pfns of this file.
     pub fn range(&self) -> PfnSpan {
-        match self.sub.split {
-            Some((start, end)) => PfnSpan::new(Pfn(start), Pfn(end)),
-            None => PfnSpan::new(Pfn(0), self.max_pfn),
-        }
+        let pfn = |bit: u64| Pfn(self.first_pfn.0.saturating_add(bit));
+        self.sub.split.map_or(self.all(), |(start, end)| PfnSpan::new(pfn(start), pfn(end)))
     }
 
     /// Whether the header says that pages are missing.
@@ -201,7 +212,7 @@ impl Facts {
     /// hold reads as zeros, so that a few bytes can claim bitmaps of terabytes, and every look at
     /// them would take days.
     pub fn check_stream(&self, stream: u64) -> Result<(), DumpError> {
-        let bitmap = self.max_pfn.0.div_ceil(8);
+        let bitmap = self.max_mapnr().div_ceil(8);
         if bitmap > GAPS_MOST.max(stream) {
             return Err(DumpError::Hollow { bitmap, stream });
         }
@@ -210,7 +221,7 @@ impl Facts {
 
     /// Numbers of storage for [`Kdump::load`].
     pub fn rank_storage(&self) -> usize {
-        Rank::storage(self.max_pfn.0).min(RANK_MOST) as usize
+        Rank::storage(self.max_mapnr()).min(RANK_MOST) as usize
     }
 
     /// Whether `other` is a file of the same dump, split as this one is.
@@ -258,26 +269,26 @@ pub fn probe_notes(file: &mut impl RandomAccess, len: u64) -> Result<Facts, Dump
     file.read_at(block, head).map_err(read)?;
     let sub = ReadSub::parse(&main, head).map_err(DumpError::Wire)?;
 
-    let max_pfn = if main.version >= 6 && sub.max_mapnr != 0 {
+    let max_mapnr = if main.version >= 6 && sub.max_mapnr != 0 {
         sub.max_mapnr
     } else {
         u64::from(main.max_mapnr)
     };
     let bad = |what, value| DumpError::Wire(WireError::Invalid { what, value });
-    if max_pfn > 1 << (PHYS_BITS - main.shift.bits()) {
-        return Err(bad("max_mapnr", max_pfn));
+    if max_mapnr > 1 << (PHYS_BITS - main.shift.bits()) {
+        return Err(bad("max_mapnr", max_mapnr));
     }
     // 32 bits times a block size cannot overflow 64.
     let bitmap1 = (1 + u64::from(main.sub_hdr_size)) * block;
     let bitmaps = u64::from(main.bitmap_blocks) * block;
-    let least = max_pfn.div_ceil(8).div_ceil(block) * block;
+    let least = max_mapnr.div_ceil(8).div_ceil(block) * block;
     if bitmaps < least {
         return Err(bad("bitmap_blocks", main.bitmap_blocks.into()));
     }
     // Old writers, and diskdump, have one bitmap for both.
     let two = bitmaps / 2 >= least;
     let bitmap2 = if two { bitmap1 + bitmaps / 2 } else { bitmap1 };
-    let need = bitmap2 + max_pfn.div_ceil(8);
+    let need = bitmap2 + max_mapnr.div_ceil(8);
     if len < need {
         return Err(DumpError::Short { need, have: len });
     }
@@ -286,7 +297,8 @@ pub fn probe_notes(file: &mut impl RandomAccess, len: u64) -> Result<Facts, Dump
         main,
         sub,
         machine: Machine { elf_machine: 0, endian: main.endian, word: sub.word() },
-        max_pfn: Pfn(max_pfn),
+        first_pfn: Pfn(0),
+        max_pfn: Pfn(max_mapnr),
         bitmap1,
         bitmap2,
         descriptors: bitmap1 + bitmaps,
@@ -323,7 +335,31 @@ pub fn probe_notes(file: &mut impl RandomAccess, len: u64) -> Result<Facts, Dump
         facts.machine.elf_machine = known.elf_machine;
         facts.machine.word = known.word;
     }
+    let at = bitmap1;
+    let first =
+        counts_from(file, &facts).map_err(|io| DumpError::Read { what: "bitmap 1", at, io })?;
+    (facts.first_pfn, facts.max_pfn) = (first, Pfn(first.0 + max_mapnr));
     Ok(facts)
+}
+
+/// The pfn that the first bit is of. Makedumpfile on 32-bit ARM counts from `phys_base` on, where memory
+/// begins; QEMU, which has the same `phys_base`, counts from 0: then no bit below it is set.
+fn counts_from(file: &mut impl RandomAccess, facts: &Facts) -> Result<Pfn, IoError> {
+    let first = facts.main.shift.pfn(PhysAddr(facts.sub.phys_base));
+    let below = PfnSpan::new(Pfn(0), first).intersect(facts.all());
+    if facts.machine.elf_machine != machine::EM_ARM {
+        return Ok(Pfn(0));
+    }
+    let mut bytes = [0; 4096];
+    let mut at = below.start;
+    while at < below.end {
+        read_bits(file, facts, facts.bitmap1, at, &mut bytes)?;
+        if Bitmap::over(&mut bytes, PfnSpan::new(at, below.end)).count_span(below) > 0 {
+            return Ok(first);
+        }
+        at.0 += 8 * bytes.len() as u64;
+    }
+    Ok(Pfn(0))
 }
 
 /// Bytes of note header and padded name in front of a VMCOREINFO text.
@@ -430,7 +466,7 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
         parts.sort_unstable_by_key(|p| p.facts.range().start);
         let file = &mut parts.first_mut().ok_or(DumpError::Storage)?.file;
         let read = |what, at| move |io| DumpError::Read { what, at, io };
-        let mut rank = Rank::count(file, facts.bitmap2, facts.max_pfn.0, rank)
+        let mut rank = Rank::count(file, facts.bitmap2, facts.max_mapnr(), rank)
             .map_err(read("bitmap 2", facts.bitmap2))?;
         let (count, exist) =
             memory_ranges(file, &facts, &mut ranges).map_err(read("bitmap 1", facts.bitmap1))?;
@@ -438,7 +474,7 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
             // Every part has the same bitmaps.
             let range = part.facts.range();
             let mut before = |pfn: Pfn| {
-                let asked = rank.ask(&mut part.file, pfn.0);
+                let asked = rank.ask(&mut part.file, pfn.0 - facts.first_pfn.0);
                 asked.map(|(_, before)| before).map_err(read("bitmap 2", facts.bitmap2))
             };
             part.skipped = before(range.start)?;
@@ -519,8 +555,8 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
 
     /// The first pfns that no file here is for.
     pub fn missing_part(&self) -> Option<PfnSpan> {
-        let all = PfnSpan::new(Pfn(0), self.facts.max_pfn);
-        let mut at = Pfn(0);
+        let all = self.facts.all();
+        let mut at = all.start;
         for range in self.parts.iter().map(|p| p.facts.range()) {
             // A header may claim any pfns.
             if range.is_empty() {
@@ -532,23 +568,24 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
             }
             at = at.max(range.end);
         }
-        (at < self.facts.max_pfn).then_some(PfnSpan::new(at, self.facts.max_pfn))
+        (at < all.end).then_some(PfnSpan::new(at, all.end))
     }
 
-    /// Fills `bits` with bitmap 1, or with bitmap 2 if `stored`, from `pfn` (a multiple of 8) on;
-    /// bits past the last pfn are zero.
+    /// Fills `bits` with bitmap 1, or with bitmap 2 if `stored`, from `pfn` on; bits before the first pfn and
+    /// past the last one are zero.
     pub fn bits(&mut self, stored: bool, pfn: Pfn, bits: &mut [u8]) -> Result<(), IoError> {
         let base = if stored { self.facts.bitmap2 } else { self.facts.bitmap1 };
         let first = self.parts.first_mut().ok_or(IoError { kind: IoKind::Other, code: 0 })?;
-        read_bits(&mut first.file, base, self.facts.max_pfn, pfn, bits)
+        read_bits(&mut first.file, &self.facts, base, pfn, bits)
     }
 
     /// The descriptor of a page, and which file it is in.
     pub fn descriptor(&mut self, pfn: Pfn) -> Result<(PageDesc, usize), PageFault> {
         let first = self.parts.first_mut().ok_or(PageFault::Absent)?;
-        let bitmap = self.facts.bitmap2 + pfn.0 / 8;
+        let bit = pfn.0.checked_sub(self.facts.first_pfn.0).ok_or(PageFault::Absent)?;
+        let bitmap = self.facts.bitmap2 + bit / 8;
         let (there, before) =
-            self.rank.ask(&mut first.file, pfn.0).map_err(|io| PageFault::Io(bitmap, io))?;
+            self.rank.ask(&mut first.file, bit).map_err(|io| PageFault::Io(bitmap, io))?;
         if !there {
             return Err(PageFault::Absent);
         }
@@ -663,8 +700,8 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
 
     fn exists(&mut self, pfn: Pfn) -> bool {
         let mut byte = [0];
-        let read = self.bits(false, Pfn(pfn.0 & !7), &mut byte);
-        read.is_ok() && byte.first().is_some_and(|b| b >> (pfn.0 & 7) & 1 != 0)
+        let read = self.bits(false, pfn, &mut byte);
+        read.is_ok() && byte.first().is_some_and(|b| b & 1 != 0)
     }
 
     /// Reads bytes of one of the files.
@@ -674,21 +711,49 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
     }
 }
 
-/// Reads bits from a bitmap at file offset `base`; bits past `max_pfn` are zero.
+/// Reads bits from the bitmap at file offset `base`, from `pfn` on; bits of pfns that it has none for are zero.
 fn read_bits(
     file: &mut impl RandomAccess,
+    facts: &Facts,
     base: u64,
-    max_pfn: Pfn,
     pfn: Pfn,
     bits: &mut [u8],
 ) -> Result<(), IoError> {
-    let left = max_pfn.0.saturating_sub(pfn.0);
-    let len = left.div_ceil(8).min(bits.len() as u64) as usize;
-    let (there, past) = bits.split_at_mut(len);
-    past.fill(0);
-    file.read_at(base.saturating_add(pfn.0 / 8), there)?;
-    if left < len as u64 * 8
-        && let Some(last) = there.last_mut()
+    let all = facts.all();
+    bits.fill(0);
+    // Whole bytes before the first pfn stay as they are.
+    let before = all.start.0.saturating_sub(pfn.0) / 8;
+    let before = usize::try_from(before).unwrap_or(usize::MAX).min(bits.len());
+    let start = pfn.0.saturating_add(8 * before as u64);
+    let len = all.end.0.saturating_sub(start).div_ceil(8).min((bits.len() - before) as u64);
+    let bits = part_mut(bits, before..before + len as usize);
+    if bits.is_empty() {
+        return Ok(());
+    }
+    // As the file counts, which may be at another bit of a byte, and is below zero within the byte of the
+    // first pfn.
+    let bit = start.wrapping_sub(all.start.0) as i64;
+    let (byte, by) = (bit >> 3, (bit & 7) as u32);
+    let place = |byte: i64| base.saturating_add_signed(byte);
+    if by == 0 {
+        file.read_at(place(byte), bits)?;
+    } else {
+        let mut low = [0];
+        if byte >= 0 {
+            file.read_at(place(byte), &mut low)?;
+        }
+        // The last bits of a bitmap may all be in the byte that was read.
+        let there = (all.len().div_ceil(8) as i64 - byte - 1).clamp(0, bits.len() as i64);
+        file.read_at(place(byte + 1), part_mut(bits, 0..there as usize))?;
+        let [mut low] = low;
+        for byte in &mut *bits {
+            let high = core::mem::replace(byte, low >> by | *byte << (8 - by));
+            low = high;
+        }
+    }
+    let left = all.end.0 - start;
+    if left < len * 8
+        && let Some(last) = bits.last_mut()
     {
         *last &= (1u8 << (left % 8)) - 1;
     }
@@ -727,12 +792,12 @@ fn memory_ranges(
             *count += 1;
         }
     };
-    let mut at = Pfn(0);
+    let mut at = facts.first_pfn;
     while at < facts.max_pfn {
         let window = PfnSpan::new(at, Pfn((at.0 + bytes.len() as u64 * 8).min(facts.max_pfn.0)));
         let len = window.len().div_ceil(8) as usize;
         let part = part_mut(&mut bytes, 0..len);
-        read_bits(file, facts.bitmap1, facts.max_pfn, at, part)?;
+        read_bits(file, facts, facts.bitmap1, at, part)?;
         let map = Bitmap::over(part, window);
         pages += map.count();
         let mut from = at;
