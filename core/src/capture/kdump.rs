@@ -10,18 +10,20 @@ use super::pages::{Encoded, PageReader, PageWriter, Places};
 use super::pass::{About, Capture};
 use super::{CaptureError, Notice, Observer, Phase, Report};
 use crate::bitmap::Bitmap;
+use crate::endian::{Endian, Word};
 use crate::error::part_mut;
 use crate::io::{BLOCK, Sink};
 use crate::level::DumpLevel;
 use crate::memory::{Dump, Machine};
 use crate::tally::{Reason, Tally};
 use crate::units::{Pfn, PfnSpan};
-use crate::wire::disk_header::{self, MainHeader, Signature, SubHeader, SubLayout};
+use crate::wire::disk_header::{self, MainHeader, MainLayout, Signature, SubHeader, SubLayout};
 use crate::wire::machine::KnownMachine;
 use crate::wire::page_desc::{self, flag};
 
 /// Where the parts of a file are.
 struct Layout {
+    sub: &'static SubLayout,
     block: u64,
     notes: u64,
     notes_len: u64,
@@ -36,7 +38,8 @@ struct Layout {
 impl Layout {
     fn new<S: Dump>(capture: &Capture<'_, S>) -> Option<Layout> {
         let block = capture.shift.bytes() as u64;
-        let sub = sub_layout(capture.source.machine()).size as u64;
+        let layout = sub_layout(capture.source.machine());
+        let sub = layout.size as u64;
         let notes_len = capture.source.notes().len;
         let sub_hdr_size = sub.checked_add(notes_len)?.div_ceil(block);
         let all = capture.all();
@@ -44,6 +47,7 @@ impl Layout {
         let bitmap1 = sub_hdr_size.checked_add(1)?.checked_mul(block)?;
         let half_bytes = half.checked_mul(block)?;
         Some(Layout {
+            sub: layout,
             block,
             notes: block + sub,
             notes_len,
@@ -89,12 +93,12 @@ pub(super) fn write<S: Dump>(
     let parts = sinks.len().min(ranges.len());
     let (sinks, ranges) = (part_mut(sinks, 0..parts), part_mut(ranges, 0..parts));
     let splits = parts > 1;
-    let machine = c.source.machine();
+    let endian = c.source.machine().endian;
 
     for (part, sink) in sinks.iter_mut().enumerate() {
         sink.extend(layout.descriptors).map_err(failed("the file's head", part))?;
     }
-    let mut headers = Headers { about, layout: &layout, splits, machine, all: c.all() };
+    let mut headers = Headers { about, layout: &layout, splits, endian, all: c.all() };
     let codec = c.encoder.flag();
     // A file has its header when it can be opened, and says that it is incomplete; a stream has it
     // once and first, as it is to be in the end.
@@ -177,13 +181,16 @@ struct Headers<'a> {
     about: &'a About<'a>,
     layout: &'a Layout,
     splits: bool,
-    machine: Machine,
+    endian: Endian,
     all: PfnSpan,
 }
 
 impl Headers<'_> {
     fn main(&mut self, part: usize, status: u32, sink: &mut dyn Sink) -> Result<u64, CaptureError> {
-        let word = self.machine.word;
+        let packed = self.layout.sub.is_packed();
+        // Systems of 32 bits have gone over to 64 for a time, but for i386.
+        let usual = if packed { Word::Bits32 } else { Word::Bits64 };
+        let layout = MainLayout::of(self.about.time.unwrap_or(usual), packed);
         let header = MainHeader {
             signature: if status & flag::LZ4 != 0 { Signature::Tamis } else { Signature::Kdump },
             utsname: self.about.utsname,
@@ -196,8 +203,8 @@ impl Headers<'_> {
             nr_cpus: self.about.cpus,
         };
         let mut raw = [0; disk_header::MAIN];
-        let raw = part_mut(&mut raw, 0..MainHeader::size(word));
-        header.emit(word, self.machine.endian, raw).ok_or(CaptureError::OUTSIDE)?;
+        let raw = part_mut(&mut raw, 0..layout.size());
+        header.emit(layout, self.endian, raw).ok_or(CaptureError::OUTSIDE)?;
         sink.write_at(0, raw).map_err(failed("the header", part))?;
         Ok(raw.len() as u64)
     }
@@ -208,8 +215,8 @@ impl Headers<'_> {
         range: PfnSpan,
         sink: &mut dyn Sink,
     ) -> Result<u64, CaptureError> {
-        let layout = sub_layout(self.machine);
         let l = self.layout;
+        let layout = l.sub;
         let none = (0, 0);
         let bit = |pfn: Pfn| pfn.0.saturating_sub(self.all.start.0);
         let header = SubHeader {
@@ -222,7 +229,7 @@ impl Headers<'_> {
         };
         let mut raw = [0; disk_header::SUB];
         let raw = part_mut(&mut raw, 0..layout.size);
-        header.emit(layout, self.machine.endian, raw).ok_or(CaptureError::OUTSIDE)?;
+        header.emit(layout, self.endian, raw).ok_or(CaptureError::OUTSIDE)?;
         sink.write_at(l.block, raw).map_err(failed("the sub-header", part))?;
         Ok(raw.len() as u64)
     }

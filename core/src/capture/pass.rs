@@ -5,6 +5,7 @@ use super::pages::{PageFilter, SYNC_EVERY};
 use super::{CaptureError, Notice, Observer, Report};
 use crate::bitmap::Bitmap;
 use crate::codec::Encoder;
+use crate::endian::Word;
 use crate::level::DumpLevel;
 use crate::memory::Dump;
 use crate::tally::Tally;
@@ -20,6 +21,8 @@ pub(super) struct About<'u> {
     pub(super) utsname: &'u [u8; UTS],
     /// Seconds since 1970; 0 where unknown.
     pub(super) crash_time: u64,
+    /// Size of a `time_t` in the header, if the usual one of such machines is not wanted.
+    pub(super) time: Option<Word>,
     /// Physical base of the kernel image.
     pub(super) phys_base: u64,
     /// CPUs with a register note.

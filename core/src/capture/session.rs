@@ -22,6 +22,7 @@ use super::{CaptureError, Notice, Observer, Phase, Report, elf as elf_form, kdum
 use crate::arch::paging::TableCache;
 use crate::arch::{Arch, ArchError};
 use crate::codec::{Encoder, NoCodec};
+use crate::endian::Word;
 use crate::facts::MissingKey;
 use crate::input::elf::{self, ElfVmcore, OpenError, Place};
 use crate::io::{RandomAccess, Sink};
@@ -411,6 +412,7 @@ pub struct Session<'m, D> {
     level: DumpLevel,
     input_level: DumpLevel,
     sync_every: u64,
+    time: Option<Word>,
     filter: Option<&'m dyn PageFilter>,
     report: Report,
 }
@@ -504,6 +506,7 @@ impl<'m, D: Dump> Session<'m, D> {
             level: options.level,
             input_level: DumpLevel::empty(),
             sync_every: SYNC_EVERY,
+            time: None,
             filter: None,
             report: Report::default(),
         };
@@ -543,6 +546,12 @@ impl<'m, D: Dump> Session<'m, D> {
     /// Looks at the pfns up to `end`, where else those past the last memory section would be left out.
     pub fn set_end(&mut self, end: Pfn) {
         self.max_pfn = end;
+    }
+
+    /// How many bits a time has in the header of a kdump-compressed dump of a 32-bit machine, whose readers know
+    /// one form only: that of their own `time_t`. `None` is what systems of such machines have now.
+    pub fn set_header_time(&mut self, time: Option<Word>) {
+        self.time = time.filter(|_| self.dump.machine().word == Word::Bits32);
     }
 
     /// Bytes of page data that may be written between two syncs.
@@ -726,6 +735,7 @@ impl<'m, D: Dump> Session<'m, D> {
             level: self.level_in_effect(),
             utsname: &utsname,
             crash_time: self.crash_time(),
+            time: self.time,
             phys_base: self.phys_base(),
             cpus: origin.cpus,
             vmcoreinfo: origin.vmcoreinfo,

@@ -7,7 +7,7 @@ use super::WireError;
 use crate::endian::{Emit, Endian, Word};
 use crate::units::PageShift;
 
-/// Bytes of the main header (64-bit machines; 32-bit ones have 452).
+/// Bytes of the main header (64-bit machines; 32-bit ones have 452, or 460 or 464 where a `time_t` has 64 bits).
 pub const MAIN: usize = 464;
 /// Bytes of the sub-header (64-bit machines; 32-bit ones have 80 or 96).
 pub const SUB: usize = 104;
@@ -74,20 +74,49 @@ pub struct MainHeader<'u> {
     pub nr_cpus: u32,
 }
 
-impl MainHeader<'_> {
-    /// Bytes of the record.
-    pub fn size(word: Word) -> usize {
-        if word == Word::Bits64 { MAIN } else { 452 }
+/// Where a main header has its time and what comes behind it: that is up to the writer's `time_t`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct MainLayout {
+    /// Offset of the status, which is another one in each.
+    status: usize,
+}
+
+impl MainLayout {
+    /// What a writer has whose `time_t` is of this size, and which aligns 64-bit integers to 4 bytes only
+    /// (`packed`) or to 8.
+    pub fn of(time: Word, packed: bool) -> MainLayout {
+        let status = match (time, packed) {
+            (Word::Bits64, false) => STATUS,
+            (Word::Bits32, _) => STATUS_32,
+            (Word::Bits64, true) => STATUS_PACKED_64,
+        };
+        MainLayout { status }
     }
 
-    /// Fills `record`, of [`MainHeader::size`] bytes.
-    pub fn emit(&self, word: Word, endian: Endian, record: &mut [u8]) -> Option<()> {
-        let (time, rest) = if word == Word::Bits64 { (TIME, STATUS) } else { (TIME_32, STATUS_32) };
+    /// Bytes of the record.
+    pub fn size(self) -> usize {
+        self.status + (MAIN - STATUS)
+    }
+
+    fn time(self) -> usize {
+        if self.status == STATUS { TIME } else { TIME_32 }
+    }
+
+    /// Size of a `time_t`.
+    fn word(self) -> Word {
+        if self.status == STATUS_32 { Word::Bits32 } else { Word::Bits64 }
+    }
+}
+
+impl MainHeader<'_> {
+    /// Fills `record`, of [`MainLayout::size`] bytes.
+    pub fn emit(&self, layout: MainLayout, endian: Endian, record: &mut [u8]) -> Option<()> {
+        let rest = layout.status;
         Emit::new(endian, record)
             .bytes(0, self.signature.bytes())
             .u32(8, VERSION)
             .bytes(12, self.utsname)
-            .word(word, time, self.crash_time)
+            .word(layout.word(), layout.time(), self.crash_time)
             .u32(rest, self.status)
             .u32(rest + 4, self.block_size)
             .u32(rest + 8, self.sub_hdr_size)
@@ -182,7 +211,7 @@ impl ReadMain {
             let magic = Endian::Big.u64(bytes, 0).unwrap_or(0);
             return Err(WireError::Invalid { what: "dump signature", value: magic });
         };
-        let least = MainHeader::size(Word::Bits32);
+        let least = MainLayout { status: STATUS_32 }.size();
         if bytes.len() < least {
             let (need, have) = (least as u64, bytes.len() as u64);
             return Err(WireError::Truncated { what: "dump header", need, have });
@@ -228,11 +257,7 @@ impl ReadMain {
         endian: Endian,
         bytes: &[u8],
     ) -> Option<ReadMain> {
-        let (time, seconds) = match status_at {
-            STATUS => (TIME, Word::Bits64),
-            STATUS_32 => (TIME_32, Word::Bits32),
-            _ => (TIME_32, Word::Bits64),
-        };
+        let layout = MainLayout { status: status_at };
         let rest = status_at;
         let header = ReadMain {
             signature,
@@ -240,7 +265,7 @@ impl ReadMain {
             endian,
             version: endian.u32(bytes, 8)?,
             utsname: *bytes.get(12..)?.first_chunk::<UTS>()?,
-            crash_time: endian.word(seconds, bytes, time)?,
+            crash_time: endian.word(layout.word(), bytes, layout.time())?,
             status: endian.u32(bytes, rest)?,
             shift: PageShift::of_size(endian.u32(bytes, rest + 4)?.into())?,
             sub_hdr_size: endian.u32(bytes, rest + 8)?,
@@ -256,6 +281,11 @@ impl ReadMain {
             && (header.bitmap_blocks != 0 || header.max_mapnr == 0)
             && (bits >= header.max_mapnr.into() || saturated);
         true_enough.then_some(header)
+    }
+
+    /// Size of the `time_t` of the program that wrote it.
+    pub fn time(&self) -> Word {
+        MainLayout { status: self.status_at }.word()
     }
 
     /// One of the six utsname strings, up to its end: 0 sysname, 1 nodename, 2 release, 3 version,
@@ -358,6 +388,11 @@ impl SubLayout {
             (Word::Bits32, true) => &PACKED,
             (Word::Bits32, false) => &PADDED,
         }
+    }
+
+    /// Whether its writer aligns 64-bit integers to 4 bytes only.
+    pub fn is_packed(&self) -> bool {
+        self.size == PACKED.size
     }
 
     /// Size of an `unsigned long` there.
@@ -504,7 +539,7 @@ mod tests {
         let mut uts = [0; UTS];
         uts[130..135].copy_from_slice(b"6.1.0");
         let mut r = [0xa5; MAIN];
-        main_header(&uts).emit(Word::Bits64, Endian::Little, &mut r).unwrap();
+        main_header(&uts).emit(MainLayout { status: STATUS }, Endian::Little, &mut r).unwrap();
         assert_eq!(&r[..8], b"KDUMP   ");
         assert_eq!(r[8..12], [6, 0, 0, 0]);
         assert_eq!(&r[142..147], b"6.1.0");
@@ -520,14 +555,27 @@ mod tests {
     }
 
     #[test]
-    fn narrow_machines_have_a_shorter_main_header() {
+    fn a_main_header_is_as_long_as_time_t_makes_it() {
         let uts = [b'u'; UTS];
         let mut r = [0xa5; 452];
-        main_header(&uts).emit(Word::Bits32, Endian::Big, &mut r).unwrap();
+        let layout = MainLayout::of(Word::Bits32, false);
+        main_header(&uts).emit(layout, Endian::Big, &mut r).unwrap();
         assert_eq!(r[404..408], [0xff; 4]); // saturated
         assert_eq!(r[412..416], [0, 0, 0, 9]);
         assert_eq!(r[448..452], [0, 0, 0, 3]);
-        assert!(main_header(&uts).emit(Word::Bits32, Endian::Big, &mut r[..451]).is_none());
+        assert!(main_header(&uts).emit(layout, Endian::Big, &mut r[..451]).is_none());
+        assert_eq!(layout, MainLayout::of(Word::Bits32, true));
+        // i386 and others, with 64 bits.
+        for (packed, time) in [(true, 404), (false, 408)] {
+            let mut r = [0xa5; MAIN];
+            let layout = MainLayout::of(Word::Bits64, packed);
+            assert_eq!(layout.size(), time + 56);
+            main_header(&uts).emit(layout, Endian::Little, &mut r[..layout.size()]).unwrap();
+            assert_eq!(r[time..][..8], [0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 0, 0]);
+            assert_eq!(r[time + 8..][..8], [0; 8]);
+            assert_eq!(r[time + 16..][..4], [9, 0, 0, 0]);
+            assert_eq!(r[layout.size() - 4..layout.size()], [3, 0, 0, 0]);
+        }
     }
 
     #[test]
@@ -569,18 +617,26 @@ mod tests {
         let mut uts = [0; UTS];
         uts[130..135].copy_from_slice(b"6.1.0");
         uts[260..266].copy_from_slice(b"x86_64");
-        for word in [Word::Bits64, Word::Bits32] {
+        let (wide, narrow) = (Word::Bits64, Word::Bits32);
+        for (word, time, packed, status_at) in [
+            (wide, wide, false, 424),
+            (narrow, narrow, false, 412),
+            (narrow, narrow, true, 412),
+            (narrow, wide, false, 424),
+            (narrow, wide, true, 420),
+        ] {
             for endian in [Endian::Little, Endian::Big] {
                 let mut r = [0; MAIN];
                 let header = main_header(&uts);
-                header.emit(word, endian, &mut r[..MainHeader::size(word)]).unwrap();
+                let layout = MainLayout::of(time, packed);
+                header.emit(layout, endian, &mut r[..layout.size()]).unwrap();
                 let read = ReadMain::parse(&r).unwrap();
-                let status_at = if word == Word::Bits64 { 424 } else { 412 };
                 assert_eq!((read.status_at, read.endian, read.version), (status_at, endian, 6));
+                assert_eq!(read.time(), time);
                 assert_eq!((read.uts(2), read.uts(4)), (&b"6.1.0"[..], &b"x86_64"[..]));
                 assert_eq!((read.status, read.shift, read.nr_cpus), (9, PageShift::FOUR_KIB, 3));
 
-                let layout = SubLayout::of(word, false);
+                let layout = SubLayout::of(word, packed);
                 let sub = SubHeader {
                     phys_base: 7,
                     dump_level: 31,
@@ -592,10 +648,13 @@ mod tests {
                 let mut r = [0; SUB];
                 sub.emit(layout, endian, &mut r[..layout.size]).unwrap();
                 let back = ReadSub::parse(&read, &r).unwrap();
-                assert_eq!((back.phys_base, back.dump_level), (7, 31));
+                assert_eq!((back.size, back.phys_base, back.dump_level), (layout.size, 7, 31));
                 assert_eq!((back.split, back.notes), (sub.split, sub.notes));
                 assert_eq!(back.max_mapnr, sub.max_mapnr);
-                // An older version has only the older fields.
+                // An older version has only the older fields, and is from before 64 bits for a time.
+                if word != time {
+                    continue;
+                }
                 let old = ReadSub::parse(&ReadMain { version: 1, ..read }, &r).unwrap();
                 assert_eq!((old.dump_level, old.split, old.notes), (31, None, (0, 0)));
             }
@@ -607,7 +666,7 @@ mod tests {
         let uts = [0; UTS];
         let mut r = [0; MAIN];
         let header = MainHeader { max_mapnr: 77, ..main_header(&uts) };
-        header.emit(Word::Bits32, Endian::Little, &mut r[..452]).unwrap();
+        header.emit(MainLayout { status: STATUS_32 }, Endian::Little, &mut r[..452]).unwrap();
         let main = ReadMain::parse(&r).unwrap();
         let mut r = [0; SUB];
         r[4] = 1; // level
@@ -621,7 +680,7 @@ mod tests {
     #[test]
     fn headers_that_cannot_be_true_are_refused() {
         let mut r = [0; MAIN];
-        main_header(&[0; UTS]).emit(Word::Bits64, Endian::Little, &mut r).unwrap();
+        main_header(&[0; UTS]).emit(MainLayout { status: STATUS }, Endian::Little, &mut r).unwrap();
         for len in 0..452 {
             assert!(ReadMain::parse(&r[..len]).is_err(), "{len}");
         }

@@ -7,7 +7,7 @@
 mod rank;
 
 use crate::bitmap::Bitmap;
-use crate::endian::Endian;
+use crate::endian::{Endian, Word};
 use crate::error::{part, part_mut};
 use crate::io::{IoError, IoKind, RandomAccess};
 use crate::memory::{
@@ -16,7 +16,7 @@ use crate::memory::{
 };
 use crate::storage::{ManagedSlice, Table, finish};
 use crate::units::{Pfn, PfnSpan, PhysAddr, VirtAddr};
-use crate::wire::disk_header::{self, ReadMain, ReadSub, Signature};
+use crate::wire::disk_header::{self, ReadMain, ReadSub, Signature, SubLayout};
 use crate::wire::machine::{self, KnownMachine};
 use crate::wire::page_desc::{self, PageDesc};
 use crate::wire::{WireError, note};
@@ -201,6 +201,14 @@ impl Facts {
     pub fn range(&self) -> PfnSpan {
         let pfn = |bit: u64| Pfn(self.first_pfn.0.saturating_add(bit));
         self.sub.split.map_or(self.all(), |(start, end)| PfnSpan::new(pfn(start), pfn(end)))
+    }
+
+    /// Size of the `time_t` of the machine's own program that wrote this; `None` if it was another one: QEMU
+    /// packs the sub-header, whatever the machine is.
+    pub fn header_time(&self) -> Option<Word> {
+        let Machine { word, .. } = self.machine;
+        let packed = self.machine.known().is_some_and(KnownMachine::is_packed);
+        (self.sub.size == SubLayout::of(word, packed).size).then(|| self.main.time())
     }
 
     /// Whether the header says that pages are missing.
@@ -986,7 +994,6 @@ fn source_fault(at: PhysAddr, fault: PageFault) -> ReadError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::endian::Word;
     use crate::wire::disk_header::{MainHeader, SubHeader, UTS};
     use std::{vec, vec::Vec};
 
@@ -1019,7 +1026,8 @@ mod tests {
             max_mapnr: MAX,
             nr_cpus: 1,
         };
-        main.emit(Word::Bits64, Endian::Little, &mut bytes[..disk_header::MAIN]).unwrap();
+        let layout = disk_header::MainLayout::of(Word::Bits64, false);
+        main.emit(layout, Endian::Little, &mut bytes[..disk_header::MAIN]).unwrap();
         let sub = SubHeader {
             phys_base: 0,
             dump_level: 0,
