@@ -46,16 +46,16 @@ fn of_header(facts: &Facts) -> Vec<String> {
         texts.push(format!("max_mapnr is {narrow:#x}, but max_mapnr_64 {wide:#x}"));
     }
     let block = main.shift.bytes() as u64;
-    let least = facts.max_pfn.0.div_ceil(8).div_ceil(block);
+    let max = Pfn(facts.max_mapnr());
+    let least = max.0.div_ceil(8).div_ceil(block);
     let blocks = u64::from(main.bitmap_blocks);
     if blocks != least && blocks != 2 * least {
-        let (max, right) = (facts.max_pfn, 2 * least);
+        let right = 2 * least;
         texts.push(format!("bitmap_blocks is {blocks}, but max_mapnr {max} takes {right}"));
     }
     if let Some((start, end)) = sub.split
-        && (start > end || end > facts.max_pfn.0)
+        && (start > end || end > max.0)
     {
-        let max = facts.max_pfn;
         texts.push(format!("its pfns are {start:#x} to {end:#x}, of memory that ends at {max}"));
     }
     texts
@@ -76,7 +76,7 @@ fn newer_fields(kdump: &mut KdumpFile, index: usize, facts: &Facts) -> Option<St
     let behind = block + sub.size as u64;
     let (notes, len) = sub.notes;
     let room = (1 + u64::from(facts.main.sub_hdr_size)) * block;
-    let max = sub.max_mapnr == facts.max_pfn.0;
+    let max = sub.max_mapnr == facts.max_mapnr();
     let has_notes = notes == behind && len > 0 && notes.saturating_add(len) <= room;
     let version = match (max, has_notes) {
         (true, _) => 6,
@@ -89,14 +89,15 @@ fn newer_fields(kdump: &mut KdumpFile, index: usize, facts: &Facts) -> Option<St
 /// Bits past the last page are clear, and all files have the same bits.
 fn bitmaps(kdump: &mut KdumpFile, index: usize, facts: &Facts, name: &str, found: &mut Findings) {
     let half = facts.descriptors.saturating_sub(facts.bitmap2);
-    let bytes = facts.max_pfn.0.div_ceil(8);
+    let bits = facts.max_mapnr();
+    let bytes = bits.div_ceil(8);
     let one = facts.bitmap1 == facts.bitmap2;
     for (number, base) in [(1, facts.bitmap1), (2, facts.bitmap2)] {
         if number == 1 && one {
             continue;
         }
         if has_bits(kdump, index, base + bytes, half.saturating_sub(bytes))
-            || last_bits(kdump, index, base, facts.max_pfn)
+            || last_bits(kdump, index, base, bits)
         {
             let text = format!("{name}bitmap {number} has bits past the end of memory");
             found.whole(Weight::Damage, text);
@@ -128,10 +129,10 @@ fn has_bits(kdump: &mut KdumpFile, part: usize, at: u64, len: u64) -> bool {
 }
 
 /// Whether the byte of the last page has bits of later ones.
-fn last_bits(kdump: &mut KdumpFile, part: usize, base: u64, end: Pfn) -> bool {
+fn last_bits(kdump: &mut KdumpFile, part: usize, base: u64, end: u64) -> bool {
     let mut last = [0];
-    let read = kdump.read_file(part, base + end.0 / 8, &mut last);
-    !end.0.is_multiple_of(8) && read.is_ok() && last[0] >> (end.0 % 8) != 0
+    let read = kdump.read_file(part, base + end / 8, &mut last);
+    !end.is_multiple_of(8) && read.is_ok() && last[0] >> (end % 8) != 0
 }
 
 fn same_bits(kdump: &mut KdumpFile, part: usize, base: u64, len: u64) -> bool {

@@ -197,9 +197,9 @@ fn assemble(set: Vec<(FileInfo, Probed)>) -> Result<Opened> {
     let first = &files[0].raw;
     let facts = parts[0].facts;
     let page = facts.main.shift.bytes();
-    let bitmap = facts.max_pfn.0.div_ceil(8);
+    let bitmap = facts.max_mapnr().div_ceil(8);
     if bitmap > BITMAP_MOST && first.stored() < bitmap / 64 {
-        let (pages, stored) = (number(facts.max_pfn.0), size(first.stored()));
+        let (pages, stored) = (number(facts.max_mapnr()), size(first.stored()));
         let text = format_args!("it claims {pages} pages, in a file of which {stored} are there");
         return Err(first.fail(text).next("its header is damaged"));
     }
