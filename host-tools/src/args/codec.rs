@@ -23,7 +23,8 @@ impl Effort {
     pub fn work(&self, codec: &Codec, recompress: bool) -> Work {
         let memory = self.memory_limit.unwrap_or(DEFAULT);
         let keep = !recompress && codec.zstd_level().is_none();
-        Work { compress: codec.compress(), keep, threads: self.threads.count(), memory }
+        let threads = self.threads.count();
+        Work { compress: codec.compress(), keep, threads, memory, time: None }
     }
 }
 

@@ -11,13 +11,15 @@ use crate::render::console::remark;
 use crate::render::json::{Document, show};
 use crate::render::text::{number, size};
 use crate::rewrite::finish::{elf_incomplete, erased, finish, look_at};
-use crate::rewrite::refilter::{Format, write};
+use crate::rewrite::refilter::{Format, Work, write};
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use tamis_core::capture::Report;
+use tamis_core::endian::Word;
 use tamis_core::io::Flattened;
 use tamis_core::level::DumpLevel;
+use tamis_core::memory::PhysMemory as _;
 
 /// Leave more out of a dump, compress it another way, or change its format.
 ///
@@ -64,6 +66,11 @@ pub struct Args {
     /// Format of the output
     #[arg(long, value_enum, default_value_t = To::Kdump, value_name = "FORMAT")]
     to: To,
+    /// Bits of a time in the header of a 32-bit machine's dump: 32 or 64, as the makedumpfile and crash that
+    /// are to read it have them (armhf of Debian: 64 since 13). As the input has it if not given; of a vmcore,
+    /// 32 for i386 and 64 for others
+    #[arg(long, value_name = "BITS", value_parser = time_bits)]
+    time_bits: Option<Word>,
     #[command(flatten)]
     effort: Effort,
     /// Overwrite an existing file
@@ -72,6 +79,15 @@ pub struct Args {
     /// Print what was done as JSON (schema tamis.refilter/1)
     #[arg(long)]
     json: bool,
+}
+
+/// Size of a `time_t`.
+fn time_bits(text: &str) -> std::result::Result<Word, &'static str> {
+    match text {
+        "32" => Ok(Word::Bits32),
+        "64" => Ok(Word::Bits64),
+        _ => Err("32 or 64"),
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -102,9 +118,14 @@ pub fn run(args: &Args) -> Result<u8> {
     if args.to == To::Elf && args.codec.asked() {
         return Err(Fail::new("an ELF dump is not compressed").next("use --to kdump"));
     }
+    let wide = opened.dump.machine().word == Word::Bits64;
+    if args.time_bits.is_some_and(|time| args.to == To::Elf || (wide && time == Word::Bits32)) {
+        let text = "--time-bits is for kdump dumps of 32-bit machines";
+        return Err(Fail::new(text).next("leave it out"));
+    }
     let erased = erased(&mut opened)?;
     let incomplete = is_incomplete(&opened);
-    let work = args.effort.work(&args.codec, args.recompress);
+    let work = Work { time: args.time_bits, ..args.effort.work(&args.codec, args.recompress) };
 
     if out == Path::new("-") {
         if args.to != To::Flat {

@@ -14,6 +14,7 @@ use std::sync::atomic::AtomicU64;
 use tamis_core::Output;
 use tamis_core::capture::{CaptureError, Notice, Observer, Phase, Report};
 use tamis_core::codec::Encoder;
+use tamis_core::endian::Word;
 use tamis_core::io::Sink;
 use tamis_core::level::DumpLevel;
 use tamis_core::units::PfnSpan;
@@ -32,6 +33,8 @@ pub struct Work {
     pub threads: usize,
     /// Bytes of memory, at most.
     pub memory: u64,
+    /// Bits of a time in the header of a 32-bit machine's dump, if the input does not decide that.
+    pub time: Option<Word>,
 }
 
 /// Progress and notices of a capture.
@@ -100,7 +103,9 @@ pub fn write(
     }
     let bound = encoder.bound(page).max(page);
     let sizes = [plan.bits, page.max(RUN), DATA + bound, DESCRIPTORS];
+    let input_time = opened.kdump().and_then(|kdump| kdump.facts().header_time());
     let mut session = session(opened, level, sizes);
+    session.set_header_time(work.time.or(input_time));
     for doubt in unclassified(&session) {
         remark(format_args!("{name}: {doubt}"));
     }
