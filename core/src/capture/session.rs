@@ -35,7 +35,6 @@ use crate::memory::{Dump, MemoryRange};
 use crate::storage::{ManagedSlice, Table, finish};
 use crate::units::{PageShift, Pfn, PfnSpan, PhysAddr};
 use crate::vmcoreinfo::Info;
-use crate::wire::disk_header::UTS;
 use crate::wire::machine::EM_ARM;
 use crate::wire::vmcoreinfo::{Kind, VmcoreInfo};
 use core::fmt;
@@ -470,14 +469,18 @@ impl<'m, D: Dump> Session<'m, D> {
         let mut memory =
             arch.as_ref().ok().map(|arch| KernelMemory::new(&mut dump, *arch, &mut tables));
         // What the dump says, or else what the kernel's memory does.
-        let mut utsname = Utsname::of_header(&named.unwrap_or([0; UTS]));
-        if !utsname.is_complete() {
-            let read = Utsname::read(memory.as_mut(), &info, machine);
-            match named {
-                Some(_) => utsname.fill_from(&read),
-                None => utsname = read,
+        let header = named.map(|raw| Utsname::of_header(&raw));
+        let utsname = match header {
+            Some(complete) if complete.is_complete() => complete,
+            header => {
+                let mut read = Utsname::read(memory.as_mut(), &info, machine);
+                if let Some(mut header) = header {
+                    header.fill_from(&read);
+                    read = header;
+                }
+                read
             }
-        }
+        };
         let mem_map = match (&arch, &mut memory) {
             (Err(error @ ArchError::Xen), _) => Err(KernelError::Arch(*error)),
             _ if info.is_empty() => Err(KernelError::NoInfo),

@@ -13,10 +13,14 @@ use core::ops::Range;
 /// (Linux before 5.11).
 const OLD_NAME_OFFSET: u64 = 4;
 
+/// Index of the system's name.
+const SYSNAME: usize = 0;
 /// Index of the host's name.
 const NODENAME: usize = 1;
 /// Index of the release string.
 const RELEASE: usize = 2;
+/// Index of the kernel's version: which build of the release.
+const VERSION: usize = 3;
 /// Index of the machine string.
 const MACHINE: usize = 4;
 
@@ -31,8 +35,8 @@ pub struct Utsname {
 
 impl Utsname {
     /// Reads `system_utsname`, or `init_uts_ns` and the member in it. Strings without an end are
-    /// ended. Without them, the release is `OSRELEASE`. A machine name that is missing is that of `machine`:
-    /// readers of the dump refuse one that has none.
+    /// ended. Without them, the release is `OSRELEASE`. What else readers of the dump ask for is filled in where
+    /// it is missing: a machine name is that of `machine`.
     pub fn read<S: PhysMemory>(
         memory: Option<&mut KernelMemory<'_, '_, S>>,
         facts: &dyn Facts,
@@ -51,14 +55,14 @@ impl Utsname {
         // Without a valid release, something else was read.
         if KernelVersion::parse(uts.release()).is_none() {
             uts = Utsname { raw: [0; UTS], read: false };
-            if let Some(release) = facts.release() {
-                uts.set(RELEASE, release.value);
+        }
+        let release = facts.release().map_or(&[][..], |release| release.value);
+        let machine = machine.name().unwrap_or("").as_bytes();
+        let others: [&[u8]; 6] = [b"Linux", b"", release, b"unknown", machine, b""];
+        for (field, other) in uts.raw.chunks_exact_mut(UTS_FIELD).zip(others) {
+            if field.starts_with(&[0]) {
+                field.iter_mut().zip(other).for_each(|(to, from)| *to = *from);
             }
-        }
-        if let (true, Some(name)) = (uts.string(MACHINE).is_empty(), machine.name()) {
-            uts.set(MACHINE, name.as_bytes());
-        }
-        for field in uts.raw.chunks_exact_mut(UTS_FIELD) {
             if let Some(last) = field.last_mut() {
                 *last = 0;
             }
@@ -76,9 +80,9 @@ impl Utsname {
         uts
     }
 
-    /// Whether release and machine are there, which readers of the dump ask for.
+    /// Whether all is there that readers of the dump ask for: all but the names of host and domain.
     pub fn is_complete(&self) -> bool {
-        !self.release().is_empty() && !self.string(MACHINE).is_empty()
+        [SYSNAME, RELEASE, VERSION, MACHINE].iter().all(|index| !self.string(*index).is_empty())
     }
 
     /// Takes the strings that are empty here from `other`.
@@ -88,13 +92,6 @@ impl Utsname {
             if mine.starts_with(&[0]) {
                 mine.copy_from_slice(theirs);
             }
-        }
-    }
-
-    fn set(&mut self, index: usize, text: &[u8]) {
-        let field = part_mut(&mut self.raw, field(index));
-        for (to, from) in field.iter_mut().zip(text) {
-            *to = *from;
         }
     }
 
@@ -189,11 +186,19 @@ mod tests {
         raw[..5].copy_from_slice(b"Linux");
         raw[65..70].copy_from_slice(b"other");
         raw[65 * 2..65 * 2 + 5].copy_from_slice(b"6.1.0");
+        raw[65 * 3] = b'#';
         raw[65 * 4..65 * 4 + 6].copy_from_slice(b"x86_64");
         header.fill_from(&Utsname::of_header(&raw));
         assert!(header.is_complete());
         let strings: vec::Vec<_> = (0..6).map(|n| header.string(n)).collect();
-        assert_eq!(strings, [&b"Linux"[..], b"host", b"6.1.0", b"", b"s390x", b""]);
+        assert_eq!(strings, [&b"Linux"[..], b"host", b"6.1.0", b"#", b"s390x", b""]);
+        // Readers want each of these.
+        assert!(Utsname::of_header(&raw).is_complete());
+        for index in [SYSNAME, RELEASE, VERSION, MACHINE] {
+            let mut less = raw;
+            less[65 * index] = 0;
+            assert!(!Utsname::of_header(&less).is_complete(), "{index}");
+        }
         raw[65 * 4..65 * 4 + 7].copy_from_slice(b"Unknown");
         let header = Utsname::of_header(&raw);
         assert_eq!((header.string(MACHINE), header.is_complete()), (&b""[..], false));
