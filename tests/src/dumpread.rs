@@ -1,4 +1,5 @@
-//! An independent reader of kdump-compressed dumps (64-bit, little-endian, header version 6).
+//! An independent reader of kdump-compressed dumps (little-endian, header version 6; 64-bit machines, i386 and
+//! 32-bit ARM).
 //!
 //! It is strict: what a tolerant reader would let pass is an error here, so that the writer is
 //! held to the format and not to one reader's habits.
@@ -13,6 +14,17 @@ pub const FLAG_LZ4: u32 = 0x40;
 pub const FLAG_ZLIB: u32 = 0x1;
 /// Status bit of a dump that is not whole.
 pub const STATUS_INCOMPLETE: u32 = 0x8;
+
+/// Where things are, which goes by the machine and by the `time_t` of the writer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forms {
+    /// Offset of `status`.
+    pub status: usize,
+    /// Offset of `timestamp`, and whether its members have 64 bits.
+    time: (usize, bool),
+    /// Bytes of the sub-header.
+    pub sub: u64,
+}
 
 /// `disk_dump_header` and `kdump_sub_header`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,11 +78,12 @@ pub struct Descriptor {
 pub struct Dump {
     /// Both headers.
     pub header: Header,
+    /// Their form.
+    pub forms: Forms,
+    /// The pfn of the first bit of the bitmaps: not 0 where 32-bit ARM counts from `phys_base` on.
+    pub first: u64,
     bytes: Vec<u8>,
 }
-
-/// Start of the sub-header's own bytes to their end.
-const SUB_HEADER: u64 = 104;
 
 impl Dump {
     /// Opens and checks a file.
@@ -85,8 +98,9 @@ impl Dump {
         if bytes.len() < 8192 {
             return Err(format!("only {} bytes: no header and sub-header", bytes.len()));
         }
-        let header = parse(&bytes);
-        let dump = Dump { header, bytes };
+        let forms = forms(&bytes)?;
+        let header = parse(&bytes, forms);
+        let mut dump = Dump { header, forms, first: 0, bytes };
         let h = &dump.header;
         let ensure = |ok: bool, what: &str| match ok {
             true => Ok(()),
@@ -95,8 +109,12 @@ impl Dump {
         ensure([*b"KDUMP   ", *b"TAMIS   "].contains(&h.signature), "unknown signature")?;
         ensure(h.header_version == 6, "header version is not 6")?;
         ensure(h.block_size == 4096, "block size is not 4096")?;
-        ensure(dump.bytes[464..4096].iter().all(|&b| b == 0), "block 0 has bytes past the header")?;
-        ensure(dump.bytes[402..408].iter().all(|&b| b == 0), "padding of the header is not zero")?;
+        let (time, _) = forms.time;
+        ensure(
+            dump.bytes[forms.status + 40..4096].iter().all(|&b| b == 0),
+            "block 0 has bytes past the header",
+        )?;
+        ensure(dump.bytes[402..time].iter().all(|&b| b == 0), "padding of the header is not zero")?;
         ensure(h.tv_usec == 0, "tv_usec is not 0")?;
         ensure(
             [h.total_ram_blocks, h.device_blocks, h.written_blocks, h.current_cpu] == [0; 4],
@@ -109,10 +127,10 @@ impl Dump {
         let half = h.max_mapnr_64.div_ceil(8).div_ceil(4096);
         ensure(u64::from(h.bitmap_blocks) == 2 * half, "bitmap_blocks is not right")?;
         ensure(
-            u64::from(h.sub_hdr_size) == (SUB_HEADER + h.size_note).div_ceil(4096),
+            u64::from(h.sub_hdr_size) == (forms.sub + h.size_note).div_ceil(4096),
             "sub_hdr_size is not right",
         )?;
-        ensure(h.size_note == 0 || h.offset_note == 4096 + SUB_HEADER, "offset_note is not right")?;
+        ensure(h.size_note == 0 || h.offset_note == 4096 + forms.sub, "offset_note is not right")?;
         ensure(h.start_pfn == h.start_pfn_64.min(u32::MAX.into()), "start_pfn differs")?;
         ensure(h.end_pfn == h.end_pfn_64.min(u32::MAX.into()), "end_pfn differs")?;
         ensure(dump.descriptors_at() <= dump.bytes.len() as u64, "the file ends in its bitmaps")?;
@@ -128,6 +146,12 @@ impl Dump {
             if let Some(bit) = (h.max_mapnr_64..8 * bitmap.len() as u64).find(is_set) {
                 return Err(format!("bitmap {which} has bit {bit:#x} past the end: {h:?}"));
             }
+        }
+        let base = dump.header.phys_base >> 12;
+        let arm = dump.header.utsname[4].starts_with("armv");
+        let last = base.min(dump.header.max_mapnr_64);
+        if arm && (0..last).any(|bit| dump.bitmap(1)[bit as usize / 8] >> (bit % 8) & 1 != 0) {
+            dump.first = base;
         }
         Ok(dump)
     }
@@ -146,7 +170,8 @@ impl Dump {
 
     /// Whether a bit of bitmap 1 or 2 is set.
     pub fn bit(&self, which: u64, pfn: u64) -> bool {
-        pfn < self.header.max_mapnr_64 && self.bitmap(which)[pfn as usize / 8] >> (pfn % 8) & 1 != 0
+        let Some(bit) = pfn.checked_sub(self.first) else { return false };
+        bit < self.header.max_mapnr_64 && self.bitmap(which)[bit as usize / 8] >> (bit % 8) & 1 != 0
     }
 
     /// Frames of bitmap 2 in this file's own range, ascending.
@@ -155,7 +180,7 @@ impl Dump {
             0 => 0..self.header.max_mapnr_64,
             _ => self.header.start_pfn_64..self.header.end_pfn_64,
         };
-        range.filter(|pfn| self.bit(2, *pfn))
+        range.map(|bit| self.first + bit).filter(|pfn| self.bit(2, *pfn))
     }
 
     /// File offset of the first descriptor.
@@ -282,7 +307,24 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
 }
 
-fn parse(bytes: &[u8]) -> Header {
+/// The form that the headers have: the machine says where the sub-header has its fields, the place of the
+/// block size what a `time_t` is.
+fn forms(bytes: &[u8]) -> Result<Forms, String> {
+    let machine = &bytes[12 + 4 * 65..][..65];
+    let is = |name: &[u8]| machine.starts_with(name);
+    let (candidates, sub) = if is(b"i686") {
+        (vec![(412, 404), (420, 404)], 80)
+    } else if is(b"armv") {
+        (vec![(412, 404), (424, 408)], 96)
+    } else {
+        (vec![(424, 408)], 104)
+    };
+    let found = candidates.into_iter().find(|(status, _)| u32_at(bytes, status + 4) == 4096);
+    let (status, time) = found.ok_or("block size is not 4096 where it should be")?;
+    Ok(Forms { status, time: (time, status != 412), sub })
+}
+
+fn parse(bytes: &[u8], forms: Forms) -> Header {
     let string = |at: usize| {
         let field = &bytes[at..at + 65];
         let end = field.iter().position(|&b| b == 0).unwrap_or(65);
@@ -293,35 +335,48 @@ fn parse(bytes: &[u8]) -> Header {
         text
     };
     let sub = &bytes[4096..];
+    let long = |bytes: &[u8], at: usize, wide: bool| {
+        if wide { u64_at(bytes, at) } else { u32_at(bytes, at).into() }
+    };
+    let (time, wide_time) = forms.time;
+    let second = time + if wide_time { 8 } else { 4 };
+    let rest = |index: usize| u32_at(bytes, forms.status + 4 * index);
+    // level split start end vmcoreinfo(2) notes(2) erased(2) start64 end64 max64
+    let at: [usize; 13] = match forms.sub {
+        80 => [4, 8, 12, 16, 20, 28, 32, 40, 44, 52, 56, 64, 72],
+        96 => [4, 8, 12, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88],
+        _ => [8, 12, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96],
+    };
+    let own = |index: usize| long(sub, at[index], forms.sub == 104);
     Header {
         signature: bytes[..8].try_into().unwrap(),
         header_version: u32_at(bytes, 8) as i32,
         utsname: [12, 77, 142, 207, 272, 337].map(string),
-        tv_sec: u64_at(bytes, 408) as i64,
-        tv_usec: u64_at(bytes, 416) as i64,
-        status: u32_at(bytes, 424),
-        block_size: u32_at(bytes, 428),
-        sub_hdr_size: u32_at(bytes, 432),
-        bitmap_blocks: u32_at(bytes, 436),
-        max_mapnr: u32_at(bytes, 440),
-        total_ram_blocks: u32_at(bytes, 444),
-        device_blocks: u32_at(bytes, 448),
-        written_blocks: u32_at(bytes, 452),
-        current_cpu: u32_at(bytes, 456),
-        nr_cpus: u32_at(bytes, 460) as i32,
-        phys_base: u64_at(sub, 0),
-        dump_level: u32_at(sub, 8) as i32,
-        split: u32_at(sub, 12) as i32,
-        start_pfn: u64_at(sub, 16),
-        end_pfn: u64_at(sub, 24),
-        offset_vmcoreinfo: u64_at(sub, 32),
-        size_vmcoreinfo: u64_at(sub, 40),
-        offset_note: u64_at(sub, 48),
-        size_note: u64_at(sub, 56),
-        offset_eraseinfo: u64_at(sub, 64),
-        size_eraseinfo: u64_at(sub, 72),
-        start_pfn_64: u64_at(sub, 80),
-        end_pfn_64: u64_at(sub, 88),
-        max_mapnr_64: u64_at(sub, 96),
+        tv_sec: long(bytes, time, wide_time) as i64,
+        tv_usec: long(bytes, second, wide_time) as i64,
+        status: rest(0),
+        block_size: rest(1),
+        sub_hdr_size: rest(2),
+        bitmap_blocks: rest(3),
+        max_mapnr: rest(4),
+        total_ram_blocks: rest(5),
+        device_blocks: rest(6),
+        written_blocks: rest(7),
+        current_cpu: rest(8),
+        nr_cpus: rest(9) as i32,
+        phys_base: long(sub, 0, forms.sub == 104),
+        dump_level: u32_at(sub, at[0]) as i32,
+        split: u32_at(sub, at[1]) as i32,
+        start_pfn: own(2),
+        end_pfn: own(3),
+        offset_vmcoreinfo: u64_at(sub, at[4]),
+        size_vmcoreinfo: own(5),
+        offset_note: u64_at(sub, at[6]),
+        size_note: own(7),
+        offset_eraseinfo: u64_at(sub, at[8]),
+        size_eraseinfo: own(9),
+        start_pfn_64: u64_at(sub, at[10]),
+        end_pfn_64: u64_at(sub, at[11]),
+        max_mapnr_64: u64_at(sub, at[12]),
     }
 }

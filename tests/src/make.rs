@@ -54,6 +54,10 @@ pub enum Page {
 pub struct Make {
     /// Its form.
     pub form: Form,
+    /// Physical base of the kernel image.
+    pub phys_base: u64,
+    /// The pfn that the first bit is of.
+    pub first: u64,
     /// One past the last pfn.
     pub max: u64,
     /// Pages, by pfn.
@@ -83,6 +87,8 @@ impl Make {
     pub fn new(form: Form) -> Make {
         let mut make = Make {
             form,
+            phys_base: if form.wide { 0x10_0000 } else { 0 },
+            first: 0,
             max: 300,
             pages: BTreeMap::new(),
             left_out: vec![9, 200, 201],
@@ -162,7 +168,8 @@ impl Make {
             80
         };
         let sub_blocks = (sub_size + self.notes.len()).div_ceil(block);
-        let half = self.max.div_ceil(8).div_ceil(block as u64) as usize;
+        let max = self.max - self.first;
+        let half = max.div_ceil(8).div_ceil(block as u64) as usize;
         let bitmap_blocks = if one_bitmap { half } else { 2 * half };
 
         put(&mut out, 0, self.signature);
@@ -182,7 +189,7 @@ impl Make {
             block as u64,
             sub_blocks as u64,
             bitmap_blocks as u64,
-            self.max,
+            max,
             0,
             0,
             0,
@@ -202,11 +209,12 @@ impl Make {
             (false, true) => [0, 4, 8, 12, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88],
         };
         let notes_at = block + sub_size;
-        let (start, end) = self.split.unwrap_or((0, 0));
+        let bits = |(start, end)| (start - self.first, end - self.first);
+        let (start, end) = self.split.map_or((0, 0), bits);
         let info = self.vmcoreinfo.map_or((0, 0), |(at, len)| (notes_at + at, len));
         let notes = if self.notes.is_empty() { (0, 0) } else { (notes_at, self.notes.len()) };
         let fields: [(u32, u64, usize); 14] = [
-            (0, 0x10_0000, word),
+            (0, self.phys_base, word),
             (1, self.level.into(), 4),
             (2, self.split.is_some().into(), 4),
             (2, start, word),
@@ -219,7 +227,7 @@ impl Make {
             (5, 0, word),
             (6, start, 8),
             (6, end, 8),
-            (6, self.max, 8),
+            (6, max, 8),
         ];
         put(&mut out, block + sub_size - 1, &[0]);
         for ((since, value, len), at) in fields.into_iter().zip(at) {
@@ -235,7 +243,10 @@ impl Make {
         let bitmap2 = if one_bitmap { bitmap1 } else { bitmap1 + half * block };
         let descriptors = bitmap1 + bitmap_blocks * block;
         put(&mut out, descriptors - 1, &[0]);
-        let mut bit = |base: usize, pfn: u64| out[base + pfn as usize / 8] |= 1 << (pfn % 8);
+        let mut bit = |base: usize, pfn: u64| {
+            let bit = pfn - self.first;
+            out[base + bit as usize / 8] |= 1 << (bit % 8);
+        };
         for pfn in self.pages.keys().copied() {
             bit(bitmap1, pfn);
             bit(bitmap2, pfn);
@@ -246,7 +257,7 @@ impl Make {
 
         let data = descriptors + 24 * self.pages.len();
         put(&mut out, data + block - 1, &[0]);
-        let range = self.split.unwrap_or((0, self.max));
+        let range = self.split.unwrap_or((self.first, self.max));
         let own = self.pages.iter().filter(|(pfn, _)| (range.0..range.1).contains(pfn));
         for (index, (_, page)) in own.enumerate() {
             let (bytes, flags) = match page {
