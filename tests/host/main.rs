@@ -11,6 +11,7 @@ mod kernel;
 mod log;
 mod memory;
 mod more;
+mod narrow;
 mod outputs;
 mod people;
 mod refilter;
