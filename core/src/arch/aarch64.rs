@@ -4,11 +4,11 @@
 
 use super::linear::{Linear, LinearRange};
 use super::paging::{Entry, PagingForm, TableCache, Tables, Walk};
-use super::{AddressSpace, Rules};
+use super::{AddressSpace, Route, Rules};
 use crate::endian::{Endian, Word};
 use crate::facts::{Facts, KernelVersion, MissingKey};
 use crate::memory::{MemoryRange, PhysMemory};
-use crate::units::{PageShift, Pfn, PhysAddr};
+use crate::units::{PageShift, Pfn, PhysAddr, VirtAddr};
 use crate::wire::vmcoreinfo::Kind;
 
 /// Bits 1:0 of a descriptor: a table above the last level, a page on it.
@@ -172,6 +172,10 @@ impl Rules for Aarch64 {
         &self.space
     }
 
+    fn route(&self, at: VirtAddr) -> Route {
+        self.space.route(at)
+    }
+
     /// The kernel image, where `SYMBOL(_stext)` says where it is, and the linear map: the lower
     /// half of the kernel's addresses since 5.4 ("arm64: mm: Flip kernel VA space"), the upper one
     /// before.
@@ -203,7 +207,6 @@ mod tests {
     use crate::arch::Arch;
     use crate::arch::paging::{Mapping, WalkError};
     use crate::testing::{Memory, info};
-    use crate::units::VirtAddr;
     use std::{format, string::String, vec};
 
     const BASE: u64 = 0x4000_0000;

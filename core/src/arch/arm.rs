@@ -4,11 +4,11 @@
 
 use super::linear::{Linear, LinearRange};
 use super::paging::{Entry, PagingForm, TableCache, Tables, Walk};
-use super::{AddressSpace, Rules};
+use super::{AddressSpace, Route, Rules};
 use crate::endian::{Endian, Word};
 use crate::facts::{Facts, MissingKey};
 use crate::memory::{MemoryRange, PhysMemory};
-use crate::units::{Pfn, PhysAddr};
+use crate::units::{Pfn, PhysAddr, VirtAddr};
 use crate::wire::vmcoreinfo::Kind;
 
 /// Short descriptors as the hardware sees them. Linux sees pairs of first-level entries, whose tables share a
@@ -101,6 +101,10 @@ impl Rules for Arm {
         &self.space
     }
 
+    fn route(&self, at: VirtAddr) -> Route {
+        self.space.route(at)
+    }
+
     /// The direct map, with the kernel image in it.
     fn linear(
         &self,
@@ -125,7 +129,6 @@ mod tests {
     use crate::arch::Arch;
     use crate::arch::paging::{Mapping, WalkError};
     use crate::testing::{Memory, info};
-    use crate::units::VirtAddr;
     use std::vec;
 
     const BASE: u64 = 0x4000_0000;

@@ -4,11 +4,11 @@
 
 use super::linear::{Linear, LinearRange};
 use super::paging::{Entry, PagingForm, TableCache, Tables, Walk};
-use super::{AddressSpace, Rules};
+use super::{AddressSpace, Route, Rules};
 use crate::endian::{Endian, Word};
 use crate::facts::{Facts, KernelVersion, MissingKey};
 use crate::memory::{MemoryRange, PhysMemory};
-use crate::units::{Pfn, PhysAddr};
+use crate::units::{Pfn, PhysAddr, VirtAddr};
 use crate::wire::vmcoreinfo::Kind;
 
 const PRESENT: u64 = 1;
@@ -100,6 +100,10 @@ impl Rules for I386 {
         &self.space
     }
 
+    fn route(&self, at: VirtAddr) -> Route {
+        self.space.route(at)
+    }
+
     /// The direct map, with the kernel image in it: as far as the memory ranges say, or else as far as it can be.
     fn linear(
         &self,
@@ -124,7 +128,6 @@ mod tests {
     use crate::arch::Arch;
     use crate::arch::paging::{Mapping, WalkError};
     use crate::testing::{Memory, info};
-    use crate::units::VirtAddr;
     use std::string::String;
     use std::vec;
 

@@ -18,15 +18,17 @@ pub mod arm;
 #[cfg(feature = "i386")]
 pub mod i386;
 pub mod linear;
+#[cfg(feature = "loongarch64")]
+pub mod loongarch64;
 pub mod paging;
 #[cfg(feature = "riscv64")]
 pub mod riscv64;
 mod space;
 pub mod x86_64;
 
-pub use space::{AddressSpace, Rules};
+pub use space::{AddressSpace, Route, Rules};
 
-#[cfg(feature = "riscv64")]
+#[cfg(any(feature = "loongarch64", feature = "riscv64"))]
 use crate::endian::Word;
 use crate::facts::{Facts, MissingKey};
 use crate::memory::{Dump, Machine, MemoryRange, PhysMemory};
@@ -35,6 +37,8 @@ use crate::units::{PhysAddr, VirtAddr};
 use crate::wire::machine::EM_386;
 #[cfg(feature = "arm")]
 use crate::wire::machine::EM_ARM;
+#[cfg(feature = "loongarch64")]
+use crate::wire::machine::EM_LOONGARCH;
 #[cfg(feature = "riscv64")]
 use crate::wire::machine::EM_RISCV;
 use crate::wire::machine::{EM_AARCH64, EM_X86_64};
@@ -55,6 +59,9 @@ pub enum Arch {
     /// i386.
     #[cfg(feature = "i386")]
     I386(i386::I386),
+    /// loongarch64.
+    #[cfg(feature = "loongarch64")]
+    Loongarch64(loongarch64::Loongarch64),
     /// riscv64.
     #[cfg(feature = "riscv64")]
     Riscv64(riscv64::Riscv64),
@@ -70,6 +77,8 @@ macro_rules! with {
             Arch::Arm($a) => $call,
             #[cfg(feature = "i386")]
             Arch::I386($a) => $call,
+            #[cfg(feature = "loongarch64")]
+            Arch::Loongarch64($a) => $call,
             #[cfg(feature = "riscv64")]
             Arch::Riscv64($a) => $call,
         }
@@ -141,6 +150,10 @@ impl Arch {
             EM_ARM => Ok(Arch::Arm(arm::Arm::new(facts, ram, machine.endian)?)),
             #[cfg(feature = "i386")]
             EM_386 => Ok(Arch::I386(i386::I386::new(facts, ram)?)),
+            #[cfg(feature = "loongarch64")]
+            EM_LOONGARCH if machine.word == Word::Bits64 => {
+                Ok(Arch::Loongarch64(loongarch64::Loongarch64::new(facts)?))
+            }
             #[cfg(feature = "riscv64")]
             EM_RISCV if machine.word == Word::Bits64 => {
                 Ok(Arch::Riscv64(riscv64::Riscv64::new(facts)?))
@@ -151,10 +164,14 @@ impl Arch {
 
     /// The architecture of the machine that a dump is of. Under Xen there is none: the dump's addresses are not
     /// those of the kernel.
-    pub fn of(dump: &impl Dump, facts: &dyn Facts) -> Result<Arch, ArchError> {
+    pub fn of(dump: &mut impl Dump, facts: &dyn Facts) -> Result<Arch, ArchError> {
         match dump.origin().xen {
             true => Err(ArchError::Xen),
-            false => Arch::new(dump.machine(), facts, dump.ranges()),
+            false => match Arch::new(dump.machine(), facts, dump.ranges()) {
+                #[cfg(feature = "loongarch64")]
+                Ok(Arch::Loongarch64(arch)) => Ok(Arch::Loongarch64(arch.settled(dump))),
+                other => other,
+            },
         }
     }
 
@@ -203,11 +220,12 @@ impl Arch {
                 return Ok(Mapping { phys, len: leaf.len - inside });
             }
         }
-        let space = self.space();
-        if !space.is_translated(at) {
-            return Err(WalkError::NotCanonical(at));
+        match with!(self, arch => arch.route(at)) {
+            Route::Tables => {}
+            Route::Window(found) => return Ok(found),
+            Route::Nowhere => return Err(WalkError::NotCanonical(at)),
         }
-        let found = space.tables.walk(self, at, source, cache)?;
+        let found = self.space().tables.walk(self, at, source, cache)?;
         cache.leaf = Some((at, found));
         Ok(found)
     }

@@ -4,11 +4,11 @@
 
 use super::linear::{Linear, LinearRange};
 use super::paging::{Entry, PagingForm, TableCache, Tables, Walk};
-use super::{AddressSpace, Rules};
+use super::{AddressSpace, Route, Rules};
 use crate::endian::{Endian, Word};
 use crate::facts::{Facts, KernelVersion, MissingKey};
 use crate::memory::{MemoryRange, PhysMemory};
-use crate::units::{Pfn, PhysAddr};
+use crate::units::{Pfn, PhysAddr, VirtAddr};
 use crate::wire::vmcoreinfo::Kind;
 
 /// Leaves may be on any level.
@@ -101,6 +101,10 @@ impl Rules for Riscv64 {
         &self.space
     }
 
+    fn route(&self, at: VirtAddr) -> Route {
+        self.space.route(at)
+    }
+
     /// The kernel image, and the linear map as far as there is memory. Before 6.4 ("riscv: Use PUD/P4D/PGD
     /// pages for the linear mapping") that began where the kernel had been loaded, which no key says.
     fn linear(
@@ -131,7 +135,6 @@ mod tests {
     use crate::arch::Arch;
     use crate::arch::paging::{Mapping, WalkError};
     use crate::testing::{Memory, info};
-    use crate::units::VirtAddr;
     use std::{format, string::String, vec};
 
     const RAM: u64 = 0x8000_0000;

@@ -1,7 +1,7 @@
 //! What an architecture makes of what is known of a kernel.
 
 use super::linear::Linear;
-use super::paging::{Entry, TableCache, Tables};
+use super::paging::{Entry, Mapping, TableCache, Tables};
 use crate::facts::Facts;
 use crate::memory::{MemoryRange, PhysMemory};
 use crate::units::{Pfn, VirtAddr};
@@ -30,10 +30,24 @@ pub struct AddressSpace {
     pub largest_huge_page_bits: u8,
 }
 
+/// Who says where a virtual address lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Route {
+    /// The page tables.
+    Tables,
+    /// The hardware itself: the address is in a window onto physical memory.
+    Window(Mapping),
+    /// Nobody: it is no address of the kernel's.
+    Nowhere,
+}
+
 /// What an architecture does by itself.
 pub trait Rules: Entry {
     /// Its addresses.
     fn space(&self) -> &AddressSpace;
+
+    /// Who says where `at` lies: [`AddressSpace::route`], where there are no windows.
+    fn route(&self, at: VirtAddr) -> Route;
 
     /// What can be known of this kernel's addresses without its page tables, or with the upper ones alone.
     /// `ram` are the memory ranges, which in a vmcore tell where the direct map is.
@@ -55,6 +69,12 @@ impl AddressSpace {
     /// Whether a pointer can be one into the kernel's own address space.
     pub fn is_kernel_address(&self, at: VirtAddr) -> bool {
         self.untagged(at) >= self.kernel_start
+    }
+
+    /// Who says where `at` lies: page tables, if anybody.
+    #[inline(always)]
+    pub fn route(&self, at: VirtAddr) -> Route {
+        if self.is_translated(at) { Route::Tables } else { Route::Nowhere }
     }
 
     /// Whether the page tables say anything about an address: its bits above those that they translate

@@ -3,7 +3,7 @@
 
 use super::linear::{Linear, LinearRange};
 use super::paging::{Entry, PagingForm, TableCache, Tables, Walk};
-use super::{AddressSpace, Rules};
+use super::{AddressSpace, Route, Rules};
 use crate::endian::{Endian, Word};
 use crate::facts::{Facts, KernelVersion, MissingKey};
 use crate::memory::{MemoryRange, PhysMemory};
@@ -134,6 +134,10 @@ impl Entry for X86_64 {
 impl Rules for X86_64 {
     fn space(&self) -> &AddressSpace {
         &self.space
+    }
+
+    fn route(&self, at: VirtAddr) -> Route {
+        self.space.route(at)
     }
 
     /// The kernel image, which is mapped as a whole, and the direct map. Where that begins is told

@@ -463,7 +463,7 @@ impl<'m, D: Dump> Session<'m, D> {
     ) -> Session<'m, D> {
         let info = info(&text, file_text);
         let machine = dump.machine();
-        let arch = Arch::of(&dump, &info);
+        let arch = Arch::of(&mut dump, &info);
         let named = dump.origin().utsname;
         let mut tables = TableCache::new(&mut storage.tables[..]);
         let mut memory =

@@ -14,6 +14,8 @@ pub const EM_386: u16 = 3;
 pub const EM_ARM: u16 = 40;
 /// `e_machine` of riscv64 and riscv32.
 pub const EM_RISCV: u16 = 243;
+/// `e_machine` of loongarch64.
+pub const EM_LOONGARCH: u16 = 258;
 
 const EM_MIPS: u16 = 8;
 const EM_PPC: u16 = 20;
@@ -21,7 +23,6 @@ const EM_PPC64: u16 = 21;
 const EM_S390: u16 = 22;
 const EM_SPARCV9: u16 = 43;
 const EM_IA_64: u16 = 50;
-const EM_LOONGARCH: u16 = 258;
 
 /// What is known about a kind of machine, whichever kernel ran on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -118,8 +118,8 @@ impl Opened {
     }
 
     /// How its addresses are translated.
-    pub fn arch(&self) -> Result<Arch> {
-        let fail = match Arch::of(&self.dump, &self.info()) {
+    pub fn arch(&mut self) -> Result<Arch> {
+        let fail = match Arch::of(&mut self.dump, &info(&self.text)) {
             Err(ArchError::Xen) => self.fail(ArchError::Xen),
             _ if self.text.is_empty() => {
                 self.fail("it has no VMCOREINFO, so that its kernel's addresses mean nothing")
