@@ -4,9 +4,9 @@ use crate::arena::Arena;
 use crate::input::Input;
 use crate::sys::{self, MAX_THREADS, Monitor, Place, Then, Work};
 use alloc::boxed::Box;
+use page_codec::Encode;
 use tamis_core::capture::crew::{self, Batch, EncodedPage, Next, Queue, Side, Slot};
 use tamis_core::capture::plan::Plan;
-use tamis_core::codec::Encoder;
 use tamis_core::input::elf::ElfVmcore;
 
 /// Bytes of a thread's stack. An encoder needs a few KiB; the rest is for a signal, for which the
@@ -35,20 +35,21 @@ pub struct Crew {
     queue: Shared,
     stacks: &'static mut [u8],
     runs: &'static mut [u8],
-    encoders: heapless::Vec<Box<dyn Encoder + Send>, MAX_THREADS>,
+    encoders: heapless::Vec<Option<Box<dyn Encode + Send>>, MAX_THREADS>,
 }
 
 /// One of them.
 struct Worker<'a> {
     queue: &'a Shared,
     source: ElfVmcore<'static, Input>,
-    encoder: &'a mut (dyn Encoder + Send),
+    encoder: Option<&'a mut (dyn Encode + Send + 'static)>,
     run: &'a mut [u8],
 }
 
 impl Work for Worker<'_> {
     fn work(&mut self) {
-        crew::work(self.queue, &mut self.source, self.encoder, self.run);
+        let encoder = self.encoder.as_deref_mut().map(|encoder| -> &mut dyn Encode { encoder });
+        crew::work(self.queue, &mut self.source, encoder, self.run);
     }
 }
 
@@ -60,7 +61,7 @@ impl Crew {
         page: usize,
         beyond: usize,
         arena: &mut Arena,
-        mut encoder: impl FnMut() -> Box<dyn Encoder + Send>,
+        encoder: impl Fn() -> Option<Box<dyn Encode + Send>>,
     ) -> Crew {
         let pages = plan.batch_pages as usize;
         let count = crew::batches(plan.workers) as usize;
@@ -88,7 +89,8 @@ impl Crew {
             // Without a file of its own there is a thread less.
             if let Ok(file) = source.file().reopen() {
                 let source = source.reopen(file);
-                let _ = workers.push(Worker { queue, source, encoder: &mut **encoder, run });
+                let _ =
+                    workers.push(Worker { queue, source, encoder: encoder.as_deref_mut(), run });
             }
         }
         Ready { queue, stacks, workers }

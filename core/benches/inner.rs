@@ -4,9 +4,9 @@
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
+use page_codec::is_zero;
 use tamis_core::arch::Arch;
 use tamis_core::bitmap::{Bitmap, count_ones};
-use tamis_core::codec::is_zero;
 use tamis_core::endian::{Endian, Word};
 use tamis_core::io::IoError;
 use tamis_core::io::{Append, Flattened, Sink};

@@ -1,6 +1,7 @@
 //! A machine of 64 TiB, captured inside the same few MiB as any other: a source that makes up its
 //! page tables, memory sections and `struct page`s as they are read.
 
+use page_codec::Codec;
 use tamis_core::bitmap::Bitmap;
 use tamis_core::capture::plan::{DEFAULT_LIMIT, Needs};
 use tamis_core::capture::{Notice, Observer, Phase};
@@ -136,7 +137,7 @@ impl Dump for Huge {
     }
     fn keep_existing(&mut self, _: &mut Bitmap<'_>) {}
     fn keep_held(&mut self, _: &mut Bitmap<'_>) {}
-    fn stored_page(&mut self, _: Pfn, _: u32, _: &mut [u8]) -> Option<usize> {
+    fn stored_page(&mut self, _: Pfn, _: Codec, _: &mut [u8]) -> Option<usize> {
         None
     }
     fn notes(&self) -> Notes {

@@ -2,10 +2,10 @@
 
 use crate::dump::opened::Dump;
 use crate::fail::{Fail, Result};
+use page_codec::Encode;
 use tamis_core::capture::crew;
 use tamis_core::capture::crew::{BATCH, Crew};
 use tamis_core::capture::threads::{Batches, with_threads};
-use tamis_core::codec::Encoder;
 
 /// Bytes of pages that a thread reads ahead.
 pub const RUN: usize = 64 << 10;
@@ -14,8 +14,8 @@ pub const RUN: usize = 64 << 10;
 pub struct Worker<'e> {
     /// The input.
     pub dump: Dump,
-    /// Of the same kind as those of the other workers.
-    pub encoder: Box<dyn Encoder + Send + 'e>,
+    /// Of the same kind as those of the other workers; `None` for pages that are stored as they are.
+    pub encoder: Option<Box<dyn Encode + Send + 'e>>,
 }
 
 /// Pages of a batch.
@@ -32,7 +32,8 @@ pub fn serve<T>(
 ) -> Result<T> {
     let pages = batch_pages(page);
     let work = |crew: &dyn Crew<'_>, worker: &mut Worker<'_>| {
-        crew::work(crew, &mut worker.dump, &mut *worker.encoder, &mut vec![0; RUN.max(page)]);
+        let encoder = worker.encoder.as_deref_mut().map(|encoder| -> &mut dyn Encode { encoder });
+        crew::work(crew, &mut worker.dump, encoder, &mut vec![0; RUN.max(page)]);
     };
     let bytes = pages * page + bound.saturating_sub(page);
     with_threads(workers, Batches { pages, bytes, filter: None }, work, main)

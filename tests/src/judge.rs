@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use tamis_core::codec::{Decode, Decoders};
+use page_codec::{Decode, Decoders};
 use tamis_core::input::elf::{self, ElfVmcore, Place};
 use tamis_core::input::kdump::{self, Codec, Kdump, PageFault, Part, Storage, Unpack};
 use tamis_core::memory::MemoryRange;

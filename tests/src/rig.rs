@@ -1,11 +1,11 @@
 //! The engine inside the test's own process: a capture of a machine's vmcore into any sink, with
 //! buffers so small that a dump takes many writes.
 
+use page_codec::{Codec, Effort, Encode};
 use tamis_core::arch::paging::TableCache;
 use tamis_core::capture::crew::{self, Crew};
 use tamis_core::capture::threads::{Batches, with_threads};
 use tamis_core::capture::{CaptureError, Notice, Observer, Phase, Report};
-use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, NoCodec, SLACK, Snappy, Zstd};
 use tamis_core::input::elf::Place;
 use tamis_core::io::{RandomAccess, Sink};
 use tamis_core::memory::MemoryRange;
@@ -15,17 +15,23 @@ use tamis_core::{DumpLevel, Headers, Options, Output, Session, Storage};
 /// The page codecs, by the options of the command line.
 pub const CODECS: [&str; 6] = ["", "-c", "-l", "-p", "-z", "--lz4"];
 
-/// A new encoder of one of [`CODECS`].
-pub fn encoder(option: &str) -> Box<dyn Encoder + Send> {
-    match option {
-        "" => Box::new(NoCodec),
-        "-c" => Box::new(Deflate::new()),
-        "-l" => Box::new(Lzo::new()),
-        "-p" => Box::new(Snappy::new()),
-        "-z" => Box::new(Zstd::new()),
-        "--lz4" => Box::new(Lz4::new()),
+/// A new encoder of one of [`CODECS`]; none for pages that are stored as they are.
+pub fn encoder(option: &str) -> Option<Box<dyn Encode + Send>> {
+    let codec = match option {
+        "" => return None,
+        "-c" => Codec::Zlib,
+        "-l" => Codec::Lzo,
+        "-p" => Codec::Snappy,
+        "-z" => Codec::Zstd,
+        "--lz4" => Codec::Lz4,
         other => panic!("no codec {other}"),
-    }
+    };
+    Some(codec.encoder(Effort::Normal))
+}
+
+/// The encoder, as the engine takes it.
+pub fn lent(encoder: &mut Option<Box<dyn Encode + Send>>) -> Option<&mut dyn Encode> {
+    encoder.as_deref_mut().map(|encoder| -> &mut dyn Encode { encoder })
 }
 
 /// What is to be made.
@@ -48,7 +54,7 @@ pub struct Wish {
 impl Wish {
     /// A kdump-compressed dump with the smallest buffers, synced before every descriptor.
     pub fn new(codec: &'static str, level: u8) -> Wish {
-        let sizes = [1024, 4096 + SLACK, 24 * 32];
+        let sizes = [1024, Codec::Zlib.bound(4096), 24 * 32];
         Wish { codec, elf: false, level, sizes, split_block: 64, sync_every: 0 }
     }
 
@@ -136,16 +142,17 @@ pub fn capture_with<F: RandomAccess + Send>(
     const BATCH: usize = 5;
     let mut encoder = encoder(wish.codec);
     let work = |crew: &dyn Crew<'_>, source: &mut _| {
-        crew::work(crew, source, &mut *self::encoder(wish.codec), &mut [0; 3 * 4096]);
+        crew::work(crew, source, lent(&mut self::encoder(wish.codec)), &mut [0; 3 * 4096]);
     };
-    let batches = Batches { pages: BATCH, bytes: BATCH * 4096 + SLACK, filter: None };
-    let result = with_threads(&mut others, batches, work, |lent| match sinks {
-        [sink] if wish.elf => session.write_elf_with(*sink, watch, lent),
+    let bytes = Codec::Zlib.bound(BATCH * 4096);
+    let batches = Batches { pages: BATCH, bytes, filter: None };
+    let result = with_threads(&mut others, batches, work, |crew| match sinks {
+        [sink] if wish.elf => session.write_elf_with(*sink, watch, crew),
         sinks => {
             let mut ranges = vec![PfnSpan::default(); sinks.len()];
             let block = wish.split_block;
             let output = Output::Split { sinks, ranges: &mut ranges, block };
-            session.write_with(output, Some(&mut *encoder), watch, lent)
+            session.write_with(output, lent(&mut encoder), watch, crew)
         }
     });
     let result = result.expect("threads");

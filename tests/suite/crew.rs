@@ -4,15 +4,15 @@ use tamis_core::arch::paging::TableCache;
 use tamis_core::capture::crew::{self, Batch, Crew, EncodedPage, Queue, Slot};
 use tamis_core::capture::threads::StdCrew;
 use tamis_core::capture::{CaptureError, Notice, Observer, Phase, Report};
-use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, NoCodec, SLACK, Snappy, Zstd};
 use tamis_core::endian::{Endian, Word};
 use tamis_core::io::{Append, Flattened};
 use tamis_core::io::{IoError, IoKind, RandomAccess};
 use tamis_core::units::PfnSpan;
 use tamis_core::wire::elf;
 use tamis_core::wire::machine::EM_X86_64;
-use tamis_core::{DumpLevel, Headers, Options, Output, Session, Storage};
+use tamis_core::{Codec, DumpLevel, Headers, Options, Output, Session, Storage};
 use tamis_tests::disk::MemoryFile;
+use tamis_tests::rig::{CODECS, encoder, lent};
 
 const PAGE: usize = 4096;
 const PAGES: usize = 240;
@@ -141,7 +141,8 @@ struct Run<'f> {
     threads: usize,
     window: usize,
     batch: usize,
-    make: fn() -> Box<dyn Encoder + Send>,
+    /// One of [`CODECS`].
+    codec: &'static str,
 }
 
 impl Run<'_> {
@@ -168,25 +169,25 @@ impl Run<'_> {
 
         let count = 2 * self.threads;
         let mut made = vec![EncodedPage::default(); count * self.batch.max(1)];
-        let mut data = vec![0; count * (self.batch * PAGE + SLACK)];
+        let mut data = vec![0; count * (Codec::Zlib.bound(self.batch * PAGE))];
         let made = made.chunks_exact_mut(self.batch.max(1));
-        let data = data.chunks_exact_mut(self.batch * PAGE + SLACK);
+        let data = data.chunks_exact_mut(Codec::Zlib.bound(self.batch * PAGE));
         let mut batches: Vec<_> = made.zip(data).map(|(m, d)| Batch::new(m, d)).collect();
         let mut slots: Vec<_> = (0..count).map(|_| Slot::default()).collect();
         let queue = Queue::new(&mut slots, &mut batches);
         let monitor = StdCrew::new(queue);
 
-        let (mut heard, mut encoder) = (Heard::default(), (self.make)());
+        let (mut heard, mut own) = (Heard::default(), encoder(self.codec));
         let mut write = |output: Output<'_, '_>, crew: Option<&dyn Crew<'_>>| match output {
             Output::Elf(sink) => session.write_elf_with(sink, &mut heard, crew),
-            output => session.write_with(output, Some(&mut *encoder), &mut heard, crew),
+            output => session.write_with(output, lent(&mut own), &mut heard, crew),
         };
         let (mut outputs, result) = std::thread::scope(|scope| {
             for source in &mut others {
-                let (monitor, make) = (&monitor, self.make);
+                let (monitor, codec) = (&monitor, self.codec);
                 scope.spawn(move || {
                     let mut run = vec![0; 3 * PAGE];
-                    crew::work(monitor, source, &mut *make(), &mut run);
+                    crew::work(monitor, source, lent(&mut encoder(codec)), &mut run);
                 });
             }
             let crew: Option<&dyn Crew<'_>> = if self.threads > 1 { Some(&monitor) } else { None };
@@ -232,7 +233,7 @@ impl Run<'_> {
     }
 }
 
-fn same_for_every_number(file: Faulty<'_>, make: fn() -> Box<dyn Encoder + Send>) {
+fn same_for_every_number(file: Faulty<'_>, codec: &'static str) {
     for (level, form, window) in [
         (0, Form::File, 1 << 10),
         (1, Form::File, 16),
@@ -247,8 +248,8 @@ fn same_for_every_number(file: Faulty<'_>, make: fn() -> Box<dyn Encoder + Send>
     ] {
         // In an ELF file pages are as they are.
         let plain = matches!(form, Form::Elf | Form::FullElf);
-        let make = if plain { || Box::new(NoCodec) as Box<dyn Encoder + Send> } else { make };
-        let run = |threads, batch| Run { file, level, form, threads, window, batch, make }.run();
+        let codec = if plain { "" } else { codec };
+        let run = |threads, batch| Run { file, level, form, threads, window, batch, codec }.run();
         let want = run(1, 1);
         assert_eq!(want.2.is_err(), form.is_full());
         assert_eq!(want.1.is_empty(), !file.bad.contains(&true));
@@ -262,22 +263,12 @@ fn same_for_every_number(file: Faulty<'_>, make: fn() -> Box<dyn Encoder + Send>
     }
 }
 
-fn encoders() -> [fn() -> Box<dyn Encoder + Send>; 5] {
-    [
-        || Box::new(Deflate::new()),
-        || Box::new(Lzo::new()),
-        || Box::new(Snappy::new()),
-        || Box::new(Zstd::new()),
-        || Box::new(Lz4::new()),
-    ]
-}
-
 #[test]
 fn the_bytes_do_not_depend_on_the_number_of_threads() {
     let (bytes, bad) = (vmcore(), [false; PAGES]);
-    for (n, make) in encoders().into_iter().enumerate() {
+    for (n, codec) in CODECS.into_iter().enumerate() {
         let maps = n % 2 == 0;
-        same_for_every_number(Faulty { bytes: &bytes, bad: &bad, maps, broke: false }, make);
+        same_for_every_number(Faulty { bytes: &bytes, bad: &bad, maps, broke: false }, codec);
     }
 }
 
@@ -290,8 +281,8 @@ fn nor_do_they_where_pages_cannot_be_read() {
         *bad = page % 97 == 3 || (100..150).contains(&page) || page == 0 || page == PAGES - 1;
     }
     for maps in [false, true] {
-        for make in encoders().into_iter().take(2) {
-            same_for_every_number(Faulty { bytes: &bytes, bad: &bad, maps, broke: false }, make);
+        for codec in ["-c", "-l"] {
+            same_for_every_number(Faulty { bytes: &bytes, bad: &bad, maps, broke: false }, codec);
         }
     }
 }
@@ -301,13 +292,13 @@ fn a_source_without_a_readable_page_ends_too() {
     let bytes = vmcore();
     for maps in [false, true] {
         let file = Faulty { bytes: &bytes, bad: &[true; PAGES], maps, broke: false };
-        same_for_every_number_unfull(file, || Box::new(Lzo::new()));
+        same_for_every_number_unfull(file, "-l");
     }
 }
 
-fn same_for_every_number_unfull(file: Faulty<'_>, make: fn() -> Box<dyn Encoder + Send>) {
+fn same_for_every_number_unfull(file: Faulty<'_>, codec: &'static str) {
     let run = |threads| {
-        Run { file, level: 1, form: Form::File, threads, window: 64, batch: 8, make }.run()
+        Run { file, level: 1, form: Form::File, threads, window: 64, batch: 8, codec }.run()
     };
     let want = run(1);
     assert_eq!(want.1.len(), PAGES);
@@ -318,9 +309,9 @@ fn same_for_every_number_unfull(file: Faulty<'_>, make: fn() -> Box<dyn Encoder 
 fn batches_without_room_are_no_crew() {
     let (bytes, bad) = (vmcore(), [false; PAGES]);
     let file = Faulty { bytes: &bytes, bad: &bad, maps: false, broke: false };
-    let make: fn() -> Box<dyn Encoder + Send> = || Box::new(Lzo::new());
+    let codec = "-l";
     let run = |threads, batch| {
-        Run { file, level: 1, form: Form::File, threads, window: 64, batch, make }.run()
+        Run { file, level: 1, form: Form::File, threads, window: 64, batch, codec }.run()
     };
     assert!(run(2, 0) == run(1, 1));
 }

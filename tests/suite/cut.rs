@@ -7,8 +7,8 @@
 use std::fs;
 use std::path::Path;
 
+use page_codec::Codec;
 use tamis_core::capture::CaptureError;
-use tamis_core::codec::SLACK;
 use tamis_core::input::flat::{Extent, Flat, Scan, Step};
 use tamis_core::io::RandomAccess;
 use tamis_core::io::{Flattened, Sink};
@@ -371,7 +371,7 @@ fn a_cut_off_stream_lacks_the_descriptors_of_128_pages_at_most() {
     let (cut, out) = (dir.file("cut"), dir.file("out"));
     for codec in ["", "-c"] {
         // Room for far more descriptors; at level 0 each page has data of its own.
-        let sizes = [1024, 65_536 + SLACK, 24 * 4096];
+        let sizes = [1024, Codec::Zlib.bound(65_536), 24 * 4096];
         let wish = Wish { sizes, ..Wish::new(codec, 0) };
         let mut pipe = Pipe { bytes: Vec::new(), most: usize::MAX, known: false };
         stream(&vmcore, wish, &mut pipe, &mut Watch::default()).result.unwrap();

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use page_codec::Codec;
 use tamis_core::arch::paging::TableCache;
 use tamis_core::capture::Report;
-use tamis_core::codec::SLACK;
 use tamis_core::input::elf::{ElfVmcore, probe};
 use tamis_core::memory::layers::{Counting, Faulty};
 use tamis_core::memory::{Dump as Memory, ReadError};
@@ -34,7 +34,7 @@ fn capture<'v, D: Memory>(
     let bytes = |len: usize| vec![0; len].into();
     let storage = Storage {
         bitmap: bytes(bitmap),
-        data: bytes(4096 + SLACK),
+        data: bytes(Codec::Zlib.bound(4096)),
         descriptors: bytes(24 * 32),
         mem_map: bytes(16 * 256),
         tables: bytes(TableCache::STORAGE),

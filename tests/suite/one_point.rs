@@ -9,7 +9,6 @@ use tamis_core::capture::crew::{self, Crew};
 use tamis_core::capture::session::{Options, Output, Session, Storage};
 use tamis_core::capture::threads::{Batches, with_threads};
 use tamis_core::capture::{CaptureError, PageFilter, Report};
-use tamis_core::codec::SLACK;
 use tamis_core::endian::{Endian, Word};
 use tamis_core::input::elf::{ElfVmcore, probe};
 use tamis_core::input::kdump::{self, Codec, Kdump, Unpack as _};
@@ -25,7 +24,7 @@ use tamis_tests::dumpread::{Descriptor, Dump};
 use tamis_tests::elfread::Elf;
 use tamis_tests::flat;
 use tamis_tests::judge::Own;
-use tamis_tests::rig::{CODECS, encoder};
+use tamis_tests::rig::{CODECS, encoder, lent};
 
 const PAGE: usize = 4096;
 /// Pages of the first range, and of the second, behind a hole of as many.
@@ -238,14 +237,14 @@ fn write<D: memory::Dump + Send>(
 
     let mut own = encoder(wish.codec);
     let filter = crew_filter.map(|filter| filter as &dyn PageFilter);
-    let batches = Batches { pages: BATCH, bytes: BATCH * PAGE + SLACK, filter };
+    let batches = Batches { pages: BATCH, bytes: Codec::Zlib.bound(BATCH * PAGE), filter };
     let work = |crew: &dyn Crew<'_>, source: &mut _| {
-        crew::work(crew, source, &mut *encoder(wish.codec), &mut [0; 3 * PAGE]);
+        crew::work(crew, source, lent(&mut encoder(wish.codec)), &mut [0; 3 * PAGE]);
     };
     let done = with_threads(&mut others, batches, work, |crew| {
         let mut write = |output: Output<'_, '_>| match output {
             Output::Elf(sink) => session.write_elf_with(sink, &mut (), crew),
-            output => session.write_with(output, Some(&mut *own), &mut (), crew),
+            output => session.write_with(output, lent(&mut own), &mut (), crew),
         };
         let mut files = [(); 3].map(|()| MemoryFile::new(u64::MAX));
         let [a, b, c] = &mut files;

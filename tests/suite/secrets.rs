@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use tamis_core::codec::{Decode, Decoders};
+use page_codec::{Decode, Decoders};
 use tamis_core::input::kdump::codec_of;
 use tamis_core::wire::disk_header::Signature;
 use tamis_tests::dumpread::Dump;

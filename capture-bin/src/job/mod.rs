@@ -13,7 +13,7 @@ pub(crate) use report::Ended;
 use self::error::JobError;
 use self::open::level;
 use self::outputs::{Failure, Parts, write};
-use self::plan::{SLACK, encoder, explain_plan, map};
+use self::plan::{SLACK, codec, explain_plan, map};
 use self::report::finish;
 use crate::arena::Heap;
 use crate::cli::Args;
@@ -23,10 +23,10 @@ use crate::exit::Exit;
 use crate::input::Vmcore;
 use crate::sys;
 use alloc::boxed::Box;
+use page_codec::Encode;
 use tamis_core::DumpLevel;
 use tamis_core::capture::session::KernelError;
 use tamis_core::capture::{self, Report};
-use tamis_core::codec::Encoder;
 use tamis_core::vmcoreinfo::Info;
 
 /// Writes a dump as the command line says. Returns how the run ended.
@@ -50,7 +50,7 @@ pub(crate) fn capture(heap: &'static Heap, args: &Args<'_>) -> Exit {
 /// A vmcore with all that is needed to save it, as often as it takes.
 pub(crate) struct Job<'a> {
     vmcore: Vmcore,
-    encoder: Box<dyn Encoder + Send>,
+    encoder: Option<Box<dyn Encode + Send>>,
     crew: Option<Crew>,
     parts: Parts,
     args: &'a Args<'a>,
@@ -72,10 +72,12 @@ impl<'a> Job<'a> {
         let file_release = Info::new(None, opened.file_text).file_release();
         let vmcore = opened.load(&mut arena, console)?;
         heap.give(arena.take((plan.codec + plan.worker_codecs) as usize));
-        let encoder = encoder(compress);
+        let (codec, effort) = codec(compress);
+        let encoder = || codec.map(|codec| codec.encoder(effort));
+        let own = encoder();
         let crew = (plan.workers > 0).then(|| {
             let beyond = tamis_core::Codec::Zlib.bound(0);
-            Crew::new(&plan, page, beyond, &mut arena, || self::encoder(compress))
+            Crew::new(&plan, page, beyond, &mut arena, encoder)
         });
         let parts = Parts::new(args, &mut arena);
         heap.seal();
@@ -105,7 +107,7 @@ impl<'a> Job<'a> {
             Some(why) => console.warn(format_args!("only pages of zeros are dropped: {why}")),
         }
         explain_plan(&plan, &vmcore, args, console);
-        Ok(Job { vmcore, encoder, crew, parts, args })
+        Ok(Job { vmcore, encoder: own, crew, parts, args })
     }
 
     /// When the kernel died, in seconds since 1970; 0 where unknown.
@@ -162,7 +164,8 @@ impl<'a> Job<'a> {
         let crew = crew.as_mut().map(|crew| crew.ready(vmcore.dump()));
         let mut result = Ok(Report::default());
         let mut run = |crew: Option<&dyn capture::crew::Crew<'_>>| {
-            result = write(vmcore, &mut **encoder, console, args, outputs, parts, crew);
+            let encoder = encoder.as_deref_mut().map(|encoder| encoder as &mut dyn Encode);
+            result = write(vmcore, encoder, console, args, outputs, parts, crew);
         };
         match crew {
             Some(crew) => crew.serve(&mut run),

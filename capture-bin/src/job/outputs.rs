@@ -6,9 +6,9 @@ use crate::console::Console;
 use crate::input::Vmcore;
 use crate::out::{DumpFile, Pipe};
 use crate::sys::{self, File, Identity};
+use page_codec::Encode;
 use tamis_core::Output;
 use tamis_core::capture::{self, CaptureError, Report};
-use tamis_core::codec::Encoder;
 use tamis_core::io::{Discard, Flattened, IoError, Sink};
 use tamis_core::units::PfnSpan;
 
@@ -95,7 +95,7 @@ pub(crate) fn clash<'n>(
 /// Creates the outputs and writes them.
 pub(super) fn write<'n>(
     vmcore: &mut Vmcore,
-    encoder: &mut dyn Encoder,
+    mut encoder: Option<&mut (dyn Encode + '_)>,
     console: &mut Console,
     args: &Args<'n>,
     outputs: &Outputs<'n>,
@@ -109,7 +109,8 @@ pub(super) fn write<'n>(
     }
     let page = vmcore.page_shift();
     let mut save = |output: Output<'_, '_>| {
-        vmcore.write_with(output, Some(encoder), console, crew).map_err(Failure::Capture)
+        let encoder = encoder.as_deref_mut().map(|encoder| -> &mut dyn Encode { encoder });
+        vmcore.write_with(output, encoder, console, crew).map_err(Failure::Capture)
     };
     let mut one =
         |sink: &mut dyn Sink| save(if args.elf { Output::Elf(sink) } else { Output::Kdump(sink) });

@@ -6,9 +6,7 @@ use crate::cli::{Args, Compression};
 use crate::console::Console;
 use crate::input::Vmcore;
 use crate::sys;
-use alloc::boxed::Box;
 use core::fmt::Write;
-use tamis_core::codec::{Deflate, Encoder, Lz4, Lzo, NoCodec, Snappy, Zstd};
 use tamis_core::{Codec, Effort, Headers, Options, Plan};
 
 /// What aligning the pieces of an arena may cost, in bytes.
@@ -38,20 +36,6 @@ pub(super) fn codec(compress: Compression) -> (Option<Codec>, Effort) {
         Compression::Zstd => (Some(Codec::Zstd), Effort::Normal),
         Compression::ZstdLazy => (Some(Codec::Zstd), Effort::High),
         Compression::Lz4 => (Some(Codec::Lz4), Effort::Normal),
-    }
-}
-
-pub(super) fn encoder(compress: Compression) -> Box<dyn Encoder + Send> {
-    match codec(compress) {
-        (None, _) => Box::new(NoCodec),
-        (Some(Codec::Zlib), Effort::Low) => Box::new(Deflate::fixed()),
-        (Some(Codec::Zlib), _) => Box::new(Deflate::new()),
-        (Some(Codec::Lzo), _) => Box::new(Lzo::new()),
-        (Some(Codec::Snappy), _) => Box::new(Snappy::new()),
-        (Some(Codec::Zstd), Effort::High) => Box::new(Zstd::lazy()),
-        (Some(Codec::Zstd), _) => Box::new(Zstd::new()),
-        // The last one that there is.
-        (Some(_), _) => Box::new(Lz4::new()),
     }
 }
 

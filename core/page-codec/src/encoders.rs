@@ -25,6 +25,7 @@ impl Codec {
     /// An encoder on the heap: one allocation of [`Codec::encoder_state`] bytes.
     #[cfg(feature = "alloc")]
     #[must_use]
+    #[inline] // as the caller's code: it runs once, and need not be fast
     pub fn encoder(self, effort: Effort) -> Box<dyn Encode + Send> {
         match (self, effort) {
             (Codec::Zlib, Effort::Low) => Box::new(Deflate::fixed()),

@@ -10,10 +10,10 @@
 use super::CaptureError;
 use super::pages::{Encoded, PageFilter, PageReader};
 use crate::bitmap::Bitmap;
-use crate::codec::Encoder;
 use crate::error::part_mut;
 use crate::memory::Dump;
 use crate::units::{PageShift, Pfn, PfnSpan};
+use page_codec::Encode;
 
 /// Runs of pfns in a batch, at most.
 const SPANS: usize = 32;
@@ -53,7 +53,7 @@ pub struct Batch<'m> {
 
 impl<'m> Batch<'m> {
     /// Room for as many pages as `made` is long. `data` has a page for each, and what the encoder
-    /// wants beyond a page ([`Encoder::bound`]); with less, fewer pages are taken.
+    /// wants beyond a page ([`Encode::bound`]); with less, fewer pages are taken.
     pub fn new(made: &'m mut [EncodedPage], data: &'m mut [u8]) -> Batch<'m> {
         Batch {
             spans: [PfnSpan::default(); SPANS],
@@ -113,7 +113,7 @@ impl<'m> Batch<'m> {
         &mut self,
         source: &mut S,
         reader: &mut PageReader<'_>,
-        encoder: &mut dyn Encoder,
+        mut encoder: Option<&mut (dyn Encode + '_)>,
     ) {
         let (mut len, mut results) = (0, self.made.iter_mut());
         for span in self.spans.iter().take(self.used) {
@@ -122,6 +122,7 @@ impl<'m> Batch<'m> {
                 let end = self.data.len();
                 let room = part_mut(self.data, len..end);
                 let pfns = (pfn, span.end);
+                let encoder = encoder.as_deref_mut();
                 let done = reader.make(source, pfns, self.drop_zeros, encoder, room);
                 if let Encoded::Bytes { len: more, .. } = done {
                     len += more as usize;
@@ -287,12 +288,12 @@ pub trait Crew<'m> {
 
 /// What a thread of the crew does until [`stop`].
 ///
-/// `source` is its own way to the same memory, `encoder` of the same kind as everybody's; `run`
-/// takes pages that are read, one at least.
+/// `source` is its own way to the same memory, `encoder` of the same kind as everybody's, or `None` for
+/// pages that are stored as they are; `run` takes pages that are read, one at least.
 pub fn work<'m, S: Dump>(
     crew: &dyn Crew<'m>,
     source: &mut S,
-    encoder: &mut dyn Encoder,
+    mut encoder: Option<&mut (dyn Encode + '_)>,
     run: &mut [u8],
 ) {
     loop {
@@ -306,7 +307,7 @@ pub fn work<'m, S: Dump>(
         });
         let Some((place, batch)) = taken else { return };
         let mut reader = PageReader::new(&mut *run, batch.shift, filter);
-        batch.make(source, &mut reader, encoder);
+        batch.make(source, &mut reader, encoder.as_deref_mut());
         finish(crew, Side::Worker, place, batch);
     }
 }
@@ -396,7 +397,7 @@ impl<'c, 'm> CrewHandle<'c, 'm> {
         &self,
         source: &mut S,
         reader: &mut PageReader<'_>,
-        encoder: &mut dyn Encoder,
+        mut encoder: Option<&mut (dyn Encode + '_)>,
     ) -> Option<&'m mut Batch<'m>> {
         loop {
             let (mut oldest, mut taken) = (None, None);
@@ -412,7 +413,7 @@ impl<'c, 'm> CrewHandle<'c, 'm> {
                 if taken.is_some() { Next::Go } else { Next::Wait }
             });
             let Some((place, batch)) = taken else { return oldest };
-            batch.make(source, reader, encoder);
+            batch.make(source, reader, encoder.as_deref_mut());
             finish(self.0, Side::Capture, place, batch);
         }
     }

@@ -110,7 +110,7 @@ fn class(machine: Word, ranges: &[MemoryRange], bytes: u64) -> Word {
     if machine == Word::Bits32 && small { Word::Bits32 } else { Word::Bits64 }
 }
 
-/// Writes an ELF dump. The encoders of a crew, and this capture's, must be [`crate::codec::NoCodec`] or the like.
+/// Writes an ELF dump. Pages go out as they are: neither this capture nor a crew has encoders.
 #[inline(never)] // called from two places: one copy is enough
 pub(super) fn write<S: Dump>(
     c: &mut Capture<'_, S>,
@@ -118,9 +118,7 @@ pub(super) fn write<S: Dump>(
     crew: Option<&dyn Crew<'_>>,
 ) -> Result<(), CaptureError> {
     let page = c.shift.bytes();
-    // Pages go out as they are: an encoder that does anything to them is no help.
-    let plain = c.encoder.flag() == 0;
-    let crew = CrewHandle::new(crew.filter(|_| plain), c.filter, c.shift, page)?;
+    let crew = CrewHandle::new(crew, c.filter, c.shift, page)?;
     let crew = crew.as_ref();
     let too_large = CaptureError::TooLarge(c.max_pfn.0);
     let machine = c.source.machine();
@@ -855,7 +853,7 @@ fn helped<S: Dump, P: SegmentVisitor>(
             crew.put(batch);
             continue;
         }
-        let Some(batch) = crew.oldest(c.source, &mut reader, c.encoder) else { break };
+        let Some(batch) = crew.oldest(c.source, &mut reader, None) else { break };
         let done = batch.each(|pfn, made, data| {
             if c.observer.stopped() {
                 return Err(CaptureError::Stopped);

@@ -19,7 +19,7 @@ use crate::tally::{Reason, Tally};
 use crate::units::{Pfn, PfnSpan};
 use crate::wire::disk_header::{self, MainHeader, MainLayout, Signature, SubHeader, SubLayout};
 use crate::wire::machine::KnownMachine;
-use crate::wire::page_desc::{self, flag};
+use crate::wire::page_desc::{self, flag, flag_of};
 
 /// Where the parts of a file are.
 struct Layout {
@@ -99,7 +99,7 @@ pub(super) fn write<S: Dump>(
         sink.extend(layout.descriptors).map_err(failed("the file's head", part))?;
     }
     let mut headers = Headers { about, layout: &layout, splits, endian, all: c.all() };
-    let codec = c.encoder.flag();
+    let codec = c.encoder.as_ref().map_or(0, |encoder| flag_of(encoder.codec()));
     // A file has its header when it can be opened, and says that it is incomplete; a stream has it
     // once and first, as it is to be in the end.
     let can_rewrite = sinks.iter().all(|s| s.can_rewrite());
@@ -563,7 +563,7 @@ fn copy<S: Dump>(
         ranges,
         places,
         zero_page: c.level.contains(DumpLevel::ZERO).then_some(size),
-        bound: c.encoder.bound(size).max(size),
+        bound: c.encoder.as_ref().map_or(size, |encoder| encoder.bound(size).max(size)),
         part: 0,
         done: 0,
         total,
@@ -626,7 +626,7 @@ fn save<S: Dump>(
             let end = parts.reserve(page, sinks)?;
             let rest = PfnSpan::new(page, end.min(run.end));
             // Pages of zeros, and those that are stored as they are, need not be looked at one by one.
-            let plain = c.encoder.flag() == 0;
+            let plain = c.encoder.is_none();
             let (ahead, zeros) = parts.writer.bulk(c.source, reader, rest, plain)?;
             c.report.tally.add(Reason::Zero, if zeros { ahead } else { 0 });
             if ahead > 0 {
@@ -637,7 +637,8 @@ fn save<S: Dump>(
             }
             let (room, drop_zeros) = parts.writer.room();
             let pfns = (page, run.end);
-            let made = reader.make(c.source, pfns, drop_zeros, c.encoder, room);
+            let encoder = c.encoder.as_deref_mut();
+            let made = reader.make(c.source, pfns, drop_zeros, encoder, room);
             parts.commit(page, made, &mut c.report, c.observer)?;
             page.0 += 1;
         }
@@ -679,7 +680,9 @@ fn take_in<'m, S: Dump>(
     parts: &mut PartWriter<'_, '_>,
     sinks: &mut [&mut dyn Sink],
 ) -> Result<bool, CaptureError> {
-    let Some(batch) = crew.oldest(c.source, reader, c.encoder) else { return Ok(false) };
+    let Some(batch) = crew.oldest(c.source, reader, c.encoder.as_deref_mut()) else {
+        return Ok(false);
+    };
     let saved = batch.each(|page, made, data| {
         if c.observer.stopped() {
             return Err(CaptureError::Stopped);

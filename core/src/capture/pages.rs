@@ -1,13 +1,13 @@
 //! Pass B: pages out of the source, into descriptors and data.
 
 use super::CaptureError;
-use crate::codec::{Encoder, Stored, is_zero};
 use crate::endian::Endian;
 use crate::error::{part, part_mut};
 use crate::io::{BLOCK, Sink, SinkError};
 use crate::memory::{Dump, ReadError};
 use crate::units::{PageShift, Pfn, PfnSpan, PhysAddr};
-use crate::wire::page_desc::{self, PageDesc};
+use crate::wire::page_desc::{self, PageDesc, flag_of};
+use page_codec::{Codec, Encode, is_zero};
 
 /// Data that may be written between two syncs: a power cut cannot leave descriptors of more data
 /// than this that never reached the disk.
@@ -83,10 +83,10 @@ impl<'b> PageReader<'b> {
         &self,
         source: &mut S,
         pfn: Pfn,
-        flag: u32,
+        codec: Codec,
         room: &mut [u8],
     ) -> Option<usize> {
-        if self.wants(one(pfn)) { None } else { source.stored_page(pfn, flag, room) }
+        if self.wants(one(pfn)) { None } else { source.stored_page(pfn, codec, room) }
     }
 
     /// Reads pages into the start of the buffer, and leaves them as the filter does.
@@ -136,19 +136,20 @@ impl<'b> PageReader<'b> {
         Ok(part(self.buffer, 0..self.shift.bytes()))
     }
 
-    /// Compresses the bytes of `pfn` into `room`, which has what [`Encoder::bound`] asks for, or
-    /// copies them there. Pages of zeros are nothing but that, with `drop_zeros`. Those up to
+    /// Compresses the bytes of `pfn` into `room`, which has what [`Encode::bound`] asks for, or
+    /// copies them there if they do not shrink or there is no `encoder`. Pages of zeros are nothing but that, with `drop_zeros`. Those up to
     /// `until` are wanted next.
     pub(super) fn make<S: Dump>(
         &mut self,
         source: &mut S,
         (pfn, until): (Pfn, Pfn),
         drop_zeros: bool,
-        encoder: &mut dyn Encoder,
+        mut encoder: Option<&mut (dyn Encode + '_)>,
         room: &mut [u8],
     ) -> Encoded {
-        let kept = self.stored(source, pfn, encoder.flag(), room);
-        let mut make = |page: &[u8]| make(page, drop_zeros, kept, encoder, room);
+        let codec = encoder.as_ref().map(|encoder| encoder.codec());
+        let kept = codec.and_then(|codec| self.stored(source, pfn, codec, room));
+        let mut make = |page: &[u8]| make(page, drop_zeros, kept, encoder.as_deref_mut(), room);
         let mut made = self.page(source, pfn, until).map(&mut make);
         if source.window_broke() {
             made = self.again(source, pfn).map(make);
@@ -184,17 +185,16 @@ fn make(
     page: &[u8],
     drop_zeros: bool,
     kept: Option<usize>,
-    encoder: &mut dyn Encoder,
+    encoder: Option<&mut (dyn Encode + '_)>,
     room: &mut [u8],
 ) -> Encoded {
     if drop_zeros && is_zero(page) {
         return Encoded::Zero;
     }
-    if let Some(len) = kept {
-        return Encoded::Bytes { len: len as u32, flags: encoder.flag() };
-    }
-    if let Stored::Compressed(len) = encoder.encode(page, room) {
-        return Encoded::Bytes { len: len as u32, flags: encoder.flag() };
+    if let Some(encoder) = encoder
+        && let Some(len) = kept.or_else(|| encoder.encode(page, room))
+    {
+        return Encoded::Bytes { len: len as u32, flags: flag_of(encoder.codec()) };
     }
     if let Some(to) = room.get_mut(..page.len()) {
         to.copy_from_slice(page);

@@ -4,13 +4,13 @@ use super::classify::Scanner;
 use super::pages::{PageFilter, SYNC_EVERY};
 use super::{CaptureError, Notice, Observer, Report};
 use crate::bitmap::Bitmap;
-use crate::codec::Encoder;
 use crate::endian::Word;
 use crate::level::DumpLevel;
 use crate::memory::Dump;
 use crate::tally::Tally;
 use crate::units::{PageShift, Pfn, PfnSpan, PhysAddr};
 use crate::wire::disk_header::UTS;
+use page_codec::Encode;
 
 /// What a dump says about the kernel and itself.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +49,8 @@ pub(super) struct Capture<'m, S> {
     pub(super) scanner: Option<Scanner<'m>>,
     pub(super) buffers: Buffers<'m>,
     pub(super) observer: &'m mut dyn Observer,
-    pub(super) encoder: &'m mut dyn Encoder,
+    /// Without one, pages are stored as they are.
+    pub(super) encoder: Option<&'m mut dyn Encode>,
     pub(super) shift: PageShift,
     /// See [`Capture::first_pfn`].
     pub(super) first_pfn: Pfn,
@@ -69,7 +70,7 @@ impl<'m, S: Dump> Capture<'m, S> {
         scanner: Option<Scanner<'m>>,
         buffers: Buffers<'m>,
         observer: &'m mut dyn Observer,
-        encoder: &'m mut dyn Encoder,
+        encoder: Option<&'m mut dyn Encode>,
         shift: PageShift,
         max_pfn: Pfn,
         level: DumpLevel,

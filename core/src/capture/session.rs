@@ -21,7 +21,6 @@ use super::plan::{DEFAULT_LIMIT, Needs, OverBudget, Plan};
 use super::{CaptureError, Notice, Observer, Phase, Report, elf as elf_form, kdump};
 use crate::arch::paging::TableCache;
 use crate::arch::{Arch, ArchError};
-use crate::codec::{Encoder, NoCodec};
 use crate::endian::Word;
 use crate::facts::MissingKey;
 use crate::input::elf::{self, ElfVmcore, OpenError, Place};
@@ -38,7 +37,7 @@ use crate::vmcoreinfo::Info;
 use crate::wire::machine::EM_ARM;
 use crate::wire::vmcoreinfo::{Kind, VmcoreInfo};
 use core::fmt;
-use page_codec::{Codec, Effort};
+use page_codec::{Codec, Effort, Encode};
 
 /// VMCOREINFO is about one page; anything longer than this, in bytes, is not used.
 pub const VMCOREINFO_MAX: u64 = 1 << 20;
@@ -682,7 +681,7 @@ impl<'m, D: Dump> Session<'m, D> {
     pub fn write(
         &mut self,
         output: Output<'_, '_>,
-        encoder: Option<&mut dyn Encoder>,
+        encoder: Option<&mut dyn Encode>,
         observer: &mut dyn Observer,
     ) -> Result<Report, CaptureError> {
         self.write_with(output, encoder, observer, None)
@@ -694,15 +693,11 @@ impl<'m, D: Dump> Session<'m, D> {
     pub fn write_with(
         &mut self,
         output: Output<'_, '_>,
-        encoder: Option<&mut dyn Encoder>,
+        encoder: Option<&mut dyn Encode>,
         observer: &mut dyn Observer,
         crew: Option<&dyn Crew<'_>>,
     ) -> Result<Report, CaptureError> {
-        let mut plain = NoCodec;
-        let encoder: &mut dyn Encoder = match (&output, encoder) {
-            (Output::Elf(_), _) | (_, None) => &mut plain,
-            (_, Some(encoder)) => encoder,
-        };
+        let encoder = encoder.filter(|_| !matches!(output, Output::Elf(_)));
         self.with_capture(encoder, observer, |capture, about| match output {
             Output::Kdump(sink) => {
                 let ranges = &mut [PfnSpan::default()];
@@ -715,20 +710,19 @@ impl<'m, D: Dump> Session<'m, D> {
         })
     }
 
-    /// Writes an ELF file, with a crew that helps to read pages and to tell which are zero. Its encoders are
-    /// [`NoCodec`].
+    /// Writes an ELF file, with a crew that helps to read pages and to tell which are zero. It has no encoders.
     pub fn write_elf_with(
         &mut self,
         sink: &mut dyn Sink,
         observer: &mut dyn Observer,
         crew: Option<&dyn Crew<'_>>,
     ) -> Result<Report, CaptureError> {
-        self.with_capture(&mut NoCodec, observer, |capture, _| elf_form::write(capture, sink, crew))
+        self.with_capture(None, observer, |capture, _| elf_form::write(capture, sink, crew))
     }
 
     fn with_capture(
         &mut self,
-        encoder: &mut dyn Encoder,
+        encoder: Option<&mut dyn Encode>,
         observer: &mut dyn Observer,
         write: impl FnOnce(&mut Capture<'_, D>, &About<'_>) -> Result<(), CaptureError>,
     ) -> Result<Report, CaptureError> {
@@ -763,7 +757,7 @@ impl<'m, D: Dump> Session<'m, D> {
                 descriptors: &mut storage.descriptors,
             },
             observer,
-            encoder,
+            encoder.map(|encoder| -> &mut dyn Encode { encoder }),
             self.shift,
             self.max_pfn,
             self.level,

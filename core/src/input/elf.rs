@@ -13,6 +13,7 @@ use crate::storage::{ManagedSlice, Table, finish};
 use crate::units::{PageShift, Pfn, PhysAddr, VirtAddr};
 use crate::wire::{WireError, elf, note};
 use core::fmt;
+use page_codec::Codec;
 
 /// Why a file cannot be used as a vmcore.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -546,7 +547,7 @@ impl<F: RandomAccess> Dump for ElfVmcore<'_, F> {
 
     fn keep_held(&mut self, _: &mut Bitmap<'_>) {}
 
-    fn stored_page(&mut self, _: Pfn, _: u32, _: &mut [u8]) -> Option<usize> {
+    fn stored_page(&mut self, _: Pfn, _: Codec, _: &mut [u8]) -> Option<usize> {
         None
     }
 

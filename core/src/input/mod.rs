@@ -22,6 +22,7 @@ use crate::wire::disk_header::Signature;
 use crate::wire::flattened;
 use elf::ElfVmcore;
 use kdump::{Kdump, Unpack};
+use page_codec::Codec;
 
 /// What a file begins like.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -156,8 +157,8 @@ impl<F: RandomAccess, U: Unpack> Dump for AnyDump<'_, F, U> {
         with_inner!(self, d => d.keep_held(map))
     }
 
-    fn stored_page(&mut self, pfn: Pfn, flag: u32, out: &mut [u8]) -> Option<usize> {
-        with_inner!(self, d => d.stored_page(pfn, flag, out))
+    fn stored_page(&mut self, pfn: Pfn, codec: Codec, out: &mut [u8]) -> Option<usize> {
+        with_inner!(self, d => d.stored_page(pfn, codec, out))
     }
 
     fn notes(&self) -> Notes {

@@ -5,6 +5,7 @@ use super::{Dump, Machine, MemoryRange, Notes, Origin, PhysMemory, Ranges, ReadE
 use crate::bitmap::Bitmap;
 use crate::io::IoError;
 use crate::units::{Pfn, PhysAddr};
+use page_codec::Codec;
 
 /// Counts reads. What is lent counts as read.
 #[derive(Debug, Default)]
@@ -135,8 +136,8 @@ macro_rules! forward {
                 self.inner.keep_held(map);
             }
 
-            fn stored_page(&mut self, pfn: Pfn, flag: u32, out: &mut [u8]) -> Option<usize> {
-                self.inner.stored_page(pfn, flag, out)
+            fn stored_page(&mut self, pfn: Pfn, codec: Codec, out: &mut [u8]) -> Option<usize> {
+                self.inner.stored_page(pfn, codec, out)
             }
 
             fn notes(&self) -> Notes {

@@ -13,6 +13,7 @@ use crate::units::{Pfn, PhysAddr, VirtAddr};
 use crate::wire::disk_header::UTS;
 use crate::wire::machine::{self, KnownMachine};
 use core::fmt;
+use page_codec::Codec;
 
 /// Why bytes of physical memory could not be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -210,9 +211,9 @@ pub trait Dump: PhysMemory + Ranges {
     fn keep_held(&mut self, map: &mut Bitmap<'_>);
 
     /// Copies the compressed bytes of page `pfn` into `out`, and returns their length, if the input holds the
-    /// page compressed with the codec of this page flag, in fewer bytes than a page has, and it may stay as it
-    /// is. The bytes are not verified: read the page to check them.
-    fn stored_page(&mut self, pfn: Pfn, flag: u32, out: &mut [u8]) -> Option<usize>;
+    /// page compressed with this codec, in fewer bytes than a page has, and it may stay as it is. The bytes are
+    /// not verified: read the page to check them.
+    fn stored_page(&mut self, pfn: Pfn, codec: Codec, out: &mut [u8]) -> Option<usize>;
 
     /// The notes.
     fn notes(&self) -> Notes;
@@ -271,8 +272,8 @@ impl<M: Dump + ?Sized> Dump for &mut M {
         (**self).keep_held(map);
     }
 
-    fn stored_page(&mut self, pfn: Pfn, flag: u32, out: &mut [u8]) -> Option<usize> {
-        (**self).stored_page(pfn, flag, out)
+    fn stored_page(&mut self, pfn: Pfn, codec: Codec, out: &mut [u8]) -> Option<usize> {
+        (**self).stored_page(pfn, codec, out)
     }
 
     fn notes(&self) -> Notes {

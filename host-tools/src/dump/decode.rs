@@ -2,7 +2,7 @@
 //! the C library for zstd.
 
 use lz4_flex::block::{DecompressError, decompress_into};
-use tamis_core::codec::{Decode, DecodeError, Decoders};
+use page_codec::{Decode, DecodeError, Decoders};
 use tamis_core::input::kdump::{Codec, Unpack};
 
 /// All of them; the context of zstd is made when first needed and used again.

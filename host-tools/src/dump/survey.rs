@@ -3,8 +3,8 @@
 use crate::dump::bits::Runs;
 use crate::dump::opened::KdumpFile;
 use crate::fail::{Fail, Result};
+use page_codec::is_zero;
 use std::collections::BTreeMap;
-use tamis_core::codec::is_zero;
 use tamis_core::input::kdump::{Codec, PageFault};
 use tamis_core::units::Pfn;
 use tamis_core::wire::page_desc::{self, PageDesc};

@@ -10,11 +10,10 @@ use crate::render::json::{Document, Members};
 use crate::render::progress::Progress;
 use crate::render::text::{columns, number, size};
 use crate::rewrite::refilter::{Format, Work, write};
+use page_codec::{Codec, Effort, Encode, is_zero};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use tamis_core::capture::plan::{Needs, Plan};
-use tamis_core::codec;
-use tamis_core::codec::{Encoder, SLACK, Stored, is_zero};
 use tamis_core::io::Discard;
 use tamis_core::level::DumpLevel;
 use tamis_core::memory::{PhysMemory as _, Ranges as _};
@@ -36,18 +35,16 @@ fn scattered(pfn: Pfn) -> u64 {
     x ^ x >> 31
 }
 
-/// A codec: its name, the encoder, the bytes that it keeps.
-type Candidate = (&'static str, Box<dyn Encoder>, usize);
+/// A way to store pages: its name, the encoder if there is one, the bytes that it keeps.
+type Candidate = (&'static str, Option<Box<dyn Encode + Send>>, usize);
 
 fn candidates() -> [Candidate; 6] {
-    [
-        ("raw", Box::new(codec::NoCodec), 0),
-        ("zlib", Box::new(codec::Deflate::new()), codec::Deflate::STATE),
-        ("lzo", Box::new(codec::Lzo::new()), codec::Lzo::STATE),
-        ("snappy", Box::new(codec::Snappy::new()), codec::Snappy::STATE),
-        ("zstd", Box::new(codec::Zstd::new()), codec::Zstd::STATE),
-        ("lz4", Box::new(codec::Lz4::new()), codec::Lz4::STATE),
-    ]
+    let all = [Codec::Zlib, Codec::Lzo, Codec::Snappy, Codec::Zstd, Codec::Lz4];
+    let [zlib, lzo, snappy, zstd, lz4] = all.map(|codec| {
+        let effort = Effort::Normal;
+        (codec.name(), Some(codec.encoder(effort)), codec.encoder_state(effort))
+    });
+    [("raw", None, 0), zlib, lzo, snappy, zstd, lz4]
 }
 
 /// A number for each codec, by its name.
@@ -198,7 +195,7 @@ pub fn sample(opened: &mut Opened, live: bool, levels: &[DumpLevel]) -> Sampled 
     let memory: u64 = opened.dump.ranges().iter().map(|s| s.len / page as u64).sum();
     let step = (memory / (4 * SAMPLES)).max(1);
     let mut bits = vec![0; 32 << 10];
-    let (mut bytes, mut out) = (vec![0; page], vec![0; page + 2 * SLACK + page / 8]);
+    let (mut bytes, mut out) = (vec![0; page], vec![0; Codec::Zlib.bound(page)]);
     let mut progress = Progress::new("Looking at pages");
     while let Some(window) = classes.next(opened) {
         let mut map = stored(opened, window, &mut bits);
@@ -250,12 +247,9 @@ fn look(
     }
     for (n, (_, encoder, _)) in candidates.iter_mut().enumerate() {
         let started = Instant::now();
-        let stored = encoder.encode(bytes, out);
+        let stored = encoder.as_mut().and_then(|encoder| encoder.encode(bytes, out));
         seen.time[n] += started.elapsed();
-        seen.bytes[n] += match stored {
-            Stored::Compressed(len) => len as u64,
-            Stored::Raw => bytes.len() as u64,
-        };
+        seen.bytes[n] += stored.unwrap_or(bytes.len()) as u64;
     }
 }
 
@@ -307,7 +301,7 @@ fn least(opened: &Opened, live: bool, state: usize, page: usize) -> u64 {
         vmcoreinfo: opened.text.len() as u64 + more_text,
         info_file: 0,
         codec: state as u64,
-        codec_bound: (page + SLACK) as u64,
+        codec_bound: Codec::Zlib.bound(page) as u64,
         // What `tamis-capture --dry-run` has as its stack and static data.
         program: 128 << 10,
         bitmap: None,

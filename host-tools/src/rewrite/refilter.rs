@@ -9,11 +9,11 @@ use crate::render::progress::Progress;
 use crate::rewrite::codec::{Checked, Compress};
 use crate::rewrite::plan::{DATA, DESCRIPTORS, Needs};
 use crate::session::{session, unclassified};
+use page_codec::Encode;
 use std::io;
 use std::sync::atomic::AtomicU64;
 use tamis_core::Output;
 use tamis_core::capture::{CaptureError, Notice, Observer, Phase, Report};
-use tamis_core::codec::Encoder;
 use tamis_core::endian::Word;
 use tamis_core::io::Sink;
 use tamis_core::level::DumpLevel;
@@ -99,9 +99,11 @@ pub fn write(
     let helpers = if copies { 0 } else { plan.workers };
     let mut workers: Vec<Worker<'_>> = Vec::new();
     for dump in opened.twins(helpers)? {
-        workers.push(Worker { dump, encoder: Box::new(Checked::new(compress, page, &bad)?) });
+        let encoder = Checked::new(compress, page, &bad)?;
+        let encoder = encoder.map(|encoder| -> Box<dyn Encode + Send> { Box::new(encoder) });
+        workers.push(Worker { dump, encoder });
     }
-    let bound = encoder.bound(page).max(page);
+    let bound = encoder.as_ref().map_or(page, |encoder| encoder.bound(page).max(page));
     let sizes = [plan.bits, page.max(RUN), DATA + bound, DESCRIPTORS];
     let input_time = opened.kdump().and_then(|kdump| kdump.facts().header_time());
     let mut session = session(opened, level, sizes);
@@ -119,7 +121,8 @@ pub fn write(
         (Format::Kdump, sinks) => {
             let mut ranges = vec![PfnSpan::default(); sinks.len()];
             let output = Output::Split { sinks, ranges: &mut ranges, block: split_block };
-            session.write_with(output, Some(&mut encoder), &mut watch, crew)
+            let encoder = encoder.as_mut().map(|encoder| -> &mut dyn Encode { encoder });
+            session.write_with(output, encoder, &mut watch, crew)
         }
         (Format::Elf, [sink, ..]) => session.write_elf_with(*sink, &mut watch, crew),
         (Format::Elf, []) => Err(CaptureError::Internal("an ELF dump without an output")),

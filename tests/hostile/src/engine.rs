@@ -2,14 +2,12 @@
 //! a file in memory into one.
 
 use crate::overlay::{Overlay, Steps};
+use page_codec::{Decode, Decoders, Effort, Encode, is_zero};
 use tamis_core::bitmap::Bitmap;
 use tamis_core::capture::crew::{self, Crew};
 use tamis_core::capture::plan::OverBudget;
 use tamis_core::capture::threads::{Batches, with_threads};
 use tamis_core::capture::{CaptureError, Notice, Observer, Phase, Report};
-use tamis_core::codec::{
-    self, Decode, Decoders, Deflate, Encoder, Lz4, Lzo, NoCodec, Snappy, Zstd,
-};
 use tamis_core::input::elf::ElfVmcore;
 use tamis_core::input::kdump;
 use tamis_core::io::{Append, Flattened, IoError, Sink};
@@ -19,6 +17,7 @@ use tamis_core::tally::{Reason, Tally};
 use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
 use tamis_core::{Codec, DumpLevel, Headers, Options, Output, Plan, Session};
 use tamis_tests::disk::MemoryFile;
+use tamis_tests::rig::lent;
 
 /// Pages that a thread does at a time.
 const BATCH: usize = 5;
@@ -116,15 +115,19 @@ impl Observer for Ears {
     }
 }
 
-fn encoder(codec: u8) -> Box<dyn Encoder> {
-    match codec {
-        0 => Box::new(NoCodec),
-        1 => Box::new(Deflate::new()),
-        2 => Box::new(Lzo::new()),
-        3 => Box::new(Snappy::new()),
-        4 => Box::new(Zstd::new()),
-        _ => Box::new(Lz4::new()),
+fn codec(number: u8) -> Option<Codec> {
+    match number {
+        0 => None,
+        1 => Some(Codec::Zlib),
+        2 => Some(Codec::Lzo),
+        3 => Some(Codec::Snappy),
+        4 => Some(Codec::Zstd),
+        _ => Some(Codec::Lz4),
     }
+}
+
+fn encoder(number: u8) -> Option<Box<dyn Encode + Send>> {
+    Some(codec(number)?.encoder(Effort::Normal))
 }
 
 /// A vmcore in memory, with what is known of its kernel.
@@ -135,14 +138,7 @@ fn open<'o, 'f>(mut file: &'o mut Overlay<'f>, setup: &Setup) -> Result<Opened<'
     let headers = Headers::read(&mut file).map_err(|e| refused(&e))?;
     let options = Options {
         level: DumpLevel::from_bits(setup.level & 31).unwrap_or_default(),
-        codec: match setup.codec {
-            0 => None,
-            1 => Some(Codec::Zlib),
-            2 => Some(Codec::Lzo),
-            3 => Some(Codec::Snappy),
-            4 => Some(Codec::Zstd),
-            _ => Some(Codec::Lz4),
-        },
+        codec: codec(setup.codec),
         limit: setup.limit,
         bitmap: setup.bitmap,
         ..Options::default()
@@ -179,7 +175,7 @@ pub fn capture(file: &mut Overlay<'_>, setup: &Setup) -> Result<Done, Refused> {
     let (mut first, mut second) = (target(), target());
     let run_all = |crew: Option<&dyn Crew<'_>>| {
         let mut write = |output: Output<'_, '_>| {
-            session.write_with(output, Some(&mut *encoder), &mut ears, crew)
+            session.write_with(output, lent(&mut encoder), &mut ears, crew)
         };
         match setup.form {
             Form::Kdump => write(Output::Kdump(&mut first)),
@@ -193,9 +189,10 @@ pub fn capture(file: &mut Overlay<'_>, setup: &Setup) -> Result<Done, Refused> {
         }
     };
     let work = |crew: &dyn Crew<'_>, source: &mut _| {
-        crew::work(crew, source, &mut *self::encoder(setup.codec), &mut room(3 * page as u64));
+        crew::work(crew, source, lent(&mut self::encoder(setup.codec)), &mut room(3 * page as u64));
     };
-    let batches = Batches { pages: BATCH, bytes: BATCH * page + codec::SLACK, filter: None };
+    let bytes = Codec::Zlib.bound(BATCH * page);
+    let batches = Batches { pages: BATCH, bytes, filter: None };
     let ended = with_threads(&mut sources, batches, work, run_all).expect("threads");
     let report = session.report();
     let files = match setup.form {
@@ -333,7 +330,7 @@ pub fn read_back(file: &mut Overlay<'_>, done: &Done, codec: u8) {
                     dump.decode(desc, part, &mut page).expect("a page of our own");
                     assert_eq!(read, Ok(()));
                     assert!(page == memory, "pfn {pfn:#x} is not what memory holds");
-                    zero += u64::from(codec::is_zero(&page));
+                    zero += u64::from(is_zero(&page));
                 }
             }
         }

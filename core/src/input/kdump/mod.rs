@@ -925,14 +925,14 @@ impl<F: RandomAccess, U: Unpack> Dump for Kdump<'_, F, U> {
         self.intersect(map, true);
     }
 
-    fn stored_page(&mut self, pfn: Pfn, flag: u32, out: &mut [u8]) -> Option<usize> {
+    fn stored_page(&mut self, pfn: Pfn, codec: Codec, out: &mut [u8]) -> Option<usize> {
         if !self.keep {
             return None;
         }
         let (desc, part) = self.descriptor(pfn).ok()?;
-        let codec = self.check(desc, part).ok()??;
+        let stored = self.check(desc, part).ok()??;
         let len = desc.size as usize;
-        if page_desc::flag_of(codec) != flag || len >= self.facts.main.shift.bytes() {
+        if stored != codec || len >= self.facts.main.shift.bytes() {
             return None;
         }
         self.read_file(part, desc.offset, out.get_mut(..len)?).ok()?;

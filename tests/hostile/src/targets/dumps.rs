@@ -2,10 +2,8 @@
 
 use crate::input::Input;
 use crate::{Reach, Target};
+use page_codec::{Decode, Decoders, Effort};
 use tamis_core::bitmap::Bitmap;
-use tamis_core::codec::{
-    Decode, Decoders, Deflate, Encoder, Lz4, Lzo, SLACK, Snappy, Stored, Zstd, flag,
-};
 use tamis_core::input::elf::{self, ElfVmcore, Place};
 use tamis_core::input::flat::{Extent, Flat, Scan, Step};
 use tamis_core::input::kdump::{self, Codec, Kdump, PageFault, Part, Storage, Unpack};
@@ -13,6 +11,7 @@ use tamis_core::input::{Form as Begins, MaybeFlattened, form};
 use tamis_core::io::RandomAccess;
 use tamis_core::memory::{Dump as _, MemoryRange, PhysMemory as _, Ranges as _};
 use tamis_core::units::{PageShift, Pfn, PfnSpan, PhysAddr};
+use tamis_core::wire::page_desc::flag;
 use tamis_tests::make::{self, Form, Make, Page, USUAL};
 
 /// Pages that are looked at in one dump.
@@ -407,19 +406,19 @@ fn page<F: RandomAccess>(
 /// Pages of each codec.
 fn compressed(block: usize) -> [(Vec<u8>, u32); 5] {
     let page: Vec<u8> = (0..block).map(|n| (n / 97 + n % 13) as u8 | 1).collect();
-    let encode = |encoder: &mut dyn Encoder, flag: u32| {
-        let mut out = vec![0; block + SLACK];
-        match encoder.encode(&page, &mut out) {
-            Stored::Compressed(len) => (out[..len].to_vec(), flag),
-            Stored::Raw => (page.clone(), 0),
+    let encode = |codec: Codec, flag: u32| {
+        let mut out = vec![0; codec.bound(block)];
+        match codec.encoder(Effort::Normal).encode(&page, &mut out) {
+            Some(len) => (out[..len].to_vec(), flag),
+            None => (page.clone(), 0),
         }
     };
     [
-        encode(&mut Deflate::new(), flag::ZLIB),
-        encode(&mut Lzo::new(), flag::LZO),
-        encode(&mut Snappy::new(), flag::SNAPPY),
-        encode(&mut Zstd::new(), flag::ZSTD),
-        encode(&mut Lz4::new(), flag::LZ4),
+        encode(Codec::Zlib, flag::ZLIB),
+        encode(Codec::Lzo, flag::LZO),
+        encode(Codec::Snappy, flag::SNAPPY),
+        encode(Codec::Zstd, flag::ZSTD),
+        encode(Codec::Lz4, flag::LZ4),
     ]
 }
 
