@@ -353,11 +353,13 @@ pub fn probe_notes(file: &mut impl RandomAccess, len: u64) -> Result<Facts, Dump
 /// The pfn that the first bit is of. Makedumpfile on 32-bit ARM counts from `phys_base` on, where memory
 /// begins; QEMU, which has the same `phys_base`, counts from 0: then no bit below it is set.
 fn counts_from(file: &mut impl RandomAccess, facts: &Facts) -> Result<Pfn, IoError> {
-    let first = facts.main.shift.pfn(PhysAddr(facts.sub.phys_base));
-    let below = PfnSpan::new(Pfn(0), first).intersect(facts.all());
-    if facts.machine.elf_machine != machine::EM_ARM {
+    let phys_base = facts.sub.phys_base;
+    // More than 32 bits are no ARM's: the header is damaged.
+    if facts.machine.elf_machine != machine::EM_ARM || phys_base > u32::MAX.into() {
         return Ok(Pfn(0));
     }
+    let first = facts.main.shift.pfn(PhysAddr(phys_base));
+    let below = PfnSpan::new(Pfn(0), first).intersect(facts.all());
     let mut bytes = [0; 4096];
     let mut at = below.start;
     while at < below.end {
@@ -994,7 +996,7 @@ fn source_fault(at: PhysAddr, fault: PageFault) -> ReadError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::disk_header::{MainHeader, SubHeader, UTS};
+    use crate::wire::disk_header::{MainHeader, SubHeader, UTS, UTS_FIELD};
     use std::{vec, vec::Vec};
 
     /// A page is stored if its bytes are one value; the value comes first, with flags of zlib.
@@ -1224,9 +1226,48 @@ mod tests {
         4096 + 8 * index
     }
 
+    /// Makes a dump one of 32-bit ARM, by name; with its own form it need not come.
+    fn of_arm(mut bytes: Vec<u8>, phys_base: u64) -> Vec<u8> {
+        bytes[12 + 4 * UTS_FIELD..][..6].copy_from_slice(b"armv7l");
+        bytes[4096..4104].copy_from_slice(&phys_base.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn bits_of_arm_count_from_its_memory_on_wherever_they_are_asked_for() {
+        let first = |bytes: &[u8]| probe(&mut &*bytes, bytes.len() as u64).unwrap().first_pfn;
+        assert_eq!(first(&of_arm(dump(None), 0x4000_0000)), Pfn(0x4_0000));
+        assert_eq!(first(&of_arm(dump(None), 0x1000)), Pfn(1)); // pfn 0 exists
+        assert_eq!(first(&of_arm(dump(None), 0)), Pfn(0));
+        assert_eq!(first(&of_arm(dump(None), 1 << 60)), Pfn(0));
+        let mut absolute = of_arm(dump(None), 0x1000);
+        absolute[8192] &= !1; // now it does not
+        assert_eq!(first(&absolute), Pfn(0));
+
+        for base in [0u64, 8, 13, 0x4_0003] {
+            let bytes = of_arm(dump(None), base * 4096);
+            let facts = probe(&mut &bytes[..], bytes.len() as u64).unwrap();
+            assert_eq!(facts.all(), PfnSpan::new(Pfn(base), Pfn(base + MAX)));
+            let want = |pfn: u64| PFNS.iter().any(|p| p + base == pfn);
+            for from in (base.saturating_sub(20)..base + 20).chain(base + MAX - 20..base + MAX + 9)
+            {
+                let mut bits = [0xff; 3];
+                read_bits(&mut &bytes[..], &facts, facts.bitmap2, Pfn(from), &mut bits).unwrap();
+                for n in 0..24 {
+                    let bit = bits[n as usize / 8] >> (n % 8) & 1 != 0;
+                    assert_eq!(bit, want(from + n), "base {base}, pfn {}", from + n);
+                }
+            }
+        }
+    }
+
     #[test]
     fn no_damage_makes_it_panic() {
-        let good = dump(Some((0, MAX)));
+        ruin(dump(Some((0, MAX))));
+        ruin(of_arm(dump(Some((0, MAX))), 0x4000_3000));
+    }
+
+    fn ruin(good: Vec<u8>) {
         let mut x = 0x2545_f491_4f6c_dd1du64;
         let mut random = |below: usize| {
             x ^= x << 13;
