@@ -151,8 +151,13 @@ impl Modules {
         for soft in self.soft.get(name).into_iter().flatten() {
             self.add(soft, order)?;
         }
-        for need in needs.iter().rev() {
-            self.add_module(&name_of(need), order)?;
+        for path in needs.iter().rev() {
+            let need = name_of(path);
+            if !self.dep.contains_key(&need) {
+                let text = format_args!("{name} needs {path}, which is not in the folder");
+                return Err(Fail::file(&self.folder, text).next("its modules.dep is damaged"));
+            }
+            self.add_module(&need, order)?;
         }
         order.depth -= 1;
         let path = self.folder.join(path);

@@ -130,6 +130,14 @@ fn modules_outside_of_the_folder_are_not_the_kernels() {
     wanted.need("outside");
     let modules = Modules::open(&folder.0.join("lib"), "6.1").unwrap();
     assert!(modules.resolve(&wanted).err().unwrap().line().contains("no module outside"));
+    // Nor does an image go without what a module needs from there.
+    folder.put("lib/inside.ko", module("inside", "outside"));
+    folder.put("lib/modules.dep", "inside.ko: ../outside.ko\n../outside.ko:\n");
+    let mut wanted = Wanted::default();
+    wanted.need("inside");
+    let modules = Modules::open(&folder.0.join("lib"), "6.1").unwrap();
+    let error = modules.resolve(&wanted).err().unwrap().line();
+    assert!(error.contains("inside needs ../outside.ko, which is not in the folder"), "{error}");
 }
 
 #[test]
