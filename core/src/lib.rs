@@ -46,6 +46,7 @@ extern crate std;
 pub mod arch;
 pub mod bitmap;
 pub mod capture;
+pub mod checksum;
 pub mod endian;
 pub mod error;
 pub mod facts;
