@@ -11,7 +11,7 @@ pub const TAG: u32 = 0x5443_5243;
 /// The checksum that a page descriptor may hold.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PageSum {
-    /// There is none: zero, as in descriptors of other writers.
+    /// There is none: zero, as in descriptors of other writers, or not all of one, where a file is cut off.
     None,
     /// This one.
     Crc(u32),

@@ -18,4 +18,5 @@ mod refilter;
 mod refuse;
 mod sets;
 mod stranger;
+mod sums;
 mod verify;

@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 use std::io::Read;
 use std::path::Path;
+use std::sync::LazyLock;
 
 /// Page flag of LZ4, in files whose signature says that they may hold it.
 pub const FLAG_LZ4: u32 = 0x40;
@@ -83,6 +84,8 @@ pub struct Dump {
     /// The pfn of the first bit of the bitmaps: not 0 where 32-bit ARM counts from `phys_base` on.
     pub first: u64,
     bytes: Vec<u8>,
+    /// Frames of the descriptors.
+    frames: Vec<u64>,
 }
 
 impl Dump {
@@ -100,7 +103,7 @@ impl Dump {
         }
         let forms = forms(&bytes)?;
         let header = parse(&bytes, forms);
-        let mut dump = Dump { header, forms, first: 0, bytes };
+        let mut dump = Dump { header, forms, first: 0, bytes, frames: Vec::new() };
         let h = &dump.header;
         let ensure = |ok: bool, what: &str| match ok {
             true => Ok(()),
@@ -153,6 +156,7 @@ impl Dump {
         if arm && (0..last).any(|bit| dump.bitmap(1)[bit as usize / 8] >> (bit % 8) & 1 != 0) {
             dump.first = base;
         }
+        dump.frames = dump.frames().collect();
         Ok(dump)
     }
 
@@ -201,10 +205,43 @@ impl Dump {
         let Some(raw) = self.bytes.get(at..at + 24) else {
             return Err(format!("descriptor {n} is past the end of the file"));
         };
-        if u64_at(raw, 16) != 0 {
-            return Err(format!("descriptor {n} has page_flags {:#x}", u64_at(raw, 16)));
+        let descriptor =
+            Descriptor { offset: u64_at(raw, 0), size: u32_at(raw, 8), flags: u32_at(raw, 12) };
+        match (u64_at(raw, 16), self.sum_of(n, descriptor)) {
+            (0, _) => Ok(descriptor),
+            // What is wrong with a page that ends behind the file is said where it is decoded.
+            (bits, None) if bits >> 32 == SUM_TAG => Ok(descriptor),
+            (bits, Some(sum)) if bits == SUM_TAG << 32 | u64::from(sum) => Ok(descriptor),
+            // The file is cut off in it.
+            (bits, Some(sum)) if is_begun(bits, SUM_TAG << 32 | u64::from(sum)) => Ok(descriptor),
+            (bits, sum) => Err(format!("descriptor {n} has page_flags {bits:#x}, not {sum:x?}")),
         }
-        Ok(Descriptor { offset: u64_at(raw, 0), size: u32_at(raw, 8), flags: u32_at(raw, 12) })
+    }
+
+    /// The checksum that the page of descriptor `n` should have; none where its bytes are not there.
+    fn sum_of(&self, n: u64, descriptor: Descriptor) -> Option<u32> {
+        let at = descriptor.offset as usize;
+        let stored = self.bytes.get(at..at.checked_add(descriptor.size as usize)?)?;
+        let pfn = self.frames.get(n as usize)?;
+        let own = [&pfn.to_le_bytes()[..], &descriptor.flags.to_le_bytes()].concat();
+        Some(!crc(crc(!0, stored), &own))
+    }
+
+    /// Descriptors that have a checksum.
+    pub fn sums(&self) -> usize {
+        let at = |n: usize| self.descriptors_at() as usize + 24 * n + 16;
+        let has = |n: &usize| self.bytes.get(at(*n)..at(*n) + 8).is_some_and(|b| u64_at(b, 0) != 0);
+        (0..self.frames.len()).filter(has).count()
+    }
+
+    /// The bytes of the file without any checksum.
+    pub fn without_sums(&self) -> Vec<u8> {
+        let mut bytes = self.bytes.clone();
+        for n in 0..self.frames.len() {
+            let at = self.descriptors_at() as usize + 24 * n + 16;
+            bytes[at..at + 8].fill(0);
+        }
+        bytes
     }
 
     /// All descriptors with their frames, in order.
@@ -297,6 +334,27 @@ impl Dump {
         }
         Ok(())
     }
+}
+
+/// Upper half of page flags that are a checksum.
+const SUM_TAG: u64 = 0x5443_5243;
+
+/// Whether the first bytes of this number are those of another, and the others zero.
+fn is_begun(number: u64, of: u64) -> bool {
+    (0..64).step_by(8).any(|bits| number == of & ((1 << bits) - 1))
+}
+
+/// The state of CRC-32 (IEEE 802.3) after these bytes; it begins with ones, and its complement is the CRC.
+fn crc(state: u32, bytes: &[u8]) -> u32 {
+    static OF_BYTE: LazyLock<[u32; 256]> = LazyLock::new(|| {
+        std::array::from_fn(|byte| {
+            let step = |crc: u32| if crc & 1 == 0 { crc >> 1 } else { crc >> 1 ^ 0xedb8_8320 };
+            (0..8).fold(byte as u32, |crc, _| step(crc))
+        })
+    });
+    let table = &*OF_BYTE;
+    let next = |crc: u32, byte: &u8| table[((crc ^ u32::from(*byte)) & 0xff) as usize] ^ crc >> 8;
+    bytes.iter().fold(state, next)
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

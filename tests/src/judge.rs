@@ -161,7 +161,7 @@ impl<'i> Whole<'i> {
             }
             // Decoded by both readers where both can.
             let theirs = dump.decode(desc);
-            let decoded = own.decode(ours, part, &mut page);
+            let decoded = own.decode(Pfn(pfn), ours, part, &mut page);
             let independent = [0, 1, 0x40].contains(&desc.flags);
             if independent && theirs.is_ok() != decoded.is_ok() {
                 return Err(format!("frame {pfn:#x}: {:?}, but tamis: {decoded:?}", theirs.err()));

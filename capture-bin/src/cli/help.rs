@@ -28,6 +28,7 @@ What to write:
   --splitblock-size KIB   with --split, cut at multiples of KIB kibibytes
   --dump-dmesg            write only the kernel log, as text
   --partial-dmesg         with --dump-dmesg, only since the log was last cleared
+  --no-page-checksums     leave out the checksum that each page has
   --dry-run               do everything but write (DUMPFILE may be left out)
 
 How to work:

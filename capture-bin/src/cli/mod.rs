@@ -159,6 +159,8 @@ pub struct Args<'a> {
     pub mapping: Mapping,
     /// `--num-threads`; at least 1.
     pub num_threads: u64,
+    /// Not `--no-page-checksums`.
+    pub page_checksums: bool,
     /// What was accepted without effect.
     pub notices: Notices,
     /// The first operand. Always there in the modes `Capture` and `Dmesg`.

@@ -114,6 +114,7 @@ impl<'a> Parser<'a> {
             partial_dmesg: false,
             mapping: Mapping::Auto,
             num_threads: 1,
+            page_checksums: true,
             notices: Notices { write_cache: false, work_dir: false, num_threads: false },
             vmcore: None,
             levels: [0; MAX_LEVELS],
@@ -231,6 +232,7 @@ impl<'a> Parser<'a> {
         self.args.non_cyclic = self.has(Opt::NON_CYCLIC);
         self.args.split = self.has(Opt::SPLIT);
         self.args.dry_run = self.has(Opt::DRY_RUN);
+        self.args.page_checksums = !self.has(Opt::NO_PAGE_CHECKSUMS);
         self.args.partial_dmesg = self.has(Opt::PARTIAL_DMESG);
         self.args.mapping = match (self.has(Opt::MMAP), self.has(Opt::NON_MMAP)) {
             (true, _) => Mapping::Always,

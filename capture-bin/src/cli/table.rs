@@ -36,6 +36,7 @@ bitflags::bitflags! {
         const PARTIAL_DMESG = 1 << 27;
         const CHECK_PARAMS = 1 << 28;
         const DRY_RUN = 1 << 29;
+        const NO_PAGE_CHECKSUMS = 1 << 30;
     }
 }
 
@@ -128,6 +129,7 @@ pub(super) static ROWS: &[Row] = &[
     flag("--check-params", Opt::CHECK_PARAMS),
     flag("--dry-run", Opt::DRY_RUN),
     flag("--show-stats", Opt::SHOW_STATS),
+    flag("--no-page-checksums", Opt::NO_PAGE_CHECKSUMS),
 ];
 
 /// Options that exclude each other.

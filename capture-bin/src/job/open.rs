@@ -78,6 +78,7 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
         program: PROGRAM + Parts::bytes(args),
         info_file: file_len,
         page_shift: PageShift::of_size(sys::page_size()).unwrap_or(PageShift::FOUR_KIB),
+        page_checksums: args.page_checksums,
     };
     // The first look, before anything is allocated: the file's text must fit beside the rest.
     let mut file_text = None;
@@ -123,8 +124,9 @@ impl<'a> Opened<'a> {
         let Opened { input, headers, file_text, options, plan, args } = self;
         let name = args.vmcore.unwrap_or_default();
         let storage = plan.carve(&headers, arena);
-        let vmcore = Session::load(input, headers, storage, file_text, &options)
+        let mut vmcore = Session::load(input, headers, storage, file_text, &options)
             .map_err(|error| JobError::Load { name, error })?;
+        vmcore.set_crc_fold(sys::crc_fold());
         let name = name.escape_ascii();
         // Callers take these two from the debug messages.
         let (release, died) = (vmcore.utsname().release(), vmcore.crash_time());

@@ -2,6 +2,7 @@
 //!
 //! Errors are those of the system ([`IoError`]), with its error number.
 
+mod crc;
 mod dir;
 mod file;
 mod inherited;
@@ -11,6 +12,7 @@ mod signal;
 mod thread;
 mod window;
 
+pub use crc::crc_fold;
 pub use dir::{
     is_folder, make_folder, make_new_folder, names_in, remove_folder, rename, sync_folder,
 };

@@ -502,7 +502,7 @@ impl PartWriter<'_, '_> {
                 observer.notice(Notice::PageLost(page, fault));
             }
         }
-        self.writer.commit(made)?;
+        self.writer.commit(page, made)?;
         self.done += 1;
         if self.done.is_multiple_of(256) {
             observer.progress(Phase::Copy, self.done, self.total);
@@ -526,8 +526,8 @@ fn pass_b<S: Dump>(
         core::mem::take(&mut c.buffers.data),
         core::mem::take(&mut c.buffers.descriptors),
     );
-    let mut writer =
-        PageWriter::new(data_buffer, descriptors, c.source.machine().endian, c.sync_every);
+    let (endian, sums) = (c.source.machine().endian, c.sums);
+    let mut writer = PageWriter::new(data_buffer, descriptors, endian, c.sync_every, sums);
     let copied = copy(c, layout, sinks, ranges, places, from, crew, run, &mut writer);
     if copied.is_err()
         && let Some(sink) = sinks.get_mut(writer.part)

@@ -1,6 +1,7 @@
 //! Pass B: pages out of the source, into descriptors and data.
 
 use super::CaptureError;
+use crate::checksum::Crc32;
 use crate::endian::Endian;
 use crate::error::{part, part_mut};
 use crate::io::{BLOCK, Sink, SinkError};
@@ -229,8 +230,10 @@ pub(super) struct PageWriter<'b> {
     descriptors_end: u64,
     /// End of the data whose descriptors are written.
     described: u64,
-    /// The descriptor of all zero pages.
-    zero: Option<PageDesc>,
+    /// What makes checksums, if pages have some.
+    sums: Option<&'b Crc32>,
+    /// The descriptor of all zero pages, but for its checksum, and the CRC of their data.
+    zero: Option<(PageDesc, u32)>,
     /// Data and descriptors that a sync has not seen yet: bytes of the former, and the offset of
     /// the first of the latter with the pages that they are of.
     unsynced: u64,
@@ -244,6 +247,11 @@ pub(super) struct PageWriter<'b> {
     pub(super) written: u64,
     /// Pages whose descriptors the sink has.
     pub(super) saved: u64,
+}
+
+/// The CRC of stored bytes; 0 where pages have no checksums.
+fn crc_of(sums: Option<&Crc32>, stored: &[u8]) -> u32 {
+    sums.map_or(0, |sums| sums.update(0, stored))
 }
 
 /// Where the pages of a dump file go.
@@ -263,8 +271,10 @@ impl<'b> PageWriter<'b> {
         descriptors: &'b mut [u8],
         endian: Endian,
         sync_every: u64,
+        sums: Option<&'b Crc32>,
     ) -> PageWriter<'b> {
         PageWriter {
+            sums,
             sync_every,
             data,
             data_len: 0,
@@ -310,11 +320,13 @@ impl<'b> PageWriter<'b> {
         if let Some(size) = zero_page {
             let zeros = self.data.get_mut(..size).ok_or(CaptureError::OUTSIDE)?;
             zeros.fill(0);
+            let crc = crc_of(self.sums, zeros);
             let wrote = sink.write_at(places.descriptors_end, zeros);
             self.count_data(wrote.map_or_else(|error| error.written, |()| size as u64));
             wrote.map_err(|error| self.data_failed(error, sink))?;
             let offset = places.descriptors_end;
-            self.zero = Some(PageDesc { offset, size: size as u32, flags: 0 });
+            self.zero =
+                Some((PageDesc { offset, size: size as u32, flags: 0, page_flags: 0 }, crc));
         }
         Ok(())
     }
@@ -346,21 +358,23 @@ impl<'b> PageWriter<'b> {
     }
 
     /// Makes a page part of the dump, whose data is in the room.
-    pub(super) fn commit(&mut self, made: Encoded) -> Result<(), CaptureError> {
-        let desc = match (made, self.zero) {
+    pub(super) fn commit(&mut self, pfn: Pfn, made: Encoded) -> Result<(), CaptureError> {
+        let (mut desc, crc) = match (made, self.zero) {
             (Encoded::Bytes { len, flags }, _) => {
                 let offset = self.data_at + self.data_len as u64;
-                self.data_len += len as usize;
-                if self.data_len > self.data.len() {
-                    self.data_len -= len as usize;
-                    return Err(CaptureError::OUTSIDE);
-                }
-                PageDesc { offset, size: len, flags }
+                let end = self.data_len + len as usize;
+                let stored = self.data.get(self.data_len..end).ok_or(CaptureError::OUTSIDE)?;
+                self.data_len = end;
+                let desc = PageDesc { offset, size: len, flags, page_flags: 0 };
+                (desc, crc_of(self.sums, stored))
             }
             (Encoded::Zero, Some(zero)) => zero,
             (Encoded::Zero, None) => return Err(CaptureError::Internal("no page of zeros")),
-            (Encoded::Lost(_), _) => PageDesc::LOST,
+            (Encoded::Lost(_), _) => return self.describe(PageDesc::LOST),
         };
+        if let Some(sums) = self.sums {
+            desc.page_flags = sums.page_flags(crc, pfn, desc.flags);
+        }
         self.describe(desc)
     }
 
@@ -424,8 +438,8 @@ impl<'b> PageWriter<'b> {
         if source.window_broke() {
             return nothing;
         }
-        for _ in 0..count {
-            self.commit(made)?;
+        for number in 0..count as u64 {
+            self.commit(Pfn(pages.start.0 + number), made)?;
         }
         Ok((count as u64, zeros > 0))
     }

@@ -4,6 +4,7 @@ use super::classify::Scanner;
 use super::pages::{PageFilter, SYNC_EVERY};
 use super::{CaptureError, Notice, Observer, Report};
 use crate::bitmap::Bitmap;
+use crate::checksum::Crc32;
 use crate::endian::Word;
 use crate::level::DumpLevel;
 use crate::memory::Dump;
@@ -57,6 +58,8 @@ pub(super) struct Capture<'m, S> {
     pub(super) max_pfn: Pfn,
     pub(super) level: DumpLevel,
     pub(super) sync_every: u64,
+    /// What makes checksums, if pages have some.
+    pub(super) sums: Option<&'m Crc32>,
     pub(super) filter: Option<&'m dyn PageFilter>,
     pub(super) report: Report,
 }
@@ -89,6 +92,7 @@ impl<'m, S: Dump> Capture<'m, S> {
             max_pfn,
             level,
             sync_every,
+            sums: None,
             filter,
             report,
         }

@@ -21,6 +21,7 @@ use super::plan::{DEFAULT_LIMIT, Needs, OverBudget, Plan};
 use super::{CaptureError, Notice, Observer, Phase, Report, elf as elf_form, kdump};
 use crate::arch::paging::TableCache;
 use crate::arch::{Arch, ArchError};
+use crate::checksum::{Crc32, Fold};
 use crate::endian::Word;
 use crate::facts::MissingKey;
 use crate::input::elf::{self, ElfVmcore, OpenError, Place};
@@ -164,6 +165,8 @@ pub struct Options {
     pub info_file: u64,
     /// Page size where VMCOREINFO says none; default 4 KiB.
     pub page_shift: PageShift,
+    /// Whether each page of a kdump-compressed dump has a checksum; default yes.
+    pub page_checksums: bool,
 }
 
 impl Default for Options {
@@ -181,6 +184,7 @@ impl Default for Options {
             program: PROGRAM,
             info_file: 0,
             page_shift: PageShift::FOUR_KIB,
+            page_checksums: true,
         }
     }
 }
@@ -410,6 +414,8 @@ pub struct Session<'m, D> {
     level: DumpLevel,
     input_level: DumpLevel,
     sync_every: u64,
+    page_checksums: bool,
+    crc_fold: Option<Fold>,
     time: Option<Word>,
     filter: Option<&'m dyn PageFilter>,
     report: Report,
@@ -450,7 +456,7 @@ fn info<'t>(text: &'t [u8], file_text: Option<&'t [u8]>) -> Info<'t> {
 impl<'m, D: Dump> Session<'m, D> {
     /// Over a dump that is open already. `text` is its VMCOREINFO, which may be empty, `shift` its page size, and
     /// `end` is one past its last pfn. Of `storage`, the pieces for the headers of a vmcore are not used; of
-    /// `options`, only the level and whether the log is all that is wanted.
+    /// `options`, only the level, whether the log is all that is wanted, and whether pages get checksums.
     pub fn over(
         mut dump: D,
         text: Table<'m, u8>,
@@ -508,6 +514,8 @@ impl<'m, D: Dump> Session<'m, D> {
             level: options.level,
             input_level: DumpLevel::empty(),
             sync_every: SYNC_EVERY,
+            page_checksums: options.page_checksums,
+            crc_fold: None,
             time: None,
             filter: None,
             report: Report::default(),
@@ -559,6 +567,16 @@ impl<'m, D: Dump> Session<'m, D> {
     /// Bytes of page data that may be written between two syncs.
     pub fn set_sync_every(&mut self, bytes: u64) {
         self.sync_every = bytes;
+    }
+
+    /// Whether pages of the dumps that follow have checksums.
+    pub fn set_page_checksums(&mut self, page_checksums: bool) {
+        self.page_checksums = page_checksums;
+    }
+
+    /// Makes checksums with what the processor has for it; of no use with the feature `std`, which finds out itself.
+    pub fn set_crc_fold(&mut self, fold: Option<Fold>) {
+        self.crc_fold = fold;
     }
 
     /// Lets every page of the dumps that follow pass this filter. A crew must have the same one
@@ -737,6 +755,7 @@ impl<'m, D: Dump> Session<'m, D> {
             cpus: origin.cpus,
             vmcoreinfo: origin.vmcoreinfo,
         };
+        let sums = self.page_checksums.then(|| Crc32::folding(self.crc_fold));
         let first_pfn = self.arm_base().map_or(Pfn(0), |base| self.shift.pfn(base));
         let storage = &mut self.storage;
         let scanner = match (self.mem_map, self.arch, &self.classifier) {
@@ -765,6 +784,7 @@ impl<'m, D: Dump> Session<'m, D> {
         );
         capture.sync_every = self.sync_every;
         capture.name_the_rest();
+        capture.sums = sums.as_ref();
         capture.first_pfn = first_pfn;
         let done = write(&mut capture, &about);
         self.report = capture.report;

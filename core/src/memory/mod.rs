@@ -25,6 +25,8 @@ pub enum ReadError {
     Poisoned(PhysAddr),
     /// Reading failed.
     Io(PhysAddr, IoError),
+    /// The dump holds it, but not as it was written.
+    Damaged(PhysAddr),
 }
 
 impl ReadError {
@@ -32,7 +34,10 @@ impl ReadError {
     #[must_use]
     pub fn at(&self) -> PhysAddr {
         match self {
-            ReadError::Absent(at) | ReadError::Poisoned(at) | ReadError::Io(at, _) => *at,
+            ReadError::Absent(at)
+            | ReadError::Poisoned(at)
+            | ReadError::Io(at, _)
+            | ReadError::Damaged(at) => *at,
         }
     }
 }
@@ -45,6 +50,9 @@ impl fmt::Display for ReadError {
                 write!(f, "memory at physical address {at} is hardware-poisoned")
             }
             ReadError::Io(at, e) => write!(f, "reading physical address {at}: {e}"),
+            ReadError::Damaged(at) => {
+                write!(f, "the page at {at} is damaged; see `tamis verify`")
+            }
         }
     }
 }
@@ -53,7 +61,7 @@ impl core::error::Error for ReadError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             ReadError::Io(_, io) => Some(io),
-            ReadError::Absent(_) | ReadError::Poisoned(_) => None,
+            ReadError::Absent(_) | ReadError::Poisoned(_) | ReadError::Damaged(_) => None,
         }
     }
 }

@@ -44,6 +44,8 @@ pub struct Pages {
     pub damaged: u64,
     /// Pages that are missing.
     pub missing: u64,
+    /// Good pages that have a checksum.
+    pub checksums: u64,
 }
 
 /// Whether a dump is sound.
@@ -156,6 +158,7 @@ impl Findings {
         self.pages.good += next.pages.good;
         self.pages.damaged += next.pages.damaged;
         self.pages.missing += next.pages.missing;
+        self.pages.checksums += next.pages.checksums;
         self.extents.append(next.extents);
     }
 
@@ -240,6 +243,14 @@ impl Report {
         for (count, what) in [(self.pages.damaged, "damaged"), (self.pages.missing, "missing")] {
             if count > 0 {
                 text += &format!(", {} {what}", number(count));
+            }
+        }
+        match self.pages.checksums {
+            0 => {}
+            all if all == self.pages.good => text += "; each has a checksum",
+            some => {
+                let (some, rest) = (number(some), number(self.pages.good - some));
+                text += &format!("; {some} have a checksum, {rest} none");
             }
         }
         text.push('\n');

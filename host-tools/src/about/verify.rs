@@ -14,6 +14,7 @@ use crate::render::progress::Progress;
 use page_codec::is_zero;
 use tamis_core::bitmap::Bitmap;
 use tamis_core::capture::session::KernelError;
+use tamis_core::checksum::{Crc32, PageSum};
 use tamis_core::kernel::mem_map::MemMapError;
 use tamis_core::memory::PhysMemory as _;
 use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
@@ -135,8 +136,10 @@ const PIECE: u64 = 8192;
 struct Worker {
     dump: Dump,
     page: Vec<u8>,
-    /// The descriptor of the page that all zero pages share: it need not be read again and again.
+    /// Where the page is that all zero pages share: it need not be read again and again.
     zero: Option<(PageDesc, usize)>,
+    /// The CRC of a page of zeros.
+    zero_crc: u32,
 }
 
 impl Worker {
@@ -164,21 +167,35 @@ impl Worker {
                     let text = "is stored, but bitmap 1 says that there is no such page";
                     found.add(Weight::Damage, Some((pfn.0, pfn.0 + 1)), text.into());
                 }
+                let mut sum = PageSum::None;
                 let result = kdump.descriptor(pfn).and_then(|(desc, part)| {
-                    if self.zero != Some((desc, part)) {
+                    sum = desc.sum();
+                    if self.zero == Some((desc.place(), part)) {
+                        kdump.check_crc(pfn, desc, self.zero_crc)?;
+                    } else {
                         kdump.check(desc, part)?;
-                        let read = kdump.decode(desc, part, &mut self.page);
+                        let read = kdump.decode(pfn, desc, part, &mut self.page);
                         let zero = read.is_ok() && desc.flags == 0 && is_zero(&self.page);
                         found.extents.add(pfn, desc, part, zero);
                         read?;
                         if zero {
-                            self.zero = Some((desc, part));
+                            self.zero = Some((desc.place(), part));
                         }
                     }
                     Ok(())
                 });
                 match result {
-                    Ok(()) => found.pages.good += 1,
+                    Ok(()) => {
+                        found.pages.good += 1;
+                        match sum {
+                            PageSum::None => {}
+                            PageSum::Crc(_) => found.pages.checksums += 1,
+                            PageSum::Unknown(bits) => {
+                                let text = format!("its page_flags {bits:#x} are no checksum");
+                                found.add(Weight::Damage, Some((pfn.0, pfn.0 + 1)), text);
+                            }
+                        }
+                    }
                     Err(fault) => found.page(pfn.0, &fault),
                 }
             }
@@ -192,7 +209,8 @@ fn pages(opened: &mut Opened, found: &mut Findings, threads: usize) -> Result<()
     let pieces = end.div_ceil(PIECE);
     let page = opened.shift.bytes();
     let twins = opened.twins(threads.min(pieces as usize))?;
-    let worker = |dump| Worker { dump, page: vec![0; page], zero: None };
+    let zero_crc = Crc32::new().update(0, &vec![0; page]);
+    let worker = |dump| Worker { dump, page: vec![0; page], zero: None, zero_crc };
     let mut workers: Vec<_> = twins.into_iter().map(worker).collect();
     let mut progress = Progress::new("Reading pages");
     let (mut done, most) = (0, found.most);

@@ -19,12 +19,12 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// What a run may take. With `recompress` no page stays as it is.
-    pub fn work(&self, codec: &Codec, recompress: bool) -> Work {
+    /// What a run may take, and what it makes. With `recompress` no page stays as it is.
+    pub fn work(&self, codec: &Codec, recompress: bool, page_checksums: bool) -> Work {
         let memory = self.memory_limit.unwrap_or(DEFAULT);
         let keep = !recompress && codec.zstd_level().is_none();
-        let threads = self.threads.count();
-        Work { compress: codec.compress(), keep, threads, memory, time: None }
+        let (compress, threads) = (codec.compress(), self.threads.count());
+        Work { compress, keep, page_checksums, threads, memory, time: None }
     }
 }
 

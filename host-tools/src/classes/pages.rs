@@ -173,7 +173,7 @@ fn state(
     };
     match kdump.descriptor(pfn) {
         Ok((desc, part)) => match kdump.check(desc, part) {
-            Ok(_) if zeros.get(part) == Some(&Some(desc)) => ("zero", 0),
+            Ok(_) if zeros.get(part) == Some(&Some(desc.place())) => ("zero", 0),
             Ok(codec) => (codec.map_or("raw", |c| c.name()), u64::from(desc.size)),
             Err(PageFault::CutOff(_)) => ("lost", 0),
             Err(_) => ("damaged", 0),

@@ -191,10 +191,10 @@ impl Worker {
     fn is_zero(&mut self, pfn: Pfn) -> Option<bool> {
         if let Dump::Kdump(kdump) = &mut self.dump {
             let (desc, part) = kdump.descriptor(pfn).ok()?;
-            if self.zeros.get(part) == Some(&Some(desc)) {
+            if self.zeros.get(part) == Some(&Some(desc.place())) {
                 return Some(true);
             }
-            kdump.decode(desc, part, &mut self.page).ok()?;
+            kdump.decode(pfn, desc, part, &mut self.page).ok()?;
         } else {
             let at = PhysAddr(pfn.0 << self.shift.bits());
             self.dump.read(at, &mut self.page).ok()?;

@@ -173,6 +173,9 @@ fn absent(opened: &mut Opened, at: u64, fault: ReadError) -> String {
     let pfn = opened.shift.pfn(PhysAddr(at));
     let why = match (opened.kdump().map(|k| k.page(pfn).map(|_| ())), fault) {
         (Some(Err(PageFault::Absent)), _) | (None, ReadError::Absent(_)) => left_out(opened, pfn),
+        (Some(Err(why @ PageFault::Checksum(_))), _) => {
+            format!("{why}; `tamis verify` lists all damage, `tamis repair` keeps what is good")
+        }
         (Some(Err(why)), _) => why.to_string(),
         _ => return fault.to_string(),
     };

@@ -63,6 +63,9 @@ pub struct Args {
     /// Compress also pages anew that are compressed with that codec already
     #[arg(long)]
     recompress: bool,
+    /// Leave out the checksum that each page has
+    #[arg(long)]
+    no_page_checksums: bool,
     /// Format of the output
     #[arg(long, value_enum, default_value_t = To::Kdump, value_name = "FORMAT")]
     to: To,
@@ -125,7 +128,8 @@ pub fn run(args: &Args) -> Result<u8> {
     }
     let erased = erased(&mut opened)?;
     let incomplete = is_incomplete(&opened);
-    let work = Work { time: args.time_bits, ..args.effort.work(&args.codec, args.recompress) };
+    let work = args.effort.work(&args.codec, args.recompress, !args.no_page_checksums);
+    let work = Work { time: args.time_bits, ..work };
 
     if out == Path::new("-") {
         if args.to != To::Flat {

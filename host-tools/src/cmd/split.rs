@@ -37,6 +37,9 @@ pub struct Args {
     /// Compress also pages anew that are compressed with that codec already
     #[arg(long)]
     recompress: bool,
+    /// Leave out the checksum that each page has
+    #[arg(long)]
+    no_page_checksums: bool,
     #[command(flatten)]
     effort: Effort,
     /// Overwrite existing files
@@ -54,7 +57,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let create = |path: &PathBuf| create(path, args.force, std::slice::from_ref(&args.dump));
     let mut files = args.parts.iter().map(create).collect::<Result<Vec<OutFile>>>()?;
     let level = level_of(&opened);
-    let work = args.effort.work(&args.codec, args.recompress);
+    let work = args.effort.work(&args.codec, args.recompress, !args.no_page_checksums);
     let block = (args.block << 20) / opened.shift.bytes() as u64;
     let mut sinks: Vec<&mut dyn Sink> = files.iter_mut().map(|f| f as &mut dyn Sink).collect();
     let (report, _) = write(&mut opened, level, &work, Format::Kdump, &mut sinks, block.max(1))?;

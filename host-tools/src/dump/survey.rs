@@ -68,8 +68,8 @@ pub fn zero_pages(kdump: &mut KdumpFile) -> Vec<Option<PageDesc>> {
         .into_iter()
         .enumerate()
         .map(|(part, offset)| {
-            let desc = PageDesc { offset, size: size as u32, flags: 0 };
-            let there = kdump.decode(desc, part, &mut page).is_ok() && is_zero(&page);
+            let desc = PageDesc { offset, size: size as u32, flags: 0, page_flags: 0 };
+            let there = kdump.decode(Pfn(0), desc, part, &mut page).is_ok() && is_zero(&page);
             there.then_some(desc)
         })
         .collect()
@@ -102,7 +102,7 @@ pub fn survey(kdump: &mut KdumpFile, mut progress: impl FnMut(u64, u64)) -> Resu
             match kdump.check(desc, part) {
                 Err(PageFault::CutOff(_)) => found.cut_off += 1,
                 Err(_) => found.bad += 1,
-                Ok(_) if zeros.get(part) == Some(&Some(desc)) => found.zero += 1,
+                Ok(_) if zeros.get(part) == Some(&Some(desc.place())) => found.zero += 1,
                 Ok(codec) => {
                     let amount = match codec {
                         None => &mut found.raw,

@@ -6,6 +6,7 @@ use crate::dump::out::OutFile;
 use crate::fail::{DONE, Fail, INCOMPLETE, Result};
 use crate::render::progress::Progress;
 use crate::rewrite::finish::mark_incomplete;
+use tamis_core::checksum::Crc32;
 use tamis_core::input::kdump::PageFault;
 use tamis_core::units::Pfn;
 use tamis_core::wire::page_desc;
@@ -62,7 +63,7 @@ pub fn write(kdump: &mut KdumpFile, out: &mut OutFile, name: &str) -> Result<u8>
         at += len as u64;
     }
 
-    let mut data = Vec::new();
+    let mut data = vec![0; block];
     let mut descriptors =
         Writer { out: &mut out.reopen()?, bytes: Vec::new(), at: facts.descriptors };
     let mut writer = Writer { out, bytes: Vec::new(), at: data_at };
@@ -70,39 +71,35 @@ pub fn write(kdump: &mut KdumpFile, out: &mut OutFile, name: &str) -> Result<u8>
     if zeros {
         writer.out.put(zero_at, &vec![0; block])?;
     }
-    let zero = PageDesc { offset: zero_at, size: block as u32, flags: 0 };
+    let zero_crc = Crc32::new().update(0, &vec![0; block]);
     let (mut runs, mut done, mut lost) = (Runs::new(true), 0u64, 0u64);
     while let Some(run) = runs.next(kdump)? {
         for pfn in run.start.0..run.end.0 {
-            let desc = match kdump.descriptor(Pfn(pfn)) {
+            let stored = kdump.descriptor(Pfn(pfn)).and_then(|(desc, part)| {
                 // Every part has its zero page first in its data.
-                Ok((desc, _)) if zeros && desc.offset == zero_at => zero,
-                Ok((desc, part)) => match kdump.check(desc, part) {
-                    Ok(_) => {
-                        data.resize(desc.size as usize, 0);
-                        kdump
-                            .read_file(part, desc.offset, &mut data)
-                            .map_err(reading(desc.offset))?;
-                        writer.put(&data)?;
-                        let offset = next;
-                        next += u64::from(desc.size);
-                        PageDesc { offset, ..desc }
-                    }
-                    Err(PageFault::CutOff(_)) => {
-                        lost += 1;
-                        PageDesc::LOST
-                    }
-                    Err(fault) => {
-                        return Err(Fail::new(format_args!("{name}: pfn {pfn:#x}: {fault}"))
-                            .next("`tamis verify` lists all damage"));
-                    }
-                },
-                Err(PageFault::Lost) => {
+                if zeros && desc.offset == zero_at {
+                    let desc = PageDesc { size: block as u32, flags: 0, ..desc };
+                    kdump.check_crc(Pfn(pfn), desc, zero_crc)?;
+                    return Ok(desc);
+                }
+                kdump.stored(Pfn(pfn), desc, part, &mut data)?;
+                Ok(desc)
+            });
+            let desc = match stored {
+                Ok(zero) if zeros && zero.offset == zero_at => zero,
+                Ok(desc) => {
+                    writer.put(&data[..desc.size as usize])?;
+                    let offset = next;
+                    next += u64::from(desc.size);
+                    PageDesc { offset, ..desc }
+                }
+                Err(PageFault::Lost | PageFault::CutOff(_)) => {
                     lost += 1;
                     PageDesc::LOST
                 }
                 Err(fault) => {
-                    return Err(Fail::new(format_args!("{name}: pfn {pfn:#x}: {fault}")));
+                    return Err(Fail::new(format_args!("{name}: pfn {pfn:#x}: {fault}"))
+                        .next("`tamis verify` lists all damage"));
                 }
             };
             descriptors.put(&desc.emit(facts.main.endian))?;

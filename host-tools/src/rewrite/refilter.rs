@@ -29,6 +29,8 @@ pub struct Work {
     pub compress: Compress,
     /// Whether pages that are compressed with that codec already stay as they are.
     pub keep: bool,
+    /// Whether each page gets a checksum.
+    pub page_checksums: bool,
     /// Threads, at most.
     pub threads: usize,
     /// Bytes of memory, at most.
@@ -108,6 +110,7 @@ pub fn write(
     let input_time = opened.kdump().and_then(|kdump| kdump.facts().header_time());
     let mut session = session(opened, level, sizes);
     session.set_header_time(work.time.or(input_time));
+    session.set_page_checksums(work.page_checksums);
     for doubt in unclassified(&session) {
         remark(format_args!("{name}: {doubt}"));
     }

@@ -93,7 +93,7 @@ pub fn mend(path: &std::path::Path, out: &mut OutFile, ends: bool) -> Result<Fou
             index += 1;
             let result = kdump
                 .descriptor(Pfn(pfn))
-                .and_then(|(desc, part)| kdump.decode(desc, part, &mut page));
+                .and_then(|(desc, part)| kdump.decode(Pfn(pfn), desc, part, &mut page));
             match result {
                 Ok(()) => {}
                 Err(PageFault::Lost) => lost += 1,

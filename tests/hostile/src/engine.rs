@@ -327,7 +327,7 @@ pub fn read_back(file: &mut Overlay<'_>, done: &Done, codec: u8) {
                 }
                 Err(fault) => panic!("pfn {pfn:#x}: {fault}"),
                 Ok((desc, part)) => {
-                    dump.decode(desc, part, &mut page).expect("a page of our own");
+                    dump.decode(Pfn(pfn), desc, part, &mut page).expect("a page of our own");
                     assert_eq!(read, Ok(()));
                     assert!(page == memory, "pfn {pfn:#x} is not what memory holds");
                     zero += u64::from(is_zero(&page));

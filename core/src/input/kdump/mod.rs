@@ -7,6 +7,7 @@
 mod rank;
 
 use crate::bitmap::Bitmap;
+use crate::checksum::{Crc32, PageSum};
 use crate::endian::{Endian, Word};
 use crate::error::{part, part_mut};
 use crate::io::{IoError, IoKind, RandomAccess};
@@ -126,6 +127,8 @@ pub enum PageFault {
     Io(u64, IoError),
     /// Its data cannot be decompressed.
     Data(PageDesc, &'static str),
+    /// Its stored bytes, or its pfn, are not those that its checksum is of.
+    Checksum(PageDesc),
 }
 
 impl fmt::Display for PageFault {
@@ -141,6 +144,7 @@ impl fmt::Display for PageFault {
             PageFault::CutOff(d) => at(f, d, "data past the end of the file"),
             PageFault::Io(offset, io) => write!(f, "reading offset {offset}: {io}"),
             PageFault::Data(d, why) => at(f, d, why),
+            PageFault::Checksum(d) => at(f, d, "damaged: its checksum is that of other data"),
         }
     }
 }
@@ -450,6 +454,7 @@ pub struct Kdump<'t, F, U> {
     stored: ManagedSlice<'t, u8>,
     unpack: U,
     /// Whether [`crate::memory::Dump::stored_page`] gives anything.
+    sums: Crc32,
     keep: bool,
 }
 
@@ -505,6 +510,7 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
             held: [None; SLOTS],
             stored,
             unpack,
+            sums: Crc32::new(),
             keep: false,
         })
     }
@@ -533,6 +539,7 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
             held: [None; SLOTS],
             stored,
             unpack,
+            sums: Crc32::new(),
             keep: self.keep,
         })
     }
@@ -651,6 +658,7 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
     /// look at every page once.
     pub fn decode(
         &mut self,
+        pfn: Pfn,
         desc: PageDesc,
         part: usize,
         page: &mut [u8],
@@ -659,16 +667,43 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
         let file = &mut self.parts.get_mut(part).ok_or(PageFault::MissingPart)?.file;
         let failed = |io| PageFault::Io(desc.offset, io);
         let Some(codec) = codec else {
-            return file.read_at(desc.offset, page).map_err(failed);
+            file.read_at(desc.offset, page).map_err(failed)?;
+            return is_right(&self.sums, pfn, desc, page);
         };
         let len = desc.size as usize;
         let bad = |why| PageFault::Data(desc, why);
         if let Some(lent) = file.window(desc.offset, len) {
+            is_right(&self.sums, pfn, desc, lent)?;
             return self.unpack.unpack(codec, lent, page).map_err(bad);
         }
         let stored = part_mut(&mut self.stored, 0..len);
         file.read_at(desc.offset, stored).map_err(failed)?;
+        is_right(&self.sums, pfn, desc, stored)?;
         self.unpack.unpack(codec, stored, page).map_err(bad)
+    }
+
+    /// What is wrong with the checksum of a page whose stored bytes are known, by their CRC: those of a page of zeros
+    /// that many share need not be read for each.
+    pub fn check_crc(&self, pfn: Pfn, desc: PageDesc, crc: u32) -> Result<(), PageFault> {
+        has_crc(&self.sums, pfn, desc, crc)
+    }
+
+    /// Copies the stored bytes of the page that a descriptor of this dump stands for to the start of `out`, which
+    /// is at least as long as they are. Returns how they are compressed.
+    pub fn stored(
+        &mut self,
+        pfn: Pfn,
+        desc: PageDesc,
+        part: usize,
+        out: &mut [u8],
+    ) -> Result<Option<Codec>, PageFault> {
+        let codec = self.check(desc, part)?;
+        let failed = |io| PageFault::Io(desc.offset, io);
+        let short = IoError { kind: IoKind::Other, code: 0 };
+        let out = out.get_mut(..desc.size as usize).ok_or(failed(short))?;
+        self.read_file(part, desc.offset, out).map_err(failed)?;
+        is_right(&self.sums, pfn, desc, out)?;
+        Ok(codec)
     }
 
     /// The bytes of a page.
@@ -694,7 +729,7 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
             let none = ManagedSlice::Borrowed(&mut [][..]);
             let mut pages = core::mem::replace(&mut self.pages, none);
             let page = part_mut(&mut pages, start..end);
-            let done = self.decode(desc, part, page);
+            let done = self.decode(pfn, desc, part, page);
             self.pages = pages;
             done?;
             self.hold(slot, Some(pfn.0));
@@ -718,6 +753,24 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
     pub fn read_file(&mut self, part: usize, at: u64, buf: &mut [u8]) -> Result<(), IoError> {
         let other = IoError { kind: IoKind::Other, code: 0 };
         self.parts.get_mut(part).ok_or(other)?.file.read_at(at, buf)
+    }
+}
+
+/// Looks whether stored bytes are those of the checksum that the page's descriptor has, if it has one. All stored
+/// bytes of pages come by here, before anything is made of them.
+fn is_right(sums: &Crc32, pfn: Pfn, desc: PageDesc, stored: &[u8]) -> Result<(), PageFault> {
+    match desc.sum() {
+        PageSum::Crc(_) => has_crc(sums, pfn, desc, sums.update(0, stored)),
+        _ => Ok(()),
+    }
+}
+
+fn has_crc(sums: &Crc32, pfn: Pfn, desc: PageDesc, crc: u32) -> Result<(), PageFault> {
+    match desc.sum() {
+        PageSum::Crc(sum) if sums.of_page(crc, pfn, desc.flags) != sum => {
+            Err(PageFault::Checksum(desc))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -937,7 +990,7 @@ impl<F: RandomAccess, U: Unpack> Dump for Kdump<'_, F, U> {
         if stored != codec || len >= self.facts.main.shift.bytes() {
             return None;
         }
-        self.read_file(part, desc.offset, out.get_mut(..len)?).ok()?;
+        self.stored(pfn, desc, part, out).ok()?;
         Some(len)
     }
 
@@ -987,8 +1040,8 @@ fn source_fault(at: PhysAddr, fault: PageFault) -> ReadError {
         PageFault::Absent | PageFault::MissingPart | PageFault::Lost => ReadError::Absent(at),
         PageFault::Io(_, io) => ReadError::Io(at, io),
         PageFault::CutOff(_) => ReadError::Io(at, IoError { kind: IoKind::Eof, code: 0 }),
-        PageFault::Descriptor(..) | PageFault::Data(..) => {
-            ReadError::Io(at, IoError { kind: IoKind::Other, code: 0 })
+        PageFault::Descriptor(..) | PageFault::Data(..) | PageFault::Checksum(_) => {
+            ReadError::Damaged(at)
         }
     }
 }
@@ -1058,7 +1111,7 @@ mod tests {
         let own: Vec<u64> = PFNS.into_iter().filter(|p| (start..end).contains(p)).collect();
         let data = descriptors + 24 * PFNS.len();
         for (index, _) in own.iter().enumerate() {
-            let desc = PageDesc { offset: (data + index) as u64, size: 1, flags: 1 };
+            let desc = PageDesc { offset: (data + index) as u64, size: 1, flags: 1, page_flags: 0 };
             bytes.extend(desc.emit(Endian::Little));
         }
         bytes.resize(data, 0);

@@ -388,7 +388,7 @@ fn page<F: RandomAccess>(
     };
     let mut bytes = vec![0x5a; block];
     let codec = kdump.check(desc, part);
-    let decoded = kdump.decode(desc, part, &mut bytes);
+    let decoded = kdump.decode(pfn, desc, part, &mut bytes);
     assert!(codec.is_ok() || decoded.is_err());
     match kdump.page(pfn) {
         Ok(page) => {
