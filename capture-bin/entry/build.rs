@@ -9,5 +9,8 @@ fn main() {
     if (arch.as_deref(), libc.as_deref()) == (Ok("x86_64"), Ok("musl")) {
         let folder = env::var("CARGO_MANIFEST_DIR").unwrap_or_default();
         println!("cargo::rustc-link-arg-bins=-Wl,-T,{folder}/discard.ld");
+        // Data that would reach over the end of a page would begin with the next one, and the file have a gap of up to a
+        // page before it: text that is a few bytes longer made the file 2 KiB longer.
+        println!("cargo::rustc-link-arg-bins=-Wl,-z,common-page-size=64");
     }
 }
