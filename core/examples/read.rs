@@ -10,7 +10,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (name, address) = args().nth(1).zip(args().nth(2)).ok_or("usage: read VMCORE ADDRESS")?;
     let address = u64::from_str_radix(address.trim_start_matches("0x"), 16)?;
     let mut vmcore = File::open(name)?;
-    let options = Options { log_only: true, ..Options::default() };
+    let options = Options { skip_classes: true, ..Options::default() };
 
     let headers = Headers::read(&mut vmcore)?;
     let storage = Plan::new(&headers, &options)?.allocate(&headers);

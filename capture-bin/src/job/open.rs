@@ -67,7 +67,7 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
     let (codec, effort) = codec(args.compress);
     let options = Options {
         level: level(args.levels().first().copied().unwrap_or(0)),
-        log_only: false,
+        skip_classes: false,
         codec,
         effort,
         limit: args.memory_limit.unwrap_or(args.usual_limit),
@@ -112,7 +112,7 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
 impl<'a> Opened<'a> {
     /// Loads the vmcore for what needs no memory but that of page tables and of reads: the log.
     pub(crate) fn load_log(mut self, console: &Console) -> Result<Vmcore, JobError<'a>> {
-        self.options.log_only = true;
+        self.options.skip_classes = true;
         self.plan =
             Plan { bitmap: 0, mem_map: 0, sections: 0, data: 0, descriptors: 0, ..self.plan };
         let Plan { tables, run, vmcoreinfo, segments, .. } = self.plan;

@@ -147,8 +147,9 @@ pub struct Options {
     pub codec: Option<Codec>,
     /// How much time the encoder may take.
     pub effort: Effort,
-    /// Whether only the kernel's log is wanted, and its `struct page`s need not be looked for; default no.
-    pub log_only: bool,
+    /// Whether the kernel's `struct page`s are not looked for: no page is left out by its class, as where only the
+    /// log is wanted; default no.
+    pub skip_classes: bool,
     /// Bytes of memory that the capture may take; default 4 MiB.
     pub limit: u64,
     /// Bytes of the bitmap buffer; default as many as are of use and fit.
@@ -173,7 +174,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             level: DumpLevel::all(),
-            log_only: false,
+            skip_classes: false,
             codec: None,
             effort: Effort::Normal,
             limit: DEFAULT_LIMIT,
@@ -293,8 +294,8 @@ pub struct Storage<'m> {
 pub enum KernelError {
     /// There is no VMCOREINFO.
     NoInfo,
-    /// Only the log was asked for: see [`Options::log_only`].
-    LogOnly,
+    /// Classes were not asked for: see [`Options::skip_classes`].
+    NotClassified,
     /// Virtual addresses cannot be translated.
     Arch(ArchError),
     /// There is no array of `struct page`s to be found.
@@ -307,7 +308,7 @@ impl fmt::Display for KernelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             KernelError::NoInfo => f.write_str("there is no VMCOREINFO"),
-            KernelError::LogOnly => f.write_str("only the log was asked for"),
+            KernelError::NotClassified => f.write_str("classes were not asked for"),
             KernelError::Arch(error) => error.fmt(f),
             KernelError::MemMap(error) => error.fmt(f),
             KernelError::Key(key) => key.fmt(f),
@@ -318,7 +319,7 @@ impl fmt::Display for KernelError {
 impl core::error::Error for KernelError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            KernelError::NoInfo | KernelError::LogOnly => None,
+            KernelError::NoInfo | KernelError::NotClassified => None,
             KernelError::Arch(error) => Some(error),
             KernelError::MemMap(error) => Some(error),
             KernelError::Key(key) => Some(key),
@@ -456,7 +457,7 @@ fn info<'t>(text: &'t [u8], file_text: Option<&'t [u8]>) -> Info<'t> {
 impl<'m, D: Dump> Session<'m, D> {
     /// Over a dump that is open already. `text` is its VMCOREINFO, which may be empty, `shift` its page size, and
     /// `end` is one past its last pfn. Of `storage`, the pieces for the headers of a vmcore are not used; of
-    /// `options`, only the level, whether the log is all that is wanted, and whether pages get checksums.
+    /// `options`, only the level, whether pages are classified at all, and whether they get checksums.
     pub fn over(
         mut dump: D,
         text: Table<'m, u8>,
@@ -489,7 +490,7 @@ impl<'m, D: Dump> Session<'m, D> {
         let mem_map = match (&arch, &mut memory) {
             (Err(error @ ArchError::Xen), _) => Err(KernelError::Arch(*error)),
             _ if info.is_empty() => Err(KernelError::NoInfo),
-            _ if options.log_only => Err(KernelError::LogOnly),
+            _ if options.skip_classes => Err(KernelError::NotClassified),
             (Err(error), _) => Err(KernelError::Arch(*error)),
             (Ok(_), None) => Err(KernelError::NoInfo),
             (Ok(_), Some(memory)) => {
