@@ -137,6 +137,9 @@ impl Dump for Huge {
     }
     fn keep_existing(&mut self, _: &mut Bitmap<'_>) {}
     fn keep_held(&mut self, _: &mut Bitmap<'_>) {}
+    fn says_by_page(&self) -> bool {
+        false
+    }
     fn stored_page(&mut self, _: Pfn, _: Codec, _: &mut [u8]) -> Option<usize> {
         None
     }

@@ -5,12 +5,13 @@ use tamis_core::arch::paging::TableCache;
 use tamis_core::wire::vmcoreinfo::Kind;
 use tamis_core::{DumpLevel, Options, Session, Storage};
 
-/// A session, which looks at pages slice by slice.
+/// A session, which looks at pages slice by slice; with `skip_classes`, at none.
 ///
 /// `sizes` are the bytes of the bits of a window, of pages read at a time, of page data and of descriptors.
 pub fn session(
     opened: &mut Opened,
     level: DumpLevel,
+    skip_classes: bool,
     sizes: [usize; 4],
 ) -> Session<'static, &mut Dump> {
     let said = opened.info().get(Kind::Size, "page").filter(|bytes| (8..=4096).contains(bytes));
@@ -29,7 +30,7 @@ pub fn session(
         places: Vec::new().into(),
     };
     let (text, shift, end) = (opened.text.clone(), opened.shift, opened.max_pfn);
-    let options = Options { level, ..Options::default() };
+    let options = Options { level, skip_classes, ..Options::default() };
     let input = level_of(opened);
     let mut session = Session::over(&mut opened.dump, text, None, shift, end, storage, &options);
     session.set_input_level(input);

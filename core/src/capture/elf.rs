@@ -2,7 +2,9 @@
 //! dropped (`core/docs/format.md`).
 //!
 //! Shorter runs of dropped pages stay inside a segment, as holes that read as zeros: nothing that
-//! was dropped reaches the file.
+//! was dropped reaches the file. Made of a dump that says page by page what it holds
+//! ([`Dump::says_by_page`]), the file holds the same pages: holes are pages of zeros, and every run of
+//! dropped pages ends a segment.
 //!
 //! A segment's data comes before the header that points at it. Where a header can be written again,
 //! the one of the open segment grows with it, so that a file that is cut off loses no more than what
@@ -20,9 +22,12 @@ use crate::memory::{Dump, MemoryRange, ReadError};
 use crate::tally::{Reason, Tally};
 use crate::units::{PageShift, Pfn, PfnSpan, PhysAddr};
 use crate::wire::elf;
+use page_codec::is_zero;
 
 /// A run of dropped pages as long as this ends a segment.
-const SPLIT_RUN: u64 = 256;
+fn split_run<S: Dump>(source: &S) -> u64 {
+    if source.says_by_page() { 1 } else { 256 }
+}
 
 fn failed(step: &'static str) -> impl Fn(crate::io::SinkError) -> CaptureError {
     move |error| CaptureError::Sink { step, part: 0, error }
@@ -79,14 +84,15 @@ impl OpenSegment {
         self.memsz = self.memsz.saturating_add(bytes);
     }
 
-    fn push(&mut self, piece: Piece) -> Step {
+    /// The next piece. As many dropped pages as `split` end a segment.
+    fn push(&mut self, piece: Piece, split: u64) -> Step {
         if !piece.keep {
             self.run += 1;
             self.run_bytes += piece.len;
             self.memsz += piece.len;
             return Step::None;
         }
-        if self.run >= SPLIT_RUN {
+        if self.run >= split {
             let closed = *self;
             *self =
                 OpenSegment { filesz: piece.len, memsz: piece.len, ..OpenSegment::at(piece.at) };
@@ -171,6 +177,7 @@ pub(super) fn write<S: Dump>(
         synced: data_at,
         sync_every: c.sync_every,
         page: c.shift.bytes() as u64,
+        zeros_are_holes: c.source.says_by_page(),
         bytes: 0,
         pages: 0,
         saved: 0,
@@ -364,6 +371,8 @@ struct Out<'s, 'b> {
     synced: u64,
     sync_every: u64,
     page: u64,
+    /// Whether pages of zeros are not written.
+    zeros_are_holes: bool,
     /// Bytes that the sink has.
     bytes: u64,
     /// Pages that the sink has, and those that a program header describes.
@@ -531,6 +540,11 @@ impl SegmentVisitor for Out<'_, '_> {
             self.lost += 1;
             return Ok(());
         };
+        // They are never taken back: only mapped files have windows that break.
+        if self.zeros_are_holes && is_zero(bytes) {
+            self.pages += 1;
+            return Ok(());
+        }
         let room = self.room(self.data_at + inside, bytes.len(), bytes.len())?;
         room.get_mut(..bytes.len()).ok_or(CaptureError::OUTSIDE)?.copy_from_slice(bytes);
         self.held.1 += bytes.len();
@@ -545,6 +559,10 @@ impl SegmentVisitor for Out<'_, '_> {
         reader: &PageReader<'_>,
         pages: PfnSpan,
     ) -> Result<u64, CaptureError> {
+        // Zeros are looked for page by page.
+        if self.zeros_are_holes {
+            return Ok(0);
+        }
         let (size, to) = (self.page as usize, self.data_at + inside);
         let most = pages.len().min((LOOK / size) as u64) as usize * size;
         let room = self.room(to, size, most)?;
@@ -631,6 +649,8 @@ struct SegmentWriter<'a, P> {
     /// Its first page.
     first: Pfn,
     shift: PageShift,
+    /// As many dropped pages end an output segment.
+    split: u64,
     open: &'a mut OpenSegment,
     to: &'a mut P,
     progress: &'a mut Progress,
@@ -641,7 +661,7 @@ impl<P: SegmentVisitor> SegmentWriter<'_, P> {
     /// the output segment they are.
     fn page(&mut self, pfn: Pfn, stays: bool) -> Result<Option<(u64, Piece)>, CaptureError> {
         let piece = piece(self.segment, pfn, self.first, self.shift, stays);
-        let inside = match self.open.push(piece) {
+        let inside = match self.open.push(piece, self.split) {
             Step::None => None,
             Step::Write(inside) => Some(inside),
             Step::Cut(closed) => {
@@ -733,7 +753,8 @@ fn pieces<S: Dump, P: SegmentVisitor>(
 ) -> Result<(), CaptureError> {
     let shift = c.shift;
     let pages = shift.touched(segment.phys, segment.len);
-    let mut segments = SegmentWriter { segment, first: pages.start, shift, open, to, progress };
+    let (first, split) = (pages.start, split_run(c.source));
+    let mut segments = SegmentWriter { segment, first, shift, split, open, to, progress };
     // Pages past the last one that the kernel knows are dropped.
     let within = pages.intersect(c.all());
     let mut at = pages.start;
@@ -922,13 +943,13 @@ fn drop_zero_pages<S: Dump>(
 mod tests {
     use super::*;
 
-    fn segments(start: u64, keep: &[(u64, bool)]) -> std::vec::Vec<(u64, u64, u64)> {
+    fn segments(start: u64, split: u64, keep: &[(u64, bool)]) -> std::vec::Vec<(u64, u64, u64)> {
         let mut open = OpenSegment::at(start);
         let mut at = start;
         let mut found = std::vec::Vec::new();
         for &(pages, keep) in keep {
             for _ in 0..pages {
-                if let Step::Cut(c) = open.push(Piece { at, len: 0x1000, keep }) {
+                if let Step::Cut(c) = open.push(Piece { at, len: 0x1000, keep }, split) {
                     found.push((c.phys, c.filesz, c.memsz));
                 }
                 at += 0x1000;
@@ -953,7 +974,7 @@ mod tests {
             (0x1100 - 0x801, false),
         ];
         assert_eq!(
-            segments(0x10_0000, &keep),
+            segments(0x10_0000, 256, &keep),
             [
                 (0x10_0000, 0x10_5000, 0x20_5000),
                 (0x30_5000, 0x2_c000, 0x4f_b000),
@@ -963,11 +984,19 @@ mod tests {
     }
 
     #[test]
+    fn each_run_ends_a_segment_of_what_says_by_page_what_it_holds() {
+        assert_eq!(
+            segments(0x1000, 1, &[(1, false), (2, true), (1, false), (1, true), (3, false)]),
+            [(0x1000, 0, 0x1000), (0x2000, 0x2000, 0x3000), (0x5000, 0x1000, 0x4000)]
+        );
+    }
+
+    #[test]
     fn a_segment_that_begins_with_a_long_run_has_no_data() {
         assert_eq!(
-            segments(0x1000, &[(256, false), (1, true)]),
+            segments(0x1000, 256, &[(256, false), (1, true)]),
             [(0x1000, 0, 0x10_0000), (0x10_1000, 0x1000, 0x1000)]
         );
-        assert_eq!(segments(0x1000, &[(300, false)]), [(0x1000, 0, 300 << 12)]);
+        assert_eq!(segments(0x1000, 256, &[(300, false)]), [(0x1000, 0, 300 << 12)]);
     }
 }

@@ -547,6 +547,10 @@ impl<F: RandomAccess> Dump for ElfVmcore<'_, F> {
 
     fn keep_held(&mut self, _: &mut Bitmap<'_>) {}
 
+    fn says_by_page(&self) -> bool {
+        false
+    }
+
     fn stored_page(&mut self, _: Pfn, _: Codec, _: &mut [u8]) -> Option<usize> {
         None
     }

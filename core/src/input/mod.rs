@@ -157,6 +157,10 @@ impl<F: RandomAccess, U: Unpack> Dump for AnyDump<'_, F, U> {
         with_inner!(self, d => d.keep_held(map))
     }
 
+    fn says_by_page(&self) -> bool {
+        with_inner!(self, d => d.says_by_page())
+    }
+
     fn stored_page(&mut self, pfn: Pfn, codec: Codec, out: &mut [u8]) -> Option<usize> {
         with_inner!(self, d => d.stored_page(pfn, codec, out))
     }

@@ -136,6 +136,10 @@ macro_rules! forward {
                 self.inner.keep_held(map);
             }
 
+            fn says_by_page(&self) -> bool {
+                self.inner.says_by_page()
+            }
+
             fn stored_page(&mut self, pfn: Pfn, codec: Codec, out: &mut [u8]) -> Option<usize> {
                 self.inner.stored_page(pfn, codec, out)
             }

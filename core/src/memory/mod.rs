@@ -218,6 +218,10 @@ pub trait Dump: PhysMemory + Ranges {
     /// As [`Dump::keep_existing`], and clears those of pages whose bytes the input does not hold.
     fn keep_held(&mut self, map: &mut Bitmap<'_>);
 
+    /// Whether the dump says page by page what it holds, so that what it lacks was left out. An ELF file that is
+    /// made of it holds the same pages: each page that is left out ends a segment, and pages of zeros are holes.
+    fn says_by_page(&self) -> bool;
+
     /// Copies the compressed bytes of page `pfn` into `out`, and returns their length, if the input holds the
     /// page compressed with this codec, in fewer bytes than a page has, and it may stay as it is. The bytes are
     /// not verified: read the page to check them.
@@ -278,6 +282,10 @@ impl<M: Dump + ?Sized> Dump for &mut M {
 
     fn keep_held(&mut self, map: &mut Bitmap<'_>) {
         (**self).keep_held(map);
+    }
+
+    fn says_by_page(&self) -> bool {
+        (**self).says_by_page()
     }
 
     fn stored_page(&mut self, pfn: Pfn, codec: Codec, out: &mut [u8]) -> Option<usize> {

@@ -323,7 +323,7 @@ impl Facts {
         } else {
             "unknown"
         };
-        let ends = ranges.iter().zip(&opened.offsets);
+        let ends = ranges.iter().zip(&opened.offsets).filter(|(r, _)| r.stored_len > 0);
         let end = ends.map(|(r, at)| at.saturating_add(r.stored_len)).max().unwrap_or(0);
         let len = opened.files.first().map_or(0, |f| f.len);
         if end > len {

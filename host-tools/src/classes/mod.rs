@@ -194,11 +194,11 @@ impl Observer for Unreadable {
 impl Classes {
     /// Begins at the first page. An error means that no page can be classified.
     pub fn new(opened: &mut Opened) -> std::result::Result<Classes, KernelError> {
-        let all = session(opened, DumpLevel::all(), [0; 4]);
+        let all = session(opened, DumpLevel::all(), false, [0; 4]);
         let mut classes = Classes::over(None);
         classes.doubts = unclassified(&all);
         classes.scanner = Some(all.into_scanner()?);
-        let low = session(opened, DumpLevel::empty(), [0; 4]);
+        let low = session(opened, DumpLevel::empty(), false, [0; 4]);
         if low.looks_at_pages() {
             classes.hwpoison = Some(low.into_scanner()?);
         }

@@ -118,6 +118,7 @@ pub fn run(args: &Args) -> Result<u8> {
             level
         ));
     }
+    let level = args.level.map(|_| level);
     if args.to == To::Elf && args.codec.asked() {
         return Err(Fail::new("an ELF dump is not compressed").next("use --to kdump"));
     }

@@ -2,7 +2,7 @@
 
 use crate::args::codec::{Codec, Effort};
 use crate::dump::open::open;
-use crate::dump::opened::{is_incomplete, level_of, whole};
+use crate::dump::opened::{is_incomplete, whole};
 use crate::dump::out::{OutFile, create, done};
 use crate::fail::{DONE, INCOMPLETE, Result};
 use crate::rewrite::refilter::{Format, write};
@@ -56,11 +56,10 @@ pub fn run(args: &Args) -> Result<u8> {
     }
     let create = |path: &PathBuf| create(path, args.force, std::slice::from_ref(&args.dump));
     let mut files = args.parts.iter().map(create).collect::<Result<Vec<OutFile>>>()?;
-    let level = level_of(&opened);
     let work = args.effort.work(&args.codec, args.recompress, !args.no_page_checksums);
     let block = (args.block << 20) / opened.shift.bytes() as u64;
     let mut sinks: Vec<&mut dyn Sink> = files.iter_mut().map(|f| f as &mut dyn Sink).collect();
-    let (report, _) = write(&mut opened, level, &work, Format::Kdump, &mut sinks, block.max(1))?;
+    let (report, _) = write(&mut opened, None, &work, Format::Kdump, &mut sinks, block.max(1))?;
     done(files)?;
     Ok(if report.incomplete { INCOMPLETE } else { DONE })
 }

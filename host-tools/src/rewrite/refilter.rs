@@ -2,7 +2,7 @@
 
 use crate::crew;
 use crate::crew::{RUN, Worker};
-use crate::dump::opened::{Dump, Opened};
+use crate::dump::opened::{Dump, Opened, level_of};
 use crate::fail::{Fail, Result};
 use crate::render::console::remark;
 use crate::render::progress::Progress;
@@ -75,11 +75,11 @@ pub enum Format {
     Elf,
 }
 
-/// Writes the dump at a level. Reports what cannot be dropped, and why. The bytes do not depend on
-/// threads and memory.
+/// Writes the dump at a level; without one, with every page that it has. Reports what cannot be dropped, and
+/// why. The bytes do not depend on threads and memory.
 pub fn write(
     opened: &mut Opened,
-    level: DumpLevel,
+    level: Option<DumpLevel>,
     work: &Work,
     format: Format,
     sinks: &mut [&mut dyn Sink],
@@ -108,14 +108,20 @@ pub fn write(
     let bound = encoder.as_ref().map_or(page, |encoder| encoder.bound(page).max(page));
     let sizes = [plan.bits, page.max(RUN), DATA + bound, DESCRIPTORS];
     let input_time = opened.kdump().and_then(|kdump| kdump.facts().header_time());
-    let mut session = session(opened, level, sizes);
+    // Pages of zeros that share one go on to do so.
+    let mut level_or_none = level.unwrap_or(level_of(opened) & DumpLevel::ZERO);
+    if format == Format::Elf && opened.kdump().is_some() {
+        // They are in a kdump-compressed dump of this level, too, and holes cost nothing.
+        level_or_none.remove(DumpLevel::ZERO);
+    }
+    let mut session = session(opened, level_or_none, level.is_none(), sizes);
     session.set_header_time(work.time.or(input_time));
     session.set_page_checksums(work.page_checksums);
     for doubt in unclassified(&session) {
         remark(format_args!("{name}: {doubt}"));
     }
     if let Some(why) = session.why_only_zeros()
-        && level.needs_mem_map()
+        && level.is_some_and(DumpLevel::needs_mem_map)
     {
         remark(format_args!("{name}: only pages of zeros can be dropped: {why}"));
     }

@@ -980,6 +980,10 @@ impl<F: RandomAccess, U: Unpack> Dump for Kdump<'_, F, U> {
         self.intersect(map, true);
     }
 
+    fn says_by_page(&self) -> bool {
+        true
+    }
+
     fn stored_page(&mut self, pfn: Pfn, codec: Codec, out: &mut [u8]) -> Option<usize> {
         if !self.keep {
             return None;
