@@ -4,6 +4,7 @@
 
 mod common;
 mod conclude;
+mod convert;
 mod every;
 mod forms;
 mod huge;

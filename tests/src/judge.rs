@@ -126,7 +126,8 @@ impl<'i> Whole<'i> {
         has.complete = dump.header.status & STATUS_INCOMPLETE == 0;
 
         let rank = vec![0; facts.rank_storage()];
-        let segments = vec![MemoryRange::default(); Kdump::<&[u8], Own>::segments_for(&facts)];
+        let ranges = kdump::count_ranges(&mut file, &facts).map_err(|e| format!("ranges: {e}"))?;
+        let segments = vec![MemoryRange::default(); ranges];
         let (pages, stored) = (vec![0; 4096], vec![0; 4096]);
         let storage = Storage {
             rank: rank.into(),

@@ -760,7 +760,7 @@ fn pieces<S: Dump, P: SegmentVisitor>(
     let mut at = pages.start;
     while at < pages.end {
         // What no range stores goes at once: there may be more of it than could be gone over.
-        let stored = next_stored(c.source, shift, at).min(pages.end);
+        let stored = next_stored(c.source, shift, segment, PfnSpan::new(at, pages.end));
         if at > pages.start && stored > at {
             let gap = PfnSpan::new(at, stored);
             segments.open.skip(segment, gap, shift);
@@ -896,11 +896,33 @@ fn helped<S: Dump, P: SegmentVisitor>(
     segments.skip(PfnSpan::new(at, work.end), c.observer)
 }
 
-/// The first page at `from` or later that a range stores a byte of.
-fn next_stored<S: Dump>(source: &S, shift: PageShift, from: Pfn) -> Pfn {
-    let stored = source.ranges().iter().map(|s| shift.touched(s.phys, s.stored_len));
-    let later = stored.filter(|pages| !pages.is_empty() && pages.end > from);
-    later.map(|pages| pages.start.max(from)).min().unwrap_or(Pfn(u64::MAX))
+/// The first of `pages`, which are the last ones of `segment`, that a range stores a byte of; their end if
+/// there is none.
+fn next_stored<S: Dump>(
+    source: &S,
+    shift: PageShift,
+    segment: &MemoryRange,
+    pages: PfnSpan,
+) -> Pfn {
+    if shift.touched(segment.phys, segment.stored_len).contains(pages.start) {
+        return pages.start;
+    }
+    // Twice as far each time: however many ranges there are, few are looked at for each step taken.
+    let (mut found, mut len) = (pages.end, 1u64);
+    loop {
+        let until = Pfn(pages.start.0.saturating_add(len).min(pages.end.0));
+        let address = |pfn| shift.addr(pfn).unwrap_or(PhysAddr(u64::MAX));
+        source.ranges_in(address(pages.start), address(until), &mut |s| {
+            let stored = shift.touched(s.phys, s.stored_len).intersect(pages);
+            if !stored.is_empty() {
+                found = found.min(stored.start);
+            }
+        });
+        if found < until || until == pages.end {
+            return found;
+        }
+        len = len.saturating_mul(2);
+    }
 }
 
 /// The part of page `pfn` that the segment has. The part of a page that a segment begins with

@@ -1,6 +1,6 @@
 //! In what two dumps differ.
 
-use crate::dump::bits::{next_stored, stored};
+use crate::dump::bits::Held;
 use crate::dump::opened::{Dump, Opened};
 use crate::fail::{Fail, Result};
 use crate::pool::in_order;
@@ -259,15 +259,16 @@ fn pages(a: &mut Opened, b: &mut Opened, found: &mut Differences, threads: usize
     let worker = |(a, b)| Worker { dumps: [a, b], pages: [vec![0; page], vec![0; page]] };
     let mut workers: Vec<Worker> = twins.map(worker).collect();
     let mut at = 0;
+    let (held_a, held_b) = (Held::of(a), Held::of(b));
     loop {
         // On to where either has something.
-        let next = [next_stored(a, Pfn(at)), next_stored(b, Pfn(at))].into_iter().flatten().min();
+        let next = [held_a.next(Pfn(at)), held_b.next(Pfn(at))].into_iter().flatten().min();
         let Some(next) = next.map(|pfn| pfn.0 & !7).filter(|pfn| *pfn < end) else { break };
         at = next.max(at);
         let [bits_a, bits_b] = &mut bits;
         let window = PfnSpan::new(Pfn(at), Pfn((at + 8 * bits_a.len() as u64).min(end)));
-        stored(a, window, bits_a);
-        stored(b, window, bits_b);
+        held_a.bits(a, window, bits_a);
+        held_b.bits(b, window, bits_b);
         let compare = |worker: &mut Worker, number: u64| {
             let start = window.start.0 + number * PIECE;
             let piece = PfnSpan::new(Pfn(start), Pfn((start + PIECE).min(window.end.0)));

@@ -1,7 +1,7 @@
 //! A picture of the memory of the dead machine.
 
 use crate::classes::{ByClass, Class, Classes};
-use crate::dump::bits::{next_stored, stored};
+use crate::dump::bits::{Held, joined};
 use crate::dump::opened::Opened;
 use crate::render::json::{Document, Hex};
 use crate::render::picture::{Colour, LETTER, Picture};
@@ -97,17 +97,7 @@ impl Map {
 /// The memory ranges in order; those that overlap are one.
 fn ranges(opened: &Opened) -> Vec<PfnSpan> {
     let shift = opened.shift;
-    let mut spans: Vec<PfnSpan> =
-        opened.dump.ranges().iter().map(|s| shift.touched(s.phys, s.len)).collect();
-    spans.sort_unstable_by_key(|s| (s.start, s.end));
-    let mut ranges: Vec<PfnSpan> = Vec::new();
-    for span in spans {
-        match ranges.last_mut() {
-            Some(last) if span.start <= last.end => last.end = last.end.max(span.end),
-            _ => ranges.push(span),
-        }
-    }
-    ranges
+    joined(opened.dump.ranges().iter().map(|s| shift.touched(s.phys, s.len)).collect())
 }
 
 /// The smallest block with which the memory takes no more rows than these.
@@ -134,8 +124,9 @@ fn walk(opened: &mut Opened, mut each: impl FnMut(Pfn, Class, bool)) {
     let mut classes = Classes::of_any(opened);
     let mut progress = Progress::new("Looking at pages");
     let mut bits = vec![0; 32 << 10];
+    let held = Held::of(opened);
     while let Some(window) = classes.next(opened) {
-        let map = stored(opened, window, &mut bits);
+        let map = held.bits(opened, window, &mut bits);
         for (pfn, class) in classes.pages().filter(|(_, class)| *class != Class::Hole) {
             each(pfn, class, map.get(pfn));
         }
@@ -201,11 +192,12 @@ pub fn lines_of_ranges(opened: &mut Opened, out: &mut impl Write) -> io::Result<
     let mut counts = vec![0; ranges.len()];
     // Window by window: there may be more ranges than windows, and each asks for all segments.
     let (mut at, mut index) = (Pfn(0), 0);
-    while let Some(next) = next_stored(opened, at).filter(|next| *next < opened.max_pfn) {
+    let held = Held::of(opened);
+    while let Some(next) = held.next(at).filter(|next| *next < opened.max_pfn) {
         let start = Pfn(next.0 & !7);
         let end = Pfn((start.0 + 8 * bits.len() as u64).min(opened.max_pfn.0));
         let window = PfnSpan::new(start, end);
-        let mut map = stored(opened, window, &mut bits);
+        let mut map = held.bits(opened, window, &mut bits);
         while let (Some(range), Some(count)) = (ranges.get(index), counts.get_mut(index)) {
             *count += map.count_span(range.intersect(window));
             if range.end > end {

@@ -1,7 +1,7 @@
 //! What became of each page.
 
 use crate::classes::{Class, Classes, left_out};
-use crate::dump::bits::stored;
+use crate::dump::bits::Held;
 use crate::dump::opened::{Dump, Opened};
 use crate::dump::survey::zero_pages;
 use crate::render::json::Document;
@@ -72,6 +72,7 @@ impl<I: Iterator<Item = Run>> Document for RunList<I> {
 pub struct Runs<'o> {
     opened: &'o mut Opened,
     all: PfnSpan,
+    held: Held,
     zeros: Vec<Option<PageDesc>>,
     classes: Classes,
     /// The pages that `classes` is at, and which of them are in the dump.
@@ -85,11 +86,13 @@ impl Runs<'_> {
     /// Of the pages of a span.
     pub fn new(opened: &mut Opened, all: PfnSpan) -> Runs<'_> {
         let zeros = opened.kdump().map(zero_pages).unwrap_or_default();
+        let held = Held::of(opened);
         let mut classes = Classes::of_any(opened);
         classes.skip_to(all.start);
         Runs {
             opened,
             all,
+            held,
             zeros,
             classes,
             window: PfnSpan::default(),
@@ -110,7 +113,7 @@ impl Runs<'_> {
             (self.window, self.at) = (PfnSpan::new(self.all.end, self.all.end), self.all.end);
             return false;
         };
-        stored(self.opened, window, &mut self.bits);
+        self.held.bits(self.opened, window, &mut self.bits);
         (self.window, self.at) = (window, window.start);
         true
     }

@@ -1,7 +1,7 @@
 //! Counting the pages of a dump by class.
 
 use crate::classes::{ByClass, Class, Classes};
-use crate::dump::bits::stored;
+use crate::dump::bits::Held;
 use crate::dump::opened::{Dump, Opened};
 use crate::dump::survey::zero_pages;
 use crate::fail::Result;
@@ -231,8 +231,9 @@ pub fn count(opened: &mut Opened, levels: &[DumpLevel], threads: usize) -> Resul
     };
     let mut progress = Progress::new("Counting pages");
     let mut bits = vec![0; 32 << 10];
+    let held = Held::of(opened);
     while let Some(window) = classes.next(opened) {
-        let map = stored(opened, window, &mut bits);
+        let map = held.bits(opened, window, &mut bits);
         let pages = classes.classes();
         let work = |worker: &mut Worker, piece: u64| count_piece(worker, pages, piece, &map);
         in_order(&mut workers, pages.len().div_ceil(PIECE) as u64, work, |counts| {

@@ -4,25 +4,55 @@ use crate::dump::opened::KdumpFile;
 use crate::dump::opened::Opened;
 use crate::fail::{Fail, Result};
 use tamis_core::bitmap::Bitmap;
+use tamis_core::error::part;
 use tamis_core::memory::Dump as _;
 use tamis_core::units::{Pfn, PfnSpan};
 
-/// The pfns of the memory ranges that the dump holds (of a kdump dump: may hold).
-fn spans(opened: &Opened) -> impl Iterator<Item = PfnSpan> {
-    opened.held().map(|(range, held)| opened.shift.touched(range.phys, held))
+/// Where a dump has pages, as its memory ranges say; a kdump-compressed one may lack some of them.
+pub struct Held {
+    /// Apart from each other, in order.
+    spans: Vec<PfnSpan>,
 }
 
-/// The first pfn at `from` or later that the dump may hold.
-pub fn next_stored(opened: &Opened, from: Pfn) -> Option<Pfn> {
-    spans(opened).filter(|s| s.end > from && !s.is_empty()).map(|s| s.start.max(from)).min()
+impl Held {
+    /// Of a dump.
+    pub fn of(opened: &Opened) -> Held {
+        let held = opened.held().map(|(range, held)| opened.shift.touched(range.phys, held));
+        Held { spans: joined(held.filter(|span| !span.is_empty()).collect()) }
+    }
+
+    /// The first pfn at `from` or later that the dump may hold.
+    pub fn next(&self, from: Pfn) -> Option<Pfn> {
+        spans_from(&self.spans, from).next().map(|span| span.start.max(from))
+    }
+
+    /// The bits of the pages that the dump, which is the same one, holds.
+    pub fn bits<'b>(&self, opened: &mut Opened, window: PfnSpan, bits: &'b mut [u8]) -> Bitmap<'b> {
+        let mut map = Bitmap::clear(bits, window);
+        let spans = spans_from(&self.spans, window.start);
+        spans.take_while(|span| span.start < window.end).for_each(|span| map.set(*span));
+        opened.dump.keep_held(&mut map);
+        map
+    }
 }
 
-/// The bits of the pages that a dump holds.
-pub fn stored<'b>(opened: &mut Opened, window: PfnSpan, bits: &'b mut [u8]) -> Bitmap<'b> {
-    let mut map = Bitmap::clear(bits, window);
-    spans(opened).for_each(|span| map.set(span));
-    opened.dump.keep_held(&mut map);
-    map
+/// Of spans in order, those that end behind `from`.
+pub fn spans_from(spans: &[PfnSpan], from: Pfn) -> impl Iterator<Item = &PfnSpan> {
+    let first = spans.partition_point(|span| span.end <= from);
+    part(spans, first..spans.len()).iter()
+}
+
+/// The same pfns in order; spans that overlap or touch are one.
+pub fn joined(mut spans: Vec<PfnSpan>) -> Vec<PfnSpan> {
+    spans.sort_unstable_by_key(|span| (span.start, span.end));
+    spans.dedup_by(|next, last| {
+        let touches = next.start <= last.end;
+        if touches {
+            last.end = last.end.max(next.end);
+        }
+        touches
+    });
+    spans
 }
 
 /// Runs of pfns whose bit is set in one of the bitmaps, in order. A run may come in pieces.
@@ -61,6 +91,25 @@ impl Runs {
                 }
                 None => self.at = self.window.end,
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span(start: u64, end: u64) -> PfnSpan {
+        PfnSpan::new(Pfn(start), Pfn(end))
+    }
+
+    #[test]
+    fn spans_that_overlap_or_touch_are_one() {
+        let spans = joined(vec![span(9, 12), span(1, 3), span(3, 4), span(10, 11), span(20, 21)]);
+        assert_eq!(spans, [span(1, 4), span(9, 12), span(20, 21)]);
+        for from in 0..25 {
+            let want: Vec<_> = spans.iter().filter(|span| span.end.0 > from).collect();
+            assert_eq!(spans_from(&spans, Pfn(from)).collect::<Vec<_>>(), want, "{from}");
         }
     }
 }

@@ -30,6 +30,9 @@ const MEMORY_MOST: u64 = 1 << 53;
 const TOTAL_MOST: u64 = 1 << 47;
 /// Bytes of a bitmap that are believed of a file that holds less: those of 8 TiB.
 const BITMAP_MOST: u64 = 256 << 20;
+/// Memory ranges that are kept apart (192 MiB of them). Machines have tens, and a guest from which memory was taken
+/// has as many as it has blocks.
+const RANGES_MOST: usize = 4 << 20;
 
 /// A file whose headers were read.
 enum Probed {
@@ -179,11 +182,6 @@ fn belongs(a: &Probed, b: &Probed) -> bool {
     }
 }
 
-/// Entries of the table of memory ranges.
-pub fn segments(facts: &kdump::Facts) -> u64 {
-    Kdump::<Input, Unpackers>::segments_for(facts) as u64
-}
-
 fn assemble(set: Vec<(FileInfo, Probed)>) -> Result<Opened> {
     let mut files = Vec::new();
     let mut parts = Vec::new();
@@ -203,10 +201,10 @@ fn assemble(set: Vec<(FileInfo, Probed)>) -> Result<Opened> {
         let text = format_args!("it claims {pages} pages, in a file of which {stored} are there");
         return Err(first.fail(text).next("its header is damaged"));
     }
-    let segments = segments(&facts) as usize;
+    let ranges = kdump::count_ranges(&mut parts[0].file, &facts).map_err(|e| first.fail(e))?;
     let storage = Storage {
         rank: vec![0; facts.rank_storage()].into(),
-        ranges: vec![MemoryRange::default(); segments].into(),
+        ranges: vec![MemoryRange::default(); ranges.min(RANGES_MOST)].into(),
         pages: vec![0; PAGES_KEPT.max(page)].into(),
         stored: vec![0; page].into(),
     };

@@ -3,7 +3,7 @@
 use crate::classes::ByClass;
 use crate::classes::Class;
 use crate::classes::Classes;
-use crate::dump::bits::stored;
+use crate::dump::bits::Held;
 use crate::dump::opened::Opened;
 use crate::fail::Result;
 use crate::render::json::{Document, Members};
@@ -195,10 +195,11 @@ pub fn sample(opened: &mut Opened, live: bool, levels: &[DumpLevel]) -> Sampled 
     let memory: u64 = opened.dump.ranges().iter().map(|s| s.len / page as u64).sum();
     let step = (memory / (4 * SAMPLES)).max(1);
     let mut bits = vec![0; 32 << 10];
+    let held = Held::of(opened);
     let (mut bytes, mut out) = (vec![0; page], vec![0; Codec::Zlib.bound(page)]);
     let mut progress = Progress::new("Looking at pages");
     while let Some(window) = classes.next(opened) {
-        let mut map = stored(opened, window, &mut bits);
+        let mut map = held.bits(opened, window, &mut bits);
         for span in &reserved {
             map.clear_span(*span);
         }

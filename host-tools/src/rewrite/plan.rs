@@ -2,13 +2,13 @@
 
 use crate::crew::{RUN, batch_pages};
 use crate::dump::file::BlockFile;
-use crate::dump::open;
 use crate::dump::opened;
 use crate::dump::opened::{Dump, Opened};
 use crate::fail::{Fail, Result};
 use crate::render::text::size;
 use crate::rewrite::codec::Compress;
 use tamis_core::capture::crew::BATCHES_PER_THREAD;
+use tamis_core::memory::Ranges as _;
 use tamis_core::wire::page_desc;
 
 /// The program itself, its libraries and stack, and what is small.
@@ -51,12 +51,11 @@ impl Needs {
     pub fn of(opened: &Opened, compress: Compress) -> Needs {
         let page = opened.shift.bytes() as u64;
         let files = opened.files.len() as u64;
-        let (rank, segments) = match &opened.dump {
-            Dump::Kdump(kdump) => {
-                (8 * kdump.facts().rank_storage() as u64, open::segments(kdump.facts()))
-            }
-            Dump::Elf(elf) => (0, elf.facts().segments as u64),
+        let rank = match &opened.dump {
+            Dump::Kdump(kdump) => 8 * kdump.facts().rank_storage() as u64,
+            Dump::Elf(_) => 0,
         };
+        let segments = opened.dump.ranges().len() as u64;
         let segment = size_of::<tamis_core::memory::MemoryRange>() as u64;
         let tables = rank + segments * segment;
         // Of a flattened stream: each record, and where it begins and ends.

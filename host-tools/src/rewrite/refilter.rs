@@ -6,6 +6,7 @@ use crate::dump::opened::{Dump, Opened, level_of};
 use crate::fail::{Fail, Result};
 use crate::render::console::remark;
 use crate::render::progress::Progress;
+use crate::render::text::number;
 use crate::rewrite::codec::{Checked, Compress};
 use crate::rewrite::plan::{DATA, DESCRIPTORS, Needs};
 use crate::session::{session, unclassified};
@@ -17,6 +18,7 @@ use tamis_core::capture::{CaptureError, Notice, Observer, Phase, Report};
 use tamis_core::endian::Word;
 use tamis_core::io::Sink;
 use tamis_core::level::DumpLevel;
+use tamis_core::memory::Ranges as _;
 use tamis_core::units::PfnSpan;
 
 /// Remarks of one kind before the rest are only counted.
@@ -88,6 +90,11 @@ pub fn write(
     let shift = opened.shift;
     let page = shift.bytes();
     let name = opened.name();
+    if format == Format::Elf && opened.kdump().is_some_and(|kdump| kdump.ranges_are_joined()) {
+        let ranges = number(opened.dump.ranges().len() as u64);
+        let fail = opened.fail(format_args!("it has more than {ranges} separate ranges of memory"));
+        return Err(fail.next("a kdump-compressed dump (--to kdump) has room for them"));
+    }
     // An ELF dump is not compressed.
     let compress = if format == Format::Elf { Compress::Raw } else { work.compress };
     let plan = Needs::of(opened, compress).plan(work.memory, work.threads)?;

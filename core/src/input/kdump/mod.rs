@@ -11,10 +11,7 @@ use crate::checksum::{Crc32, PageSum};
 use crate::endian::{Endian, Word};
 use crate::error::{part, part_mut};
 use crate::io::{IoError, IoKind, RandomAccess};
-use crate::memory::{
-    Dump, Machine, MemoryRange, Notes, Origin, PhysMemory, Ranges, ReadError, next_memory,
-    ranges_in,
-};
+use crate::memory::{Dump, Machine, MemoryRange, Notes, Origin, PhysMemory, Ranges, ReadError};
 use crate::storage::{ManagedSlice, Table, finish};
 use crate::units::{Pfn, PfnSpan, PhysAddr, VirtAddr};
 use crate::wire::disk_header::{self, ReadMain, ReadSub, Signature, SubLayout};
@@ -30,8 +27,6 @@ const PHYS_BITS: u32 = 56;
 /// Most numbers that the rank index of a bitmap takes (32 MiB): one for 4096 pfns up to 64 TiB of
 /// 4 KiB pages.
 const RANK_MOST: u64 = 4 << 20;
-/// Most memory ranges that are kept apart. Machines have tens.
-const SEGMENTS_MOST: usize = 1 << 16;
 /// Bytes of a bitmap that may lie in the gaps of a stream: that of 64 TiB in pages of 4 KiB.
 const GAPS_MOST: u64 = 1 << 31;
 /// Pages that can be kept decoded.
@@ -433,7 +428,7 @@ impl<F> Part<F> {
 pub struct Storage<'t> {
     /// As many as [`Facts::rank_storage`] says.
     pub rank: ManagedSlice<'t, u64>,
-    /// Memory ranges; with fewer than there are, the last one covers the rest.
+    /// Memory ranges, as many as [`count_ranges`] says; with fewer, the last one covers the rest.
     pub ranges: ManagedSlice<'t, MemoryRange>,
     /// Decoded pages: as many as fit, one at least.
     pub pages: ManagedSlice<'t, u8>,
@@ -446,6 +441,7 @@ pub struct Kdump<'t, F, U> {
     parts: ManagedSlice<'t, Part<F>>,
     facts: Facts,
     ranges: Table<'t, MemoryRange>,
+    joined: bool,
     exist: u64,
     rank: Rank<'t>,
     pages: ManagedSlice<'t, u8>,
@@ -459,11 +455,6 @@ pub struct Kdump<'t, F, U> {
 }
 
 impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
-    /// Segments of storage that are enough for any machine.
-    pub fn segments_for(facts: &Facts) -> usize {
-        facts.max_pfn.0.div_ceil(2).clamp(1, SEGMENTS_MOST as u64) as usize
-    }
-
     /// Opens the files of one dump; they are put into the order of their pfns.
     pub fn load(
         parts: impl Into<ManagedSlice<'t, Part<F>>>,
@@ -484,7 +475,8 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
         let mut rank = Rank::count(file, facts.bitmap2, facts.max_mapnr(), rank)
             .map_err(read("bitmap 2", facts.bitmap2))?;
         let (count, exist) =
-            memory_ranges(file, &facts, &mut ranges).map_err(read("bitmap 1", facts.bitmap1))?;
+            fill_ranges(file, &facts, &mut ranges).map_err(read("bitmap 1", facts.bitmap1))?;
+        let joined = count > ranges.len();
         for part in parts.iter_mut() {
             // Every part has the same bitmaps.
             let range = part.facts.range();
@@ -504,6 +496,7 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
             parts,
             facts,
             ranges: finish(ranges, count),
+            joined,
             exist,
             rank,
             pages,
@@ -533,6 +526,7 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
             parts,
             facts: self.facts,
             ranges: self.ranges.clone(),
+            joined: self.joined,
             exist: self.exist,
             rank: self.rank.reopen(),
             pages,
@@ -568,6 +562,11 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
     /// Pages that exist, and pages that are in the dump.
     pub fn counts(&self) -> (u64, u64) {
         (self.exist, self.rank.total())
+    }
+
+    /// Whether the last memory range covers several, as there was no room for all.
+    pub fn ranges_are_joined(&self) -> bool {
+        self.joined
     }
 
     /// The first pfns that no file here is for.
@@ -823,26 +822,30 @@ fn read_bits(
     Ok(())
 }
 
-/// Fills `table` with the runs of bitmap 1; gives their number and that of the pages in them. If
+/// Number of memory ranges of a dump, which are the runs of bitmap 1; for [`Storage::ranges`].
+pub fn count_ranges(file: &mut impl RandomAccess, facts: &Facts) -> Result<usize, DumpError> {
+    let mut count = 0;
+    let counted = memory_ranges(file, facts, |_| count += 1);
+    counted.map_err(|io| DumpError::Read { what: "bitmap 1", at: facts.bitmap1, io })?;
+    Ok(count)
+}
+
+/// Fills `table` with the runs of bitmap 1; returns their number and that of the pages in them. If
 /// there are more runs than `table` takes, the last entry covers the rest.
-fn memory_ranges(
+fn fill_ranges(
     file: &mut impl RandomAccess,
     facts: &Facts,
     table: &mut [MemoryRange],
 ) -> Result<(usize, u64), IoError> {
     let shift = facts.main.shift;
-    let mut bytes = [0; 4096];
-    let (mut count, mut pages) = (0usize, 0u64);
-    let mut last: Option<PfnSpan> = None;
-    let room = table.len();
-    let mut keep = |count: &mut usize, run: PfnSpan| {
-        let most = room.saturating_sub(1);
-        let slot = table.get_mut((*count).min(most));
-        if let Some(slot) = slot {
+    let most = table.len().saturating_sub(1);
+    let mut count = 0usize;
+    let pages = memory_ranges(file, facts, |run| {
+        if let Some(slot) = table.get_mut(count.min(most)) {
             let phys = PhysAddr(run.start.0 << shift.bits());
             let end = run.end.0 << shift.bits();
             // More runs than slots: the last one grows.
-            let from = if *count > most { slot.phys } else { phys };
+            let from = if count > most { slot.phys } else { phys };
             let len = end - from.0;
             *slot = MemoryRange {
                 phys: from,
@@ -852,9 +855,21 @@ fn memory_ranges(
                 flags: 7,
                 align: 0,
             };
-            *count += 1;
         }
-    };
+        count += 1;
+    })?;
+    Ok((count, pages))
+}
+
+/// Calls `each` with the runs of bitmap 1, in order; returns the number of the pages in them.
+fn memory_ranges(
+    file: &mut impl RandomAccess,
+    facts: &Facts,
+    mut each: impl FnMut(PfnSpan),
+) -> Result<u64, IoError> {
+    let mut bytes = [0; 4096];
+    let mut pages = 0u64;
+    let mut last: Option<PfnSpan> = None;
     let mut at = facts.first_pfn;
     while at < facts.max_pfn {
         let window = PfnSpan::new(at, Pfn((at.0 + bytes.len() as u64 * 8).min(facts.max_pfn.0)));
@@ -868,7 +883,7 @@ fn memory_ranges(
             last = match last {
                 Some(l) if l.end == run.start => Some(PfnSpan::new(l.start, run.end)),
                 Some(l) => {
-                    keep(&mut count, l);
+                    each(l);
                     Some(run)
                 }
                 None => Some(run),
@@ -877,10 +892,8 @@ fn memory_ranges(
         }
         at = window.end;
     }
-    if let Some(run) = last {
-        keep(&mut count, run);
-    }
-    Ok((count.min(room), pages))
+    last.into_iter().for_each(each);
+    Ok(pages)
 }
 
 impl<F: RandomAccess, U: Unpack> Kdump<'_, F, U> {
@@ -947,11 +960,14 @@ impl<F, U> Ranges for Kdump<'_, F, U> {
     }
 
     fn ranges_in(&self, from: PhysAddr, until: PhysAddr, each: &mut dyn FnMut(&MemoryRange)) {
-        ranges_in(&self.ranges, from, until, each);
+        let first = self.ranges.partition_point(|r| r.end() <= from.0);
+        let rest = part(&self.ranges, first..self.ranges.len());
+        rest.iter().take_while(|r| r.phys < until).for_each(each);
     }
 
     fn next_memory(&self, from: PhysAddr) -> Option<PhysAddr> {
-        next_memory(&self.ranges, from)
+        let first = self.ranges.partition_point(|r| r.end() <= from.0);
+        self.ranges.get(first).map(|r| r.phys.max(from))
     }
 }
 
@@ -1220,8 +1236,9 @@ mod tests {
         let bytes = dump(None);
         let facts = probe(&mut &bytes[..], bytes.len() as u64).unwrap();
         let mut table = [MemoryRange::default(); 3];
-        let (count, pages) = memory_ranges(&mut &bytes[..], &facts, &mut table).unwrap();
-        assert_eq!((count, pages), (3, 8));
+        assert_eq!(count_ranges(&mut &bytes[..], &facts), Ok(4));
+        let (count, pages) = fill_ranges(&mut &bytes[..], &facts, &mut table).unwrap();
+        assert_eq!((count, pages), (4, 8));
         assert_eq!((table[0].phys, table[0].len), (PhysAddr(0), 4 * 4096));
         assert_eq!(table[1].phys, PhysAddr(4095 * 4096));
         assert_eq!(table[2].phys, PhysAddr(32_768 * 4096));

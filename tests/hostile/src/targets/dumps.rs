@@ -293,7 +293,9 @@ fn look<F: RandomAccess>(parts: &mut [Part<F>], reached: &mut dyn FnMut(&str)) {
     assert!(facts.len >= facts.bitmap2, "the bitmaps lie in the file");
     assert!(facts.rank_storage() <= 4 << 20);
     let rank = vec![0; facts.rank_storage()];
-    let segments = vec![MemoryRange::default(); Kdump::<F, Unpacker>::segments_for(&facts)];
+    let file = parts.first_mut().map(|part| &mut part.file);
+    let Some(Ok(ranges)) = file.map(|file| kdump::count_ranges(file, &facts)) else { return };
+    let segments = vec![MemoryRange::default(); ranges];
     let (pages, stored) = (vec![0; 4 * block], vec![0; block]);
     let storage = Storage {
         rank: rank.into(),
