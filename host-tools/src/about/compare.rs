@@ -1,12 +1,14 @@
 //! In what two dumps differ.
 
-use crate::dump::bits::Held;
+use crate::dump::bits::{Held, joined, spans_from};
+use crate::dump::gaps;
 use crate::dump::opened::{Dump, Opened};
 use crate::fail::{Fail, Result};
 use crate::pool::in_order;
 use crate::render::json::Document;
 use crate::render::progress::Progress;
 use crate::render::text::{bad, good, number};
+use page_codec::is_zero;
 use serde::Serialize;
 use tamis_core::bitmap::Bitmap;
 use tamis_core::error::part;
@@ -250,6 +252,18 @@ impl Worker {
     }
 }
 
+/// Clears the bits of pages that both have, and of which neither has data: they are zeros, and the same. Returns
+/// their number.
+fn take_zeros(bits_a: &mut [u8], bits_b: &mut [u8], data: &[u8]) -> u64 {
+    let mut same = 0;
+    for ((a, b), data) in bits_a.iter_mut().zip(bits_b).zip(data) {
+        let zeros = *a & *b & !data;
+        same += u64::from(zeros.count_ones());
+        (*a, *b) = (*a & !zeros, *b & !zeros);
+    }
+    same
+}
+
 fn pages(a: &mut Opened, b: &mut Opened, found: &mut Differences, threads: usize) -> Result<()> {
     let (shift, page) = (a.shift.bits(), a.shift.bytes());
     let end = a.max_pfn.max(b.max_pfn).0;
@@ -260,6 +274,9 @@ fn pages(a: &mut Opened, b: &mut Opened, found: &mut Differences, threads: usize
     let mut workers: Vec<Worker> = twins.map(worker).collect();
     let mut at = 0;
     let (held_a, held_b) = (Held::of(a), Held::of(b));
+    // Where either may hold anything but zeros.
+    let data = gaps::pages(a).zip(gaps::pages(b)).map(|(a, b)| joined([a, b].concat()));
+    let mut data_bits = vec![0; 32 << 10];
     loop {
         // On to where either has something.
         let next = [held_a.next(Pfn(at)), held_b.next(Pfn(at))].into_iter().flatten().min();
@@ -269,6 +286,18 @@ fn pages(a: &mut Opened, b: &mut Opened, found: &mut Differences, threads: usize
         let window = PfnSpan::new(Pfn(at), Pfn((at + 8 * bits_a.len() as u64).min(end)));
         held_a.bits(a, window, bits_a);
         held_b.bits(b, window, bits_b);
+        if let Some(data) = &data {
+            let mut map = Bitmap::clear(&mut data_bits, window);
+            let spans = spans_from(data, window.start);
+            spans.take_while(|span| span.start < window.end).for_each(|span| map.set(*span));
+            let same = take_zeros(bits_a, bits_b, map.bytes());
+            found.pages.same += same;
+            let used = 0..map.bytes().len();
+            if is_zero(part(bits_a, used.clone())) && is_zero(part(bits_b, used)) {
+                at = window.end.0;
+                continue;
+            }
+        }
         let compare = |worker: &mut Worker, number: u64| {
             let start = window.start.0 + number * PIECE;
             let piece = PfnSpan::new(Pfn(start), Pfn((start + PIECE).min(window.end.0)));

@@ -5,6 +5,7 @@ use crate::about::facts::union;
 use crate::about::findings::{Findings, Report, Weight};
 use crate::about::readers;
 use crate::classes::Classes;
+use crate::dump::gaps::{Extent, extents};
 use crate::dump::opened::KdumpFile;
 use crate::dump::opened::{Dump, Opened};
 use crate::fail::Result;
@@ -242,21 +243,9 @@ fn elf_headers(opened: &Opened, found: &mut Findings) {
 
 fn segments(opened: &mut Opened, found: &mut Findings, threads: usize) -> Result<()> {
     let page = opened.shift.bytes() as u64;
-    let offsets = opened.offsets.iter().copied();
-    let held = opened.held().map(|(range, held)| (*range, held)).zip(offsets);
-    let segments: Vec<_> = held.map(|((range, held), at)| (range, held, at)).collect();
-    // Gaps of a file read as zeros: there is nothing to be found.
-    let raw =
-        opened.files.first().filter(|file| file.stream.is_none()).map(|file| file.raw.clone());
-    let total: u64 = segments.iter().map(|(s, ..)| s.stored_len).sum();
-    let mut progress = Progress::new("Reading memory");
-    let mut done = 0u64;
-    const STEP: u64 = 1 << 20;
-    let twins = opened.twins(threads)?;
-    let mut workers: Vec<_> = twins.into_iter().map(|d| (d, vec![0; STEP as usize])).collect();
     // A page is one page, however many ranges have it: as kernel text, and as memory.
     let (mut claimed, mut whole, mut damaged) = (Vec::new(), Vec::new(), Vec::new());
-    for &(s, there, file_at) in &segments {
+    for (s, there) in opened.held() {
         let first = s.phys.0 / page;
         let last = s.phys.0.saturating_add(s.stored_len).div_ceil(page);
         claimed.push((first, last));
@@ -267,26 +256,40 @@ fn segments(opened: &mut Opened, found: &mut Findings, threads: usize) -> Result
         } else {
             whole.push((first, last));
         }
-        let work = |(dump, buf): &mut (Dump, Vec<u8>), piece: u64| {
-            let at = s.phys.0 + piece * STEP;
-            let step = (there - piece * STEP).min(STEP);
-            let from = file_at + piece * STEP;
-            if raw.as_ref().is_some_and(|raw| raw.next_data(from) >= from + step) {
-                return (at, step, Ok(()));
-            }
-            (at, step, dump.read(PhysAddr(at), &mut buf[..step as usize]))
-        };
-        in_order(&mut workers, there.div_ceil(STEP), work, |(at, step, result)| {
-            if let Err(e) = result {
-                let pfns = (at / page, (at + step).div_ceil(page));
-                found.add(Weight::Damage, Some(pfns), e.to_string());
-                damaged.push(pfns);
-            }
-            done += step;
-            progress.set(done, total);
-            Ok(())
-        })?;
     }
+    // Gaps of a file read as zeros: there is nothing to be found.
+    let extents = extents(opened);
+    const STEP: u64 = 1 << 20;
+    // The pieces of all extents are numbered through.
+    let mut pieces = 0;
+    let number = |extent: &Extent| {
+        let first = pieces;
+        pieces += extent.len.div_ceil(STEP);
+        first
+    };
+    let first_pieces: Vec<u64> = extents.iter().map(number).collect();
+    let total: u64 = extents.iter().map(|extent| extent.len).sum();
+    let mut progress = Progress::new("Reading memory");
+    let mut done = 0u64;
+    let twins = opened.twins(threads)?;
+    let mut workers: Vec<_> = twins.into_iter().map(|d| (d, vec![0; STEP as usize])).collect();
+    let work = |(dump, buf): &mut (Dump, Vec<u8>), piece: u64| {
+        let index = first_pieces.partition_point(|first| *first <= piece) - 1;
+        let Extent { phys, len } = extents[index];
+        let inside = (piece - first_pieces[index]) * STEP;
+        let (at, step) = (phys.0 + inside, (len - inside).min(STEP));
+        (at, step, dump.read(PhysAddr(at), &mut buf[..step as usize]))
+    };
+    in_order(&mut workers, pieces, work, |(at, step, result)| {
+        if let Err(e) = result {
+            let pfns = (at / page, (at + step).div_ceil(page));
+            found.add(Weight::Damage, Some(pfns), e.to_string());
+            damaged.push(pfns);
+        }
+        done += step;
+        progress.set(done, total);
+        Ok(())
+    })?;
     let [claimed, whole, damaged] = [claimed, whole, damaged].map(union);
     found.pages.missing += claimed.saturating_sub(whole);
     found.pages.damaged += damaged;

@@ -100,6 +100,16 @@ impl Raw {
         }
     }
 
+    /// The first place from `at` on that is a gap; its end if there is none.
+    pub fn next_gap(&self, at: u64) -> u64 {
+        let from = self.base.saturating_add(at);
+        match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Hole(from)) {
+            // Never less than a byte on: the file may be changing.
+            Ok(found) => found.saturating_sub(self.base).clamp(at + 1, self.len.max(at + 1)),
+            Err(_) => self.len.max(at + 1),
+        }
+    }
+
     /// An error about it.
     pub fn fail(&self, text: impl std::fmt::Display) -> Fail {
         Fail::new(format_args!("{}: {text}", self.name()))

@@ -3,6 +3,7 @@
 pub mod bits;
 pub mod decode;
 pub mod file;
+pub mod gaps;
 pub mod input;
 pub mod machines;
 pub mod open;
