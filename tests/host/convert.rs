@@ -1,7 +1,8 @@
 //! Dumps in another format: nothing is lost, nothing comes back, and zeros cost nothing.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
+use std::fs::OpenOptions;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use crate::common::{Bench, json};
 use tamis_tests::elfread::Elf;
@@ -223,4 +224,31 @@ fn hundreds_of_thousands_of_ranges_take_moments() {
     }
     bench.tamis("diff captured refiltered").expect(0).says("60 pages alike");
     bench.tamis("verify captured").expect(0).says("60 pages good");
+}
+
+/// A vmcore of 2 TiB, of which the file has a few pages; the last one is of this byte.
+fn sparse(bench: &Bench, name: &str, last: u8) {
+    const MEMORY: u64 = 2 << 40;
+    let mut bytes = core([(1, 7), (512, 2)].into_iter());
+    let elf = Elf::parse(&bytes).expect("an ELF file");
+    let offset = elf.phdrs[2].offset;
+    let at = elf.e_phoff as usize + 2 * 56 + 32;
+    for field in [at, at + 8] {
+        bytes[field..field + 8].copy_from_slice(&MEMORY.to_le_bytes());
+    }
+    bench.put(name, &bytes);
+    let file = OpenOptions::new().write(true).open(bench.file(name)).expect("opening");
+    file.write_all_at(&[last; 4096], offset + MEMORY - 4096).expect("writing the last page");
+}
+
+#[test]
+fn gaps_of_terabytes_are_not_gone_through() {
+    let bench = Bench::new();
+    sparse(&bench, "a", 1);
+    sparse(&bench, "b", 1);
+    sparse(&bench, "c", 2);
+    let pages = "536,870,913";
+    bench.tamis("verify a").expect(0).says(&format!("{pages} pages good"));
+    bench.tamis("diff a b").expect(0).says(&format!("{pages} pages alike"));
+    bench.tamis("diff a c").expect(1).says("pfn 0x200001ff: different");
 }
