@@ -6,7 +6,7 @@ use crate::lz4::Lz4;
 use crate::lzo::Lzo;
 use crate::snappy::Snappy;
 #[cfg(feature = "zstd-decode")]
-use crate::zstd::DecodeZstd;
+use crate::unzstd::DecodeZstd;
 
 /// All decoders of this crate: about 6 KiB, or 17 KiB with the feature `zstd-decode`.
 #[derive(Default)]

@@ -4,9 +4,9 @@
 //! A page has few symbols, so small tables that are quickly made are worth more than large ones that
 //! know every code: longer codes are decoded bit by bit.
 
+use crate::adler::adler32;
 use crate::bytes::{part, room, try_load};
 use crate::codec::DecodeError;
-use crate::deflate::adler32;
 use crate::stream::Output;
 use DecodeError::{Corrupt, TooLong};
 use core::mem::replace;

@@ -18,6 +18,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+mod adler;
 mod bits;
 mod block;
 mod bytes;
@@ -32,7 +33,10 @@ mod lzo;
 mod matcher;
 mod snappy;
 mod stream;
+#[cfg(feature = "zstd-decode")]
+mod unzstd;
 mod zstd;
+mod zstd_tables;
 
 pub use codec::{Codec, Decode, DecodeError, Effort, Encode};
 pub use decoders::Decoders;
@@ -42,7 +46,7 @@ pub use lz4::Lz4;
 pub use lzo::Lzo;
 pub use snappy::Snappy;
 #[cfg(feature = "zstd-decode")]
-pub use zstd::DecodeZstd;
+pub use unzstd::DecodeZstd;
 pub use zstd::Zstd;
 
 /// Whether every byte is zero.

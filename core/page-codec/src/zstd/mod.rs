@@ -4,13 +4,7 @@
 //! smaller. Offsets of earlier matches have short codes; about half of all matches in kernel pages
 //! use them.
 
-#[cfg(feature = "zstd-decode")]
-mod decode;
 mod fse;
-mod tables;
-
-#[cfg(feature = "zstd-decode")]
-pub use decode::DecodeZstd;
 
 use crate::bits::Bits;
 use crate::block::{Block, Coder, Collector, STEPS, Step, histogram};
@@ -18,6 +12,7 @@ use crate::bytes::{Out, part, room};
 use crate::codec::{Codec, Encode};
 use crate::huffman;
 use crate::matcher::{MOST, Table, parse};
+use crate::zstd_tables as tables;
 use core::hint::select_unpredictable;
 
 /// Longest Huffman code.

@@ -2,9 +2,9 @@
 //! 3.1.1.3.2.2).
 
 /// First literal length and extra bits of each code.
-pub(super) const LITERALS: [(u32, u8); 36] = codes(16, 0, &[1, 1, 1, 1, 2, 2, 3, 3, 4, 6]);
+pub(crate) const LITERALS: [(u32, u8); 36] = codes(16, 0, &[1, 1, 1, 1, 2, 2, 3, 3, 4, 6]);
 /// First match length and extra bits of each code.
-pub(super) const MATCHES: [(u32, u8); 53] = codes(32, 3, &[1, 1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 7]);
+pub(crate) const MATCHES: [(u32, u8); 53] = codes(32, 3, &[1, 1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 7]);
 
 /// `plain` codes of one value from `first`, then those with `extra` bits, then one bit more each.
 const fn codes<const N: usize>(plain: usize, first: u32, extra: &[u8]) -> [(u32, u8); N] {
@@ -30,33 +30,33 @@ const fn codes<const N: usize>(plain: usize, first: u32, extra: &[u8]) -> [(u32,
 }
 
 /// Predefined shares of literal length codes, out of 64.
-pub(super) const LITERAL_SHARES: [i16; 36] = [
+pub(crate) const LITERAL_SHARES: [i16; 36] = [
     4, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 3, 2, 1, 1, 1, 1, 1,
     -1, -1, -1, -1,
 ];
 /// Predefined shares of match length codes, out of 64.
-pub(super) const MATCH_SHARES: [i16; 53] = [
+pub(crate) const MATCH_SHARES: [i16; 53] = [
     1, 4, 3, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
     1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1,
 ];
 /// Predefined shares of offset codes, out of 32.
-pub(super) const OFFSET_SHARES: [i16; 29] =
+pub(crate) const OFFSET_SHARES: [i16; 29] =
     [1, 1, 1, 1, 1, 1, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1];
 
 /// Kinds of weights of Huffman codes of at most 11 bits.
-pub(super) const WEIGHTS: usize = 12;
+pub(crate) const WEIGHTS: usize = 12;
 /// Shares of weights, out of 64: three clusters of what pages of kernels have. Where few bytes
 /// occur, most weights are 0.
-pub(super) const WEIGHT_SHARES: [[i16; WEIGHTS]; 3] = [
+pub(crate) const WEIGHT_SHARES: [[i16; WEIGHTS]; 3] = [
     [47, 3, 3, 2, 1, 1, 1, 2, 1, 1, 1, 1],
     [28, 14, 8, 5, 2, 1, 1, 1, 1, 1, 1, 1],
     [5, 10, 15, 14, 9, 4, 2, 1, 1, 1, 1, 1],
 ];
 
 /// The code of a literal length below 64.
-pub(super) const LITERAL_CODES: [u8; 64] = lookup(&LITERALS);
+pub(crate) const LITERAL_CODES: [u8; 64] = lookup(&LITERALS);
 /// The code of a match length below 131, by what it exceeds 3.
-pub(super) const MATCH_CODES: [u8; 128] = lookup(&MATCHES);
+pub(crate) const MATCH_CODES: [u8; 128] = lookup(&MATCHES);
 
 const fn lookup<const N: usize>(codes: &[(u32, u8)]) -> [u8; N] {
     let mut table = [0; N];

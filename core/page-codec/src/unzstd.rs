@@ -3,10 +3,10 @@
 //! The literals of a block are decoded into the end of the page, where there is room as long as the
 //! frame is no longer than the page; sequences fill the page from its start.
 
-use super::tables;
 use crate::bytes::part_mut;
 use crate::codec::DecodeError;
 use crate::stream::{Input, Output};
+use crate::zstd_tables as tables;
 use DecodeError::{Corrupt, TooLong};
 
 /// Largest FSE tables of literal lengths, offsets, and match lengths.
