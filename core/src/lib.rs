@@ -23,7 +23,7 @@
 //!
 //! # Non-goals
 //! tamis never guesses. Where a fact about the kernel is missing, the page is kept and the fact is named.
-#![cfg_attr(feature = "std", doc = include_str!("../README.md"))]
+#![cfg_attr(all(feature = "std", feature = "write"), doc = include_str!("../README.md"))]
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -37,6 +37,8 @@
         clippy::todo
     )
 )]
+// What only one of the two uses.
+#![cfg_attr(not(all(feature = "decode", feature = "write")), allow(dead_code))]
 
 #[cfg(feature = "alloc")]
 extern crate alloc;
@@ -64,6 +66,8 @@ pub mod vmcoreinfo;
 pub mod wire;
 
 pub use capture::plan::Plan;
-pub use capture::session::{Error, Headers, Options, Output, Session, Storage};
+#[cfg(feature = "write")]
+pub use capture::session::Output;
+pub use capture::session::{Error, Headers, Options, Session, Storage};
 pub use level::DumpLevel;
 pub use page_codec::{Codec, Effort, Encode};

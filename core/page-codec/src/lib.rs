@@ -12,41 +12,66 @@
         clippy::todo
     )
 )]
+// What only one of the two uses.
+#![cfg_attr(not(all(feature = "encode", feature = "decode")), allow(dead_code))]
 
 #[cfg(feature = "alloc")]
 extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+#[cfg(any(feature = "encode", feature = "decode"))]
 mod adler;
+#[cfg(feature = "encode")]
 mod bits;
+#[cfg(feature = "encode")]
 mod block;
+#[cfg(any(feature = "encode", feature = "decode"))]
 mod bytes;
 mod codec;
+#[cfg(feature = "decode")]
 mod decoders;
+#[cfg(feature = "encode")]
 mod deflate;
+#[cfg(feature = "encode")]
 mod encoders;
+#[cfg(feature = "encode")]
 mod huffman;
+#[cfg(feature = "decode")]
 mod inflate;
+#[cfg(any(feature = "encode", feature = "decode"))]
 mod lz4;
+#[cfg(any(feature = "encode", feature = "decode"))]
 mod lzo;
+#[cfg(feature = "encode")]
 mod matcher;
+#[cfg(any(feature = "encode", feature = "decode"))]
 mod snappy;
+#[cfg(feature = "decode")]
 mod stream;
 #[cfg(feature = "zstd-decode")]
 mod unzstd;
+#[cfg(feature = "encode")]
 mod zstd;
+#[cfg(any(feature = "encode", feature = "zstd-decode"))]
 mod zstd_tables;
 
 pub use codec::{Codec, Decode, DecodeError, Effort, Encode};
+#[cfg(feature = "decode")]
 pub use decoders::Decoders;
+#[cfg(feature = "encode")]
 pub use deflate::Deflate;
+#[cfg(feature = "decode")]
 pub use inflate::Inflate;
+#[cfg(any(feature = "encode", feature = "decode"))]
 pub use lz4::Lz4;
+#[cfg(any(feature = "encode", feature = "decode"))]
 pub use lzo::Lzo;
+#[cfg(any(feature = "encode", feature = "decode"))]
 pub use snappy::Snappy;
 #[cfg(feature = "zstd-decode")]
 pub use unzstd::DecodeZstd;
+#[cfg(feature = "encode")]
 pub use zstd::Zstd;
 
 /// Whether every byte is zero.

@@ -4,16 +4,24 @@
 //! > less 4 in its low ones; 15 means that bytes to add follow. The last 5 bytes are literals, and
 //! > the last match starts at least 12 bytes before the end.
 
+#[cfg(feature = "encode")]
 use crate::bytes::{Out, part, room, try_load};
-use crate::codec::{Codec, DecodeError, Encode};
+#[cfg(feature = "decode")]
+use crate::codec::DecodeError;
+#[cfg(feature = "encode")]
+use crate::codec::{Codec, Encode};
+#[cfg(feature = "encode")]
 use crate::matcher::{Emitter, MOST, Sequence, Table, parse};
+#[cfg(feature = "decode")]
 use crate::stream::{Input, Output};
 
 /// Compresses each page into an LZ4 block.
 pub struct Lz4 {
+    #[cfg(feature = "encode")]
     table: Table,
 }
 
+#[cfg(feature = "encode")]
 impl Lz4 {
     /// Bytes of the state; nothing else is kept, and the stack is small.
     pub const STATE: usize = size_of::<Lz4>();
@@ -24,12 +32,14 @@ impl Lz4 {
     }
 }
 
+#[cfg(feature = "encode")]
 impl Default for Lz4 {
     fn default() -> Lz4 {
         Lz4::new()
     }
 }
 
+#[cfg(feature = "encode")]
 impl Encode for Lz4 {
     fn codec(&self) -> Codec {
         Codec::Lz4
@@ -47,10 +57,12 @@ impl Encode for Lz4 {
     }
 }
 
+#[cfg(feature = "encode")]
 struct Block<'o> {
     out: Out<'o>,
 }
 
+#[cfg(feature = "encode")]
 impl Block<'_> {
     /// What a token's 15 leaves of a length: bytes of 255, then one below.
     fn more(&mut self, mut rest: u32) {
@@ -88,6 +100,7 @@ impl Block<'_> {
     }
 }
 
+#[cfg(feature = "encode")]
 impl Emitter for Block<'_> {
     const FURTHEST: u32 = 65_535;
     const TAIL: u32 = 5;
@@ -130,11 +143,14 @@ impl Emitter for Block<'_> {
     }
 }
 
+#[cfg(feature = "decode")]
 /// Literals that a block ends with, at least.
 const LAST: usize = 5;
+#[cfg(feature = "decode")]
 /// How far from the end the last match begins, at least.
 const LAST_MATCH: usize = 12;
 
+#[cfg(feature = "decode")]
 impl Lz4 {
     /// Decompresses `stored` into `page`, which must be exactly filled.
     pub fn decode(stored: &[u8], page: &mut [u8]) -> Result<(), DecodeError> {
@@ -159,6 +175,7 @@ impl Lz4 {
     }
 }
 
+#[cfg(feature = "decode")]
 /// A length whose token half is `nibble`.
 #[inline(always)]
 fn length(input: &mut Input<'_>, nibble: u8) -> Result<usize, DecodeError> {
@@ -175,7 +192,7 @@ fn length(input: &mut Input<'_>, nibble: u8) -> Result<usize, DecodeError> {
     Ok(len)
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "decode"))]
 mod tests {
     use super::*;
 

@@ -5,17 +5,26 @@
 //! > it; more of them take an instruction of their own. A distance of 16384 in the last form ends
 //! > the stream.
 
+#[cfg(feature = "encode")]
 use crate::bytes::{Out, part, room, try_load};
-use crate::codec::{Codec, DecodeError, Encode};
+#[cfg(feature = "decode")]
+use crate::codec::DecodeError;
+#[cfg(feature = "encode")]
+use crate::codec::{Codec, Encode};
+#[cfg(feature = "encode")]
 use crate::matcher::{Emitter, MOST, Sequence, Table, parse};
+#[cfg(feature = "decode")]
 use crate::stream::{Input, Output};
+#[cfg(feature = "encode")]
 use core::hint::select_unpredictable;
 
 /// Compresses each page into an LZO1X stream.
 pub struct Lzo {
+    #[cfg(feature = "encode")]
     table: Table,
 }
 
+#[cfg(feature = "encode")]
 impl Lzo {
     /// Bytes of the state; nothing else is kept, and the stack is small.
     pub const STATE: usize = size_of::<Lzo>();
@@ -26,12 +35,14 @@ impl Lzo {
     }
 }
 
+#[cfg(feature = "encode")]
 impl Default for Lzo {
     fn default() -> Lzo {
         Lzo::new()
     }
 }
 
+#[cfg(feature = "encode")]
 impl Encode for Lzo {
     fn codec(&self) -> Codec {
         Codec::Lzo
@@ -50,14 +61,17 @@ impl Encode for Lzo {
     }
 }
 
+#[cfg(feature = "encode")]
 /// Furthest that a match instruction of three bytes reaches.
 const NEAR: usize = 16_384;
 
+#[cfg(feature = "encode")]
 /// A stream. Of a page that is `SMALL`, no match is beyond [`NEAR`].
 struct Stream<'o, const SMALL: bool> {
     out: Out<'o>,
 }
 
+#[cfg(feature = "encode")]
 impl<const SMALL: bool> Stream<'_, SMALL> {
     fn encode(mut self, page: &[u8], table: &mut Table) -> Option<usize> {
         let rest = parse(page, table, &mut self)?;
@@ -136,6 +150,7 @@ impl<const SMALL: bool> Stream<'_, SMALL> {
     }
 }
 
+#[cfg(feature = "encode")]
 impl<const SMALL: bool> Emitter for Stream<'_, SMALL> {
     const FURTHEST: u32 = if SMALL { 65_535 } else { 49_151 };
     // Many short matches that are found quickly: what is behind a match is tried at once, and is
@@ -190,6 +205,7 @@ impl<const SMALL: bool> Emitter for Stream<'_, SMALL> {
     }
 }
 
+#[cfg(feature = "decode")]
 impl Lzo {
     /// Decompresses `stored` into `page`, which must be exactly filled.
     pub fn decode(stored: &[u8], page: &mut [u8]) -> Result<(), DecodeError> {
@@ -259,6 +275,7 @@ impl Lzo {
     }
 }
 
+#[cfg(feature = "decode")]
 /// A length whose field in the tag is `field`; 0 there means that more bytes follow, on top of
 /// `most`.
 #[inline(always)]

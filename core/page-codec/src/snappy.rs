@@ -5,17 +5,26 @@
 //! > bytes back, 10 a copy of 1 to 64 bytes from less than 65536 bytes back, 11 one with a 32-bit
 //! > offset.
 
+#[cfg(feature = "encode")]
 use crate::bytes::{Out, part, room, try_load};
-use crate::codec::{Codec, DecodeError, Encode};
+#[cfg(feature = "decode")]
+use crate::codec::DecodeError;
+#[cfg(feature = "encode")]
+use crate::codec::{Codec, Encode};
+#[cfg(feature = "encode")]
 use crate::matcher::{Emitter, MOST, Sequence, Table, parse};
+#[cfg(feature = "decode")]
 use crate::stream::{Input, Output};
+#[cfg(feature = "decode")]
 use core::cmp::Ordering;
 
 /// Compresses each page into a snappy block.
 pub struct Snappy {
+    #[cfg(feature = "encode")]
     table: Table,
 }
 
+#[cfg(feature = "encode")]
 impl Snappy {
     /// Bytes of the state; nothing else is kept, and the stack is small.
     pub const STATE: usize = size_of::<Snappy>();
@@ -26,12 +35,14 @@ impl Snappy {
     }
 }
 
+#[cfg(feature = "encode")]
 impl Default for Snappy {
     fn default() -> Snappy {
         Snappy::new()
     }
 }
 
+#[cfg(feature = "encode")]
 impl Encode for Snappy {
     fn codec(&self) -> Codec {
         Codec::Snappy
@@ -54,10 +65,12 @@ impl Encode for Snappy {
     }
 }
 
+#[cfg(feature = "encode")]
 struct Block<'o> {
     out: Out<'o>,
 }
 
+#[cfg(feature = "encode")]
 impl Block<'_> {
     #[inline(never)]
     fn literals(&mut self, bytes: &[u8]) -> bool {
@@ -95,6 +108,7 @@ impl Block<'_> {
     }
 }
 
+#[cfg(feature = "encode")]
 impl Emitter for Block<'_> {
     const FURTHEST: u32 = 65_535;
 
@@ -130,6 +144,7 @@ impl Emitter for Block<'_> {
     }
 }
 
+#[cfg(feature = "decode")]
 impl Snappy {
     /// Decompresses `stored` into `page`, which must be exactly filled.
     pub fn decode(stored: &[u8], page: &mut [u8]) -> Result<(), DecodeError> {

@@ -8,19 +8,25 @@
 //! Nothing about the result depends on the size of a window or of any buffer.
 
 mod classify;
+#[cfg(feature = "write")]
 pub mod crew;
+#[cfg(feature = "write")]
 mod elf;
 mod error;
+#[cfg(feature = "write")]
 mod kdump;
 mod observer;
+#[cfg(feature = "write")]
 mod pages;
+#[cfg(feature = "write")]
 mod pass;
 pub mod plan;
 pub mod session;
-#[cfg(feature = "std")]
+#[cfg(all(feature = "std", feature = "write"))]
 pub mod threads;
 
 pub use classify::Scanner;
 pub use error::CaptureError;
 pub use observer::{Notice, Observer, Phase, Report};
+#[cfg(feature = "write")]
 pub use pages::PageFilter;

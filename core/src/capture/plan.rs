@@ -4,6 +4,7 @@
 //! its owner. `core/docs/memory.md` has the table with its reasons.
 
 use crate::arch::paging::TableCache;
+#[cfg(feature = "write")]
 use crate::capture::crew::{self, BATCH, Batch, EncodedPage, Slot};
 use crate::input::elf::Place;
 use crate::io::BLOCK;
@@ -16,6 +17,7 @@ pub const DEFAULT_LIMIT: u64 = 4 << 20;
 /// Bitmap buffer where none is given: 1 MiB, enough for 32 GiB of 4 KiB pages at a time.
 const BITMAP: u64 = 1 << 20;
 /// Pages that a thread reads at a time.
+#[cfg(feature = "write")]
 const WORKER_RUN: u64 = 64 << 10;
 /// Smallest bitmap buffer.
 const BITMAP_LEAST: u64 = 1 << 10;
@@ -188,7 +190,14 @@ impl Plan {
         Plan::with(needs, u32::MAX, bitmap).with_workers(needs, STEPS).total()
     }
 
+    /// Nothing is written: there are no other threads.
+    #[cfg(not(feature = "write"))]
+    fn with_workers(&self, _: &Needs, _: u32) -> Plan {
+        *self
+    }
+
     /// The plan with the other threads' part, at `full >> step`.
+    #[cfg(feature = "write")]
     #[inline(never)] // not hot; one copy keeps the code small
     fn with_workers(&self, needs: &Needs, step: u32) -> Plan {
         let workers = needs.threads;

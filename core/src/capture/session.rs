@@ -14,18 +14,28 @@
 //! ```
 
 use super::classify::Scanner;
+#[cfg(feature = "write")]
 use super::crew::Crew;
+#[cfg(feature = "write")]
 use super::pages::{PageFilter, SYNC_EVERY};
+#[cfg(feature = "write")]
 use super::pass::{About, Buffers, Capture};
 use super::plan::{DEFAULT_LIMIT, Needs, OverBudget, Plan};
-use super::{CaptureError, Notice, Observer, Phase, Report, elf as elf_form, kdump};
+use super::{CaptureError, Notice, Observer, Phase};
+#[cfg(feature = "write")]
+use super::{Report, elf as elf_form, kdump};
 use crate::arch::paging::TableCache;
 use crate::arch::{Arch, ArchError};
-use crate::checksum::{Crc32, Fold};
+#[cfg(feature = "write")]
+use crate::checksum::Crc32;
+use crate::checksum::Fold;
+#[cfg(feature = "write")]
 use crate::endian::Word;
 use crate::facts::MissingKey;
 use crate::input::elf::{self, ElfVmcore, OpenError, Place};
-use crate::io::{RandomAccess, Sink};
+use crate::io::RandomAccess;
+#[cfg(feature = "write")]
+use crate::io::Sink;
 use crate::kernel::mem_map::{MemMap, MemMapError, RootCache};
 use crate::kernel::memory::KernelMemory;
 use crate::kernel::page::{Classifier, Unclassified};
@@ -33,12 +43,17 @@ use crate::kernel::utsname::Utsname;
 use crate::level::DumpLevel;
 use crate::memory::{Dump, MemoryRange};
 use crate::storage::{ManagedSlice, Table, finish};
-use crate::units::{PageShift, Pfn, PfnSpan, PhysAddr};
+use crate::units::{PageShift, Pfn};
+#[cfg(feature = "write")]
+use crate::units::{PfnSpan, PhysAddr};
 use crate::vmcoreinfo::Info;
+#[cfg(feature = "write")]
 use crate::wire::machine::EM_ARM;
 use crate::wire::vmcoreinfo::{Kind, VmcoreInfo};
 use core::fmt;
-use page_codec::{Codec, Effort, Encode};
+#[cfg(feature = "write")]
+use page_codec::Encode;
+use page_codec::{Codec, Effort};
 
 /// VMCOREINFO is about one page; anything longer than this, in bytes, is not used.
 pub const VMCOREINFO_MAX: u64 = 1 << 20;
@@ -205,7 +220,10 @@ impl Plan {
     pub fn new(headers: &Headers, options: &Options) -> Result<Plan, OverBudget> {
         let page = headers.page_shift.unwrap_or(options.page_shift).bytes() as u64;
         let codec = options.codec;
+        #[cfg(feature = "write")]
         let state = codec.map_or(0, |codec| codec.encoder_state(options.effort));
+        #[cfg(not(feature = "write"))]
+        let state = 0usize;
         // As much as the largest wants, so that the pieces in which a file is written do not depend on the codec.
         let bound = codec.unwrap_or(Codec::Zlib).bound(page as usize);
         let needs = Needs {
@@ -378,6 +396,7 @@ impl From<CaptureError> for Error {
 }
 
 /// Where a dump goes, and in which form.
+#[cfg(feature = "write")]
 pub enum Output<'a, 's> {
     /// A kdump-compressed file or stream.
     Kdump(&'a mut dyn Sink),
@@ -414,11 +433,15 @@ pub struct Session<'m, D> {
     max_pfn: Pfn,
     level: DumpLevel,
     input_level: DumpLevel,
+    #[cfg(feature = "write")]
     sync_every: u64,
     page_checksums: bool,
     crc_fold: Option<Fold>,
+    #[cfg(feature = "write")]
     time: Option<Word>,
+    #[cfg(feature = "write")]
     filter: Option<&'m dyn PageFilter>,
+    #[cfg(feature = "write")]
     report: Report,
 }
 
@@ -514,11 +537,15 @@ impl<'m, D: Dump> Session<'m, D> {
             max_pfn,
             level: options.level,
             input_level: DumpLevel::empty(),
+            #[cfg(feature = "write")]
             sync_every: SYNC_EVERY,
             page_checksums: options.page_checksums,
             crc_fold: None,
+            #[cfg(feature = "write")]
             time: None,
+            #[cfg(feature = "write")]
             filter: None,
+            #[cfg(feature = "write")]
             report: Report::default(),
         };
         session.set_level(options.level);
@@ -561,11 +588,13 @@ impl<'m, D: Dump> Session<'m, D> {
 
     /// How many bits a time has in the header of a kdump-compressed dump of a 32-bit machine, whose readers know
     /// one form only: that of their own `time_t`. `None` is what systems of such machines have now.
+    #[cfg(feature = "write")]
     pub fn set_header_time(&mut self, time: Option<Word>) {
         self.time = time.filter(|_| self.dump.machine().word == Word::Bits32);
     }
 
     /// Bytes of page data that may be written between two syncs.
+    #[cfg(feature = "write")]
     pub fn set_sync_every(&mut self, bytes: u64) {
         self.sync_every = bytes;
     }
@@ -582,6 +611,7 @@ impl<'m, D: Dump> Session<'m, D> {
 
     /// Lets every page of the dumps that follow pass this filter. A crew must have the same one
     /// ([`super::crew::Queue::set_filter`]).
+    #[cfg(feature = "write")]
     pub fn set_filter(&mut self, filter: Option<&'m dyn PageFilter>) {
         self.filter = filter;
     }
@@ -679,6 +709,7 @@ impl<'m, D: Dump> Session<'m, D> {
 
     /// Where the memory of a 32-bit ARM machine begins: makedumpfile and crash count its pages from there. `None`
     /// where a header has no room for the address.
+    #[cfg(feature = "write")]
     fn arm_base(&self) -> Option<PhysAddr> {
         if !cfg!(feature = "arm") || self.dump.machine().elf_machine != EM_ARM {
             return None;
@@ -688,6 +719,7 @@ impl<'m, D: Dump> Session<'m, D> {
     }
 
     /// Physical base of the kernel image; 0 where unknown.
+    #[cfg(feature = "write")]
     fn phys_base(&self) -> u64 {
         if let Some(base) = self.arm_base() {
             return base.0;
@@ -697,6 +729,7 @@ impl<'m, D: Dump> Session<'m, D> {
     }
 
     /// Writes the dump. `encoder` compresses pages; `None` stores them as they are, as an ELF file always does.
+    #[cfg(feature = "write")]
     pub fn write(
         &mut self,
         output: Output<'_, '_>,
@@ -709,6 +742,7 @@ impl<'m, D: Dump> Session<'m, D> {
     /// As [`Session::write`], with a crew that helps to compress. Its encoders are of the same kind as this one.
     ///
     /// An ELF file is not compressed: the crew is not asked for it. [`Session::write_elf_with`] asks.
+    #[cfg(feature = "write")]
     pub fn write_with(
         &mut self,
         output: Output<'_, '_>,
@@ -730,6 +764,7 @@ impl<'m, D: Dump> Session<'m, D> {
     }
 
     /// Writes an ELF file, with a crew that helps to read pages and to tell which are zero. It has no encoders.
+    #[cfg(feature = "write")]
     pub fn write_elf_with(
         &mut self,
         sink: &mut dyn Sink,
@@ -739,6 +774,7 @@ impl<'m, D: Dump> Session<'m, D> {
         self.with_capture(None, observer, |capture, _| elf_form::write(capture, sink, crew))
     }
 
+    #[cfg(feature = "write")]
     fn with_capture(
         &mut self,
         encoder: Option<&mut dyn Encode>,
@@ -793,6 +829,7 @@ impl<'m, D: Dump> Session<'m, D> {
     }
 
     /// What the last dump got done; also after an error.
+    #[cfg(feature = "write")]
     pub fn report(&self) -> Report {
         self.report
     }

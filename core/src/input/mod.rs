@@ -10,18 +10,27 @@
 //! not held against the file.
 
 pub mod elf;
+#[cfg(feature = "decode")]
 pub mod flat;
+#[cfg(feature = "decode")]
 pub mod kdump;
 pub mod pieces;
 
+#[cfg(feature = "decode")]
 use crate::bitmap::Bitmap;
+#[cfg(feature = "decode")]
 use crate::io::{IoError, RandomAccess};
+#[cfg(feature = "decode")]
 use crate::memory::{Dump, Machine, MemoryRange, Notes, Origin, PhysMemory, Ranges, ReadError};
+#[cfg(feature = "decode")]
 use crate::units::{Pfn, PhysAddr};
 use crate::wire::disk_header::Signature;
 use crate::wire::flattened;
+#[cfg(feature = "decode")]
 use elf::ElfVmcore;
+#[cfg(feature = "decode")]
 use kdump::{Kdump, Unpack};
+#[cfg(feature = "decode")]
 use page_codec::Codec;
 
 /// What a file begins like.
@@ -48,6 +57,7 @@ pub fn form(head: &[u8]) -> Option<Form> {
     }
 }
 
+#[cfg(feature = "decode")]
 /// A file, or what a flattened stream stands for.
 pub enum MaybeFlattened<'t, F> {
     /// As it is.
@@ -56,6 +66,7 @@ pub enum MaybeFlattened<'t, F> {
     Flat(flat::Flat<'t, F>),
 }
 
+#[cfg(feature = "decode")]
 impl<'t, F: RandomAccess> MaybeFlattened<'t, F> {
     /// A second reader, for another thread; `again` gives the same file once more.
     pub fn reopen(&self, again: impl FnOnce(&F) -> F) -> MaybeFlattened<'t, F> {
@@ -66,6 +77,7 @@ impl<'t, F: RandomAccess> MaybeFlattened<'t, F> {
     }
 }
 
+#[cfg(feature = "decode")]
 impl<F: RandomAccess> RandomAccess for MaybeFlattened<'_, F> {
     fn read_at(&mut self, at: u64, buf: &mut [u8]) -> Result<(), IoError> {
         match self {
@@ -89,6 +101,7 @@ impl<F: RandomAccess> RandomAccess for MaybeFlattened<'_, F> {
     }
 }
 
+#[cfg(feature = "decode")]
 /// Memory out of a dump of either kind.
 #[expect(clippy::large_enum_variant, reason = "one or two of them exist, for a whole run")]
 pub enum AnyDump<'t, F, U> {
@@ -98,6 +111,7 @@ pub enum AnyDump<'t, F, U> {
     Kdump(Kdump<'t, F, U>),
 }
 
+#[cfg(feature = "decode")]
 /// Calls the same method of whichever dump it is.
 macro_rules! with_inner {
     ($any:expr, $dump:ident => $call:expr) => {
@@ -108,6 +122,7 @@ macro_rules! with_inner {
     };
 }
 
+#[cfg(feature = "decode")]
 impl<F: RandomAccess, U: Unpack> PhysMemory for AnyDump<'_, F, U> {
     fn machine(&self) -> Machine {
         with_inner!(self, d => d.machine())
@@ -126,6 +141,7 @@ impl<F: RandomAccess, U: Unpack> PhysMemory for AnyDump<'_, F, U> {
     }
 }
 
+#[cfg(feature = "decode")]
 impl<F, U> Ranges for AnyDump<'_, F, U> {
     fn ranges(&self) -> &[MemoryRange] {
         with_inner!(self, d => d.ranges())
@@ -140,6 +156,7 @@ impl<F, U> Ranges for AnyDump<'_, F, U> {
     }
 }
 
+#[cfg(feature = "decode")]
 impl<F: RandomAccess, U: Unpack> Dump for AnyDump<'_, F, U> {
     fn origin(&self) -> Origin {
         with_inner!(self, d => d.origin())
