@@ -199,7 +199,7 @@ impl Dump {
         self.descriptors_at() + 24 * all
     }
 
-    /// Descriptor number `n`.
+    /// Descriptor number `n`, if it has the form of one. Its page may be another than that of its checksum.
     pub fn descriptor(&self, n: u64) -> Result<Descriptor, String> {
         let at = (self.descriptors_at() + 24 * n) as usize;
         let Some(raw) = self.bytes.get(at..at + 24) else {
@@ -207,12 +207,22 @@ impl Dump {
         };
         let descriptor =
             Descriptor { offset: u64_at(raw, 0), size: u32_at(raw, 8), flags: u32_at(raw, 12) };
-        match (u64_at(raw, 16), self.sum_of(n, descriptor)) {
+        match u64_at(raw, 16) {
+            bits if bits >> 32 == SUM_TAG => Ok(descriptor),
+            // None, or the file is cut off in it.
+            bits if bits >> 56 == 0 => Ok(descriptor),
+            bits => Err(format!("descriptor {n} has page_flags {bits:#x}")),
+        }
+    }
+
+    /// Descriptor number `n`, if its page is that of its checksum.
+    pub fn checked(&self, n: u64) -> Result<Descriptor, String> {
+        let descriptor = self.descriptor(n)?;
+        let at = (self.descriptors_at() + 24 * n) as usize + 16;
+        match (u64_at(&self.bytes[at..at + 8], 0), self.sum_of(n, descriptor)) {
             (0, _) => Ok(descriptor),
             // What is wrong with a page that ends behind the file is said where it is decoded.
-            (bits, None) if bits >> 32 == SUM_TAG => Ok(descriptor),
-            (bits, Some(sum)) if bits == SUM_TAG << 32 | u64::from(sum) => Ok(descriptor),
-            // The file is cut off in it.
+            (_, None) => Ok(descriptor),
             (bits, Some(sum)) if is_begun(bits, SUM_TAG << 32 | u64::from(sum)) => Ok(descriptor),
             (bits, sum) => Err(format!("descriptor {n} has page_flags {bits:#x}, not {sum:x?}")),
         }
@@ -244,10 +254,10 @@ impl Dump {
         bytes
     }
 
-    /// All descriptors with their frames, in order.
+    /// All descriptors with their frames, in order, each checked.
     pub fn descriptors(&self) -> Result<Vec<(u64, Descriptor)>, String> {
         let numbered = self.frames().zip(0..);
-        numbered.map(|(pfn, n)| Ok((pfn, self.descriptor(n)?))).collect()
+        numbered.map(|(pfn, n)| Ok((pfn, self.checked(n)?))).collect()
     }
 
     /// Decodes the data behind a descriptor.
@@ -290,7 +300,7 @@ impl Dump {
     /// The page of frame `pfn`; none where bitmap 2 says it is left out. Slow: counts bits.
     pub fn page(&self, pfn: u64) -> Result<Option<Vec<u8>>, String> {
         let Some(n) = self.frames().position(|frame| frame == pfn) else { return Ok(None) };
-        self.decode(self.descriptor(n as u64)?).map(Some)
+        self.decode(self.checked(n as u64)?).map(Some)
     }
 
     /// The copy of the note segment.
@@ -341,7 +351,7 @@ const SUM_TAG: u64 = 0x5443_5243;
 
 /// Whether the first bytes of this number are those of another, and the others zero.
 fn is_begun(number: u64, of: u64) -> bool {
-    (0..64).step_by(8).any(|bits| number == of & ((1 << bits) - 1))
+    number == of || (0..64).step_by(8).any(|bits| number == of & ((1 << bits) - 1))
 }
 
 /// The state of CRC-32 (IEEE 802.3) after these bytes; it begins with ones, and its complement is the CRC.

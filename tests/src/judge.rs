@@ -161,7 +161,7 @@ impl<'i> Whole<'i> {
                 continue;
             }
             // Decoded by both readers where both can.
-            let theirs = dump.decode(desc);
+            let theirs = dump.checked(n as u64).and_then(|desc| dump.decode(desc));
             let decoded = own.decode(Pfn(pfn), ours, part, &mut page);
             let independent = [0, 1, 0x40].contains(&desc.flags);
             if independent && theirs.is_ok() != decoded.is_ok() {
