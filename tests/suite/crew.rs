@@ -35,7 +35,7 @@ fn vmcore() -> Vec<u8> {
         machine: EM_X86_64,
         phoff: 64,
         shoff: 0,
-        flags: 0,
+        flags: elf::Flags::empty(),
         phentsize: 56,
         phnum: 0,
     };

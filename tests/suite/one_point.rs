@@ -18,7 +18,7 @@ use tamis_core::memory;
 use tamis_core::units::{PageShift, Pfn, PfnSpan};
 use tamis_core::wire::elf;
 use tamis_core::wire::machine::EM_X86_64;
-use tamis_core::wire::page_desc::flag_of;
+use tamis_core::wire::page_desc::CodecFlags;
 use tamis_tests::disk::MemoryFile;
 use tamis_tests::dumpread::{Descriptor, Dump};
 use tamis_tests::elfread::Elf;
@@ -80,7 +80,7 @@ fn vmcore() -> Vec<u8> {
         machine: EM_X86_64,
         phoff: 64,
         shoff: 0,
-        flags: 0,
+        flags: elf::Flags::empty(),
         phentsize: 56,
         phnum: 0,
     };
@@ -293,7 +293,9 @@ fn from_vmcore(
 fn decode(dump: &Dump, descriptor: Descriptor) -> Vec<u8> {
     let at = descriptor.offset as usize;
     let codec = [Codec::Lzo, Codec::Snappy, Codec::Zstd];
-    let Some(codec) = codec.into_iter().find(|codec| flag_of(*codec) == descriptor.flags) else {
+    let Some(codec) =
+        codec.into_iter().find(|codec| CodecFlags::from(*codec).bits() == descriptor.flags)
+    else {
         return dump.decode(descriptor).unwrap();
     };
     let mut page = vec![0; PAGE];

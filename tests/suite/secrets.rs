@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use page_codec::{Decode, Decoders};
 use tamis_core::input::kdump::codec_of;
 use tamis_core::wire::disk_header::Signature;
+use tamis_core::wire::page_desc::CodecFlags;
 use tamis_tests::dumpread::Dump;
 use tamis_tests::elfread::Elf;
 use tamis_tests::flat;
@@ -258,7 +259,7 @@ fn nothing_of_an_excluded_page_is_in_a_dump() {
                     for (pfn, d) in dump.descriptors().unwrap() {
                         let at = d.offset as usize..d.offset as usize + d.size as usize;
                         let stored = &dump.bytes()[at];
-                        match codec_of(d.flags, Signature::Tamis) {
+                        match codec_of(CodecFlags::from_bits_retain(d.flags), Signature::Tamis) {
                             Some(codec) => decoders.decode(codec, stored, &mut page).unwrap(),
                             None => page.copy_from_slice(stored),
                         }

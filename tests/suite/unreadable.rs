@@ -22,6 +22,7 @@ use tamis_tests::zoo::zoo;
 
 use tamis_core::input::kdump::{Unpack, codec_of};
 use tamis_core::wire::disk_header::Signature;
+use tamis_core::wire::page_desc::CodecFlags;
 
 use crate::common::Bench;
 
@@ -55,7 +56,7 @@ fn capture(vmcore: &mut Broken<'_>, wish: Wish, disk: &mut Disk, watch: &mut Wat
 fn page(dump: &Dump, descriptor: tamis_tests::dumpread::Descriptor) -> Vec<u8> {
     let at = descriptor.offset as usize..descriptor.offset as usize + descriptor.size as usize;
     let stored = &dump.bytes()[at];
-    match codec_of(descriptor.flags, Signature::Tamis) {
+    match codec_of(CodecFlags::from_bits_retain(descriptor.flags), Signature::Tamis) {
         None => stored.to_vec(),
         Some(codec) => {
             let mut page = vec![0; 4096];

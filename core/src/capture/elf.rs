@@ -188,7 +188,7 @@ pub(super) fn write<S: Dump>(
     // once and first, as it is to be in the end.
     let can_rewrite = out.sink.can_rewrite();
     if !can_rewrite {
-        out.header(machine.elf_machine, 0, phnum)?;
+        out.header(machine.elf_machine, elf::Flags::empty(), phnum)?;
     }
     out.next = out.program_header(&elf::ProgramHeader {
         kind: elf::PT_NOTE,
@@ -212,7 +212,7 @@ pub(super) fn write<S: Dump>(
     }
     if can_rewrite {
         out.sink.sync().map_err(failed("the file's head"))?;
-        out.header(machine.elf_machine, elf::FLAG_INCOMPLETE, phnum)?;
+        out.header(machine.elf_machine, elf::Flags::INCOMPLETE, phnum)?;
     }
 
     progress = Progress { phase: Phase::Copy, done: 0, total: pages };
@@ -240,7 +240,7 @@ pub(super) fn write<S: Dump>(
         out.sink.extend(out.data_end).map_err(failed("page data"))?;
         out.sink.sync().map_err(failed("page data"))?;
         if !c.report.incomplete {
-            out.header(machine.elf_machine, 0, phnum)?;
+            out.header(machine.elf_machine, elf::Flags::empty(), phnum)?;
         }
         out.sink.finish().map_err(failed("the header"))
     } else if !c.report.incomplete {
@@ -421,7 +421,7 @@ impl Out<'_, '_> {
         Ok(())
     }
 
-    fn header(&mut self, machine: u16, flags: u32, phnum: u64) -> Result<(), CaptureError> {
+    fn header(&mut self, machine: u16, flags: elf::Flags, phnum: u64) -> Result<(), CaptureError> {
         let size = elf::header_size(self.word);
         let header = elf::Header {
             word: self.word,

@@ -17,9 +17,11 @@ use crate::level::DumpLevel;
 use crate::memory::{Dump, Machine};
 use crate::tally::{Reason, Tally};
 use crate::units::{Pfn, PfnSpan};
-use crate::wire::disk_header::{self, MainHeader, MainLayout, Signature, SubHeader, SubLayout};
+use crate::wire::disk_header::{
+    self, MainHeader, MainLayout, Signature, Status, SubHeader, SubLayout,
+};
 use crate::wire::machine::KnownMachine;
-use crate::wire::page_desc::{self, flag, flag_of};
+use crate::wire::page_desc::{self, CodecFlags};
 
 /// Where the parts of a file are.
 struct Layout {
@@ -99,7 +101,8 @@ pub(super) fn write<S: Dump>(
         sink.extend(layout.descriptors).map_err(failed("the file's head", part))?;
     }
     let mut headers = Headers { about, layout: &layout, splits, endian, all: c.all() };
-    let codec = c.encoder.as_ref().map_or(0, |encoder| flag_of(encoder.codec()));
+    let codec = c.encoder.as_ref().map(|encoder| CodecFlags::from(encoder.codec()));
+    let codec = Status::from(codec.unwrap_or_default());
     // A file has its header when it can be opened, and says that it is incomplete; a stream has it
     // once and first, as it is to be in the end.
     let can_rewrite = sinks.iter().all(|s| s.can_rewrite());
@@ -114,7 +117,7 @@ pub(super) fn write<S: Dump>(
         if can_rewrite {
             // Not before what it stands for: a reader would map what is not there.
             sink.sync().map_err(failed("the file's head", part))?;
-            c.report.bytes += headers.main(part, codec | disk_header::INCOMPLETE, *sink)?;
+            c.report.bytes += headers.main(part, codec | Status::INCOMPLETE, *sink)?;
         }
     }
 
@@ -161,7 +164,7 @@ pub(super) fn write<S: Dump>(
     let incomplete = c.report.incomplete;
     for (part, sink) in sinks.iter_mut().enumerate() {
         if can_rewrite {
-            let status = if incomplete { codec | disk_header::INCOMPLETE } else { codec };
+            let status = if incomplete { codec | Status::INCOMPLETE } else { codec };
             headers.main(part, status, *sink)?;
             sink.finish().map_err(failed("the header", part))?;
         } else if !incomplete {
@@ -186,13 +189,21 @@ struct Headers<'a> {
 }
 
 impl Headers<'_> {
-    fn main(&mut self, part: usize, status: u32, sink: &mut dyn Sink) -> Result<u64, CaptureError> {
+    fn main(
+        &mut self,
+        part: usize,
+        status: Status,
+        sink: &mut dyn Sink,
+    ) -> Result<u64, CaptureError> {
         let packed = self.layout.sub.is_packed();
         // Systems of 32 bits have gone over to 64 for a time, but for i386.
         let usual = if packed { Word::Bits32 } else { Word::Bits64 };
         let layout = MainLayout::of(self.about.time.unwrap_or(usual), packed);
         let header = MainHeader {
-            signature: if status & flag::LZ4 != 0 { Signature::Tamis } else { Signature::Kdump },
+            signature: match status.contains(CodecFlags::LZ4.into()) {
+                true => Signature::Tamis,
+                false => Signature::Kdump,
+            },
             utsname: self.about.utsname,
             crash_time: self.about.crash_time,
             status,

@@ -7,7 +7,7 @@ use crate::error::{part, part_mut};
 use crate::io::{BLOCK, Sink, SinkError};
 use crate::memory::{Dump, ReadError};
 use crate::units::{PageShift, Pfn, PfnSpan, PhysAddr};
-use crate::wire::page_desc::{self, PageDesc, flag_of};
+use crate::wire::page_desc::{self, CodecFlags, PageDesc};
 use page_codec::{Codec, Encode, is_zero};
 
 /// Data that may be written between two syncs: a power cut cannot leave descriptors of more data
@@ -177,7 +177,7 @@ impl<'b> PageReader<'b> {
 #[derive(Clone, Copy)]
 pub(super) enum Encoded {
     Zero,
-    Bytes { len: u32, flags: u32 },
+    Bytes { len: u32, flags: CodecFlags },
     Lost(ReadError),
 }
 
@@ -195,12 +195,12 @@ fn make(
     if let Some(encoder) = encoder
         && let Some(len) = kept.or_else(|| encoder.encode(page, room))
     {
-        return Encoded::Bytes { len: len as u32, flags: flag_of(encoder.codec()) };
+        return Encoded::Bytes { len: len as u32, flags: encoder.codec().into() };
     }
     if let Some(to) = room.get_mut(..page.len()) {
         to.copy_from_slice(page);
     }
-    Encoded::Bytes { len: page.len() as u32, flags: 0 }
+    Encoded::Bytes { len: page.len() as u32, flags: CodecFlags::empty() }
 }
 
 /// Bytes of descriptors that are held back from a stream: those of 128 pages. What a stream that is cut off
@@ -325,8 +325,10 @@ impl<'b> PageWriter<'b> {
             self.count_data(wrote.map_or_else(|error| error.written, |()| size as u64));
             wrote.map_err(|error| self.data_failed(error, sink))?;
             let offset = places.descriptors_end;
-            self.zero =
-                Some((PageDesc { offset, size: size as u32, flags: 0, page_flags: 0 }, crc));
+            self.zero = Some((
+                PageDesc { offset, size: size as u32, flags: CodecFlags::empty(), page_flags: 0 },
+                crc,
+            ));
         }
         Ok(())
     }
@@ -373,7 +375,7 @@ impl<'b> PageWriter<'b> {
             (Encoded::Lost(_), _) => return self.describe(PageDesc::LOST),
         };
         if let Some(sums) = self.sums {
-            desc.page_flags = sums.page_flags(crc, pfn, desc.flags);
+            desc.page_flags = sums.page_flags(crc, pfn, desc.flags.bits());
         }
         self.describe(desc)
     }
@@ -430,7 +432,7 @@ impl<'b> PageWriter<'b> {
             };
             let to = room.get_mut(..count * size).ok_or(CaptureError::OUTSIDE)?;
             to.copy_from_slice(bytes.get(..count * size).ok_or(CaptureError::OUTSIDE)?);
-            (count, Encoded::Bytes { len: size as u32, flags: 0 })
+            (count, Encoded::Bytes { len: size as u32, flags: CodecFlags::empty() })
         } else {
             return nothing;
         };

@@ -581,7 +581,7 @@ mod tests {
             machine: EM_X86_64,
             phoff: 64,
             shoff: 0,
-            flags: 0,
+            flags: elf::Flags::empty(),
             phentsize: 56,
             phnum: 0,
         };

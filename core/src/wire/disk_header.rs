@@ -4,6 +4,7 @@
 //! there: the writer's, who may have a `time_t` of 64 bits on a machine of 32.
 
 use super::WireError;
+use super::page_desc::CodecFlags;
 use crate::endian::{Emit, Endian, Word};
 use crate::units::PageShift;
 
@@ -21,8 +22,24 @@ const STATUS_32: usize = 412;
 const STATUS_PACKED_64: usize = 420;
 /// All offsets that the status may have.
 const STATUSES: [usize; 3] = [STATUS, STATUS_32, STATUS_PACKED_64];
-/// Status bit: the dump ended early, pages are missing.
-pub const INCOMPLETE: u32 = 0x8;
+
+bitflags::bitflags! {
+    /// The status: the flags of the codecs that pages are compressed with, and whether all pages are there.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct Status: u32 {
+        /// The dump ended early, pages are missing.
+        const INCOMPLETE = 0x8;
+        // Codecs, and what other programs write.
+        const _ = !0;
+    }
+}
+
+impl From<CodecFlags> for Status {
+    fn from(flags: CodecFlags) -> Status {
+        Status::from_bits_retain(flags.bits())
+    }
+}
+
 /// Bytes of one utsname string.
 pub const UTS_FIELD: usize = 65;
 /// Bytes of the six utsname strings.
@@ -60,8 +77,8 @@ pub struct MainHeader<'u> {
     pub utsname: &'u [u8; UTS],
     /// Crash time in seconds since 1970; 0 where unknown.
     pub crash_time: u64,
-    /// Codec bit, [`INCOMPLETE`].
-    pub status: u32,
+    /// Of its pages' codec, and whether it is incomplete.
+    pub status: Status,
     /// Page size in bytes.
     pub block_size: u32,
     /// Blocks of sub-header and notes.
@@ -117,7 +134,7 @@ impl MainHeader<'_> {
             .u32(8, VERSION)
             .bytes(12, self.utsname)
             .word(layout.word(), layout.time(), self.crash_time)
-            .u32(rest, self.status)
+            .u32(rest, self.status.bits())
             .u32(rest + 4, self.block_size)
             .u32(rest + 8, self.sub_hdr_size)
             .u32(rest + 12, self.bitmap_blocks)
@@ -186,8 +203,8 @@ pub struct ReadMain {
     pub utsname: [u8; UTS],
     /// Crash time in seconds since 1970; 0 where unknown.
     pub crash_time: u64,
-    /// Codec bits, [`INCOMPLETE`].
-    pub status: u32,
+    /// Of its pages' codecs, and whether it is incomplete.
+    pub status: Status,
     /// Page size.
     pub shift: PageShift,
     /// Blocks of sub-header and notes.
@@ -266,7 +283,7 @@ impl ReadMain {
             version: endian.u32(bytes, 8)?,
             utsname: *bytes.get(12..)?.first_chunk::<UTS>()?,
             crash_time: endian.word(layout.word(), bytes, layout.time())?,
-            status: endian.u32(bytes, rest)?,
+            status: Status::from_bits_retain(endian.u32(bytes, rest)?),
             shift: PageShift::of_size(endian.u32(bytes, rest + 4)?.into())?,
             sub_hdr_size: endian.u32(bytes, rest + 8)?,
             bitmap_blocks: endian.u32(bytes, rest + 12)?,
@@ -524,7 +541,7 @@ mod tests {
             signature: Signature::Kdump,
             utsname: uts,
             crash_time: 0x1122_3344_5566,
-            status: 1 | INCOMPLETE,
+            status: Status::from(CodecFlags::ZLIB) | Status::INCOMPLETE,
             block_size: 4096,
             sub_hdr_size: 2,
             bitmap_blocks: 6,
@@ -634,7 +651,10 @@ mod tests {
                 assert_eq!((read.status_at, read.endian, read.version), (status_at, endian, 6));
                 assert_eq!(read.time(), time);
                 assert_eq!((read.uts(2), read.uts(4)), (&b"6.1.0"[..], &b"x86_64"[..]));
-                assert_eq!((read.status, read.shift, read.nr_cpus), (9, PageShift::FOUR_KIB, 3));
+                assert_eq!(
+                    (read.status.bits(), read.shift, read.nr_cpus),
+                    (9, PageShift::FOUR_KIB, 3)
+                );
 
                 let layout = SubLayout::of(word, packed);
                 let sub = SubHeader {

@@ -16,10 +16,18 @@ pub const PT_LOAD: u32 = 1;
 pub const PT_NOTE: u32 = 4;
 /// `e_phnum` value that says: the count is in `sh_info` of section header 0.
 pub const PN_XNUM: u16 = 0xffff;
-/// `e_flags` bit of an ELF dump that ended early (`DUMP_ELF_INCOMPLETE` of makedumpfile).
-pub const FLAG_INCOMPLETE: u32 = 1;
-
 const ET_CORE: u16 = 4;
+
+bitflags::bitflags! {
+    /// `e_flags`: a machine's own bits, and one that is a dump's.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct Flags: u32 {
+        /// The ELF dump ended early (`DUMP_ELF_INCOMPLETE` of makedumpfile).
+        const INCOMPLETE = 1;
+        // The machine's.
+        const _ = !0;
+    }
+}
 
 /// The ELF header of a core file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,7 +43,7 @@ pub struct Header {
     /// File offset of the section headers; used with [`PN_XNUM`] only.
     pub shoff: u64,
     /// `e_flags`.
-    pub flags: u32,
+    pub flags: Flags,
     /// Size of one program header; at least what the class needs.
     pub phentsize: u16,
     /// `e_phnum` as it stands; [`PN_XNUM`] means look at the section header.
@@ -78,7 +86,9 @@ impl Header {
             machine: short(18)?,
             phoff: long(at(28, 32))?,
             shoff: long(at(32, 40))?,
-            flags: endian.u32(bytes, flags_at(word)).ok_or(cut(size as u64))?,
+            flags: Flags::from_bits_retain(
+                endian.u32(bytes, flags_at(word)).ok_or(cut(size as u64))?,
+            ),
             phentsize: short(at(42, 54))?,
             phnum: short(at(44, 56))?,
         };
@@ -113,7 +123,7 @@ impl Header {
             .u32(20, 1)
             .word(self.word, at(28, 32), ehsize as u64)
             .word(self.word, at(32, 40), shoff)
-            .u32(flags_at(self.word), self.flags)
+            .u32(flags_at(self.word), self.flags.bits())
             .u16(ehsize_at(self.word), ehsize as u16)
             .u16(at(42, 54), phentsize as u16)
             .u16(at(44, 56), if extended { PN_XNUM } else { phnum as u16 });
@@ -251,7 +261,8 @@ mod tests {
             machine: EM_X86_64,
             phoff: header_size(word) as u64,
             shoff: 0,
-            flags: FLAG_INCOMPLETE,
+            // Of a dump, and of ARM (EABI 5).
+            flags: Flags::INCOMPLETE | Flags::from_bits_retain(0x0500_0000),
             phentsize: program_header_size(word) as u16,
             phnum: 7,
         }

@@ -8,31 +8,38 @@ use page_codec::Codec;
 /// Bytes of a descriptor.
 pub const SIZE: usize = 24;
 
-/// Page flags, which are also status bits of the main header.
-pub mod flag {
-    /// A zlib stream (RFC 1950).
-    pub const ZLIB: u32 = 0x1;
-    /// An LZO1X stream.
-    pub const LZO: u32 = 0x2;
-    /// A snappy block.
-    pub const SNAPPY: u32 = 0x4;
-    /// A zstd frame (RFC 8878).
-    pub const ZSTD: u32 = 0x20;
-    /// An LZ4 block; only in files signed [`TAMIS`], as other tools do not know it.
-    ///
-    /// [`TAMIS`]: super::super::disk_header::Signature::Tamis
-    pub const LZ4: u32 = 0x40;
+bitflags::bitflags! {
+    /// Which codec a page is compressed with: one bit, or none for a page that is stored as it is.
+    #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+    pub struct CodecFlags: u32 {
+        /// A zlib stream (RFC 1950).
+        const ZLIB = 0x1;
+        /// An LZO1X stream.
+        const LZO = 0x2;
+        /// A snappy block.
+        const SNAPPY = 0x4;
+        /// A zstd frame (RFC 8878).
+        const ZSTD = 0x20;
+        /// An LZ4 block; only in files signed [`TAMIS`], as other tools do not know it.
+        ///
+        /// [`TAMIS`]: super::disk_header::Signature::Tamis
+        const LZ4 = 0x40;
+        // What other programs write, and damage, is kept and reported.
+        const _ = !0;
+    }
 }
 
 /// The flag of a codec.
-pub fn flag_of(codec: Codec) -> u32 {
-    match codec {
-        Codec::Zlib => flag::ZLIB,
-        Codec::Lzo => flag::LZO,
-        Codec::Snappy => flag::SNAPPY,
-        Codec::Zstd => flag::ZSTD,
-        Codec::Lz4 => flag::LZ4,
-        _ => 0,
+impl From<Codec> for CodecFlags {
+    fn from(codec: Codec) -> CodecFlags {
+        match codec {
+            Codec::Zlib => CodecFlags::ZLIB,
+            Codec::Lzo => CodecFlags::LZO,
+            Codec::Snappy => CodecFlags::SNAPPY,
+            Codec::Zstd => CodecFlags::ZSTD,
+            Codec::Lz4 => CodecFlags::LZ4,
+            _ => CodecFlags::empty(),
+        }
     }
 }
 
@@ -43,8 +50,8 @@ pub struct PageDesc {
     pub offset: u64,
     /// Bytes in the file; the page size where flags are 0.
     pub size: u32,
-    /// Which codec; 0 is none.
-    pub flags: u32,
+    /// Which codec, if any.
+    pub flags: CodecFlags,
     /// 0, or a checksum: see [`PageDesc::sum`]. The lower half is what comes first in the file, whatever the byte order.
     pub page_flags: u64,
 }
@@ -52,7 +59,8 @@ pub struct PageDesc {
 impl PageDesc {
     /// The descriptor of a page whose data is lost: it keeps its place, so that later ones keep
     /// theirs.
-    pub const LOST: PageDesc = PageDesc { offset: 0, size: 0, flags: 0, page_flags: 0 };
+    pub const LOST: PageDesc =
+        PageDesc { offset: 0, size: 0, flags: CodecFlags::empty(), page_flags: 0 };
 
     /// The 24 bytes of it.
     pub fn emit(&self, endian: Endian) -> [u8; SIZE] {
@@ -60,7 +68,7 @@ impl PageDesc {
         Emit::new(endian, &mut record)
             .u64(0, self.offset)
             .u32(8, self.size)
-            .u32(12, self.flags)
+            .u32(12, self.flags.bits())
             .u32(16, self.page_flags as u32)
             .u32(20, (self.page_flags >> 32) as u32);
         record
@@ -82,7 +90,7 @@ impl PageDesc {
         Some(PageDesc {
             offset: endian.u64(bytes, 0)?,
             size: endian.u32(bytes, 8)?,
-            flags: endian.u32(bytes, 12)?,
+            flags: CodecFlags::from_bits_retain(endian.u32(bytes, 12)?),
             page_flags: page_flags(endian, bytes)?,
         })
     }
@@ -101,7 +109,9 @@ mod tests {
 
     #[test]
     fn a_descriptor_reads_back_in_both_orders() {
-        let (flags, page_flags) = (flag::ZLIB, 0x5443_5243_0102_0304);
+        // Of a codec that there is, and a bit that nobody has a name for.
+        let flags = CodecFlags::ZLIB | CodecFlags::from_bits_retain(1 << 31);
+        let page_flags = 0x5443_5243_0102_0304;
         let desc = PageDesc { offset: 0x1_2345_6789, size: 59, flags, page_flags };
         for endian in [Endian::Little, Endian::Big] {
             let raw = desc.emit(endian);

@@ -329,8 +329,8 @@ impl Facts {
         if end > len {
             self.missing.push(format!("the file ends {} bytes too early", end - len));
         }
-        let flags = opened.elf.as_ref().map_or(0, |(_, header)| header.flags);
-        if flags & elf::FLAG_INCOMPLETE != 0 {
+        let header = opened.elf.as_ref().map(|(_, header)| header);
+        if header.is_some_and(|header| header.flags.contains(elf::Flags::INCOMPLETE)) {
             self.missing.push("its header says that it ended early".into());
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::dump::opened::{Dump, Opened};
 use tamis_core::wire::disk_header::Signature;
-use tamis_core::wire::page_desc::flag;
+use tamis_core::wire::page_desc::CodecFlags;
 
 /// The utsname strings that libkdumpfile asks for: sysname, release, version, machine.
 const NEEDED: [(usize, &str); 4] = [(0, "sysname"), (2, "release"), (3, "version"), (4, "machine")];
@@ -42,7 +42,7 @@ pub(super) fn warnings(opened: &Opened) -> Vec<String> {
              `tamis refilter -c` makes a dump that they read"
                 .into(),
         );
-    } else if main.status & flag::ZSTD != 0 {
+    } else if main.status.contains(CodecFlags::ZSTD.into()) {
         texts.push(
             "its pages are compressed with zstd: old readers, and those that were built without it, do \
              not read it; `tamis refilter -c` makes a dump that they read"

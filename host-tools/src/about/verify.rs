@@ -176,7 +176,7 @@ impl Worker {
                     } else {
                         kdump.check(desc, part)?;
                         let read = kdump.decode(pfn, desc, part, &mut self.page);
-                        let zero = read.is_ok() && desc.flags == 0 && is_zero(&self.page);
+                        let zero = read.is_ok() && desc.flags.is_empty() && is_zero(&self.page);
                         found.extents.add(pfn, desc, part, zero);
                         read?;
                         if zero {
@@ -236,7 +236,7 @@ fn elf_headers(opened: &Opened, found: &mut Findings) {
     if facts.notes_damaged {
         found.whole(Weight::Damage, "the notes end in something that is not a note");
     }
-    if header.flags & elf::FLAG_INCOMPLETE != 0 {
+    if header.flags.contains(elf::Flags::INCOMPLETE) {
         found.whole(Weight::Missing, "its header says that it ended early");
     }
 }

@@ -194,7 +194,7 @@ pub fn is_incomplete(opened: &Opened) -> bool {
         Dump::Elf(_) => opened
             .elf
             .as_ref()
-            .is_some_and(|(_, h)| h.flags & tamis_core::wire::elf::FLAG_INCOMPLETE != 0),
+            .is_some_and(|(_, h)| h.flags.contains(tamis_core::wire::elf::Flags::INCOMPLETE)),
     };
     marked || opened.files.iter().any(|f| f.stream.is_some_and(|(_, ends)| !ends))
 }

@@ -7,7 +7,7 @@ use page_codec::is_zero;
 use std::collections::BTreeMap;
 use tamis_core::input::kdump::{Codec, PageFault};
 use tamis_core::units::Pfn;
-use tamis_core::wire::page_desc::{self, PageDesc};
+use tamis_core::wire::page_desc::{self, CodecFlags, PageDesc};
 
 /// Pages and their bytes in the file.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
@@ -68,7 +68,8 @@ pub fn zero_pages(kdump: &mut KdumpFile) -> Vec<Option<PageDesc>> {
         .into_iter()
         .enumerate()
         .map(|(part, offset)| {
-            let desc = PageDesc { offset, size: size as u32, flags: 0, page_flags: 0 };
+            let desc =
+                PageDesc { offset, size: size as u32, flags: CodecFlags::empty(), page_flags: 0 };
             let there = kdump.decode(Pfn(0), desc, part, &mut page).is_ok() && is_zero(&page);
             there.then_some(desc)
         })

@@ -74,7 +74,8 @@ pub fn mark_elf_incomplete(
     header: &tamis_core::wire::elf::Header,
 ) -> Result<()> {
     use tamis_core::wire::elf;
-    let flags = header.endian.put32(header.flags | elf::FLAG_INCOMPLETE);
+    let flags = header.flags | elf::Flags::INCOMPLETE;
+    let flags = header.endian.put32(flags.bits());
     file.put(elf::flags_at(header.word) as u64, &flags)
 }
 
@@ -104,6 +105,6 @@ pub fn look_at(file: &OutFile, out: &Path, report: &Report) -> Result<()> {
 
 /// Sets the status bit of a dump whose header is in the file already.
 pub fn mark_incomplete(out: &mut OutFile, facts: &tamis_core::input::kdump::Facts) -> Result<()> {
-    use tamis_core::wire::disk_header::INCOMPLETE;
-    out.put(facts.main.status_at as u64, &facts.main.endian.put32(facts.main.status | INCOMPLETE))
+    let status = facts.main.status | tamis_core::wire::disk_header::Status::INCOMPLETE;
+    out.put(facts.main.status_at as u64, &facts.main.endian.put32(status.bits()))
 }

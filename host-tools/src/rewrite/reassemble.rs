@@ -10,7 +10,7 @@ use tamis_core::checksum::Crc32;
 use tamis_core::input::kdump::PageFault;
 use tamis_core::units::Pfn;
 use tamis_core::wire::page_desc;
-use tamis_core::wire::page_desc::PageDesc;
+use tamis_core::wire::page_desc::{CodecFlags, PageDesc};
 
 /// Page data and descriptors on their way to the file.
 struct Writer<'o> {
@@ -78,7 +78,7 @@ pub fn write(kdump: &mut KdumpFile, out: &mut OutFile, name: &str) -> Result<u8>
             let stored = kdump.descriptor(Pfn(pfn)).and_then(|(desc, part)| {
                 // Every part has its zero page first in its data.
                 if zeros && desc.offset == zero_at {
-                    let desc = PageDesc { size: block as u32, flags: 0, ..desc };
+                    let desc = PageDesc { size: block as u32, flags: CodecFlags::empty(), ..desc };
                     kdump.check_crc(Pfn(pfn), desc, zero_crc)?;
                     return Ok(desc);
                 }

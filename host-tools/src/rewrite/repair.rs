@@ -159,7 +159,7 @@ fn mend_elf(out: &mut OutFile, ends: bool) -> Result<Found> {
             }
         }
     }
-    if cut == 0 && ends && header.flags & elf::FLAG_INCOMPLETE == 0 {
+    if cut == 0 && ends && !header.flags.contains(elf::Flags::INCOMPLETE) {
         remark(format_args!("nothing is missing"));
         return Ok(Found { complete: true, pages: None, missing_bytes: Some(0) });
     }

@@ -14,9 +14,9 @@ use crate::io::{IoError, IoKind, RandomAccess};
 use crate::memory::{Dump, Machine, MemoryRange, Notes, Origin, PhysMemory, Ranges, ReadError};
 use crate::storage::{ManagedSlice, Table, finish};
 use crate::units::{Pfn, PfnSpan, PhysAddr, VirtAddr};
-use crate::wire::disk_header::{self, ReadMain, ReadSub, Signature, SubLayout};
+use crate::wire::disk_header::{self, ReadMain, ReadSub, Signature, Status, SubLayout};
 use crate::wire::machine::{self, KnownMachine};
-use crate::wire::page_desc::{self, PageDesc};
+use crate::wire::page_desc::{self, CodecFlags, PageDesc};
 use crate::wire::{WireError, note};
 use core::fmt;
 pub use page_codec::Codec;
@@ -33,8 +33,8 @@ const GAPS_MOST: u64 = 1 << 31;
 const SLOTS: usize = 64;
 
 /// The codec that a page flag names, in a file with this signature: LZ4 is one only in files signed `TAMIS   `.
-pub fn codec_of(flags: u32, signature: Signature) -> Option<Codec> {
-    let codec = Codec::ALL.iter().copied().find(|codec| page_desc::flag_of(*codec) == flags);
+pub fn codec_of(flags: CodecFlags, signature: Signature) -> Option<Codec> {
+    let codec = Codec::ALL.iter().copied().find(|codec| CodecFlags::from(*codec) == flags);
     codec.filter(|codec| *codec != Codec::Lz4 || signature == Signature::Tamis)
 }
 
@@ -212,7 +212,7 @@ impl Facts {
 
     /// Whether the header says that pages are missing.
     pub fn incomplete(&self) -> bool {
-        self.main.status & disk_header::INCOMPLETE != 0
+        self.main.status.contains(Status::INCOMPLETE)
     }
 
     /// Whether this can be the dump in a flattened stream of this many bytes. What a stream does not
@@ -633,13 +633,10 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
     pub fn check(&self, desc: PageDesc, part: usize) -> Result<Option<Codec>, PageFault> {
         let size = self.facts.main.shift.bytes() as u32;
         let bad = |why| Err(PageFault::Descriptor(desc, why));
-        let codec = match desc.flags {
-            0 => None,
-            flags => match codec_of(flags, self.facts.main.signature) {
-                None => return bad("unknown page flags"),
-                codec => codec,
-            },
-        };
+        let codec = codec_of(desc.flags, self.facts.main.signature);
+        if codec.is_none() && !desc.flags.is_empty() {
+            return bad("unknown page flags");
+        }
         if desc.size > size || desc.size == 0 || (codec.is_none() && desc.size != size) {
             return bad("impossible size");
         }
@@ -766,7 +763,7 @@ fn is_right(sums: &Crc32, pfn: Pfn, desc: PageDesc, stored: &[u8]) -> Result<(),
 
 fn has_crc(sums: &Crc32, pfn: Pfn, desc: PageDesc, crc: u32) -> Result<(), PageFault> {
     match desc.sum() {
-        PageSum::Crc(sum) if sums.of_page(crc, pfn, desc.flags) != sum => {
+        PageSum::Crc(sum) if sums.of_page(crc, pfn, desc.flags.bits()) != sum => {
             Err(PageFault::Checksum(desc))
         }
         _ => Ok(()),
@@ -1094,7 +1091,7 @@ mod tests {
             signature: Signature::Kdump,
             utsname: &[0; UTS],
             crash_time: 1,
-            status: 1,
+            status: CodecFlags::ZLIB.into(),
             block_size: 4096,
             sub_hdr_size: 1,
             bitmap_blocks: 4,
@@ -1131,7 +1128,12 @@ mod tests {
         let own: Vec<u64> = PFNS.into_iter().filter(|p| (start..end).contains(p)).collect();
         let data = descriptors + 24 * PFNS.len();
         for (index, _) in own.iter().enumerate() {
-            let desc = PageDesc { offset: (data + index) as u64, size: 1, flags: 1, page_flags: 0 };
+            let desc = PageDesc {
+                offset: (data + index) as u64,
+                size: 1,
+                flags: CodecFlags::ZLIB,
+                page_flags: 0,
+            };
             bytes.extend(desc.emit(Endian::Little));
         }
         bytes.resize(data, 0);

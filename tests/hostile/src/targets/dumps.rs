@@ -11,7 +11,7 @@ use tamis_core::input::{Form as Begins, MaybeFlattened, form};
 use tamis_core::io::RandomAccess;
 use tamis_core::memory::{Dump as _, MemoryRange, PhysMemory as _, Ranges as _};
 use tamis_core::units::{PageShift, Pfn, PfnSpan, PhysAddr};
-use tamis_core::wire::page_desc::flag;
+use tamis_core::wire::page_desc::CodecFlags;
 use tamis_tests::make::{self, Form, Make, Page, USUAL};
 
 /// Pages that are looked at in one dump.
@@ -408,20 +408,13 @@ fn page<F: RandomAccess>(
 /// Pages of each codec.
 fn compressed(block: usize) -> [(Vec<u8>, u32); 5] {
     let page: Vec<u8> = (0..block).map(|n| (n / 97 + n % 13) as u8 | 1).collect();
-    let encode = |codec: Codec, flag: u32| {
+    [Codec::Zlib, Codec::Lzo, Codec::Snappy, Codec::Zstd, Codec::Lz4].map(|codec| {
         let mut out = vec![0; codec.bound(block)];
         match codec.encoder(Effort::Normal).encode(&page, &mut out) {
-            Some(len) => (out[..len].to_vec(), flag),
+            Some(len) => (out[..len].to_vec(), CodecFlags::from(codec).bits()),
             None => (page.clone(), 0),
         }
-    };
-    [
-        encode(Codec::Zlib, flag::ZLIB),
-        encode(Codec::Lzo, flag::LZO),
-        encode(Codec::Snappy, flag::SNAPPY),
-        encode(Codec::Zstd, flag::ZSTD),
-        encode(Codec::Lz4, flag::LZ4),
-    ]
+    })
 }
 
 /// A dump with few pages: of each codec, raw, zero, lost.
@@ -431,7 +424,7 @@ fn small(form: Form) -> Make {
     make.left_out.truncate(1);
     make.max = 40;
     for (n, (bytes, flags)) in compressed(form.block).into_iter().enumerate() {
-        if flags != flag::LZ4 {
+        if flags != CodecFlags::LZ4.bits() {
             make.pages.insert(2 + n as u64, Page::Stored(bytes, flags));
         }
     }
