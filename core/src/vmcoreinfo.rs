@@ -14,6 +14,11 @@ pub struct Info<'t> {
     file: Option<VmcoreInfo<'t>>,
 }
 
+/// Whether a `struct page` may have this many bytes.
+pub(crate) fn is_page_struct(bytes: &u64) -> bool {
+    (8..=4096).contains(bytes)
+}
+
 impl<'t> Info<'t> {
     /// Either may be missing.
     pub fn new(note: Option<&'t [u8]>, file: Option<&'t [u8]>) -> Info<'t> {
@@ -68,6 +73,11 @@ impl<'t> Info<'t> {
     /// `PAGESIZE`.
     pub fn page_shift(&self) -> Option<PageShift> {
         Facts::page_shift(self).map(|fact| fact.value)
+    }
+
+    /// `SIZE(page)`, if a `struct page` may have this many bytes.
+    pub fn page_struct(&self) -> Option<u64> {
+        self.get(Kind::Size, "page").filter(is_page_struct)
     }
 
     /// `CRASHTIME`: seconds since 1970 at which the kernel died. Dumps of live machines have none.

@@ -2,7 +2,6 @@
 
 use crate::dump::opened::{Dump, Opened, level_of};
 use tamis_core::arch::paging::TableCache;
-use tamis_core::wire::vmcoreinfo::Kind;
 use tamis_core::{DumpLevel, Options, Session, Storage};
 
 /// A session, which looks at pages slice by slice; with `skip_classes`, at none.
@@ -14,7 +13,7 @@ pub fn session(
     skip_classes: bool,
     sizes: [usize; 4],
 ) -> Session<'static, &mut Dump> {
-    let said = opened.info().get(Kind::Size, "page").filter(|bytes| (8..=4096).contains(bytes));
+    let said = opened.info().page_struct();
     let bytes = |len: usize| vec![0; len].into();
     let [bitmap, run, data, descriptors] = sizes.map(bytes);
     let storage = Storage {

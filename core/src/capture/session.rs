@@ -46,7 +46,7 @@ use crate::storage::{ManagedSlice, Table, finish};
 use crate::units::{PageShift, Pfn};
 #[cfg(feature = "write")]
 use crate::units::{PfnSpan, PhysAddr};
-use crate::vmcoreinfo::Info;
+use crate::vmcoreinfo::{Info, is_page_struct};
 #[cfg(feature = "write")]
 use crate::wire::machine::EM_ARM;
 use crate::wire::vmcoreinfo::{Kind, VmcoreInfo};
@@ -121,9 +121,7 @@ impl Headers {
         let info = Info::new(None, Some(text));
         Headers {
             page_shift: self.page_shift.or_else(|| info.page_shift()),
-            page_struct: self
-                .page_struct
-                .or_else(|| info.get(Kind::Size, "page").filter(is_page_struct)),
+            page_struct: self.page_struct.or_else(|| info.page_struct()),
             ..self
         }
     }
@@ -145,11 +143,6 @@ impl Headers {
     pub fn vmcoreinfo_len(&self) -> u64 {
         self.text.1
     }
-}
-
-/// Whether a `struct page` may have this many bytes.
-fn is_page_struct(bytes: &u64) -> bool {
-    (8..=4096).contains(bytes)
 }
 
 /// What is wanted.
@@ -215,23 +208,23 @@ pub trait Carve<'m> {
     fn places(&mut self, len: usize) -> ManagedSlice<'m, Place>;
 }
 
-impl Plan {
-    /// The best plan for a vmcore within `options.limit` bytes; see [`Plan::fit`].
-    pub fn new(headers: &Headers, options: &Options) -> Result<Plan, OverBudget> {
-        let page = headers.page_shift.unwrap_or(options.page_shift).bytes() as u64;
-        let codec = options.codec;
+impl Needs {
+    /// What a run with these options needs, but for what its input does.
+    #[must_use]
+    pub fn of(options: &Options, page: PageShift) -> Needs {
+        let (codec, page) = (options.codec, page.bytes());
         #[cfg(feature = "write")]
         let state = codec.map_or(0, |codec| codec.encoder_state(options.effort));
         #[cfg(not(feature = "write"))]
         let state = 0usize;
         // As much as the largest wants, so that the pieces in which a file is written do not depend on the codec.
-        let bound = codec.unwrap_or(Codec::Zlib).bound(page as usize);
-        let needs = Needs {
-            page_size: page,
-            page_struct: headers.page_struct.unwrap_or(0),
-            max_pfn: headers.elf.mem_end.div_ceil(page),
-            segments: headers.elf.segments as u64,
-            vmcoreinfo: headers.text.1,
+        let bound = codec.unwrap_or(Codec::Zlib).bound(page);
+        Needs {
+            page_size: page as u64,
+            page_struct: 0,
+            max_pfn: 0,
+            segments: 0,
+            vmcoreinfo: 0,
             info_file: options.info_file,
             codec: state as u64,
             codec_bound: bound as u64,
@@ -240,6 +233,20 @@ impl Plan {
             whole: options.whole_bitmap,
             threads: options.threads,
             thread_stack: options.thread_stack,
+        }
+    }
+}
+
+impl Plan {
+    /// The best plan for a vmcore within `options.limit` bytes; see [`Plan::fit`].
+    pub fn new(headers: &Headers, options: &Options) -> Result<Plan, OverBudget> {
+        let page = headers.page_shift.unwrap_or(options.page_shift);
+        let needs = Needs {
+            page_struct: headers.page_struct.unwrap_or(0),
+            max_pfn: headers.elf.mem_end.div_ceil(page.bytes() as u64),
+            segments: headers.elf.segments as u64,
+            vmcoreinfo: headers.text.1,
+            ..Needs::of(options, page)
         };
         Plan::fit(options.limit, &needs)
     }
@@ -518,7 +525,7 @@ impl<'m, D: Dump> Session<'m, D> {
             (Ok(_), None) => Err(KernelError::NoInfo),
             (Ok(_), Some(memory)) => {
                 let mut roots = RootCache::new(&mut storage.sections[..]);
-                let size = info.get(Kind::Size, "page").filter(is_page_struct).unwrap_or(0);
+                let size = info.page_struct().unwrap_or(0);
                 MemMap::find(&info, memory, &mut roots, shift, size, end)
                     .map_err(KernelError::MemMap)
             }

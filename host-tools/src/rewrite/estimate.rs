@@ -13,13 +13,13 @@ use crate::rewrite::refilter::{Format, Work, write};
 use page_codec::{Codec, Effort, Encode, is_zero};
 use serde::Serialize;
 use std::time::{Duration, Instant};
-use tamis_core::capture::plan::{Needs, Plan};
+use tamis_core::capture::plan::Needs;
 use tamis_core::io::Discard;
 use tamis_core::level::DumpLevel;
 use tamis_core::memory::{PhysMemory as _, Ranges as _};
 use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
 use tamis_core::wire::page_desc;
-use tamis_core::wire::vmcoreinfo::Kind;
+use tamis_core::{Options, Plan};
 
 /// Pages of each class that are looked at, at most.
 const SAMPLES: u64 = 4096;
@@ -35,16 +35,14 @@ fn scattered(pfn: Pfn) -> u64 {
     x ^ x >> 31
 }
 
-/// A way to store pages: its name, the encoder if there is one, the bytes that it keeps.
-type Candidate = (&'static str, Option<Box<dyn Encode + Send>>, usize);
+/// A way to store pages: its name, and the codec with an encoder if there is one.
+type Candidate = (&'static str, Option<(Codec, Box<dyn Encode + Send>)>);
 
 fn candidates() -> [Candidate; 6] {
     let all = [Codec::Zlib, Codec::Lzo, Codec::Snappy, Codec::Zstd, Codec::Lz4];
-    let [zlib, lzo, snappy, zstd, lz4] = all.map(|codec| {
-        let effort = Effort::Normal;
-        (codec.name(), Some(codec.encoder(effort)), codec.encoder_state(effort))
-    });
-    [("raw", None, 0), zlib, lzo, snappy, zstd, lz4]
+    let [zlib, lzo, snappy, zstd, lz4] =
+        all.map(|codec| (codec.name(), Some((codec, codec.encoder(Effort::Normal)))));
+    [("raw", None), zlib, lzo, snappy, zstd, lz4]
 }
 
 /// A number for each codec, by its name.
@@ -219,8 +217,10 @@ pub fn sample(opened: &mut Opened, live: bool, levels: &[DumpLevel]) -> Sampled 
     drop(progress);
     let names = candidates.each_ref().map(|(name, ..)| *name);
     let always = classes.always();
-    let least =
-        candidates.iter().map(|(name, _, state)| (*name, least(opened, live, *state, page)));
+    let least = candidates.iter().map(|(name, encoder)| {
+        let codec = encoder.as_ref().map(|(codec, _)| *codec);
+        (*name, least(opened, live, codec))
+    });
     Sampled {
         exact: false,
         levels: levels.iter().map(|l| level(*l, &seen, always, page, names)).collect(),
@@ -246,9 +246,9 @@ fn look(
         seen.zero += 1;
         return;
     }
-    for (n, (_, encoder, _)) in candidates.iter_mut().enumerate() {
+    for (n, (_, encoder)) in candidates.iter_mut().enumerate() {
         let started = Instant::now();
-        let stored = encoder.as_mut().and_then(|encoder| encoder.encode(bytes, out));
+        let stored = encoder.as_mut().and_then(|(_, encoder)| encoder.encode(bytes, out));
         seen.time[n] += started.elapsed();
         seen.bytes[n] += stored.unwrap_or(bytes.len()) as u64;
     }
@@ -290,25 +290,16 @@ fn level(
 }
 
 /// The least memory limit of a capture of this machine.
-fn least(opened: &Opened, live: bool, state: usize, page: usize) -> u64 {
+fn least(opened: &Opened, live: bool, codec: Option<Codec>) -> u64 {
     // A crash adds a line to VMCOREINFO, CRASHTIME, and what is reserved splits ranges.
     let (more_text, more_segments) = if live { (32, 4) } else { (0, 0) };
     let segments = opened.dump.ranges().len() as u64 + more_segments;
     Plan::least(&Needs {
-        page_size: page as u64,
-        page_struct: opened.info().get(Kind::Size, "page").unwrap_or(64),
+        page_struct: opened.info().page_struct().unwrap_or(0),
         max_pfn: opened.max_pfn.0,
         segments,
         vmcoreinfo: opened.text.len() as u64 + more_text,
-        info_file: 0,
-        codec: state as u64,
-        codec_bound: Codec::Zlib.bound(page) as u64,
-        // What `tamis-capture --dry-run` has as its stack and static data.
-        program: 128 << 10,
-        bitmap: None,
-        whole: false,
-        threads: 1,
-        thread_stack: 0,
+        ..Needs::of(&Options { codec, ..Options::default() }, opened.shift)
     })
 }
 
