@@ -121,7 +121,7 @@ pub struct PageLayout {
 
 /// Bit numbers in `page.flags`.
 #[derive(Clone, Copy, Debug)]
-pub struct CodecFlags {
+pub struct PageFlags {
     /// `PG_lru`.
     pub lru: u32,
     /// `PG_waiters`, where it exists.
@@ -152,7 +152,7 @@ pub struct Facts {
     /// `struct page`.
     pub page: PageLayout,
     /// Flag numbers.
-    pub flags: CodecFlags,
+    pub flags: PageFlags,
     /// Free blocks.
     pub buddy: BuddyMark,
     /// Compound pages.
@@ -256,9 +256,9 @@ const PAGE_NEW: PageLayout = PageLayout {
     compound_order: 17,
 };
 
-fn flags(style: KernelStyle) -> CodecFlags {
+fn flags(style: KernelStyle) -> PageFlags {
     match style {
-        V2_6_24 => CodecFlags {
+        V2_6_24 => PageFlags {
             lru: 5,
             waiters: None,
             private: 11,
@@ -269,7 +269,7 @@ fn flags(style: KernelStyle) -> CodecFlags {
             hwpoison: 30,
             reserved: 10,
         },
-        V3_10 | V3_16 | V4_4 | V4_6 => CodecFlags {
+        V3_10 | V3_16 | V4_4 | V4_6 => PageFlags {
             lru: 5,
             waiters: None,
             private: 11,
@@ -280,7 +280,7 @@ fn flags(style: KernelStyle) -> CodecFlags {
             hwpoison: 23,
             reserved: 10,
         },
-        V4_16 | V4_18 => CodecFlags {
+        V4_16 | V4_18 => PageFlags {
             lru: 5,
             waiters: Some(7),
             private: 12,
@@ -291,7 +291,7 @@ fn flags(style: KernelStyle) -> CodecFlags {
             hwpoison: 22,
             reserved: 11,
         },
-        V5_1 | V5_10 | V6_3 => CodecFlags {
+        V5_1 | V5_10 | V6_3 => PageFlags {
             lru: 4,
             waiters: Some(7),
             private: 13,
@@ -302,7 +302,7 @@ fn flags(style: KernelStyle) -> CodecFlags {
             hwpoison: 23,
             reserved: 12,
         },
-        V6_6 | V6_9 => CodecFlags {
+        V6_6 | V6_9 => PageFlags {
             lru: 5,
             waiters: Some(7),
             private: 15,
@@ -313,7 +313,7 @@ fn flags(style: KernelStyle) -> CodecFlags {
             hwpoison: 23,
             reserved: 14,
         },
-        V6_10 | V6_12 | V7_1 => CodecFlags {
+        V6_10 | V6_12 | V7_1 => PageFlags {
             lru: 5,
             waiters: Some(7),
             private: 14,
