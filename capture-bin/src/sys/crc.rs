@@ -22,25 +22,55 @@ pub fn crc_fold() -> Option<Fold> {
 /// The remainder of a block times x to the power of 128 is that of its lower half times the first of these, and its
 /// upper half times the second, bits reversed.
 #[cfg(target_arch = "x86_64")]
-const POWERS: [i64; 2] = [0x1_7519_97d0, 0xccaa_009e];
+const BY_ONE: [i64; 2] = [0x1_7519_97d0, 0xccaa_009e];
 
+/// The same for x to the power of 512, which is four blocks.
+#[cfg(target_arch = "x86_64")]
+const BY_FOUR: [i64; 2] = [0x1_5444_2bd4, 0x1_c6e4_1596];
+
+/// Four blocks at a time, each with a remainder of its own: a multiplication waits for the last one of its own
+/// remainder only.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "pclmulqdq")]
 fn fold(crc: u32, blocks: &[[u8; 16]]) -> [u8; 16] {
     use core::arch::x86_64::*;
-    let [low, high] = POWERS;
-    let powers = _mm_set_epi64x(high, low);
-    let load = |block: &[u8; 16]| {
-        let number = u128::from_le_bytes(*block);
-        _mm_set_epi64x((number >> 64) as i64, number as i64)
+    /// What follows `$all` by as many blocks as `$powers` are of, folded into it.
+    macro_rules! next {
+        ($all:expr, $powers:expr, $block:expr) => {{
+            let low = _mm_clmulepi64_si128::<0x00>($all, $powers);
+            let high = _mm_clmulepi64_si128::<0x11>($all, $powers);
+            _mm_xor_si128(_mm_xor_si128(low, high), $block)
+        }};
+    }
+    macro_rules! load {
+        ($block:expr) => {{
+            let block: &[u8; 16] = $block;
+            // SAFETY: 16 bytes, which need no alignment.
+            unsafe { _mm_loadu_si128(block.as_ptr().cast()) }
+        }};
+    }
+    let by = |[low, high]: [i64; 2]| _mm_set_epi64x(high, low);
+    let (by_one, by_four) = (by(BY_ONE), by(BY_FOUR));
+    let before = _mm_cvtsi32_si128(crc as i32);
+    let (groups, mut rest) = blocks.as_chunks::<4>();
+    let mut all = if let Some(([a, b, c, d], groups)) = groups.split_first() {
+        let (mut a, mut b) = (_mm_xor_si128(load!(a), before), load!(b));
+        let (mut c, mut d) = (load!(c), load!(d));
+        for [next_a, next_b, next_c, next_d] in groups {
+            a = next!(a, by_four, load!(next_a));
+            b = next!(b, by_four, load!(next_b));
+            c = next!(c, by_four, load!(next_c));
+            d = next!(d, by_four, load!(next_d));
+        }
+        next!(next!(next!(a, by_one, b), by_one, c), by_one, d)
+    } else if let Some((first, others)) = rest.split_first() {
+        rest = others;
+        _mm_xor_si128(load!(first), before)
+    } else {
+        before
     };
-    let mut all = _mm_setzero_si128();
-    let mut crc = _mm_cvtsi32_si128(crc as i32);
-    for block in blocks {
-        let low = _mm_clmulepi64_si128::<0x00>(all, powers);
-        let high = _mm_clmulepi64_si128::<0x11>(all, powers);
-        all = _mm_xor_si128(_mm_xor_si128(low, high), _mm_xor_si128(load(block), crc));
-        crc = _mm_setzero_si128();
+    for block in rest {
+        all = next!(all, by_one, load!(block));
     }
     let low = _mm_cvtsi128_si64(all) as u64;
     let high = _mm_cvtsi128_si64(_mm_unpackhi_epi64(all, all)) as u64;
