@@ -77,7 +77,9 @@ fn mem_map(opened: &mut Opened, found: &mut Findings) {
     let mut classes = match Classes::new(opened) {
         Ok(classes) => classes,
         Err(KernelError::MemMap(
-            why @ (MemMapError::Unreadable(_) | MemMapError::Implausible(_)),
+            why @ (MemMapError::Unreadable(_)
+            | MemMapError::LeftOut(_)
+            | MemMapError::Implausible(_)),
         )) => {
             return found.whole(Weight::Missing, format!("no mem_map: {why}"));
         }

@@ -21,7 +21,8 @@ impl Flat {
         memory: &mut KernelMemory<'_, '_, S>,
         symbol: VirtAddr,
     ) -> Result<Flat, MemMapError> {
-        let base = VirtAddr(memory.word(symbol).map_err(MemMapError::Unreadable)?);
+        let base = memory.word(symbol);
+        let base = VirtAddr(base.map_err(|e| MemMapError::unreadable(memory.arch(), e))?);
         if !memory.arch().is_kernel_address(base) {
             return Err(MemMapError::Implausible(symbol));
         }

@@ -135,7 +135,8 @@ impl Sections {
             return Ok(found);
         }
         if extreme {
-            let table = VirtAddr(memory.word(symbol).map_err(MemMapError::Unreadable)?);
+            let table = memory.word(symbol);
+            let table = VirtAddr(table.map_err(|e| MemMapError::unreadable(memory.arch(), e))?);
             if space.is_kernel_address(table) {
                 let sections = Sections { table, ..sections };
                 if let Some(found) = sections.checked(page_struct, max_pfn, memory, cache) {
