@@ -1,5 +1,10 @@
 //! Address translation, memory models and places where the kernel and its structures may lie.
 
+use tamis_tests::check;
+use tamis_tests::disk::Disk;
+use tamis_tests::dumpread::Dump;
+use tamis_tests::oracle;
+use tamis_tests::rig::{self, Watch, Wish};
 use tamis_tests::synth::{KernelStyle, Leaf, Machine, MemModel, SectionTable};
 use tamis_tests::zoo::{zoo, zoo_at};
 
@@ -10,6 +15,22 @@ fn check(machine: Machine) {
     let bench = Bench::new(machine.build());
     for level in [31, 1] {
         bench.check::<&str>(level, &[]);
+    }
+}
+
+/// The same by the engine alone: the capture program knows the page tables of its own machine and of few others.
+fn check_inside(machine: Machine) {
+    let image = machine.build();
+    let vmcore = rig::vmcore(&image);
+    for level in [31, 1] {
+        let mut disk = Disk::new();
+        let mut wish = Wish::new("-c", level);
+        wish.sizes = [1 << 20, 1 << 20, 1 << 16];
+        let outcome = rig::capture(&vmcore[..], wish, &mut [&mut disk], &mut Watch::default());
+        outcome.result.expect("a capture without faults");
+        let dump = Dump::new(disk.file).expect("a dump");
+        let expected = oracle::expect(&image, level.into());
+        check::assert_dump(&dump, &image, &expected, &format!("-d {level}"));
     }
 }
 
@@ -129,6 +150,33 @@ fn memory_of_arm64_that_does_not_begin_at_zero() {
                 check(zoo_at(machine, 0));
                 let machine = Machine::new(style).model(model).arm64(bits);
                 check(zoo_at(machine.memory_from(0x4_0000), 0x4_0000));
+            }
+        }
+    }
+}
+
+#[test]
+fn riscv64_with_every_number_of_levels() {
+    for style in [KernelStyle::V5_10, KernelStyle::V6_12, KernelStyle::V7_1] {
+        for bits in [39, 48, 57] {
+            for model in [MemModel::Vmemmap, MemModel::SparseExtreme, MemModel::Flat] {
+                let machine = || Machine::new(style).model(model).riscv64(bits);
+                check_inside(zoo_at(machine(), 0));
+                // Where QEMU's and many a board's memory begins.
+                check_inside(zoo_at(machine().memory_from(0x8_0000), 0x8_0000));
+            }
+        }
+    }
+}
+
+#[test]
+fn riscv64_with_leaves_of_every_size_and_the_kernel_moved() {
+    for direct in [Leaf::K4, Leaf::Napot, Leaf::M2, Leaf::G1] {
+        for vmemmap in [Leaf::K4, Leaf::M2] {
+            for text in [Leaf::K4, Leaf::Napot, Leaf::M2] {
+                let machine = Machine::new(KernelStyle::V6_12).leaves(direct, vmemmap, text);
+                let machine = machine.riscv64(48).kaslr(0x1460_0000, 0xc60_0000);
+                check_inside(zoo_at(machine, 0));
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::KernelStyle;
-use super::machine::{Machine, MemModel};
+use super::machine::{Machine, MemModel, TEXT_MAP};
 use super::memmap;
 use super::style::{BuddyMark, HugetlbMark, LogStyle};
 
@@ -14,7 +14,7 @@ pub(super) struct Addresses {
     pub symbols: Vec<(String, u64)>,
     /// Physical base of the text mapping.
     pub phys_base: i64,
-    /// On arm64: what lies between the image's virtual and physical addresses.
+    /// On arm64 and riscv64: what lies between the image's virtual and physical addresses.
     pub kimage_voffset: u64,
 }
 
@@ -188,6 +188,23 @@ fn numbers(machine: &Machine, built: &Addresses, line: &mut impl FnMut(String)) 
         line(format!("NUMBER(kimage_voffset)=0x{:x}", built.kimage_voffset));
         line(format!("NUMBER(PHYS_OFFSET)=0x{:x}", machine.first_pfn * 4096));
         line(format!("NUMBER(TCR_EL1_T1SZ)=0x{:x}", 64 - bits));
+        return;
+    }
+    if let Some(bits) = machine.riscv64 {
+        number("MAX_PHYSMEM_BITS", machine.physmem_bits.into());
+        number("SECTION_SIZE_BITS", 27);
+        number("VA_BITS", bits.into());
+        number("phys_ram_base", machine.first_pfn as i64 * 4096);
+        let base = machine.page_offset.wrapping_add(machine.first_pfn * 4096);
+        for (name, value) in [
+            ("PAGE_OFFSET", base),
+            ("VMALLOC_START", base.wrapping_sub(1 << 32)),
+            ("VMALLOC_END", base.wrapping_sub(1)),
+            ("KERNEL_LINK_ADDR", TEXT_MAP),
+            ("va_kernel_pa_offset", built.kimage_voffset),
+        ] {
+            line(format!("NUMBER({name})=0x{value:x}"));
+        }
         return;
     }
     if facts.exports_phys_base {

@@ -71,6 +71,8 @@ pub struct Machine {
     pub(super) sme_mask: u64,
     /// Bits of an address, if it is an arm64 machine.
     pub(super) arm64: Option<u32>,
+    /// Bits of an address, if it is a riscv64 machine.
+    pub(super) riscv64: Option<u32>,
     /// The frame that the linear map and a flat array begin with.
     pub(super) first_pfn: u64,
     pub(super) kernel_offset: u64,
@@ -135,6 +137,7 @@ impl Machine {
             levels: 4,
             sme_mask: 0,
             arm64: None,
+            riscv64: None,
             first_pfn: 0,
             kernel_offset: 0,
             phys_load: None,
@@ -241,10 +244,26 @@ impl Machine {
         self
     }
 
+    /// Makes it a riscv64 machine: Sv39, Sv48 or Sv57.
+    pub fn riscv64(mut self, bits: u32) -> Self {
+        self.page_offset = match bits {
+            39 => 0xffff_ffd6_0000_0000,
+            48 => 0xffff_af80_0000_0000,
+            57 => 0xff60_0000_0000_0000,
+            _ => panic!("{bits} bits of address"),
+        };
+        self.riscv64 = Some(bits);
+        self.levels = (bits - 12) / 9;
+        self.physmem_bits = if bits == 39 { 40 } else { 56 };
+        self.vmemmap = self.page_offset - (1 << (bits - 3));
+        self
+    }
+
     /// Moves memory up by `pfns`, a multiple of 1 GiB: the linear map and a flat array begin there, as on
-    /// arm64 boards whose memory does not begin at 0.
+    /// boards of arm64 and riscv64 whose memory does not begin at 0.
     pub fn memory_from(mut self, pfns: u64) -> Self {
-        assert!(self.arm64.is_some(), "x86_64 counts from physical 0");
+        let counts_from_there = self.arm64.is_some() || self.riscv64.is_some();
+        assert!(counts_from_there, "x86_64 counts from physical 0");
         let bytes = pfns * PAGE as u64;
         self.first_pfn = pfns;
         self.page_offset = self.page_offset.wrapping_sub(bytes);
@@ -400,9 +419,10 @@ impl Machine {
             memory: Memory::default(),
             next: self.meta_at + if image_is_meta { IMAGE } else { 0 },
             end: self.meta_at + self.meta_cap,
-            text_va: match self.arm64 {
-                None => TEXT_MAP + LINK + self.kernel_offset,
-                Some(_) => ARM64_TEXT + self.kernel_offset,
+            text_va: match (self.arm64, self.riscv64) {
+                (None, None) => TEXT_MAP + LINK + self.kernel_offset,
+                (None, _) => TEXT_MAP + self.kernel_offset,
+                _ => ARM64_TEXT + self.kernel_offset,
             },
             symbols: Vec::new(),
             variables: 0,
@@ -427,7 +447,11 @@ impl Machine {
         kit.symbols.push((self.facts.top_table.into(), text_va + TOP_TABLE_AT));
         kit.symbols.push(("init_uts_ns".into(), text_va + UTS_AT));
         kit.symbols.push(("free_huge_page".into(), text_va + FREE_HUGE_PAGE_AT));
-        let name = if self.arm64.is_some() { "aarch64" } else { "x86_64" };
+        let (name, elf_machine) = match (self.arm64, self.riscv64) {
+            (None, None) => ("x86_64", 62),
+            (None, _) => ("riscv64", 243),
+            _ => ("aarch64", 183),
+        };
         kit.memory.write(text_va + UTS_AT + self.facts.uts_name.0, &uts(self.facts.release, name));
         kit.variable("node_online_map", &1u64.to_le_bytes());
         let sections = memmap::write(self, &mut kit);
@@ -435,9 +459,10 @@ impl Machine {
             log::write(self, &mut kit, lines, *clear_from);
         }
         let mut next = kit.next.next_multiple_of(PAGE as u64);
-        let entries = match self.arm64 {
-            None => Entries::X86 { mask: self.sme_mask },
-            Some(_) => Entries::Arm64,
+        let entries = match (self.arm64, self.riscv64) {
+            (None, None) => Entries::X86 { mask: self.sme_mask },
+            (None, _) => Entries::Riscv64,
+            _ => Entries::Arm64,
         };
         kit.memory.write_tables(load_at + TOP_TABLE_AT, self.levels, entries, || {
             next += PAGE as u64;
@@ -466,9 +491,7 @@ impl Machine {
         };
         let mut image = Image::new(self.clone(), kit.memory, ram, loads, info::text(self, &facts));
         image.sections = sections;
-        if self.arm64.is_some() {
-            image.e_machine = 183;
-        }
+        image.e_machine = elf_machine;
         image
     }
 

@@ -13,6 +13,8 @@ pub enum Leaf {
     M2,
     /// 1 GiB, bit 7 of the PUD entry.
     G1,
+    /// 64 KiB, in sixteen PTEs of riscv64 that are alike (Svnapot).
+    Napot,
 }
 
 impl Leaf {
@@ -22,13 +24,14 @@ impl Leaf {
             Leaf::K4 => 1 << 12,
             Leaf::M2 => 1 << 21,
             Leaf::G1 => 1 << 30,
+            Leaf::Napot => 1 << 16,
         }
     }
 
     /// Level of the table that holds the entry: 1 for ptes.
     fn level(self) -> u32 {
         match self {
-            Leaf::K4 => 1,
+            Leaf::K4 | Leaf::Napot => 1,
             Leaf::M2 => 2,
             Leaf::G1 => 3,
         }
@@ -45,6 +48,8 @@ pub enum Entries {
     },
     /// arm64 with pages of 4 KiB: addresses of 48 bits, or of 52 with five levels.
     Arm64,
+    /// riscv64.
+    Riscv64,
 }
 
 impl Entries {
@@ -56,6 +61,10 @@ impl Entries {
     const ARM64_PAGE: u64 = 0x0068_0000_0000_0400;
     /// Inner shareable; with addresses of 52 bits these are two bits of the address.
     const ARM64_SHAREABLE: u64 = 0x300;
+
+    /// Valid, readable, writable, global, accessed, dirty.
+    const RISCV_PAGE: u64 = 0xe7;
+    const RISCV_NAPOT: u64 = 1 << 63;
 
     /// The bits of an index into a table of a level (1 for ptes).
     fn indexes(self, level: u32) -> u64 {
@@ -75,6 +84,11 @@ impl Entries {
                 let share = if levels == 4 { Self::ARM64_SHAREABLE } else { 0 };
                 pa | Self::ARM64_PAGE | share | kind
             }
+            // A block of 64 KiB says so by the lowest bits of its first page number.
+            Entries::Riscv64 if leaf == Leaf::Napot => {
+                (pa | 0x8000) >> 2 | Self::RISCV_PAGE | Self::RISCV_NAPOT
+            }
+            Entries::Riscv64 => pa >> 2 | Self::RISCV_PAGE,
         }
     }
 
@@ -83,6 +97,7 @@ impl Entries {
         match self {
             Entries::X86 { mask } => at | mask | Self::X86_PRESENT,
             Entries::Arm64 => at | 3,
+            Entries::Riscv64 => at >> 2 | 1,
         }
     }
 
@@ -91,6 +106,7 @@ impl Entries {
         match self {
             Entries::X86 { .. } => entry & Self::X86_HUGE != 0,
             Entries::Arm64 => entry & 3 == 1,
+            Entries::Riscv64 => entry & 0xe != 0,
         }
     }
 
@@ -99,6 +115,7 @@ impl Entries {
         match self {
             Entries::X86 { mask } => entry & 0x000f_ffff_ffff_f000 & !mask,
             Entries::Arm64 => entry & 0x0000_ffff_ffff_f000,
+            Entries::Riscv64 => entry << 2 & 0x00ff_ffff_ffff_f000,
         }
     }
 }
@@ -194,7 +211,9 @@ impl Memory {
                 loop {
                     let slot = table + (va >> (12 + 9 * (level - 1)) & entries.indexes(level)) * 8;
                     if level == leaf.level() {
-                        self.write_phys(slot, &entries.leaf(pa, leaf, levels).to_le_bytes());
+                        let count = if leaf == Leaf::Napot { 16 } else { 1 };
+                        let entry = entries.leaf(pa, leaf, levels).to_le_bytes();
+                        (0..count).for_each(|n| self.write_phys(slot + 8 * n, &entry));
                         break;
                     }
                     let entry = self.read_phys_u64(slot);

@@ -1,4 +1,4 @@
-//! Synthetic x86_64 machines, described page by page and written as ELF vmcores.
+//! Synthetic machines of x86_64, arm64 and riscv64, described page by page and written as ELF vmcores.
 //!
 //! A test says what is in a machine ([`Machine`]), builds it ([`Machine::build`]), may bend the
 //! program headers of the [`Image`], and writes it. Nothing here is shared with the code under
