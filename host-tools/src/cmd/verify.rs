@@ -13,9 +13,10 @@ use std::path::PathBuf;
 ///
 /// Checks headers, notes, VMCOREINFO, both bitmaps, every page descriptor, that the data of every
 /// page decompresses to exactly one page, and that every page's struct page can be read. Pages
-/// that tamis wrote have checksums of their data and pfn. Of others, those that are stored raw can only be
-/// verified to be there, and which page is whose is proved by counts: as many descriptors as bitmap 2 has
-/// bits, data without gaps, and none that two pages have. Of an ELF vmcore every byte is read. Works in all cores.
+/// that tamis wrote have checksums of their data and pfn. Of others, those that are stored raw can
+/// only be verified to be there, and which page is whose is proved by counts: as many descriptors
+/// as bitmap 2 has bits, data without gaps, and none that two pages have. Of an ELF vmcore every
+/// byte is read. Works in all cores.
 ///
 /// What is wrong is listed with its pfns, runs of the same fault in one line, --faults lines at
 /// most.
