@@ -15,6 +15,7 @@
 pub mod aarch64;
 #[cfg(feature = "arm")]
 pub mod arm;
+mod error;
 #[cfg(feature = "i386")]
 pub mod i386;
 pub mod linear;
@@ -23,14 +24,17 @@ pub mod loongarch64;
 pub mod paging;
 #[cfg(feature = "riscv64")]
 pub mod riscv64;
+#[cfg(feature = "s390x")]
+pub mod s390x;
 mod space;
 pub mod x86_64;
 
+pub use error::ArchError;
 pub use space::{AddressSpace, Route, Rules};
 
-#[cfg(any(feature = "loongarch64", feature = "riscv64"))]
+#[cfg(any(feature = "loongarch64", feature = "riscv64", feature = "s390x"))]
 use crate::endian::Word;
-use crate::facts::{Facts, MissingKey};
+use crate::facts::Facts;
 use crate::memory::{Dump, Machine, MemoryRange, PhysMemory};
 use crate::units::{PhysAddr, VirtAddr};
 #[cfg(feature = "i386")]
@@ -41,8 +45,9 @@ use crate::wire::machine::EM_ARM;
 use crate::wire::machine::EM_LOONGARCH;
 #[cfg(feature = "riscv64")]
 use crate::wire::machine::EM_RISCV;
+#[cfg(feature = "s390x")]
+use crate::wire::machine::EM_S390;
 use crate::wire::machine::{EM_AARCH64, EM_X86_64};
-use core::fmt;
 use linear::Linear;
 use paging::{Entry, Mapping, TableCache, Walk, WalkError};
 
@@ -65,6 +70,9 @@ pub enum Arch {
     /// riscv64.
     #[cfg(feature = "riscv64")]
     Riscv64(riscv64::Riscv64),
+    /// s390x.
+    #[cfg(feature = "s390x")]
+    S390x(s390x::S390x),
 }
 
 /// Calls something of whichever architecture it is.
@@ -81,53 +89,10 @@ macro_rules! with {
             Arch::Loongarch64($a) => $call,
             #[cfg(feature = "riscv64")]
             Arch::Riscv64($a) => $call,
+            #[cfg(feature = "s390x")]
+            Arch::S390x($a) => $call,
         }
     };
-}
-
-/// Why an architecture cannot be used.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum ArchError {
-    /// tamis does not know its page tables (yet).
-    Unknown(Machine),
-    /// A fact about this kernel is missing.
-    Missing(MissingKey),
-    /// Between the kernel's addresses and the machine's is a Xen hypervisor.
-    Xen,
-}
-
-impl fmt::Display for ArchError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ArchError::Unknown(machine) => match machine.name() {
-                Some(name) => write!(f, "page tables of {name} are not supported"),
-                None => {
-                    let number = machine.elf_machine;
-                    write!(f, "page tables of ELF machine {number} are not supported")
-                }
-            },
-            ArchError::Missing(key) => key.fmt(f),
-            ArchError::Xen => {
-                f.write_str("it is a Xen host's, whose kernel has other page numbers")
-            }
-        }
-    }
-}
-
-impl core::error::Error for ArchError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match self {
-            ArchError::Missing(key) => Some(key),
-            ArchError::Unknown(_) | ArchError::Xen => None,
-        }
-    }
-}
-
-impl From<MissingKey> for ArchError {
-    fn from(key: MissingKey) -> ArchError {
-        ArchError::Missing(key)
-    }
 }
 
 impl Entry for Arch {
@@ -158,6 +123,8 @@ impl Arch {
             EM_RISCV if machine.word == Word::Bits64 => {
                 Ok(Arch::Riscv64(riscv64::Riscv64::new(facts)?))
             }
+            #[cfg(feature = "s390x")]
+            EM_S390 if machine.word == Word::Bits64 => Ok(Arch::S390x(s390x::S390x::new(facts)?)),
             _ => Err(ArchError::Unknown(machine)),
         }
     }
@@ -170,6 +137,8 @@ impl Arch {
             false => match Arch::new(dump.machine(), facts, dump.ranges()) {
                 #[cfg(feature = "loongarch64")]
                 Ok(Arch::Loongarch64(arch)) => Ok(Arch::Loongarch64(arch.settled(dump))),
+                #[cfg(feature = "s390x")]
+                Ok(Arch::S390x(arch)) => Ok(Arch::S390x(arch.settled(dump))),
                 other => other,
             },
         }
@@ -275,7 +244,7 @@ mod tests {
             |elf_machine| Machine { elf_machine, endian: Endian::Big, word: Word::Bits64 };
         let error =
             |number| Arch::new(machine(number), &crate::testing::info(""), &[]).unwrap_err();
-        assert_eq!(format!("{}", error(22)), "page tables of s390x are not supported");
+        assert_eq!(format!("{}", error(43)), "page tables of sparc64 are not supported");
         assert_eq!(format!("{}", error(4)), "page tables of ELF machine 4 are not supported");
         let missing = "SYMBOL(init_top_pgt) is missing in VMCOREINFO";
         assert_eq!(format!("{}", error(62)), missing);
