@@ -13,16 +13,18 @@ use crate::dump::stream::scan;
 use crate::fail::{Fail, Result};
 use crate::render::text::{number, size};
 use std::path::PathBuf;
+use tamis_core::arch::s390x;
 use tamis_core::endian::Word;
 use tamis_core::input::elf;
 use tamis_core::input::elf::ElfVmcore;
 use tamis_core::input::kdump::{Kdump, Part, Storage};
 use tamis_core::input::{Form, MaybeFlattened, form, kdump};
 use tamis_core::io::{IoError, RandomAccess};
-use tamis_core::memory::{Dump as _, MemoryRange, PhysMemory as _, Ranges as _};
+use tamis_core::memory::{Dump as _, MemoryRange, PhysMemory, Ranges as _};
 use tamis_core::units::{Pfn, PhysAddr};
 use tamis_core::vmcoreinfo::Info;
 use tamis_core::wire::elf as elf_wire;
+use tamis_core::wire::machine::EM_S390;
 
 /// Physical memory of any machine ends below this.
 const MEMORY_MOST: u64 = 1 << 53;
@@ -214,6 +216,7 @@ fn assemble(set: Vec<(FileInfo, Probed)>) -> Result<Opened> {
     })?;
     let (shift, at) = (facts.main.shift, facts.vmcoreinfo);
     let text = text(at, |at, buf| kdump.read_notes(at, buf));
+    let text = or_in_memory(text, &mut kdump);
     Ok(finish(files, Dump::Kdump(kdump), None, shift, facts.max_pfn, text, at))
 }
 
@@ -239,7 +242,7 @@ fn elf(
         Some(shift) => (shift, false),
         None => (usual, !only),
     };
-    let vmcore =
+    let mut vmcore =
         ElfVmcore::load(input, facts, shift, table, places).map_err(|e| files[0].raw.fail(e))?;
     let total = vmcore.ranges().iter().fold(0u64, |sum, range| sum.saturating_add(range.len));
     if total > TOTAL_MOST {
@@ -251,6 +254,7 @@ fn elf(
         return Err(files[0].raw.fail(text).next("try gdb"));
     }
     let max_pfn = Pfn(facts.mem_end.div_ceil(shift.bytes() as u64));
+    let text = or_in_memory(text, &mut vmcore);
     let (dump, elf) = (Dump::Elf(vmcore), Some((facts, header)));
     let mut opened = finish(files, dump, elf, shift, max_pfn, text, facts.vmcoreinfo);
     opened.page_size_assumed = assumed;
@@ -282,6 +286,21 @@ fn text(
     let mut text = vec![0; len as usize];
     if read(at, &mut text).is_err() {
         text.clear();
+    }
+    text
+}
+
+/// The text, or where the file has none, the one that the kernel of an s390x machine has left in memory.
+fn or_in_memory(mut text: Vec<u8>, memory: &mut impl PhysMemory) -> Vec<u8> {
+    let machine = memory.machine();
+    if text.is_empty() && (machine.elf_machine, machine.word) == (EM_S390, Word::Bits64) {
+        let found = s390x::vmcoreinfo(memory).filter(|(_, len)| *len <= INFO_MOST);
+        if let Some((at, len)) = found {
+            text.resize(len as usize, 0);
+            if memory.read(at, &mut text).is_err() {
+                text.clear();
+            }
+        }
     }
     text
 }
