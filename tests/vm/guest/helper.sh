@@ -21,16 +21,20 @@ sleeper() {
     echo "VM: load $1 ready"
 }
 
-# Half of the huge pages are in files, the others stay in the pool.
+# Half of the huge pages are in files, the others stay in the pool. Not every machine has some.
 huge_kib=$(awk '/^Hugepagesize/ { print $2 }' /proc/meminfo)
-huge_pages=$((mib * 1024 / 8 / huge_kib + 2))
-echo $huge_pages > /proc/sys/vm/nr_hugepages
-mkdir /hugetlb && mount -t hugetlbfs none /hugetlb || fail "mount of hugetlb pages"
-fallocate -l $((huge_pages / 2 * huge_kib * 1024)) /hugetlb/file || fail "hugetlb pages"
+if [ -n "$huge_kib" ]; then
+    huge_pages=$((mib * 1024 / 8 / huge_kib + 2))
+    echo $huge_pages > /proc/sys/vm/nr_hugepages
+    mkdir /hugetlb && mount -t hugetlbfs none /hugetlb || fail "mount of hugetlb pages"
+    fallocate -l $((huge_pages / 2 * huge_kib * 1024)) /hugetlb/file || fail "hugetlb pages"
+fi
 
-echo always > /sys/kernel/mm/transparent_hugepage/enabled
-sleeper thp $((mib * 1024 / 10))
-echo never > /sys/kernel/mm/transparent_hugepage/enabled
+if [ -e /sys/kernel/mm/transparent_hugepage/enabled ]; then
+    echo always > /sys/kernel/mm/transparent_hugepage/enabled
+    sleeper thp $((mib * 1024 / 10))
+    echo never > /sys/kernel/mm/transparent_hugepage/enabled
+fi
 sleeper anonymous $((mib * 1024 / 10))
 
 # Page cache: read, written, tmpfs.

@@ -67,19 +67,29 @@ FIRST_INIT = BOTH_INITS + """
 mkdir -p /data /tmp
 mount -t ext4 /dev/vda /data || fail "mount of the load's disk"
 mount -t tmpfs -o size=80% tmp /tmp || fail "mount of a tmpfs"
-mkdir /tmp/huge
-mount -t tmpfs -o size=20%,huge=always tmp /tmp/huge || fail "mount of a tmpfs of huge pages"
+if [ -e /sys/kernel/mm/transparent_hugepage/shmem_enabled ]; then
+    mkdir /tmp/huge
+    mount -t tmpfs -o size=20%,huge=always tmp /tmp/huge || fail "mount of a tmpfs of huge pages"
+fi
 {before_kexec}
-{kexec_load} || fail "kexec-load"
-echo "VM: crash kernel loaded"
+{kexec_load}
 mkdir /data/files && mv /data/read.* /data/files/ || fail "the load's files"
 vm_guest load {load_mib} /data/files /tmp || fail "load"
 sync
 grep -E 'MemTotal|MemFree|Cached|AnonPages|AnonHuge|ShmemHuge|HugePages_(Total|Free)|Hugetlb|HardwareCorrupted|Slab' /proc/meminfo | sed 's/^/VM: /'
 {live}
 {before_panic}
-echo "VM: panic now"
+{end}
+"""
+
+LOADED = """{command} || fail "kexec-load"
+echo "VM: crash kernel loaded"
+"""
+PANIC = """echo "VM: panic now"
 echo c > /proc/sysrq-trigger
+"""
+DUMPED = """echo "VM: dump me"
+sleep 10000
 """
 
 CRASH_INIT = BOTH_INITS + """
@@ -245,6 +255,20 @@ def monitor(path, command):
         line.recv(4096)
 
 
+def dump_memory(path, elf):
+    """Have QEMU stop the guest, dump its memory as ELF, and end."""
+    for command in ("stop", f"dump-guest-memory {elf}"):
+        monitor(path, command)
+    size = -1
+    for _ in range(300):
+        time.sleep(2)
+        now = elf.stat().st_size if elf.exists() else 0
+        if now == size and now > 0:
+            break
+        size = now
+    monitor(path, "quit")
+
+
 def listen(path):
     """A connection to QEMU's machine protocol; what it says afterwards can still be read when it has ended."""
     line = socket.socket(socket.AF_UNIX)
@@ -338,17 +362,24 @@ def crash_once(one, capture):
     first_programs, line = {"vm_guest": helper}, machine.line(CRASH_LINE.format(cpus=one.crash_cpus))
     if one.live:
         first_programs["tamis"] = cargo_build("tamis", "tamis", one.arch)
-    if machine.kexec_file_load:
-        kexec_load = KEXEC_FILE_LOAD.format(line=line)
+    if machine.dumped:
+        kexec_load = ""
+    elif machine.kexec_file_load:
+        kexec_load = LOADED.format(command=KEXEC_FILE_LOAD.format(line=line))
     else:
         tool, argv = packages.kexec(one.arch)
         first_programs.update(tool)
-        kexec_load = KEXEC_LOAD.format(kexec=" ".join(argv), more=" ".join(machine.kexec), line=line)
+        command = KEXEC_LOAD.format(kexec=" ".join(argv), more=" ".join(machine.kexec), line=line)
+        kexec_load = LOADED.format(command=command)
     first_init = FIRST_INIT.format(about="PID 1 of the kernel that is going to crash.",
                                    before_kexec=machine.before_kexec if one.whole_memory else "",
                                    kexec_load=kexec_load, load_mib=one.load_mib,
                                    live=LIVE if one.live else "",
-                                   before_panic=ONE_CPU_LEFT if one.crash_cpus > 1 else "")
+                                   before_panic=ONE_CPU_LEFT if one.crash_cpus > 1 else "",
+                                   end=DUMPED if machine.dumped else PANIC)
+    disks = ("load.img", "out.img", "raw.img")
+    if machine.dumped:
+        first_init, disks = first_init.replace("/dev/vdc", "/dev/vda"), disks[:1]
     (home / "first.cpio").write_bytes(
         initramfs(kernel, first_init, first_programs, one.modules, one.arch))
     seed = home / "seed"
@@ -365,21 +396,28 @@ def crash_once(one, capture):
 
     argv = [
         *packages.emulator(machine), "-cpu", one.cpu, "-m", f"{one.memory_mib}M", "-smp", one.smp,
-        "-display", "none", "-nic", "none", "-no-reboot", "-monitor", "none",
+        "-display", "none", "-nic", "none", "-no-reboot", "-monitor", f"unix:{home / 'monitor'},server=on,wait=off",
         "-serial", f"file:{home / 'serial.log'}",
         "-kernel", image, "-initrd", home / "first.cpio",
         "-append", machine.line(FIRST_LINE.format(crashkernel=one.crashkernel, more=one.line)),
         *(word.replace("{home}", str(home)) for word in one.qemu),
     ]
-    for name in ("load.img", "out.img", "raw.img"):
+    for name in disks:
         argv += ["-drive", f"file={home / name},format=raw,if=virtio,cache=unsafe"]
     timeout = (150 + one.memory_mib // 8) * machine.patience
     say(f"{one.name}: booting, crashing (at most {timeout} s)")
     started = time.monotonic()
     serial = home / "serial.log"
     try:
-        boot(argv, serial, timeout, patience=machine.patience)
-        extract(home / "out.img", "/result", home / "result", "fetching the crash kernel's result")
+        if machine.dumped:
+            events = {"VM: dump me": lambda: dump_memory(home / "monitor", home / "vmcore")}
+            boot(argv, serial, timeout, events, patience=machine.patience)
+            if not (home / "vmcore").exists():
+                raise VmError("QEMU has dumped nothing")
+            (home / "result").write_text(f"vmcore_bytes={(home / 'vmcore').stat().st_size}\ncomplete=yes\n")
+        else:
+            boot(argv, serial, timeout, patience=machine.patience)
+            extract(home / "out.img", "/result", home / "result", "fetching the crash kernel's result")
         result = read_result((home / "result").read_text(errors="replace"))
         if result.get("complete") != "yes":
             raise VmError("the crash kernel did not come to its end")
@@ -395,11 +433,12 @@ def crash_once(one, capture):
         if result.get("exit_status") == "0":
             extract(home / "out.img", "/dump", home / "dump", "fetching the dump")
     size = int(result["vmcore_bytes"])
-    os.truncate(home / "raw.img", size)
-    (home / "raw.img").rename(home / "vmcore")
+    if not machine.dumped:
+        os.truncate(home / "raw.img", size)
+        (home / "raw.img").rename(home / "vmcore")
     shutil.rmtree(seed)
-    for used in ("load.img", "out.img", "first.cpio"):
-        (home / used).unlink()
+    for used in ("load.img", "out.img", "raw.img", "first.cpio", "monitor"):
+        (home / used).unlink(missing_ok=True)
     replace_file(home / "kernel.json", (kernel.home / "info.json").read_text())
     say(f"{one.name}: vmcore of {size} bytes after {time.monotonic() - started:.1f} s in the guest")
     return home

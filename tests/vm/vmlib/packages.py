@@ -40,6 +40,8 @@ ARCH_PACKAGES = {
               "gcc-arm-linux-gnueabihf": "arm-linux-gnueabihf-gcc"},
     "i386": {"qemu-user-static": "qemu-i386-static"},
     "riscv64": {"qemu-user-static": "qemu-riscv64-static"},
+    "s390x": {"qemu-user-static": "qemu-s390x-static"},
+    "ppc64el": {"qemu-system-ppc": "qemu-system-ppc64", "qemu-user-static": "qemu-ppc64le-static"},
 }
 """What guests of an architecture need as well."""
 
@@ -52,7 +54,7 @@ MAKEDUMPFILE_LIBS = {
 }
 XEN_LIBS = ["libxenmisc4.17", "libxencall1", "libxentoollog1", "libxentoolcore1", "libxenforeignmemory1",
             "libxengnttab1", "libxenevtchn1", "libxendevicemodel1", "libxenstore4"]
-"""What Debian has linked kexec with where Xen exists: not on i386."""
+"""What Debian has linked kexec with where Xen exists: not on i386 and ppc64el."""
 COMMON_LIBS = ["liblzo2-2", "libsnappy1v5", "libzstd1", "zlib1g", "libbz2-1.0", "liblzma5",
                "libstdc++6", "libgcc-s1"]
 
@@ -272,7 +274,7 @@ def kexec(arch):
     kexec_file_load(2); and the argv that runs it there, all of them being in /bin."""
     suite = MACHINES[arch].suite
     if suite == "bookworm":
-        xen = [] if arch == "i386" else XEN_LIBS
+        xen = [] if arch in ("i386", "ppc64el") else XEN_LIBS
         needed, program = ["libc6", "liblzma5", "zlib1g", *xen], "sbin/kexec"
     else:
         needed, program = ["libc6", "liblzma5", "zlib1g", "libzstd1"], "usr/sbin/kexec"
@@ -384,7 +386,7 @@ def kernel(name, suites, pattern, arch="amd64", refresh=False):
     """The kernel of a run, downloaded and unpacked if it is not there yet.
 
     `suites` are tried in order; `pattern` matches the image package's name; the highest version
-    of the first suite that has one is taken. A kernel once unpacked stays until `refresh`.
+    of the first suite that has one is taken, or the next one if that cannot be had. A kernel once unpacked stays until `refresh`.
     """
     home = state_dir() / "kernels" / name
     if (home / "info.json").exists() and not refresh:
@@ -399,12 +401,22 @@ def kernel(name, suites, pattern, arch="amd64", refresh=False):
         raise VmError(f"while looking for kernel {name}: no package {pattern} in "
                       f"{', '.join(suites)}\n  next: change the pattern in vmlib/runs.py to a "
                       f"kernel the suite has now")
-    package = max(found, key=lambda text: [int(word) for word in re.findall(r"\d+", text)])
-    packages = [package]
-    # From 7.x on the image package only pulls in the parts.
-    packages += [part for part in suite.depends(package)
-                 if re.match(r"linux-(base|binary|modules)-\d", part)]
-    suite.unpack(packages, home / "root")
+    found.sort(key=lambda text: [int(word) for word in re.findall(r"\d+", text)])
+    while True:
+        package = found.pop()
+        packages = [package]
+        # From 7.x on the image package only pulls in the parts.
+        packages += [part for part in suite.depends(package)
+                     if re.match(r"linux-(base|binary|modules)-\d", part)]
+        try:
+            suite.unpack(packages, home / "root")
+            break
+        except VmError as error:
+            # The newest one may be in the lists before it is in the archive.
+            if not found:
+                raise
+            doing = str(error).partition(":")[0]
+            say(f"failed {doing}: taking {found[-1]}")
     images = [path for path in [*(home / "root").glob("boot/vmlinu[xz]-*"),
                                 *(home / "root").glob("**/lib/modules/*/vmlinuz")]]
     modules = [path for path in (home / "root").glob("**/lib/modules/*") if (path / "kernel").exists()]

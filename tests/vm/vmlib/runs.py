@@ -37,6 +37,8 @@ class Machine:
     """How many times as long as others a guest may take."""
     before_kexec: str = ""
     """What is done before the crash kernel is loaded."""
+    dumped: bool = False
+    """Whether QEMU dumps the guest's memory: its kernels have no crash kernel."""
 
     def line(self, words):
         """A kernel command line made for amd64, with this machine's console."""
@@ -67,6 +69,13 @@ MACHINES = {machine.debian: machine for machine in [
             kexec_file_load=False, suite="sid", emulator="qemu-system-riscv", patience=4,
             before_kexec="sed -e '/^ *80000000-/b' -e '/^ .*Reserved/d' /proc/iomem > /tmp/iomem\n"
                          "mount -o bind /tmp/iomem /proc/iomem"),
+    # Debian's kernels for it are built without CRASH_DUMP.
+    Machine("s390x", None, ("qemu-system-s390x", "-accel", "tcg,thread=multi"), "ttysclp0",
+            "lib/ld64.so.1", "s390x-linux-gnu", 22, ("qemu-s390x-static",),
+            emulator="qemu-system-s390x", patience=4, dumped=True),
+    Machine("ppc64el", None, ("qemu-system-ppc64", "-accel", "tcg,thread=multi", "-vga", "none"), "hvc0",
+            "lib64/ld64.so.2", "powerpc64le-linux-gnu", 21, ("qemu-ppc64le-static",),
+            kexec_file_load=False, patience=4),
 ]}
 
 
@@ -117,6 +126,11 @@ KERNELS = {
     "armhf-6.12": (["trixie"], r"linux-image-6\.12\.[0-9.+deb]*-armmp", "armhf"),
     "riscv64-6.12": (["trixie"], r"linux-image-6\.12\.[0-9.+deb]*-riscv64", "riscv64"),
     "riscv64-7.2": (["sid"], r"linux-image-7\.2\.[0-9.+deb]*-riscv64", "riscv64"),
+    "s390x-6.1": (["bookworm"], r"linux-image-6\.1\.[0-9.+-]*-s390x", "s390x"),
+    "s390x-6.12": (["trixie"], r"linux-image-6\.12\.[0-9.+deb]*-s390x", "s390x"),
+    "s390x-7.2": (["sid"], r"linux-image-7\.2\.[0-9.+deb]*-s390x", "s390x"),
+    "ppc64le-6.12": (["trixie"], r"linux-image-6\.12\.[0-9.+deb]*-powerpc64le", "ppc64el"),
+    "ppc64le-6.12-64k": (["trixie"], r"linux-image-6\.12\.[0-9.+deb]*-powerpc64le-64k", "ppc64el"),
 }
 """Kernel -> suites to look in, in this order, the image package's name, and the architecture where
 it is not amd64."""
@@ -173,6 +187,23 @@ RUNS = {run.name: run for run in [
         cpu="rv64,sv48=off,sv57=off", memory_mib=768, crashkernel="320M", load_mib=120),
     Run("riscv64-7.2-reserved", "riscv64-7.2", "7.2 for riscv64, a vmcore without page tables and struct pages",
         arch="riscv64", cpu="rv64", memory_mib=768, crashkernel="320M", load_mib=120, whole_memory=False),
+    # Virtual addresses are physical ones.
+    Run("s390x-6.1", "s390x-6.1", "6.1 for s390x: big-endian, dumped by QEMU", arch="s390x", memory_mib=320,
+        load_mib=120, reference="bookworm"),
+    Run("s390x-6.12", "s390x-6.12", "6.12 for s390x: the kernel image has addresses of its own", arch="s390x",
+        memory_mib=320, load_mib=120, reference="sid"),
+    Run("s390x-7.2", "s390x-7.2", "7.2 for s390x: sections of 128 MiB", arch="s390x", memory_mib=320, load_mib=120),
+    Run("ppc64le-6.12", "ppc64le-6.12", "6.12 for ppc64le: radix tables, pages of 4 KiB", arch="ppc64el",
+        cpu="power9", memory_mib=1024, crashkernel="384M", load_mib=160, reference="sid"),
+    Run("ppc64le-6.12-64k", "ppc64le-6.12-64k", "6.12 for ppc64le: radix tables, pages of 64 KiB", arch="ppc64el",
+        cpu="power9", memory_mib=1024, crashkernel="384M", load_mib=160, reference="sid"),
+    Run("ppc64le-6.12-hash", "ppc64le-6.12-64k", "6.12 for ppc64le: hashed tables, struct pages in chunks of 64 KiB",
+        arch="ppc64el", cpu="power8", memory_mib=1024, crashkernel="384M", load_mib=160, reference="sid"),
+    Run("ppc64le-6.12-hash-16m", "ppc64le-6.12-64k", "6.12 for ppc64le: struct pages in chunks of 16 MiB",
+        arch="ppc64el", cpu="power8", memory_mib=1024, crashkernel="384M", load_mib=160, reference="sid",
+        qemu=("-M", "pseries,cap-hpt-max-page-size=16M")),
+    Run("ppc64le-6.12-hash-4k", "ppc64le-6.12", "6.12 for ppc64le: hashed tables, pages of 4 KiB",
+        arch="ppc64el", cpu="power8", memory_mib=1024, crashkernel="384M", load_mib=160, reference="sid"),
     *(Run(f"live-{kernel}", kernel, f"{kernel}, looked at by `tamis estimate` while it runs", live=True,
           smp=1 if kernel == "7.2" else 2) for kernel in ("5.10", "6.1", "6.12", "7.2")),
     Run("6.1-3g", "6.1", "6.1 with 3 GB, for figures of speed", memory_mib=3072,
