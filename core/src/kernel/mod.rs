@@ -4,5 +4,7 @@ pub mod log;
 pub mod mem_map;
 pub mod memory;
 pub mod page;
+#[cfg(feature = "symbols")]
+pub mod symbols;
 pub mod utsname;
 pub mod zones;

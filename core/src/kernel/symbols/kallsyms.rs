@@ -1,0 +1,272 @@
+//! kallsyms: the kernel's table of its own symbols, with names that are compressed.
+//!
+//! A name is a length and as many tokens; a token stands for a string. Names stand in the order of addresses,
+//! and each address is a 32-bit number, whose meaning changed over the years ([`Rule`]). Linux 6.0 and later
+//! say in VMCOREINFO where the tables are; in others they are found by their shape.
+
+use super::find::{self, Parts};
+use super::names::{BLOCK, Expanded, Names, finish};
+use super::numbers::{Numbers, Proof, choose};
+use super::tokens::Tokens;
+use super::words::Hash;
+use super::{Image, Reader, SymbolsError};
+use crate::facts::{Facts, KernelVersion};
+use crate::wire::vmcoreinfo::Kind;
+
+pub use super::limits::NAME;
+pub use super::numbers::Rule;
+
+/// A symbol that is looked for by its name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wanted<'n> {
+    /// Its name.
+    pub name: &'n str,
+    /// The number of the first symbol of this name.
+    pub index: Option<u32>,
+    /// Symbols of this name: names of static functions and variables are not unique.
+    pub count: u32,
+    /// Address of the first.
+    pub address: u64,
+    /// Whether others have another address.
+    pub ambiguous: bool,
+}
+
+impl<'n> Wanted<'n> {
+    /// Not found yet.
+    pub fn new(name: &'n str) -> Wanted<'n> {
+        Wanted { name, index: None, count: 0, address: 0, ambiguous: false }
+    }
+
+    /// The address, if there is one, and one only.
+    pub fn unique(&self) -> Option<u64> {
+        Some(self.address).filter(|_| self.count > 0 && !self.ambiguous)
+    }
+}
+
+/// A symbol at, or in front of, an address.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Symbol {
+    /// Its number.
+    pub index: u32,
+    /// Its address.
+    pub address: u64,
+    /// How far the address that was asked for is behind it.
+    pub offset: u64,
+    /// Bytes up to the next symbol; `None` for the last one.
+    pub size: Option<u64>,
+}
+
+/// How the tables were found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FoundBy {
+    /// By their keys in VMCOREINFO.
+    Keys,
+    /// By their shape, in the kernel's image.
+    Shape,
+}
+
+/// The symbols of a kernel.
+pub struct Kallsyms {
+    names: Names,
+    numbers: Numbers,
+    /// Virtual address of the markers.
+    markers: u64,
+    found_by: FoundBy,
+}
+
+impl Kallsyms {
+    /// Finds the tables, by `SYMBOL(kallsyms_names)` and its like, or by their shape in `image`, and holds
+    /// them against what else is known. Reads all names once: 1 to 6 MB; the search reads up to 30 MB more.
+    pub fn find(
+        reader: &mut Reader<'_>,
+        facts: &dyn Facts,
+        image: Option<&Image>,
+    ) -> Result<Kallsyms, SymbolsError> {
+        let mut proof = Proof::new(facts);
+        let wide = facts.version().map(|version| version >= KernelVersion(6, 1, 0));
+        let by_keys = Kallsyms::by_keys(reader, facts, &mut proof, wide);
+        match (by_keys, image) {
+            (Ok(Some(found)), _) => Ok(found),
+            (_, Some(image)) => {
+                let mut proof = Proof::new(facts);
+                {
+                    let Parts { names, numbers, markers } =
+                        find::by_shape(reader, image, &mut proof, wide)?;
+                    Ok(Kallsyms { names, numbers, markers, found_by: FoundBy::Shape })
+                }
+            }
+            (Ok(None), None) => Err(SymbolsError::NoImage),
+            (Err(error), None) => Err(error),
+        }
+    }
+
+    /// `None` where a key is missing.
+    fn by_keys(
+        reader: &mut Reader<'_>,
+        facts: &dyn Facts,
+        proof: &mut Proof,
+        wide: Option<bool>,
+    ) -> Result<Option<Kallsyms>, SymbolsError> {
+        let key = |name| facts.get(Kind::Symbol, name);
+        let keys = (
+            key("kallsyms_names"),
+            key("kallsyms_num_syms"),
+            key("kallsyms_token_table"),
+            key("kallsyms_token_index"),
+        );
+        let (Some(names), Some(count), Some(table), Some(index)) = keys else { return Ok(None) };
+        let mut numbers = heapless::Vec::<Numbers, 3>::new();
+        if let Some(at) = key("kallsyms_offsets") {
+            if let Some(base) = key("kallsyms_relative_base") {
+                let base = reader.word("kallsyms_relative_base", base)?;
+                numbers.extend([Rule::PerCpu, Rule::Base].map(|rule| Numbers { at, base, rule }));
+            }
+            numbers.extend([Numbers { at, base: 0, rule: Rule::Place }]);
+        }
+        if let Some(at) = key("kallsyms_addresses") {
+            let rule = Rule::Absolute;
+            numbers.clear();
+            numbers.extend([Numbers { at, base: 0, rule }]);
+        }
+        if numbers.is_empty() {
+            return Ok(None);
+        }
+        let count = reader.u32("kallsyms_num_syms", count)?;
+        let tokens = Tokens::read(reader, table, index)?;
+        let mut names = Names { at: names, count, tokens, wide: wide.unwrap_or(true) };
+        // Without a release, and where a vendor's kernel has what its version has not, lengths are tried both
+        // ways: the markers, which follow the names, show which is right.
+        let mut found = finish(reader, &names, &mut |index, name| proof.see(index, name));
+        if found.is_err() {
+            names.wide = !names.wide;
+            found = finish(reader, &names, &mut |index, name| proof.see(index, name)).or(found);
+        }
+        let markers = found?;
+        let numbers = choose(reader, &numbers, proof)?;
+        Ok(Some(Kallsyms { names, numbers, markers, found_by: FoundBy::Keys }))
+    }
+
+    /// Number of symbols.
+    pub fn len(&self) -> u32 {
+        self.names.count
+    }
+
+    /// Whether there are none: never so.
+    pub fn is_empty(&self) -> bool {
+        self.names.count == 0
+    }
+
+    /// What the numbers of symbols mean.
+    pub fn rule(&self) -> Rule {
+        self.numbers.rule
+    }
+
+    /// How the tables were found.
+    pub fn found_by(&self) -> FoundBy {
+        self.found_by
+    }
+
+    /// The address of a symbol.
+    pub fn address(&self, reader: &mut Reader<'_>, index: u32) -> Result<u64, SymbolsError> {
+        self.numbers.address(reader, index)
+    }
+
+    /// Calls `each` with the number, the letter of the type, and the name of every symbol, in the order of
+    /// addresses, until it says that it has seen enough.
+    pub fn each(
+        &self,
+        reader: &mut Reader<'_>,
+        each: &mut dyn FnMut(u32, u8, &[u8]) -> bool,
+    ) -> Result<(), SymbolsError> {
+        self.names.walk(reader, &mut |index, _, name| each(index, name.letter(), name.name()))?;
+        Ok(())
+    }
+
+    /// Looks for names, in one pass over all.
+    pub fn look_up(
+        &self,
+        reader: &mut Reader<'_>,
+        wanted: &mut [Wanted<'_>],
+    ) -> Result<(), SymbolsError> {
+        // A name is compared where its hash is one of those; there are few.
+        let hash = |name: &[u8]| Hash::NONE.with(name).0;
+        let mut bits = [0u64; 64];
+        let slot = |hash: u32| ((hash >> 6 & 63) as usize, 1u64 << (hash & 63));
+        for wanted in &*wanted {
+            let (word, bit) = slot(hash(wanted.name.as_bytes()));
+            if let Some(word) = bits.get_mut(word) {
+                *word |= bit;
+            }
+        }
+        let mut failed = None;
+        let (mut offset, mut name) = (0, Expanded::new());
+        for index in 0..self.names.count {
+            offset = self.names.expand(reader, offset, &mut name)?;
+            let (word, bit) = slot(hash(name.name()));
+            if bits.get(word).is_none_or(|word| word & bit == 0) {
+                continue;
+            }
+            for wanted in wanted.iter_mut().filter(|w| w.name.as_bytes() == name.name()) {
+                match self.numbers.address(reader, index) {
+                    Ok(address) if wanted.count == 0 => {
+                        *wanted = Wanted { index: Some(index), count: 1, address, ..*wanted };
+                    }
+                    Ok(address) => {
+                        wanted.count += 1;
+                        wanted.ambiguous |= address != wanted.address;
+                    }
+                    Err(error) => failed = Some(error),
+                }
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// The symbol that an address is in, or behind; of several with one address, the first. `None` below the
+    /// first symbol.
+    pub fn at(
+        &self,
+        reader: &mut Reader<'_>,
+        address: u64,
+    ) -> Result<Option<Symbol>, SymbolsError> {
+        // Per-CPU variables come first, and their addresses are the lowest.
+        let (mut low, mut high) = (0, self.names.count);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.address(reader, middle)? <= address {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        let Some(last) = low.checked_sub(1) else { return Ok(None) };
+        let start = self.address(reader, last)?;
+        let mut index = last;
+        while let Some(before) = index.checked_sub(1) {
+            if last - before > BLOCK || self.address(reader, before)? != start {
+                break;
+            }
+            index = before;
+        }
+        let next = if low < self.names.count { Some(self.address(reader, low)?) } else { None };
+        let size = next.map(|next| next.wrapping_sub(start));
+        Ok(Some(Symbol { index, address: start, offset: address.wrapping_sub(start), size }))
+    }
+
+    /// Calls `show` with the letter and the name of a symbol. Reads a marker and 256 names at most.
+    pub fn with_name<T>(
+        &self,
+        reader: &mut Reader<'_>,
+        index: u32,
+        show: impl FnOnce(u8, &[u8]) -> T,
+    ) -> Result<T, SymbolsError> {
+        let marker = self.markers.wrapping_add(4 * u64::from(index / BLOCK));
+        let mut offset = u64::from(reader.u32("kallsyms_markers", marker)?);
+        for _ in 0..index % BLOCK {
+            offset = self.names.skip(reader, offset)?;
+        }
+        let mut name = Expanded::new();
+        self.names.expand(reader, offset, &mut name)?;
+        Ok(show(name.letter(), name.name()))
+    }
+}

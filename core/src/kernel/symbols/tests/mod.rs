@@ -1,0 +1,4 @@
+//! Symbols and types of made-up kernels.
+
+mod symbols;
+mod types;
