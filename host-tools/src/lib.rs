@@ -20,6 +20,7 @@ pub mod crew;
 pub mod dump;
 pub mod fail;
 pub mod initramfs;
+pub mod kernel;
 pub mod pool;
 pub mod render;
 pub mod rewrite;

@@ -13,7 +13,7 @@ use crate::classes::pages::{Run, RunList};
 use crate::classes::stats::{Left, Stats, ZonePages};
 use crate::classes::{ByClass, Class};
 use crate::cli::Cli;
-use crate::cmd::{read, refilter, vmcoreinfo, vtop};
+use crate::cmd::{read, refilter, sym, vmcoreinfo, vtop};
 use crate::render::json::{Document, Hex, Members, write};
 use crate::rewrite::estimate::{Exact, ExactLevel, Level, Sampled};
 use crate::rewrite::repair::{Found, Pages as RepairPages};
@@ -220,6 +220,9 @@ fn what_shows_a_dump_is_as_described() {
         error: Some("a".into()),
     };
     one(&translation, "");
+    let (name, address) = ("a".into(), Hex(1));
+    let symbol = sym::Found { name, address, offset: 1, size: Some(1), letter: 'T' };
+    one(&sym::Symbols { symbols: vec![symbol] }, "");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tamis_tests::zoo::zoo;
 const SHOWN: usize = 12;
 
 /// What is done with every dump. `D` stands for its files, `V` for a virtual address, `P` for a pfn.
-const COMMANDS: [&str; 31] = [
+const COMMANDS: [&str; 33] = [
     "info D",
     "info --json D",
     "verify D",
@@ -35,6 +35,8 @@ const COMMANDS: [&str; 31] = [
     "read --json D --pfn 1",
     "vtop D V",
     "vtop --json D V",
+    "sym D init_task",
+    "sym --json D V",
     "estimate --exact --raw -d 31 D",
     "estimate --exact --json -c D",
     "refilter -f -c -d 31 --json D out",

@@ -17,6 +17,7 @@ pub mod refilter;
 pub mod repair;
 pub mod split;
 pub mod stats;
+pub mod sym;
 pub mod verify;
 pub mod vmcoreinfo;
 pub mod vtop;
