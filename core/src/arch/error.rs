@@ -13,8 +13,11 @@ pub enum ArchError {
     /// A fact about this kernel is missing.
     Missing(MissingKey),
     /// A line of VMCOREINFO that has no parentheses is missing, or its value is malformed.
-    #[cfg(feature = "s390x")]
+    #[cfg(any(feature = "ppc64", feature = "s390x"))]
     MissingLine(&'static str),
+    /// Kernels before this one had other tables.
+    #[cfg(feature = "ppc64")]
+    OlderThan(&'static str),
     /// Between the kernel's addresses and the machine's is a Xen hypervisor.
     Xen,
 }
@@ -30,8 +33,12 @@ impl fmt::Display for ArchError {
                 }
             },
             ArchError::Missing(key) => key.fmt(f),
-            #[cfg(feature = "s390x")]
+            #[cfg(any(feature = "ppc64", feature = "s390x"))]
             ArchError::MissingLine(key) => write!(f, "{key}= is missing in VMCOREINFO"),
+            #[cfg(feature = "ppc64")]
+            ArchError::OlderThan(first) => {
+                write!(f, "page tables of kernels before {first} are not supported on this machine")
+            }
             ArchError::Xen => {
                 f.write_str("it is a Xen host's, whose kernel has other page numbers")
             }
@@ -43,8 +50,10 @@ impl core::error::Error for ArchError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             ArchError::Missing(key) => Some(key),
-            #[cfg(feature = "s390x")]
+            #[cfg(any(feature = "ppc64", feature = "s390x"))]
             ArchError::MissingLine(_) => None,
+            #[cfg(feature = "ppc64")]
+            ArchError::OlderThan(_) => None,
             ArchError::Unknown(_) | ArchError::Xen => None,
         }
     }

@@ -22,6 +22,8 @@ pub mod linear;
 #[cfg(feature = "loongarch64")]
 pub mod loongarch64;
 pub mod paging;
+#[cfg(feature = "ppc64")]
+pub mod ppc64;
 #[cfg(feature = "riscv64")]
 pub mod riscv64;
 #[cfg(feature = "s390x")]
@@ -32,7 +34,12 @@ pub mod x86_64;
 pub use error::ArchError;
 pub use space::{AddressSpace, Route, Rules};
 
-#[cfg(any(feature = "loongarch64", feature = "riscv64", feature = "s390x"))]
+#[cfg(any(
+    feature = "loongarch64",
+    feature = "ppc64",
+    feature = "riscv64",
+    feature = "s390x"
+))]
 use crate::endian::Word;
 use crate::facts::Facts;
 use crate::memory::{Dump, Machine, MemoryRange, PhysMemory};
@@ -43,6 +50,8 @@ use crate::wire::machine::EM_386;
 use crate::wire::machine::EM_ARM;
 #[cfg(feature = "loongarch64")]
 use crate::wire::machine::EM_LOONGARCH;
+#[cfg(feature = "ppc64")]
+use crate::wire::machine::EM_PPC64;
 #[cfg(feature = "riscv64")]
 use crate::wire::machine::EM_RISCV;
 #[cfg(feature = "s390x")]
@@ -67,6 +76,9 @@ pub enum Arch {
     /// loongarch64.
     #[cfg(feature = "loongarch64")]
     Loongarch64(loongarch64::Loongarch64),
+    /// ppc64 and ppc64le.
+    #[cfg(feature = "ppc64")]
+    Ppc64(ppc64::Ppc64),
     /// riscv64.
     #[cfg(feature = "riscv64")]
     Riscv64(riscv64::Riscv64),
@@ -87,6 +99,8 @@ macro_rules! with {
             Arch::I386($a) => $call,
             #[cfg(feature = "loongarch64")]
             Arch::Loongarch64($a) => $call,
+            #[cfg(feature = "ppc64")]
+            Arch::Ppc64($a) => $call,
             #[cfg(feature = "riscv64")]
             Arch::Riscv64($a) => $call,
             #[cfg(feature = "s390x")]
@@ -119,6 +133,10 @@ impl Arch {
             EM_LOONGARCH if machine.word == Word::Bits64 => {
                 Ok(Arch::Loongarch64(loongarch64::Loongarch64::new(facts)?))
             }
+            #[cfg(feature = "ppc64")]
+            EM_PPC64 if machine.word == Word::Bits64 => {
+                Ok(Arch::Ppc64(ppc64::Ppc64::new(facts, machine.endian)?))
+            }
             #[cfg(feature = "riscv64")]
             EM_RISCV if machine.word == Word::Bits64 => {
                 Ok(Arch::Riscv64(riscv64::Riscv64::new(facts)?))
@@ -137,6 +155,8 @@ impl Arch {
             false => match Arch::new(dump.machine(), facts, dump.ranges()) {
                 #[cfg(feature = "loongarch64")]
                 Ok(Arch::Loongarch64(arch)) => Ok(Arch::Loongarch64(arch.settled(dump))),
+                #[cfg(feature = "ppc64")]
+                Ok(Arch::Ppc64(arch)) => Ok(Arch::Ppc64(arch.settled(facts, dump)?)),
                 #[cfg(feature = "s390x")]
                 Ok(Arch::S390x(arch)) => Ok(Arch::S390x(arch.settled(dump))),
                 other => other,
@@ -192,6 +212,13 @@ impl Arch {
         match with!(self, arch => arch.route(at)) {
             Route::Tables => {}
             Route::Window(found) => return Ok(found),
+            #[cfg(feature = "ppc64")]
+            Route::Chunks => {
+                let Arch::Ppc64(arch) = self else { return Err(WalkError::NotCanonical(at)) };
+                let found = arch.chunk(at, source, cache)?;
+                cache.leaf = Some((at, found));
+                return Ok(found);
+            }
             Route::Nowhere => return Err(WalkError::NotCanonical(at)),
         }
         let found = self.space().tables.walk(self, at, source, cache)?;

@@ -276,6 +276,15 @@ impl<'b> TableCache<'b> {
         })
     }
 
+    /// The block of a level that an architecture with fewer levels has not got, to keep something else in, and what
+    /// it is that is held there.
+    #[cfg(feature = "ppc64")]
+    pub(super) fn spare(&mut self) -> Option<(&mut Option<PhysAddr>, &mut [u8])> {
+        self.trail = [None; LEVELS];
+        let start = (LEVELS - 1) * Self::BLOCK;
+        Some((self.held.last_mut()?, self.blocks.get_mut(start..start + Self::BLOCK)?))
+    }
+
     /// The entry `index` of `table`, from the cache or read.
     pub(super) fn entry(
         &mut self,

@@ -123,7 +123,7 @@ impl S390x {
             phys_base: 0,
             first_pfn: Pfn(0),
             section_bits: 28,
-            physmem_bits: 46,
+            physmem_bits: AddressSpace::physmem_by_length(facts, 28, &[42, 46]).unwrap_or(46),
             largest_huge_page_bits: 31,
         };
         Ok(S390x { space, layout })
@@ -350,6 +350,14 @@ mod tests {
         let arch = Arch::S390x(S390x::new(&info(&new(0))).unwrap());
         assert!(arch.is_kernel_address(VirtAddr(8)) && arch.is_kernel_address(VirtAddr(OFFSET)));
         assert_eq!((arch.phys_base(), arch.max_compound_order(12)), (0, 19));
+    }
+
+    #[test]
+    fn the_length_of_the_section_table_says_how_much_memory_there_may_be() {
+        for (length, bits) in [(128, 42), (2048, 46), (7, 46)] {
+            let text = format!("{}SIZE(mem_section)=32\nLENGTH(mem_section)={length}\n", old());
+            assert_eq!(S390x::new(&info(&text)).unwrap().space.physmem_bits, bits, "{length}");
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@ use super::paging::{Entry, Mapping, TableCache, Tables};
 use crate::facts::Facts;
 use crate::memory::{MemoryRange, PhysMemory};
 use crate::units::{Pfn, VirtAddr};
+#[cfg(any(feature = "ppc64", feature = "s390x"))]
+use crate::wire::vmcoreinfo::Kind;
 
 /// One kernel's addresses, and what its architecture says where VMCOREINFO does not.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +39,9 @@ pub enum Route {
     Tables,
     /// The hardware itself: the address is in a window onto physical memory.
     Window(Mapping),
+    /// A list of pieces that the kernel keeps.
+    #[cfg(feature = "ppc64")]
+    Chunks,
     /// Nobody: it is no address of the kernel's.
     Nowhere,
 }
@@ -61,6 +66,26 @@ pub trait Rules: Entry {
 }
 
 impl AddressSpace {
+    /// log2 of one past the largest physical address, by the number of roots of sections (or, in a plain table, of
+    /// sections), where that is one of `candidates`, in ascending order.
+    #[cfg(any(feature = "ppc64", feature = "s390x"))]
+    pub(super) fn physmem_by_length(
+        facts: &dyn Facts,
+        section_bits: u8,
+        candidates: &[u8],
+    ) -> Option<u8> {
+        let length = facts.get(Kind::Length, "mem_section")?;
+        let page = facts.page_shift()?.value.bytes() as u64;
+        let per_root =
+            page.checked_div(facts.get(Kind::Size, "mem_section")?).filter(|n| *n > 0)?;
+        let fits = |per_root: u64| {
+            let sections = |bits: &u8| 1u64.checked_shl((bits.saturating_sub(section_bits)).into());
+            let fits = |bits: &&u8| sections(bits).map(|n| n.div_ceil(per_root)) == Some(length);
+            candidates.iter().find(fits).copied()
+        };
+        fits(per_root).or_else(|| fits(1))
+    }
+
     /// `at` without its tag.
     pub(super) fn untagged(&self, at: VirtAddr) -> u64 {
         if self.top_byte_ignored { ((at.0 << 8) as i64 >> 8) as u64 } else { at.0 }

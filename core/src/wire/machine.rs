@@ -16,12 +16,13 @@ pub const EM_ARM: u16 = 40;
 pub const EM_RISCV: u16 = 243;
 /// `e_machine` of loongarch64.
 pub const EM_LOONGARCH: u16 = 258;
+/// `e_machine` of ppc64, of either byte order.
+pub const EM_PPC64: u16 = 21;
 /// `e_machine` of s390x and of 31-bit s390.
 pub const EM_S390: u16 = 22;
 
 const EM_MIPS: u16 = 8;
 const EM_PPC: u16 = 20;
-const EM_PPC64: u16 = 21;
 const EM_SPARCV9: u16 = 43;
 const EM_IA_64: u16 = 50;
 
