@@ -2,8 +2,9 @@
 //! numbers are.
 //!
 //! Whoever needs a fact asks a [`Facts`]. VMCOREINFO ([`Info`](crate::vmcoreinfo::Info)) is the
-//! first provider. Others, such as type information found in the dump, go behind it with a
-//! [`Chain`]: they fill its gaps, and each [`Fact`] says where it comes from.
+//! first provider. Others go behind it with a [`Chain`]: they fill its gaps, and each [`Fact`] says where
+//! it comes from. The second one is the kernel's own description of itself in its memory, `KernelFacts`
+//! of `kernel::symbols` (feature `symbols`).
 //!
 //! # How to add a provider
 //! 1. A type with `impl Facts`: every method is required, so that none is forgotten. `None` where
@@ -26,6 +27,10 @@ pub enum FactSource {
     Vmcoreinfo,
     /// A file in the form of VMCOREINFO, given beside the vmcore.
     VmcoreinfoFile,
+    /// The kernel's table of its own symbols, in its memory.
+    Kallsyms,
+    /// The kernel's types, in its memory.
+    Btf,
     /// A provider outside of this crate.
     Other,
 }
@@ -35,6 +40,8 @@ impl fmt::Display for FactSource {
         f.write_str(match self {
             FactSource::Vmcoreinfo => "VMCOREINFO",
             FactSource::VmcoreinfoFile => "VMCOREINFO file",
+            FactSource::Kallsyms => "kallsyms",
+            FactSource::Btf => "BTF",
             FactSource::Other => "another provider",
         })
     }
@@ -168,6 +175,45 @@ impl<A: Facts, B: Facts> Facts for Chain<A, B> {
 
     fn kaslr_offset(&self) -> Option<Fact<u64>> {
         self.0.kaslr_offset().or_else(|| self.1.kaslr_offset())
+    }
+}
+
+/// A provider that may be missing.
+impl<F: Facts> Facts for Option<&F> {
+    fn symbol(&self, name: &str) -> Option<Fact<u64>> {
+        self.and_then(|facts| facts.symbol(name))
+    }
+
+    fn size(&self, structure: &str) -> Option<Fact<u64>> {
+        self.and_then(|facts| facts.size(structure))
+    }
+
+    fn member(&self, structure: &str, field: &str) -> Option<Fact<Member>> {
+        self.and_then(|facts| facts.member(structure, field))
+    }
+
+    fn length(&self, array: &str) -> Option<Fact<u64>> {
+        self.and_then(|facts| facts.length(array))
+    }
+
+    fn number(&self, name: &str) -> Option<Fact<u64>> {
+        self.and_then(|facts| facts.number(name))
+    }
+
+    fn plain(&self, key: &str) -> Option<Fact<&[u8]>> {
+        self.and_then(|facts| facts.plain(key))
+    }
+
+    fn release(&self) -> Option<Fact<&[u8]>> {
+        self.and_then(|facts| facts.release())
+    }
+
+    fn page_shift(&self) -> Option<Fact<PageShift>> {
+        self.and_then(|facts| facts.page_shift())
+    }
+
+    fn kaslr_offset(&self) -> Option<Fact<u64>> {
+        self.and_then(|facts| facts.kaslr_offset())
     }
 }
 

@@ -31,7 +31,9 @@ use crate::checksum::Crc32;
 use crate::checksum::Fold;
 #[cfg(feature = "write")]
 use crate::endian::Word;
-use crate::facts::MissingKey;
+#[cfg(feature = "symbols")]
+use crate::facts::Chain;
+use crate::facts::{Facts, MissingKey};
 use crate::input::elf::{self, ElfVmcore, OpenError, Place};
 use crate::io::RandomAccess;
 #[cfg(feature = "write")]
@@ -39,6 +41,8 @@ use crate::io::Sink;
 use crate::kernel::mem_map::{MemMap, MemMapError, RootCache};
 use crate::kernel::memory::KernelMemory;
 use crate::kernel::page::{Classifier, Unclassified};
+#[cfg(feature = "symbols")]
+use crate::kernel::symbols::{Disagreement, KernelFacts};
 use crate::kernel::utsname::Utsname;
 use crate::level::DumpLevel;
 use crate::memory::{Dump, MemoryRange};
@@ -327,6 +331,9 @@ pub enum KernelError {
     MemMap(MemMapError),
     /// Without this key no page can be classified.
     Key(MissingKey),
+    /// What is known of `struct page` contradicts itself.
+    #[cfg(feature = "symbols")]
+    Disagreement(Disagreement),
 }
 
 impl fmt::Display for KernelError {
@@ -337,6 +344,8 @@ impl fmt::Display for KernelError {
             KernelError::Arch(error) => error.fmt(f),
             KernelError::MemMap(error) => error.fmt(f),
             KernelError::Key(key) => key.fmt(f),
+            #[cfg(feature = "symbols")]
+            KernelError::Disagreement(both) => both.fmt(f),
         }
     }
 }
@@ -348,6 +357,8 @@ impl core::error::Error for KernelError {
             KernelError::Arch(error) => Some(error),
             KernelError::MemMap(error) => Some(error),
             KernelError::Key(key) => Some(key),
+            #[cfg(feature = "symbols")]
+            KernelError::Disagreement(both) => Some(both),
         }
     }
 }
@@ -431,6 +442,7 @@ pub struct Session<'m, D> {
     dump: D,
     text: Table<'m, u8>,
     file_text: Option<&'m [u8]>,
+    tables: Tables,
     storage: Storage<'m>,
     shift: PageShift,
     arch: Result<Arch, ArchError>,
@@ -479,6 +491,32 @@ impl<'m, F: RandomAccess> Session<'m, ElfVmcore<'m, F>> {
     }
 }
 
+/// What the kernel's own tables say, where they were looked at.
+#[cfg(feature = "symbols")]
+type Tables = Option<KernelFacts>;
+/// Nothing: this program does not look at the kernel's own tables.
+#[cfg(not(feature = "symbols"))]
+#[derive(Clone, Copy, Default)]
+struct Tables;
+
+/// All that is known of the kernel: VMCOREINFO first.
+#[cfg(feature = "symbols")]
+fn known<'t>(info: Info<'t>, tables: &'t Tables) -> Chain<Info<'t>, Option<&'t KernelFacts>> {
+    Chain(info, tables.as_ref())
+}
+
+/// All that is known of the kernel.
+#[cfg(not(feature = "symbols"))]
+fn known<'t>(info: Info<'t>, _: &Tables) -> Info<'t> {
+    info
+}
+
+/// Why what is known of `struct page` is not to be believed.
+#[cfg(feature = "symbols")]
+fn doubt(info: &Info<'_>, tables: &Tables) -> Option<KernelError> {
+    tables.as_ref()?.disagreement(info).map(KernelError::Disagreement)
+}
+
 /// The two texts of VMCOREINFO.
 fn info<'t>(text: &'t [u8], file_text: Option<&'t [u8]>) -> Info<'t> {
     Info::new(Some(text).filter(|text| !text.is_empty()), file_text)
@@ -489,17 +527,44 @@ impl<'m, D: Dump> Session<'m, D> {
     /// `end` is one past its last pfn. Of `storage`, the pieces for the headers of a vmcore are not used; of
     /// `options`, only the level, whether pages are classified at all, and whether they get checksums.
     pub fn over(
-        mut dump: D,
+        dump: D,
         text: Table<'m, u8>,
         file_text: Option<&'m [u8]>,
         shift: PageShift,
         end: Pfn,
-        mut storage: Storage<'m>,
+        storage: Storage<'m>,
         options: &Options,
     ) -> Session<'m, D> {
+        let about = (shift, end);
+        Session::knowing(dump, text, file_text, about, storage, options, Default::default())
+    }
+
+    /// As [`Session::over`], and asks what the kernel's own tables say for what VMCOREINFO lacks.
+    #[cfg(feature = "symbols")]
+    pub fn over_with_tables(
+        dump: D,
+        text: Table<'m, u8>,
+        (shift, end): (PageShift, Pfn),
+        storage: Storage<'m>,
+        options: &Options,
+        kernel: Option<KernelFacts>,
+    ) -> Session<'m, D> {
+        Session::knowing(dump, text, None, (shift, end), storage, options, kernel)
+    }
+
+    fn knowing(
+        mut dump: D,
+        text: Table<'m, u8>,
+        file_text: Option<&'m [u8]>,
+        (shift, end): (PageShift, Pfn),
+        mut storage: Storage<'m>,
+        options: &Options,
+        tables_of_kernel: Tables,
+    ) -> Session<'m, D> {
         let info = info(&text, file_text);
+        let facts = known(info, &tables_of_kernel);
         let machine = dump.machine();
-        let arch = Arch::of(&mut dump, &info);
+        let arch = Arch::of(&mut dump, &facts);
         let named = dump.origin().utsname;
         let mut tables = TableCache::new(&mut storage.tables[..]);
         let mut memory =
@@ -509,7 +574,7 @@ impl<'m, D: Dump> Session<'m, D> {
         let utsname = match header {
             Some(complete) if complete.is_complete() => complete,
             header => {
-                let mut read = Utsname::read(memory.as_mut(), &info, machine);
+                let mut read = Utsname::read(memory.as_mut(), &facts, machine);
                 if let Some(mut header) = header {
                     header.fill_from(&read);
                     read = header;
@@ -525,16 +590,23 @@ impl<'m, D: Dump> Session<'m, D> {
             (Ok(_), None) => Err(KernelError::NoInfo),
             (Ok(_), Some(memory)) => {
                 let mut roots = RootCache::new(&mut storage.sections[..]);
-                let size = info.page_struct().unwrap_or(0);
-                MemMap::find(&info, memory, &mut roots, shift, size, end)
+                let facts: &dyn Facts = &facts;
+                let size = facts.get(Kind::Size, "page").filter(is_page_struct).unwrap_or(0);
+                MemMap::find(facts, memory, &mut roots, shift, size, end)
                     .map_err(KernelError::MemMap)
             }
+        };
+        #[cfg(feature = "symbols")]
+        let mem_map = match doubt(&info, &tables_of_kernel) {
+            Some(doubt) if mem_map.is_ok() => Err(doubt),
+            _ => mem_map,
         };
         let max_pfn = mem_map.as_ref().map_or(end, |map| end.min(map.max_pfn()));
         let mut session = Session {
             dump,
             text,
             file_text,
+            tables: tables_of_kernel,
             storage,
             shift,
             arch,
@@ -561,14 +633,14 @@ impl<'m, D: Dump> Session<'m, D> {
 
     /// Which pages are left out from now on.
     pub fn set_level(&mut self, level: DumpLevel) {
-        let info = info(&self.text, self.file_text);
+        let facts = known(info(&self.text, self.file_text), &self.tables);
         self.level = level;
         self.classifier = match (self.mem_map, self.arch) {
             (Err(error), _) => Err(error),
             (Ok(_), Err(error)) => Err(KernelError::Arch(error)),
             (Ok(_), Ok(arch)) => {
                 let (machine, bits) = (self.dump.machine(), self.shift.bits());
-                Classifier::new(&info, &arch, machine, bits, level).map_err(KernelError::Key)
+                Classifier::new(&facts, &arch, machine, bits, level).map_err(KernelError::Key)
             }
         };
     }

@@ -37,7 +37,7 @@ pub struct Members<const MOST: usize = 192> {
 }
 
 impl<const MOST: usize> Members<MOST> {
-    /// Notes all structures and unions of these names, in one pass over the types. `enumerator` is called with
+    /// Notes all structures, unions and typedefs of these names, in one pass over the types. `enumerator` is called with
     /// the names of enumerations and of their enumerators, and with the values of these.
     pub fn find<const WORDS: usize>(
         reader: &mut Reader<'_>,
@@ -47,9 +47,9 @@ impl<const MOST: usize> Members<MOST> {
     ) -> Result<Members<MOST>, SymbolsError> {
         let mut types = heapless::Vec::new();
         btf.each(reader, &mut |reader, record| {
-            if record.kind.has_members() {
-                // What is only declared has no members, and what has no name is in another.
-                if record.name != 0 && record.count > 0 && words.at(record.name).is_some() {
+            if record.kind.has_members() || record.kind == Kind::Typedef {
+                // What has no name is in another.
+                if record.name != 0 && words.at(record.name).is_some() {
                     // Without room for it, it is one that is not there.
                     let _ = types.push((record.name, record.id));
                 }

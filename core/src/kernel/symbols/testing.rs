@@ -91,6 +91,8 @@ impl Made {
 
 /// Where the image of made-up kernels begins.
 pub const IMAGE: u64 = 0xffff_ffff_8100_0000;
+/// Where they have BTF.
+const TYPES: u64 = IMAGE + 0x20_017c;
 /// Bytes in front of the tables: for the banner.
 const FRONT: usize = 0x3000;
 
@@ -119,6 +121,18 @@ fn compress(text: &[u8], tokens: &[Vec<u8>]) -> Vec<u8> {
 
 /// Makes a kernel with as many symbols, and a few that are known.
 pub fn kernel(order: Order, numbered: Numbered, endian: Endian, wide: bool, count: u32) -> Made {
+    with_types(order, numbered, endian, wide, count, &[])
+}
+
+/// The same, with BTF.
+pub fn with_types(
+    order: Order,
+    numbered: Numbered,
+    endian: Endian,
+    wide: bool,
+    count: u32,
+    types: &[u8],
+) -> Made {
     let mut symbols: Vec<(u64, u8, String)> = Vec::new();
     if numbered == Numbered::PerCpu {
         symbols.push((0, b'A', "fixed_percpu_data".into()));
@@ -138,6 +152,10 @@ pub fn kernel(order: Order, numbered: Numbered, endian: Endian, wide: bool, coun
             _ => std::format!("sym{index:06}"),
         };
         symbols.push((at(index), b'T', name));
+    }
+    if !types.is_empty() {
+        symbols.push((TYPES, b'R', "__start_BTF".into()));
+        symbols.push((TYPES + types.len() as u64, b'R', "__stop_BTF".into()));
     }
     let place = |bytes: &mut Vec<u8>, align: usize| {
         while !bytes.len().is_multiple_of(align) {
@@ -218,6 +236,11 @@ pub fn kernel(order: Order, numbered: Numbered, endian: Endian, wide: bool, coun
         write_numbers(&mut bytes, &mut tables);
     }
     bytes.resize(bytes.len().next_multiple_of(4096) + 4096, 0);
+    if !types.is_empty() {
+        bytes.resize((TYPES - IMAGE) as usize, 0);
+        bytes.extend(types);
+        bytes.resize(bytes.len().next_multiple_of(4096) + 4096, 0);
+    }
     let memory = Flat { base: IMAGE, bytes, endian, word: Word::Bits64 };
     Made { memory, tables, symbols }
 }
@@ -309,9 +332,9 @@ impl MakeBtf {
         self.add(kind::STRUCT, flag, name, size, &more, members.len() as u32)
     }
 
-    /// The whole, at an odd address as before 6.16; returns where it is.
-    pub fn memory(&self, layout: Option<&[u8]>) -> (Flat, u64, u64) {
-        let mut bytes = vec![0x5a; 0x17c];
+    /// The whole.
+    pub fn bytes(&self, layout: Option<&[u8]>) -> Vec<u8> {
+        let mut bytes = Vec::new();
         let header = if layout.is_some() { 32 } else { 24 };
         bytes.extend(self.endian.put16(0xeb9f));
         bytes.extend([1, 0]);
@@ -326,6 +349,13 @@ impl MakeBtf {
         bytes.extend(&self.types);
         bytes.extend(&self.strings);
         bytes.extend(layout.unwrap_or(&[]));
+        bytes
+    }
+
+    /// The whole, at an odd address as before 6.16; returns where it is.
+    pub fn memory(&self, layout: Option<&[u8]>) -> (Flat, u64, u64) {
+        let mut bytes = vec![0x5a; 0x17c];
+        bytes.extend(self.bytes(layout));
         let end = IMAGE + bytes.len() as u64;
         bytes.resize(bytes.len().next_multiple_of(4096) + 4096, 0);
         let flat = Flat { base: IMAGE, bytes, endian: self.endian, word: Word::Bits64 };

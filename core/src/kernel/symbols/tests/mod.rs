@@ -1,4 +1,5 @@
 //! Symbols and types of made-up kernels.
 
+mod facts;
 mod symbols;
 mod types;

@@ -1,0 +1,414 @@
+//! Facts that the kernel's own tables give: the provider behind VMCOREINFO.
+
+use super::btf::Btf;
+use super::kallsyms::{FoundBy, Kallsyms, Wanted};
+use super::{Image, ImageMemory, Members, Reader, SymbolsError, Words};
+use crate::arch::Arch;
+use crate::arch::paging::TableCache;
+use crate::endian::Word;
+use crate::facts::{Fact, FactSource, Facts, KernelVersion, Member};
+use crate::kernel::memory::KernelMemory;
+use crate::memory::Dump;
+use crate::units::PageShift;
+use crate::wire::vmcoreinfo::Kind;
+use core::fmt;
+
+/// Where a fact comes from, if it has not the name that VMCOREINFO has for it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    /// The symbol, the structure, or the member of this name.
+    Same,
+    /// What the variable of this name points to, if it is a pointer; else the variable.
+    Pointer,
+    /// The 32-bit variable of another name.
+    Variable32(&'static str),
+    /// The `unsigned long` of another name.
+    Variable(&'static str),
+    /// An enumerator of the same name, of this enumeration.
+    Enumerator(&'static str),
+    /// A mask of the bit that is an enumerator of this enumeration and name.
+    Bit(&'static str, &'static str),
+    /// A type of pages: an enumerator that stands in the top byte (6.12 and later), or a bit that is cleared
+    /// (6.11). Before, it is a macro, which BTF does not have.
+    PageType(&'static str, &'static str),
+}
+
+type Row = (Kind, &'static str, From);
+
+const fn same(kind: Kind, name: &'static str) -> Row {
+    (kind, name, From::Same)
+}
+
+const fn symbol(name: &'static str) -> Row {
+    same(Kind::Symbol, name)
+}
+
+const fn size(name: &'static str) -> Row {
+    same(Kind::Size, name)
+}
+
+const fn offset(name: &'static str) -> Row {
+    same(Kind::Offset, name)
+}
+
+const fn flag(name: &'static str) -> Row {
+    (Kind::Number, name, From::Enumerator("pageflags"))
+}
+
+const fn page_type(name: &'static str, now: &'static str, before: &'static str) -> Row {
+    (Kind::Number, name, From::PageType(now, before))
+}
+
+/// All that is looked for. Of types, only what a kernel with BTF (5.2 and later) can have.
+static ROWS: [Row; 86] = [
+    symbol("_stext"),
+    symbol("swapper_pg_dir"),
+    symbol("init_top_pgt"),
+    symbol("init_uts_ns"),
+    (Kind::Symbol, "mem_section", From::Pointer),
+    symbol("mem_map"),
+    symbol("node_data"),
+    symbol("contig_page_data"),
+    symbol("node_online_map"),
+    symbol("prb"),
+    symbol("clear_seq"),
+    symbol("log_buf"),
+    symbol("log_buf_len"),
+    symbol("log_first_idx"),
+    symbol("log_next_idx"),
+    symbol("clear_idx"),
+    (Kind::Number, "pgtable_l5_enabled", From::Variable32("__pgtable_l5_enabled")),
+    (Kind::Number, "sme_mask", From::Variable("sme_me_mask")),
+    size("page"),
+    offset("page.flags"),
+    offset("page._refcount"),
+    offset("page.mapping"),
+    offset("page.lru"),
+    offset("page._mapcount"),
+    offset("page.private"),
+    offset("page.compound_head"),
+    offset("page.compound_info"),
+    offset("page.compound_dtor"),
+    offset("page.compound_order"),
+    offset("folio._folio_dtor"),
+    offset("folio._folio_order"),
+    size("mem_section"),
+    offset("mem_section.section_mem_map"),
+    size("pglist_data"),
+    offset("pglist_data.node_zones"),
+    offset("pglist_data.nr_zones"),
+    offset("pglist_data.node_mem_map"),
+    offset("pglist_data.node_start_pfn"),
+    offset("pglist_data.node_spanned_pages"),
+    size("zone"),
+    offset("zone.free_area"),
+    offset("zone.spanned_pages"),
+    same(Kind::Length, "zone.free_area"),
+    size("free_area"),
+    offset("free_area.free_list"),
+    size("list_head"),
+    offset("list_head.next"),
+    offset("list_head.prev"),
+    offset("uts_namespace.name"),
+    size("printk_ringbuffer"),
+    offset("printk_ringbuffer.desc_ring"),
+    offset("printk_ringbuffer.text_data_ring"),
+    offset("prb_desc_ring.count_bits"),
+    offset("prb_desc_ring.descs"),
+    offset("prb_desc_ring.infos"),
+    offset("prb_desc_ring.head_id"),
+    offset("prb_desc_ring.tail_id"),
+    size("prb_desc"),
+    offset("prb_desc.state_var"),
+    offset("prb_desc.text_blk_lpos"),
+    offset("prb_data_blk_lpos.begin"),
+    offset("prb_data_blk_lpos.next"),
+    offset("prb_data_ring.size_bits"),
+    offset("prb_data_ring.data"),
+    size("printk_info"),
+    offset("printk_info.seq"),
+    offset("printk_info.ts_nsec"),
+    offset("printk_info.text_len"),
+    offset("printk_info.caller_id"),
+    offset("atomic_long_t.counter"),
+    size("latched_seq"),
+    offset("latched_seq.val"),
+    flag("PG_lru"),
+    flag("PG_private"),
+    flag("PG_swapcache"),
+    flag("PG_swapbacked"),
+    flag("PG_slab"),
+    flag("PG_hwpoison"),
+    flag("PG_hugetlb"),
+    (Kind::Number, "PG_head_mask", From::Bit("pageflags", "PG_head")),
+    (Kind::Number, "HUGETLB_PAGE_DTOR", From::Enumerator("compound_dtor_id")),
+    page_type("PAGE_BUDDY_MAPCOUNT_VALUE", "PGTY_buddy", "PG_buddy"),
+    page_type("PAGE_OFFLINE_MAPCOUNT_VALUE", "PGTY_offline", "PG_offline"),
+    page_type("PAGE_HUGETLB_MAPCOUNT_VALUE", "PGTY_hugetlb", "PG_hugetlb"),
+    page_type("PAGE_SLAB_MAPCOUNT_VALUE", "PGTY_slab", "PG_slab"),
+    page_type(UNACCEPTED, "PGTY_unaccepted", "PG_unaccepted"),
+];
+
+/// Kernels that do not export it (before 6.16) are treated as if they had no such pages.
+const UNACCEPTED: &str = "PAGE_UNACCEPTED_MAPCOUNT_VALUE";
+/// The enumeration of page types.
+const PAGE_TYPES: &str = "pagetype";
+const WHAT_VARIABLE: &str = "a variable of the kernel";
+
+/// What the kernel's own tables say: 1.5 KiB.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelFacts {
+    values: [Option<u64>; ROWS.len()],
+    types: Result<(), SymbolsError>,
+    found_by: FoundBy,
+}
+
+/// Two providers that do not agree.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Disagreement {
+    /// Of which fact.
+    pub kind: Kind,
+    /// Its name.
+    pub name: &'static str,
+    /// What one says.
+    pub first: Fact<u64>,
+    /// What the other says.
+    pub second: Fact<u64>,
+}
+
+impl fmt::Display for Disagreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Disagreement { kind, name, first, second } = self;
+        let (one, other) = (first.source, second.source);
+        let kind = kind.word();
+        write!(f, "{kind}({name}) is {} in {one}, and {} in {other}", first.value, second.value)
+    }
+}
+
+impl core::error::Error for Disagreement {}
+
+/// Structure and member of a path.
+fn split(name: &str) -> Option<(&str, &str)> {
+    let dot = name.bytes().position(|b| b == b'.')?;
+    Some((name.get(..dot)?, name.get(dot + 1..)?))
+}
+
+impl KernelFacts {
+    /// Looks for the facts of the kernel in a dump: through its page tables, or, where what is known does not
+    /// suffice for these, through its image alone. Takes less than 32 KiB of stack.
+    pub fn of<D: Dump>(
+        dump: &mut D,
+        facts: &dyn Facts,
+        tables: &mut TableCache<'_>,
+    ) -> Result<KernelFacts, SymbolsError> {
+        let image = Image::find(dump.machine(), facts, dump.ranges());
+        let mut error = SymbolsError::NoImage;
+        if let Ok(arch) = Arch::of(dump, facts) {
+            let mut memory = KernelMemory::new(dump, arch, tables);
+            match KernelFacts::find(&mut Reader::new(&mut memory), facts, image.as_ref()) {
+                Ok(found) => return Ok(found),
+                Err(other) => error = other,
+            }
+        }
+        match image.and_then(|image| ImageMemory::new(dump, image)) {
+            Some(mut memory) => {
+                KernelFacts::find(&mut Reader::new(&mut memory), facts, image.as_ref())
+                    .map_err(|other| if error == SymbolsError::NoImage { other } else { error })
+            }
+            None => Err(error),
+        }
+    }
+
+    /// Looks for the facts. Without types, symbols are facts all the same; see [`KernelFacts::types`].
+    pub fn find(
+        reader: &mut Reader<'_>,
+        facts: &dyn Facts,
+        image: Option<&Image>,
+    ) -> Result<KernelFacts, SymbolsError> {
+        let kallsyms = Kallsyms::find(reader, facts, image)?;
+        let mut wanted = heapless::Vec::<Wanted<'_>, 24>::new();
+        let names = ROWS.iter().filter_map(|(kind, name, from)| match (kind, from) {
+            (Kind::Symbol, From::Same | From::Pointer) => Some(*name),
+            (_, From::Variable32(other) | From::Variable(other)) => Some(*other),
+            _ => None,
+        });
+        wanted.extend(names.chain(["__start_BTF", "__stop_BTF"]).map(Wanted::new));
+        kallsyms.look_up(reader, &mut wanted)?;
+        let address = |name: &str| wanted.iter().find(|w| w.name == name)?.unique();
+        let mut values = [None; ROWS.len()];
+        let wide = reader.word_size() == Word::Bits64;
+        for ((kind, name, from), value) in ROWS.iter().zip(&mut values) {
+            *value = match (kind, from) {
+                (Kind::Symbol, From::Same) => address(name),
+                (_, From::Pointer) => address(name).map(|at| {
+                    // An address of the kernel is a pointer to the table; anything else is the table.
+                    let to = reader.word(WHAT_VARIABLE, at).ok();
+                    to.filter(|to| wide && to >> 63 == 1 && to & 7 == 0).unwrap_or(at)
+                }),
+                (_, From::Variable32(other)) => {
+                    address(other).and_then(|at| reader.u32(WHAT_VARIABLE, at).ok().map(u64::from))
+                }
+                (_, From::Variable(other)) => {
+                    address(other).and_then(|at| reader.word(WHAT_VARIABLE, at).ok())
+                }
+                _ => None,
+            };
+        }
+        let types = match (address("__start_BTF"), address("__stop_BTF")) {
+            (Some(start), Some(end)) => look_at_types(reader, start, end, &mut values),
+            _ => Err(SymbolsError::NotFound("types (BTF)")),
+        };
+        // What VMCOREINFO has the members of itself for, is not asked of types: it would come first.
+        let in_page = facts.offset("page.compound_order").is_some();
+        let before_key = facts.version().is_some_and(|v| v < KernelVersion(6, 16, 0));
+        for ((_, name, _), value) in ROWS.iter().zip(&mut values) {
+            if in_page && name.starts_with("folio.") || before_key && *name == UNACCEPTED {
+                *value = None;
+            }
+        }
+        Ok(KernelFacts { values, types, found_by: kallsyms.found_by() })
+    }
+
+    /// Whether the kernel's types were found; without them there are symbols only.
+    pub fn types(&self) -> Result<(), SymbolsError> {
+        self.types
+    }
+
+    /// How the symbols were found.
+    pub fn found_by(&self) -> FoundBy {
+        self.found_by
+    }
+
+    fn value(&self, kind: Kind, name: &dyn Fn(&str) -> bool) -> Option<Fact<u64>> {
+        let row = |(row, _): &(&Row, _)| row.0 == kind && name(row.1);
+        let ((_, _, from), value) = ROWS.iter().zip(&self.values).find(row)?;
+        let of_symbols = kind == Kind::Symbol
+            || matches!(from, From::Pointer | From::Variable32(_) | From::Variable(_));
+        let source = if of_symbols { FactSource::Kallsyms } else { FactSource::Btf };
+        value.map(|value| Fact { value, source })
+    }
+
+    /// A member of `struct page`, or its size, of which `other` knows something else.
+    pub fn disagreement(&self, other: &dyn Facts) -> Option<Disagreement> {
+        ROWS.iter().find_map(|(kind, name, _)| {
+            let first = match kind {
+                Kind::Size if *name == "page" => other.size(name),
+                Kind::Offset => {
+                    let (structure, field) = split(name).filter(|path| path.0 == "page")?;
+                    let Fact { value, source } = other.member(structure, field)?;
+                    Some(Fact { value: value.offset, source })
+                }
+                _ => None,
+            }?;
+            let second = self.value(*kind, &|row| row == *name)?;
+            let differ = first.value != second.value;
+            differ.then_some(Disagreement { kind: *kind, name, first, second })
+        })
+    }
+}
+
+/// Fills in what types say.
+fn look_at_types(
+    reader: &mut Reader<'_>,
+    start: u64,
+    end: u64,
+    values: &mut [Option<u64>; ROWS.len()],
+) -> Result<(), SymbolsError> {
+    let mut index = [0; 1024];
+    let btf = Btf::load(reader, start, end, &mut index)?;
+    let mut words = Words::<160>::new();
+    let mut room = words.add(PAGE_TYPES);
+    for (kind, name, from) in &ROWS {
+        room &= match (kind, from) {
+            (Kind::Symbol, _) | (_, From::Variable32(_) | From::Variable(_) | From::Pointer) => {
+                true
+            }
+            (_, From::Same) => words.add_path(name),
+            (_, From::Enumerator(of)) => words.add(name) && words.add(of),
+            (_, From::Bit(of, bit)) => words.add(bit) && words.add(of),
+            (_, From::PageType(now, before)) => words.add(now) && words.add(before),
+        };
+    }
+    debug_assert!(room, "more words than there is room for");
+    btf.find_words(reader, &mut words)?;
+    let mut enumerators = heapless::Vec::<(&str, &str, u64), 32>::new();
+    let members = Members::<64>::find(reader, &btf, &words, &mut |of, name, value| {
+        if let (Some(of), Some(name)) = (words.at(of), words.at(name)) {
+            // Without room for it, it is one that is not there.
+            let _ = enumerators.push((of.text, name.text, value));
+        }
+    })?;
+    let enumerator = |of: &str, name: &str| {
+        enumerators.iter().find(|e| e.0 == of && e.1 == name).map(|(_, _, value)| *value)
+    };
+    for ((kind, name, from), value) in ROWS.iter().zip(values) {
+        let member = |reader: &mut Reader<'_>| match split(name) {
+            Some((structure, field)) => members.member(reader, &btf, &words, structure, field),
+            None => Ok(None),
+        };
+        let found = match (kind, from) {
+            (Kind::Size, From::Same) => members.size(reader, &btf, &words, name)?,
+            (Kind::Offset, From::Same) => member(reader)?.map(|member| member.offset),
+            (Kind::Length, From::Same) => match member(reader)? {
+                Some(member) => {
+                    let array = btf.strip(reader, member.of)?;
+                    btf.array(reader, &array)?.map(|array| array.count.into())
+                }
+                None => None,
+            },
+            (_, From::Enumerator(of)) => enumerator(of, name),
+            (_, From::Bit(of, bit)) => {
+                enumerator(of, bit).filter(|bit| *bit < 64).map(|bit| 1 << bit)
+            }
+            (_, From::PageType(now, before)) => {
+                // As VMCOREINFO has them: numbers of 32 bits with a sign.
+                let of_byte = enumerator(PAGE_TYPES, now).map(|value| (value as u32) << 24);
+                let of_bit = enumerator(PAGE_TYPES, before).map(|value| !(value as u32));
+                of_byte.or(of_bit).map(|value| i64::from(value as i32) as u64)
+            }
+            _ => continue,
+        };
+        *value = found;
+    }
+    Ok(())
+}
+
+impl Facts for KernelFacts {
+    fn symbol(&self, name: &str) -> Option<Fact<u64>> {
+        self.value(Kind::Symbol, &|row| row == name)
+    }
+
+    fn size(&self, structure: &str) -> Option<Fact<u64>> {
+        self.value(Kind::Size, &|row| row == structure)
+    }
+
+    fn member(&self, structure: &str, field: &str) -> Option<Fact<Member>> {
+        let Fact { value: offset, source } =
+            self.value(Kind::Offset, &|row| split(row) == Some((structure, field)))?;
+        Some(Fact { value: Member { offset, size: None }, source })
+    }
+
+    fn length(&self, array: &str) -> Option<Fact<u64>> {
+        self.value(Kind::Length, &|row| row == array)
+    }
+
+    fn number(&self, name: &str) -> Option<Fact<u64>> {
+        self.value(Kind::Number, &|row| row == name)
+    }
+
+    fn plain(&self, _: &str) -> Option<Fact<&[u8]>> {
+        None
+    }
+
+    fn release(&self) -> Option<Fact<&[u8]>> {
+        None
+    }
+
+    fn page_shift(&self) -> Option<Fact<PageShift>> {
+        None
+    }
+
+    fn kaslr_offset(&self) -> Option<Fact<u64>> {
+        None
+    }
+}
