@@ -1,7 +1,17 @@
-//! A session of the engine over a dump that is open.
+//! A session of the engine over a dump that is open, and which facts its classes of pages rest on.
 
 use crate::dump::opened::{Dump, Opened, level_of};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use tamis_core::arch::Arch;
 use tamis_core::arch::paging::TableCache;
+use tamis_core::facts::{Fact, FactSource, Facts, Member};
+use tamis_core::kernel::mem_map::{MemMap, RootCache};
+use tamis_core::kernel::memory::KernelMemory;
+use tamis_core::kernel::page::Classifier;
+use tamis_core::memory::PhysMemory as _;
+use tamis_core::units::PageShift;
+use tamis_core::wire::vmcoreinfo::Kind;
 use tamis_core::{DumpLevel, Options, Session, Storage};
 
 /// A session, which looks at pages slice by slice; with `skip_classes`, at none.
@@ -13,7 +23,9 @@ pub fn session(
     skip_classes: bool,
     sizes: [usize; 4],
 ) -> Session<'static, &mut Dump> {
-    let said = opened.info().page_struct();
+    let kernel = if skip_classes { None } else { opened.kernel_facts().ok() };
+    let by_types = || kernel?.size("page").map(|size| size.value).filter(|size| *size <= 4096);
+    let said = opened.info().page_struct().or_else(by_types);
     let bytes = |len: usize| vec![0; len].into();
     let [bitmap, run, data, descriptors] = sizes.map(bytes);
     let storage = Storage {
@@ -31,11 +43,103 @@ pub fn session(
     let (text, shift, end) = (opened.text.clone(), opened.shift, opened.max_pfn);
     let options = Options { level, skip_classes, ..Options::default() };
     let input = level_of(opened);
-    let mut session = Session::over(&mut opened.dump, text, None, shift, end, storage, &options);
+    let mut session =
+        Session::over_with_tables(&mut opened.dump, text, (shift, end), storage, &options, kernel);
     session.set_input_level(input);
     // Whatever the kernel knew of: a dump that is made of another keeps what that has.
     session.set_end(end);
     session
+}
+
+/// Notes which facts are asked for that are not VMCOREINFO's.
+struct Asked<'f> {
+    facts: &'f dyn Facts,
+    others: RefCell<BTreeMap<String, Vec<String>>>,
+}
+
+impl Asked<'_> {
+    fn note<T>(&self, kind: Kind, name: &[&str], fact: Option<Fact<T>>) -> Option<Fact<T>> {
+        if let Some(Fact { source: FactSource::Kallsyms | FactSource::Btf, .. }) = fact {
+            let source = fact.as_ref().map_or(String::new(), |fact| fact.source.to_string());
+            let key = format!("{}({})", kind.word(), name.join("."));
+            let mut others = self.others.borrow_mut();
+            let keys = others.entry(source).or_default();
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        fact
+    }
+}
+
+impl Facts for Asked<'_> {
+    fn symbol(&self, name: &str) -> Option<Fact<u64>> {
+        self.note(Kind::Symbol, &[name], self.facts.symbol(name))
+    }
+
+    fn size(&self, structure: &str) -> Option<Fact<u64>> {
+        self.note(Kind::Size, &[structure], self.facts.size(structure))
+    }
+
+    fn member(&self, structure: &str, field: &str) -> Option<Fact<Member>> {
+        self.note(Kind::Offset, &[structure, field], self.facts.member(structure, field))
+    }
+
+    fn length(&self, array: &str) -> Option<Fact<u64>> {
+        self.note(Kind::Length, &[array], self.facts.length(array))
+    }
+
+    fn number(&self, name: &str) -> Option<Fact<u64>> {
+        self.note(Kind::Number, &[name], self.facts.number(name))
+    }
+
+    fn plain(&self, key: &str) -> Option<Fact<&[u8]>> {
+        self.facts.plain(key)
+    }
+
+    fn release(&self) -> Option<Fact<&[u8]>> {
+        self.facts.release()
+    }
+
+    fn page_shift(&self) -> Option<Fact<PageShift>> {
+        self.facts.page_shift()
+    }
+
+    fn kaslr_offset(&self) -> Option<Fact<u64>> {
+        self.facts.kaslr_offset()
+    }
+}
+
+/// What pages are classified by that VMCOREINFO lacks, by who knows it: a line for each.
+pub fn other_sources(opened: &mut Opened) -> Vec<String> {
+    const SHOWN: usize = 6;
+    if opened.kernel_facts().is_err() {
+        return Vec::new();
+    }
+    let (shift, end) = (opened.shift, opened.max_pfn);
+    let others = opened.with_facts(|dump, facts| {
+        let asked = Asked { facts, others: RefCell::default() };
+        if let Ok(arch) = Arch::of(dump, &asked) {
+            let machine = dump.machine();
+            let _ = Classifier::new(&asked, &arch, machine, shift.bits(), DumpLevel::all());
+            let (mut tables, mut block) = (vec![0; TableCache::STORAGE], vec![0; shift.bytes()]);
+            let mut cache = TableCache::new(&mut tables[..]);
+            let mut memory = KernelMemory::new(dump, arch, &mut cache);
+            let mut roots = RootCache::new(&mut block[..]);
+            let size = asked.size("page").map_or(0, |size| size.value);
+            let _ = MemMap::find(&asked, &mut memory, &mut roots, shift, size, end);
+        }
+        asked.others.into_inner()
+    });
+    let line = |(source, keys): (String, Vec<String>)| {
+        let more = match keys.len().saturating_sub(SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let keys: Vec<_> = keys.into_iter().take(SHOWN).collect();
+        format!("from {source}, as VMCOREINFO lacks it: {}{more}", keys.join(", "))
+    };
+    others.into_iter().map(line).collect()
 }
 
 /// Classes that cannot be recognised, and why.

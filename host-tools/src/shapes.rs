@@ -13,7 +13,9 @@ use crate::classes::pages::{Run, RunList};
 use crate::classes::stats::{Left, Stats, ZonePages};
 use crate::classes::{ByClass, Class};
 use crate::cli::Cli;
-use crate::cmd::{read, refilter, sym, vmcoreinfo, vtop};
+use crate::cmd::{print, read, refilter, sym, vmcoreinfo, vtop};
+use crate::kernel::lists::{Module, Modules, Task as KernelTask, Tasks};
+use crate::kernel::value;
 use crate::render::json::{Document, Hex, Members, write};
 use crate::rewrite::estimate::{Exact, ExactLevel, Level, Sampled};
 use crate::rewrite::repair::{Found, Pages as RepairPages};
@@ -24,7 +26,7 @@ use std::collections::BTreeSet;
 const MANUAL: &str = include_str!("../docs/json.md");
 
 /// Words in backticks that are no members: values, and names of other things.
-const OTHERS: [&str; 31] = [
+const OTHERS: [&str; 37] = [
     "kdump",
     "elf",
     "KDUMP",
@@ -44,6 +46,12 @@ const OTHERS: [&str; 31] = [
     "--faults",
     "in the dump",
     "struct page",
+    "struct task_struct",
+    "struct module",
+    "live",
+    "coming",
+    "going",
+    "unformed",
     "zero",
     "left out",
     "lost",
@@ -223,6 +231,20 @@ fn what_shows_a_dump_is_as_described() {
     let (name, address) = ("a".into(), Hex(1));
     let symbol = sym::Found { name, address, offset: 1, size: Some(1), letter: 'T' };
     one(&sym::Symbols { symbols: vec![symbol] }, "");
+    let printed = print::Printed {
+        expression: "a".into(),
+        of: "struct a".into(),
+        address: Some(Hex(1)),
+        size: 4,
+        value: value::Value::Members(vec![("member".into(), value::Value::Number(1))]),
+    };
+    one(&printed, "value");
+    let (name, task) = ("a".to_owned(), Hex(1));
+    let task = KernelTask { pid: 1, tgid: 1, state: 'R', kernel: false, task, name };
+    one(&Tasks { tasks: vec![task], error: Some("a".into()) }, "");
+    let (name, address, module) = ("a".to_owned(), Hex(1), Hex(1));
+    let module = Module { name, state: "live", address, size: 1, module };
+    one(&Modules { modules: vec![module], error: Some("a".into()) }, "");
 }
 
 #[test]

@@ -6,7 +6,7 @@ pub mod stats;
 
 use crate::dump::opened::{Dump, Opened};
 use crate::render::console::remark;
-use crate::session::{session, unclassified};
+use crate::session::{other_sources, session, unclassified};
 use serde::{Serialize, Serializer};
 use std::ops::{Index, IndexMut};
 use tamis_core::bitmap::Bitmap;
@@ -196,8 +196,10 @@ impl Classes {
     pub fn new(opened: &mut Opened) -> std::result::Result<Classes, KernelError> {
         let all = session(opened, DumpLevel::all(), false, [0; 4]);
         let mut classes = Classes::over(None);
-        classes.doubts = unclassified(&all);
+        let mut doubts = unclassified(&all);
         classes.scanner = Some(all.into_scanner()?);
+        doubts.extend(other_sources(opened));
+        classes.doubts = doubts;
         let low = session(opened, DumpLevel::empty(), false, [0; 4]);
         if low.looks_at_pages() {
             classes.hwpoison = Some(low.into_scanner()?);

@@ -7,9 +7,11 @@ use crate::dump::machines;
 use crate::fail::{Fail, Result};
 use tamis_core::arch::paging::TableCache;
 use tamis_core::arch::{Arch, ArchError};
+use tamis_core::facts::{Chain, Facts};
 use tamis_core::input::kdump::Kdump;
 use tamis_core::input::{MaybeFlattened, elf};
 use tamis_core::kernel::memory::KernelMemory;
+use tamis_core::kernel::symbols::{KernelFacts, SymbolsError};
 use tamis_core::level::DumpLevel;
 use tamis_core::memory::MemoryRange;
 use tamis_core::memory::{Dump as _, Ranges as _};
@@ -44,6 +46,8 @@ pub struct Opened {
     /// Offset in the notes and bytes of the text.
     pub text_at: Option<(u64, u64)>,
     tables: Vec<u8>,
+    /// What the kernel's own tables say: looked for once, where it is asked for.
+    kernel: Option<std::result::Result<KernelFacts, SymbolsError>>,
     /// Readers for other threads that are not in use now.
     twins: Vec<Dump>,
 }
@@ -117,9 +121,36 @@ impl Opened {
         Fail::new(format_args!("{}: {text}", self.name()))
     }
 
-    /// How its addresses are translated.
+    /// What the kernel's own symbols and types say; `None` where they cannot be used.
+    pub fn kernel_facts(&mut self) -> std::result::Result<KernelFacts, SymbolsError> {
+        if let Some(found) = self.kernel {
+            return found;
+        }
+        let info = info(&self.text);
+        let found = match self.text.is_empty() {
+            true => Err(SymbolsError::NoImage),
+            false => {
+                let mut cache = TableCache::new(&mut self.tables[..]);
+                KernelFacts::of(&mut self.dump, &info, &mut cache)
+            }
+        };
+        *self.kernel.insert(found)
+    }
+
+    /// The dump, and all that is known of its kernel as far as it was looked for.
+    pub fn with_facts<T>(&mut self, act: impl FnOnce(&mut Dump, &dyn Facts) -> T) -> T {
+        let known = Chain(info(&self.text), found(&self.kernel));
+        act(&mut self.dump, &known)
+    }
+
+    /// How its addresses are translated. Where VMCOREINFO does not say enough, the kernel's own tables are asked.
     pub fn arch(&mut self) -> Result<Arch> {
-        let fail = match Arch::of(&mut self.dump, &info(&self.text)) {
+        if let Err(ArchError::Missing(_)) = Arch::of(&mut self.dump, &info(&self.text)) {
+            // What is not found is missing; the error is that of VMCOREINFO.
+            let _ = self.kernel_facts();
+        }
+        let known = Chain(info(&self.text), found(&self.kernel));
+        let fail = match Arch::of(&mut self.dump, &known) {
             Err(ArchError::Xen) => self.fail(ArchError::Xen),
             _ if self.text.is_empty() => {
                 self.fail("it has no VMCOREINFO, so that its kernel's addresses mean nothing")
@@ -137,10 +168,10 @@ impl Opened {
     /// Does something with the kernel's virtual memory.
     pub fn with_memory<T>(
         &mut self,
-        act: impl FnOnce(&mut KernelMemory<'_, '_, Dump>, &Info<'_>) -> T,
+        act: impl FnOnce(&mut KernelMemory<'_, '_, Dump>, &dyn Facts) -> T,
     ) -> Result<T> {
         let arch = self.arch()?;
-        let info = info(&self.text);
+        let info = Chain(info(&self.text), found(&self.kernel));
         let mut cache = TableCache::new(&mut self.tables[..]);
         let mut memory = KernelMemory::new(&mut self.dump, arch, &mut cache);
         Ok(act(&mut memory, &info))
@@ -237,12 +268,18 @@ pub fn finish(
         text,
         text_at,
         tables,
+        kernel: None,
         twins,
     }
 }
 
 /// The kdump reader over files.
 pub type KdumpFile = Kdump<'static, Input, Unpackers>;
+
+/// What the kernel's own tables say, if they were looked for, and found.
+fn found(kernel: &Option<std::result::Result<KernelFacts, SymbolsError>>) -> Option<&KernelFacts> {
+    kernel.as_ref()?.as_ref().ok()
+}
 
 fn info(text: &[u8]) -> Info<'_> {
     Info::new((!text.is_empty()).then_some(text), None)

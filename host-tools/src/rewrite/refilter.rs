@@ -9,7 +9,7 @@ use crate::render::progress::Progress;
 use crate::render::text::number;
 use crate::rewrite::codec::{Checked, Compress};
 use crate::rewrite::plan::{DATA, DESCRIPTORS, Needs};
-use crate::session::{session, unclassified};
+use crate::session::{other_sources, session, unclassified};
 use page_codec::Encode;
 use std::io;
 use std::sync::atomic::AtomicU64;
@@ -120,6 +120,11 @@ pub fn write(
     if format == Format::Elf && opened.kdump().is_some() {
         // They are in a kdump-compressed dump of this level, too, and holes cost nothing.
         level_or_none.remove(DumpLevel::ZERO);
+    }
+    if level.is_some_and(DumpLevel::needs_mem_map) {
+        for source in other_sources(opened) {
+            remark(format_args!("{name}: {source}"));
+        }
     }
     let mut session = session(opened, level_or_none, level.is_none(), sizes);
     session.set_header_time(work.time.or(input_time));

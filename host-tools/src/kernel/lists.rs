@@ -1,0 +1,300 @@
+//! Lists of the kernel's: its tasks, and its modules.
+
+use super::{Kernel, with_types};
+use crate::dump::opened::Opened;
+use crate::fail::Result;
+use crate::render::json::{Document, Hex};
+use crate::render::text::plain;
+use serde::Serialize;
+use std::collections::HashSet;
+use tamis_core::kernel::symbols::{Btf, Member};
+
+/// Elements of a list at most.
+const MOST: usize = 1 << 20;
+
+/// A list, as far as it goes.
+struct List {
+    /// Addresses of the elements.
+    elements: Vec<u64>,
+    /// Why it ended early.
+    error: Option<String>,
+}
+
+/// Follows a `list_head`; `offset` is where that is in the elements.
+fn list(kernel: &mut Kernel<'_>, head: u64, offset: u64) -> List {
+    let word = kernel.reader.word_size().bytes() as u64;
+    let (mut elements, mut seen, mut at) = (Vec::new(), HashSet::new(), head);
+    let error = loop {
+        match kernel.number(at, word) {
+            Err(error) => break Some(error.line()),
+            Ok(next) if next == head => break None,
+            Ok(next) if elements.len() >= MOST || !seen.insert(next) => {
+                break Some(format!("the list at {head:#x} goes round at {next:#x}"));
+            }
+            Ok(next) => {
+                elements.push(next.wrapping_sub(offset));
+                at = next;
+            }
+        }
+    };
+    List { elements, error }
+}
+
+/// A text that ends with a NUL.
+fn text(kernel: &mut Kernel<'_>, at: u64, size: u64) -> Result<String> {
+    let mut raw = vec![0; size.min(256) as usize];
+    kernel.read(at, &mut raw)?;
+    Ok(plain(raw.split(|byte| *byte == 0).next().unwrap_or_default()))
+}
+
+/// The tasks of a kernel.
+#[derive(Serialize)]
+pub struct Tasks {
+    /// All that were found.
+    pub tasks: Vec<Task>,
+    /// Why there may be more.
+    pub error: Option<String>,
+}
+
+impl Document for Tasks {
+    const SCHEMA: &'static str = "tamis.tasks/1";
+}
+
+/// A task.
+#[derive(Serialize)]
+pub struct Task {
+    /// Its number.
+    pub pid: u64,
+    /// The number of the process that it is a thread of.
+    pub tgid: u64,
+    /// What it was doing, as ps shows it.
+    pub state: char,
+    /// Whether it has no user memory.
+    pub kernel: bool,
+    /// Address of its `struct task_struct`.
+    pub task: Hex,
+    /// Its name.
+    pub name: String,
+}
+
+/// What ps shows for a state and an exit state (`task_index_to_char` and `TASK_REPORT` of
+/// `include/linux/sched.h`).
+fn state(state: u64, exit: u64) -> char {
+    const IDLE: u64 = 0x402;
+    if state & IDLE == IDLE {
+        return 'I';
+    }
+    let bits = (state | exit) & 0x7f;
+    let index = (64 - bits.leading_zeros()) as usize;
+    b"RSDTtXZP".get(index).map_or('?', |letter| char::from(*letter))
+}
+
+/// Members of `struct task_struct`, in this order.
+const TASK: [&str; 11] = [
+    "task_struct.tasks",
+    "task_struct.comm",
+    "task_struct.pid",
+    "task_struct.tgid",
+    "task_struct.mm",
+    "task_struct.__state",
+    "task_struct.state",
+    "task_struct.exit_state",
+    "task_struct.signal",
+    "task_struct.thread_node",
+    "signal_struct.thread_head",
+];
+
+/// All tasks: the idle one of the first CPU, every process, and its threads behind it.
+pub fn tasks(opened: &mut Opened) -> Result<Tasks> {
+    with_types(opened, |kernel, btf| {
+        let found = kernel.members(btf, TASK)?;
+        let need = |index: usize| kernel.need(found[index], TASK[index]);
+        let (tasks, comm, pid, tgid, mm) = (need(0)?, need(1)?, need(2)?, need(3)?, need(4)?);
+        let state_at = need(5).or(need(6))?;
+        let exit_at = found[7];
+        let Some(init) = kernel.address("init_task")? else {
+            return Err(kernel.fail("its kernel has no symbol init_task"));
+        };
+        let processes = list(kernel, init.wrapping_add(tasks.offset), tasks.offset);
+        let mut error = processes.error;
+        let word = kernel.reader.word_size().bytes() as u64;
+        let mut all = vec![init];
+        for process in processes.elements {
+            all.push(process);
+            let (Some(signal), Some(node), Some(head)) = (found[8], found[9], found[10]) else {
+                continue;
+            };
+            let signal = kernel.number(process.wrapping_add(signal.offset), word);
+            let Ok(signal) = signal else { continue };
+            if signal == 0 {
+                continue;
+            }
+            let threads = list(kernel, signal.wrapping_add(head.offset), node.offset);
+            all.extend(threads.elements.into_iter().filter(|thread| *thread != process));
+            error = error.or(threads.error);
+        }
+        let mut tasks = Vec::new();
+        for task in all {
+            let mut one =
+                |member: Member| kernel.number(task.wrapping_add(member.offset), member.size);
+            let read = (|| {
+                let exit = exit_at.map_or(Ok(0), &mut one)?;
+                let state = state(one(state_at)?, exit);
+                Ok((one(pid)?, one(tgid)?, one(mm)? == 0, state))
+            })();
+            match read {
+                Ok((pid, tgid, is_kernel, state)) => {
+                    let name = text(kernel, task.wrapping_add(comm.offset), comm.size)?;
+                    let task = Hex(task);
+                    tasks.push(Task { pid, tgid, state, kernel: is_kernel, task, name });
+                }
+                Err(failed) => {
+                    let failed: crate::fail::Fail = failed;
+                    error = error.or(Some(failed.line()));
+                }
+            }
+        }
+        Ok(Tasks { tasks, error })
+    })
+}
+
+/// The modules of a kernel.
+#[derive(Serialize)]
+pub struct Modules {
+    /// All that were found, the one that was loaded last first.
+    pub modules: Vec<Module>,
+    /// Why there may be more.
+    pub error: Option<String>,
+}
+
+impl Document for Modules {
+    const SCHEMA: &'static str = "tamis.modules/1";
+}
+
+/// A module.
+#[derive(Serialize)]
+pub struct Module {
+    /// Its name.
+    pub name: String,
+    /// Whether it is loaded (`live`), being loaded (`coming`, `unformed`) or going.
+    pub state: &'static str,
+    /// The lowest address of its memory.
+    pub address: Hex,
+    /// Bytes of its memory.
+    pub size: u64,
+    /// Address of its `struct module`.
+    pub module: Hex,
+}
+
+/// Members of `struct module` and what it is made of, in this order.
+const MODULE: [&str; 10] = [
+    "module.list",
+    "module.name",
+    "module.state",
+    // From 6.4 on.
+    "module.mem",
+    "module_memory.base",
+    "module_memory.size",
+    // From 4.5 on.
+    "module.core_layout",
+    "module_layout.base",
+    "module_layout.size",
+    "module.init_layout",
+];
+
+/// Where the memory of a module is described: the members of a base and a size in each of so many descriptions.
+struct Memories {
+    /// Offsets in `struct module`.
+    at: Vec<u64>,
+    base: Member,
+    size: Member,
+}
+
+fn memories(
+    kernel: &mut Kernel<'_>,
+    btf: &Btf<'_>,
+    found: &[Option<Member>; MODULE.len()],
+) -> Result<Memories> {
+    if let [_, _, _, Some(mem), Some(base), Some(size), ..] = *found {
+        let array = btf.strip(&mut kernel.reader, mem.of);
+        let array = kernel.table(array)?;
+        let array = btf.array(&mut kernel.reader, &array);
+        let count = kernel.table(array)?.map_or(0, |array| array.count.min(64));
+        let each = mem.size.checked_div(count.into()).unwrap_or(0);
+        let at = (0..u64::from(count)).map(|n| mem.offset + n * each).collect();
+        return Ok(Memories { at, base, size });
+    }
+    let core = kernel.need(found[6], MODULE[3])?;
+    let base = kernel.need(found[7], MODULE[7])?;
+    let size = kernel.need(found[8], MODULE[8])?;
+    let at = [Some(core), found[9]].into_iter().flatten().map(|member| member.offset);
+    Ok(Memories { at: at.collect(), base, size })
+}
+
+/// All modules.
+pub fn modules(opened: &mut Opened) -> Result<Modules> {
+    with_types(opened, |kernel, btf| {
+        let found = kernel.members(btf, MODULE)?;
+        let need = |index: usize| kernel.need(found[index], MODULE[index]);
+        let (list_at, name_at, state_at) = (need(0)?, need(1)?, need(2)?);
+        let memories = memories(kernel, btf, &found)?;
+        let Some(head) = kernel.address("modules")? else {
+            return Err(kernel.fail("its kernel has no symbol modules: it has no modules"));
+        };
+        let List { elements, mut error } = list(kernel, head, list_at.offset);
+        let mut modules = Vec::new();
+        for module in elements {
+            let mut one = |offset: u64, member: Member| {
+                kernel.number(module.wrapping_add(offset).wrapping_add(member.offset), member.size)
+            };
+            let read = (|| {
+                let (mut address, mut bytes) = (u64::MAX, 0u64);
+                for at in &memories.at {
+                    let (base, size) = (one(*at, memories.base)?, one(*at, memories.size)?);
+                    if size > 0 && base != 0 {
+                        (address, bytes) = (address.min(base), bytes.saturating_add(size));
+                    }
+                }
+                Ok((address, bytes, one(0, state_at)?))
+            })();
+            match read {
+                Ok((address, size, state)) => {
+                    let at = module.wrapping_add(name_at.offset);
+                    let state = match state {
+                        0 => "live",
+                        1 => "coming",
+                        2 => "going",
+                        _ => "unformed",
+                    };
+                    let name = text(kernel, at, name_at.size)?;
+                    let (address, module) = (Hex(address), Hex(module));
+                    modules.push(Module { name, state, address, size, module });
+                }
+                Err(failed) => {
+                    let failed: crate::fail::Fail = failed;
+                    error = error.or(Some(failed.line()));
+                }
+            }
+        }
+        Ok(Modules { modules, error })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_those_of_ps() {
+        assert_eq!(state(0, 0), 'R');
+        assert_eq!(state(1, 0), 'S');
+        assert_eq!(state(2, 0), 'D');
+        assert_eq!(state(0x402, 0), 'I');
+        assert_eq!(state(4, 0), 'T');
+        assert_eq!(state(8, 0), 't');
+        assert_eq!(state(0x80, 0x10), 'X');
+        assert_eq!(state(0x80, 0x20), 'Z');
+        assert_eq!(state(0x2001, 0), 'S');
+        assert_eq!(state(0x40, 0), 'P');
+    }
+}
