@@ -14,6 +14,7 @@ mod memory;
 mod more;
 mod narrow;
 mod outputs;
+mod own;
 mod people;
 mod refilter;
 mod refuse;

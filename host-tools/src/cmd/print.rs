@@ -71,12 +71,13 @@ impl Document for Printed {
 pub fn run(args: &Args) -> Result<u8> {
     let mut opened = open(&args.dumps)?;
     let Written(expression, expr) = &args.expression;
-    let printed = with_types(&mut opened, |kernel, btf| print(&mut Types { kernel, btf }, expr));
-    let printed = printed.map_err(|fail| match fail {
-        Fail::Error { text, next } => {
-            Fail::Error { text: format!("{text} (in {expression})"), next }
-        }
-        pipe => pipe,
+    let printed = with_types(&mut opened, |kernel, btf| {
+        print(&mut Types { kernel, btf }, expr).map_err(|fail| match fail {
+            Fail::Error { text, next } => {
+                Fail::Error { text: format!("{text} (in {expression})"), next }
+            }
+            pipe => pipe,
+        })
     })?;
     let (of, address) = (printed.of, printed.address.map(Hex));
     let (size, value) = (printed.size, printed.value);

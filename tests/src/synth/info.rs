@@ -41,7 +41,8 @@ pub(super) fn text(machine: &Machine, built: &Addresses) -> String {
     out
 }
 
-fn full(machine: &Machine, built: &Addresses) -> String {
+/// The text with all lines.
+pub(super) fn full(machine: &Machine, built: &Addresses) -> String {
     let facts = &machine.facts;
     let mut out = String::new();
     let mut line = |text: String| writeln!(out, "{text}").unwrap();

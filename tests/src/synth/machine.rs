@@ -10,7 +10,7 @@ use super::memmap;
 use super::memory::{Entries, Leaf, Memory};
 use super::page::Class;
 use super::style::{Facts, KernelStyle};
-use super::{SECTION_PAGES, info};
+use super::{SECTION_PAGES, info, own};
 
 /// A page or block of pages in one use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +94,7 @@ pub struct Machine {
     pub(super) front_notes: Vec<Note>,
     pub(super) back_notes: Vec<Note>,
     pub(super) log: Option<(Vec<LogLine>, usize)>,
+    pub(super) own_tables: bool,
 }
 
 /// Where the kernel is linked, relative to the start of the text mapping.
@@ -158,6 +159,7 @@ impl Machine {
             front_notes: Vec::new(),
             back_notes: Vec::new(),
             log: None,
+            own_tables: false,
             facts,
         }
     }
@@ -367,6 +369,12 @@ impl Machine {
         self
     }
 
+    /// Gives the kernel its own symbols and types, with two tasks and a module.
+    pub fn own_tables(mut self) -> Self {
+        self.own_tables = true;
+        self
+    }
+
     /// What the generation is like.
     pub fn facts(&self) -> &Facts {
         &self.facts
@@ -457,6 +465,9 @@ impl Machine {
         let sections = memmap::write(self, &mut kit);
         if let Some((lines, clear_from)) = &self.log {
             log::write(self, &mut kit, lines, *clear_from);
+        }
+        if self.own_tables {
+            own::write(self, &mut kit);
         }
         let mut next = kit.next.next_multiple_of(PAGE as u64);
         let entries = match (self.arm64, self.riscv64) {

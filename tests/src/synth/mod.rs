@@ -15,6 +15,7 @@ mod log;
 mod machine;
 mod memmap;
 mod memory;
+mod own;
 mod page;
 mod style;
 

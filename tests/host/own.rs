@@ -1,0 +1,152 @@
+//! A kernel's own symbols and types: what is shown by them, and pages that are classified by them.
+
+use std::fmt::Write;
+
+use crate::common::{Bench, golden_text, json};
+use tamis_tests::synth::KernelStyle;
+use tamis_tests::zoo::zoo;
+
+/// Address of `init_task` in a machine of [`KernelStyle`], which is not moved.
+const INIT_TASK: u64 = 0xffff_ffff_8120_1000;
+
+fn bench() -> Bench {
+    Bench::of(&zoo(KernelStyle::V6_12).five_level().own_tables().build())
+}
+
+#[test]
+fn symbols_tasks_modules_and_structures_are_shown() {
+    let bench = bench();
+    bench.tamis("refilter -c -d 31 vmcore dump").expect(0);
+    let inside = format!("{:x}", INIT_TASK + 5);
+    let page = "*(struct page *)0xffd4000000005000";
+    let commands: [&[&str]; 24] = [
+        &["sym", "vmcore", "init_task"],
+        &["sym", "vmcore", &inside],
+        &["sym", "--json", "vmcore", &inside],
+        &["sym", "vmcore", "nothing"],
+        &["sym", "vmcore", "0x10"],
+        // A name, although it has the digits of a number only.
+        &["sym", "vmcore", "f00a0"],
+        &["tasks", "vmcore"],
+        &["tasks", "--json", "vmcore"],
+        &["modules", "vmcore"],
+        &["modules", "--json", "vmcore"],
+        &["print", "vmcore", "init_task.comm"],
+        &["print", "--json", "vmcore", "init_task"],
+        &["print", "vmcore", "*init_task.real_parent"],
+        &["print", "vmcore", "init_task->real_parent->comm"],
+        &["print", "--json", "vmcore", "init_task.in_iowait"],
+        &["print", "vmcore", page],
+        &["print", "vmcore", "((struct module *)0xffffffff81201a00)->mem[0]"],
+        &["print", "vmcore", "((struct module *)0xffffffff81201a00)->mem[7]"],
+        &["print", "vmcore", "(struct module *)modules"],
+        &["print", "vmcore", "init_task.nothing"],
+        &["print", "vmcore", "*(struct nothing *)1"],
+        &["print", "vmcore", "*(struct page *)0x10"],
+        &["print", "vmcore", "linux_banner"],
+        &["print", "vmcore", "init_task["],
+    ];
+    let mut out = String::new();
+    for command in commands {
+        let run = bench.run(command, None);
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+        let quoted = command.iter().map(|word| match word.contains(['*', '[', '>']) {
+            true => format!("'{word}'"),
+            false => (*word).to_owned(),
+        });
+        let words = quoted.collect::<Vec<_>>().join(" ");
+        write!(out, "$ tamis {words}\n{}", text(&run.stdout)).unwrap();
+        text(&run.stderr).lines().for_each(|line| writeln!(out, "! {line}").unwrap());
+        writeln!(out, "= {}\n", run.code.expect("an exit status")).unwrap();
+        // No level leaves out what it takes; the dump has no other pages.
+        let of_dump: Vec<_> =
+            command.iter().map(|word| if *word == "vmcore" { "dump" } else { word }).collect();
+        if command[1..].last() != Some(&page) {
+            assert_eq!(bench.run(&of_dump, None).stdout, run.stdout, "{words}");
+        }
+    }
+    golden_text("own.txt", &out);
+}
+
+/// Two dumps have the same pages; their VMCOREINFO differs.
+fn same_pages(bench: &Bench, first: &str, second: &str) {
+    let run = bench.tamis(&format!("diff --json {first} {second}"));
+    run.expect(1);
+    assert_ne!(json(&run, "same"), "0");
+    for none in ["only_in_first", "only_in_second", "different", "unreadable"] {
+        assert_eq!(json(&run, none), "0", "{none} of {first} and {second}");
+    }
+}
+
+/// The vmcore's bytes, where VMCOREINFO is in them, and its text.
+fn info(bench: &Bench) -> (Vec<u8>, usize, String) {
+    let bytes = bench.get("vmcore");
+    let start = bytes.windows(10).position(|bytes| bytes == b"OSRELEASE=").expect("VMCOREINFO");
+    let len = bytes[start..].iter().position(|byte| *byte == 0).expect("its end");
+    let text = String::from_utf8(bytes[start..start + len].to_vec()).expect("a text");
+    (bytes, start, text)
+}
+
+#[test]
+fn pages_have_the_same_classes_whatever_key_is_missing() {
+    let bench = bench();
+    let pages = bench.tamis("pages --json vmcore");
+    assert_eq!(String::from_utf8_lossy(&pages.expect(0).stderr), "");
+    let (bytes, start, text) = info(&bench);
+    // Pages of 4 KiB go without saying.
+    let stay = ["OSRELEASE=", "KERNELOFFSET=", "NUMBER(phys_base)=", "CRASHTIME="];
+    let stays = |line: &str| stay.iter().any(|key| line.starts_with(key));
+    let (mut at, mut all, mut tried) = (start, bytes.clone(), 0);
+    for line in text.split_inclusive('\n') {
+        if !stays(line) {
+            let mut without = bytes.clone();
+            (without[at], all[at]) = (b'#', b'#');
+            bench.put("without", &without);
+            let run = bench.tamis("pages --json without");
+            assert!(run.expect(0).stdout == pages.stdout, "other classes without {line}");
+            tried += 1;
+        }
+        at += line.len();
+    }
+    assert!(tried > 50, "{tried}");
+    bench.put("without", &all);
+    let run = bench.tamis("pages --json without");
+    assert!(run.expect(0).stdout == pages.stdout, "other classes without all keys");
+    run.says("from BTF, as VMCOREINFO lacks it: SIZE(page), OFFSET(page.flags)");
+    run.says("from kallsyms, as VMCOREINFO lacks it: SYMBOL(");
+    // The same from a dump that is made of it, and in it.
+    bench.tamis("refilter -d 31 vmcore whole").expect(0);
+    let run = bench.tamis("refilter -d 31 without less");
+    run.expect(0).says("from BTF, as VMCOREINFO lacks it: SIZE(page)");
+    same_pages(&bench, "whole", "less");
+}
+
+#[test]
+fn facts_that_fill_a_gap_are_named_and_those_that_disagree_too() {
+    let bench = bench();
+    let (bytes, start, text) = info(&bench);
+    let change = |from: &str, to: &str| {
+        assert_eq!(from.len(), to.len());
+        let at = start + text.find(from).unwrap_or_else(|| panic!("{from} in VMCOREINFO"));
+        let mut changed = bytes.clone();
+        changed[at..at + to.len()].copy_from_slice(to.as_bytes());
+        bench.put("changed", &changed);
+    };
+    change("NUMBER(PG_lru)", "#UMBER(PG_lru)");
+    let said = "changed: from BTF, as VMCOREINFO lacks it: NUMBER(PG_lru)";
+    bench.tamis("pages changed").expect(0).says(said);
+    change("OFFSET(page.mapping)=24", "OFFSET(page.mapping)=16");
+    let both = "OFFSET(page.mapping) is 16 in VMCOREINFO, and 24 in BTF";
+    bench.tamis("pages changed").expect(0).says(&format!("pages are of unknown classes: {both}"));
+    let run = bench.tamis("refilter --json -d 31 changed out");
+    run.expect(0).says(&format!("only pages of zeros can be dropped: {both}"));
+    bench.tamis("refilter -d 1 vmcore zeros").expect(0);
+    // Nor are poisoned pages and offline ones known.
+    let run = bench.tamis("diff --json zeros out");
+    assert_eq!(json(&run, "only_in_first"), "0");
+    assert_eq!(json(&run, "only_in_second"), "18");
+    // Of other structures, VMCOREINFO alone is asked.
+    change("SIZE(zone)=1664", "SIZE(zone)=1660");
+    let run = bench.tamis("pages changed");
+    assert_eq!(String::from_utf8_lossy(&run.expect(0).stderr), "");
+}

@@ -1,0 +1,296 @@
+//! What a kernel carries of its own description: kallsyms and BTF, as of Linux 6.12, with a few tasks and a
+//! module to look at.
+
+use std::collections::BTreeMap;
+
+use super::info;
+use super::machine::{Kit, Machine};
+
+/// Offset in the image.
+const AT: u64 = 0x20_0000;
+/// Offsets from there.
+const INIT_TASK: u64 = 0x1000;
+const OTHER_TASK: u64 = 0x1400;
+const MODULES: u64 = 0x1800;
+const MODULE: u64 = 0x1a00;
+const KALLSYMS: u64 = 0x2000;
+const BTF: u64 = 0x18_0000;
+/// Symbols without a meaning: a kernel has more than 64 blocks of 256.
+const OTHERS: u64 = 17_000;
+
+/// Writes all of it; the tables get the keys that Linux 6.0 and later have for them.
+pub(super) fn write(machine: &Machine, kit: &mut Kit) {
+    let at = kit.text_va + AT;
+    let mut symbols = kit.symbols.clone();
+    // VMCOREINFO has what the variable holds.
+    symbols.retain(|(name, _)| name != "mem_section");
+    if let Some((_, root)) = kit.symbols.iter().find(|(name, _)| name == "mem_section") {
+        kit.memory.write(at + 0x800, &root.to_le_bytes());
+        symbols.push(("mem_section".into(), at + 0x800));
+    }
+    let banner = format!("Linux version {} (synth@synth)", machine.facts().release);
+    kit.memory.write(at, banner.as_bytes());
+    symbols.push(("linux_banner".into(), at));
+    tasks(kit, at);
+    for (name, offset) in [("init_task", INIT_TASK), ("modules", MODULES)] {
+        symbols.push((name.into(), at + offset));
+    }
+    let levels = u32::from(machine.levels == 5);
+    kit.memory.write(at + 0x900, &levels.to_le_bytes());
+    kit.memory.write(at + 0x908, &machine.sme_mask.to_le_bytes());
+    symbols.push(("__pgtable_l5_enabled".into(), at + 0x900));
+    symbols.push(("sme_me_mask".into(), at + 0x908));
+    let types = types(machine, &kit.symbols);
+    symbols.push(("__start_BTF".into(), at + BTF));
+    symbols.push(("__stop_BTF".into(), at + BTF + types.len() as u64));
+    kit.memory.write(at + BTF, &types);
+    let (tables, keys) = kallsyms(at + KALLSYMS, kit.text_va, symbols);
+    assert!(KALLSYMS + tables.len() as u64 <= BTF, "symbols end in front of the types");
+    kit.memory.write(at + KALLSYMS, &tables);
+    kit.symbols.extend(keys.into_iter().map(|(name, at)| (name.to_owned(), at)));
+}
+
+/// Two tasks and a module, in their lists.
+fn tasks(kit: &mut Kit, at: u64) {
+    let task = |state: u32, pid: u32, next: u64, mm: u64, comm: &[u8], parent: u64| {
+        let mut task = vec![0; 0x80];
+        task[..4].copy_from_slice(&state.to_le_bytes());
+        task[8..12].copy_from_slice(&pid.to_le_bytes());
+        task[12..16].copy_from_slice(&pid.to_le_bytes());
+        task[16..24].copy_from_slice(&next.to_le_bytes());
+        task[24..32].copy_from_slice(&next.to_le_bytes());
+        task[32..40].copy_from_slice(&mm.to_le_bytes());
+        task[40..40 + comm.len()].copy_from_slice(comm);
+        task[64..72].copy_from_slice(&parent.to_le_bytes());
+        // Bit fields of 3 and of 5 bits.
+        task[72] = 0b0101_1011;
+        task
+    };
+    let (init, other) = (at + INIT_TASK, at + OTHER_TASK);
+    kit.memory.write(init, &task(0, 0, other + 16, 0, b"swapper/0", init));
+    kit.memory.write(other, &task(1, 1, init + 16, 0xffff_8880_0000_1000, b"init", init));
+    let module = at + MODULE;
+    kit.memory.write(at + MODULES, &(module + 8).to_le_bytes());
+    kit.memory.write(at + MODULES + 8, &(module + 8).to_le_bytes());
+    let mut bytes = vec![0; 192];
+    for (offset, value) in [(8, at + MODULES), (16, at + MODULES), (80, 0xffff_ffff_c000_0000)] {
+        bytes[offset..offset + 8].copy_from_slice(&value.to_le_bytes());
+    }
+    bytes[24..33].copy_from_slice(b"synthetic");
+    bytes[88..92].copy_from_slice(&0x3000u32.to_le_bytes());
+    kit.memory.write(module, &bytes);
+}
+
+/// The tables of `scripts/kallsyms.c`, at `at`, and where each of them is.
+fn kallsyms(
+    at: u64,
+    text: u64,
+    mut symbols: Vec<(String, u64)>,
+) -> (Vec<u8>, Vec<(&'static str, u64)>) {
+    symbols.extend((0..OTHERS).map(|n| (format!("f{n:04x}"), text + 0x8000 + 32 * n)));
+    symbols.sort_by_key(|(_, address)| *address);
+    let mut out: Vec<u8> = Vec::new();
+    let mut keys = Vec::new();
+    fn align(out: &mut Vec<u8>) {
+        out.resize(out.len().next_multiple_of(8), 0);
+    }
+    let (mut names, mut markers) = (Vec::new(), Vec::new());
+    for (index, (name, _)) in symbols.iter().enumerate() {
+        if index % 256 == 0 {
+            markers.push(names.len() as u32);
+        }
+        names.push(name.len() as u8 + 1);
+        names.push(b'T');
+        names.extend(name.bytes());
+    }
+    keys.push(("kallsyms_num_syms", at));
+    out.extend((symbols.len() as u32).to_le_bytes());
+    align(&mut out);
+    keys.push(("kallsyms_names", at + out.len() as u64));
+    out.extend(names);
+    align(&mut out);
+    markers.iter().for_each(|marker| out.extend(marker.to_le_bytes()));
+    align(&mut out);
+    keys.push(("kallsyms_token_table", at + out.len() as u64));
+    let (start, mut index) = (out.len(), Vec::new());
+    for token in 0..=255u8 {
+        index.push((out.len() - start) as u16);
+        out.extend(Some(token).filter(u8::is_ascii_graphic));
+        out.push(0);
+    }
+    align(&mut out);
+    keys.push(("kallsyms_token_index", at + out.len() as u64));
+    index.iter().for_each(|start| out.extend(start.to_le_bytes()));
+    keys.push(("kallsyms_offsets", at + out.len() as u64));
+    // Counted down from the base, but for per-CPU variables, of which there are none.
+    let base = text;
+    for (_, address) in &symbols {
+        let number = (base as i64 - 1 - *address as i64) as i32;
+        out.extend(number.to_le_bytes());
+    }
+    align(&mut out);
+    keys.push(("kallsyms_relative_base", at + out.len() as u64));
+    out.extend(base.to_le_bytes());
+    (out, keys)
+}
+
+/// BTF under construction.
+struct Types {
+    records: Vec<u8>,
+    strings: Vec<u8>,
+    count: u32,
+}
+
+impl Types {
+    fn string(&mut self, text: &str) -> u32 {
+        if text.is_empty() {
+            return 0;
+        }
+        let mut whole = vec![0];
+        whole.extend(text.bytes());
+        whole.push(0);
+        match self.strings.windows(whole.len()).position(|window| window == whole) {
+            Some(at) => at as u32 + 1,
+            None => {
+                let at = self.strings.len() as u32;
+                self.strings.extend(&whole[1..]);
+                at
+            }
+        }
+    }
+
+    fn add(&mut self, kind: u32, name: &str, count: u32, value: u32, rest: &[u32]) -> u32 {
+        let name = self.string(name);
+        for word in [name, kind << 24 | count, value].iter().chain(rest) {
+            self.records.extend(word.to_le_bytes());
+        }
+        self.count += 1;
+        self.count
+    }
+
+    /// Members are name, type, bit, and bits of a bit field.
+    fn structure(&mut self, name: &str, size: u32, members: &[(&str, u32, u32, u32)]) -> u32 {
+        let fields = members.iter().any(|member| member.3 > 0);
+        let mut rest = Vec::new();
+        for (name, of, bit, width) in members {
+            rest.extend([self.string(name), *of, bit | width << 24]);
+        }
+        let kind = if fields { 0x80 | 4 } else { 4 };
+        self.add(kind, name, members.len() as u32, size, &rest)
+    }
+
+    fn enumeration(&mut self, name: &str, values: &[(String, u32)]) {
+        let mut rest = Vec::new();
+        for (name, value) in values {
+            rest.extend([self.string(name), *value]);
+        }
+        self.add(6, name, values.len() as u32, 4, &rest);
+    }
+}
+
+/// The types that VMCOREINFO speaks of, as it has them, and those of tasks and modules.
+fn types(machine: &Machine, symbols: &[(String, u64)]) -> Vec<u8> {
+    let built = info::Addresses { symbols: symbols.to_vec(), ..Default::default() };
+    let text = info::full(machine, &built);
+    let mut all = Types { records: Vec::new(), strings: vec![0], count: 0 };
+    let ints = [("unsigned char", 1), ("short unsigned int", 2), ("unsigned int", 4)];
+    let [byte, short, int] =
+        ints.map(|(name, size): (&str, u32)| all.add(1, name, 0, size, &[8 * size]));
+    let long = all.add(1, "long unsigned int", 0, 8, &[64]);
+    let signed = all.add(1, "int", 0, 4, &[1 << 24 | 32]);
+    let char = all.add(1, "char", 0, 1, &[1 << 24 | 8]);
+    let void = all.add(2, "", 0, 0, &[]);
+    let (mut sizes, mut members) = (BTreeMap::new(), BTreeMap::<&str, Vec<(&str, u32)>>::new());
+    let (mut flags, mut kinds, mut orders) = (Vec::new(), Vec::new(), 11);
+    let mut dtor = Vec::new();
+    for line in text.lines() {
+        let Some((key, value)) = line.split_once('=') else { continue };
+        let Some((kind, name)) = key.strip_suffix(')').and_then(|key| key.split_once('(')) else {
+            continue;
+        };
+        let Ok(number) = value.parse::<i64>() else { continue };
+        match kind {
+            "SIZE" => drop(sizes.insert(name, number as u32)),
+            "OFFSET" => {
+                let (structure, member) = name.split_once('.').expect("a member");
+                members.entry(structure).or_default().push((member, number as u32));
+            }
+            "LENGTH" if name == "zone.free_area" => orders = number as u32,
+            "NUMBER" if name == "PG_head_mask" => {
+                flags.push(("PG_head".to_owned(), number.trailing_zeros()));
+            }
+            "NUMBER" if name.starts_with("PG_") => flags.push((name.to_owned(), number as u32)),
+            "NUMBER" if name == "HUGETLB_PAGE_DTOR" => dtor.push((name.to_owned(), number as u32)),
+            "NUMBER" if number as u32 & 0xff_ffff == 0 => {
+                let kind =
+                    name.strip_prefix("PAGE_").and_then(|n| n.strip_suffix("_MAPCOUNT_VALUE"));
+                let top = number as u32 >> 24;
+                kinds.extend(kind.map(|kind| (format!("PGTY_{}", kind.to_lowercase()), top)));
+            }
+            _ => {}
+        }
+    }
+    all.enumeration("pageflags", &flags);
+    all.enumeration("pagetype", &kinds);
+    all.enumeration("compound_dtor_id", &dtor);
+    let areas = all.add(3, "", 0, 0, &[long, int, orders]);
+    let mut list = 0;
+    for (structure, members) in &members {
+        let least = members.iter().map(|(_, at)| at + 8).max().unwrap_or(0);
+        let size = sizes.get(structure).copied().unwrap_or(least);
+        let members: Vec<_> = members
+            .iter()
+            .map(|(member, at)| {
+                let of = match size.saturating_sub(*at) {
+                    _ if *member == "free_area" => areas,
+                    8.. if at % 8 == 0 => long,
+                    4.. if at % 4 == 0 => int,
+                    2.. if at % 2 == 0 => short,
+                    _ => byte,
+                };
+                (*member, of, 8 * at, 0)
+            })
+            .collect();
+        let id = all.structure(structure, size, &members);
+        if *structure == "list_head" {
+            list = id;
+        }
+    }
+    let comm = all.add(3, "", 0, 0, &[char, int, 16]);
+    let task = all.count + 2;
+    let parent = all.add(2, "", 0, task, &[]);
+    all.structure(
+        "task_struct",
+        0x80,
+        &[
+            ("__state", int, 0, 0),
+            ("pid", signed, 64, 0),
+            ("tgid", signed, 96, 0),
+            ("tasks", list, 128, 0),
+            ("mm", void, 256, 0),
+            ("comm", comm, 320, 0),
+            ("exit_state", signed, 448, 0),
+            ("real_parent", parent, 512, 0),
+            ("in_execve", int, 576, 3),
+            ("in_iowait", int, 579, 5),
+        ],
+    );
+    let memory = all.structure("module_memory", 16, &[("base", void, 0, 0), ("size", int, 64, 0)]);
+    let (name, memories) =
+        (all.add(3, "", 0, 0, &[char, int, 56]), all.add(3, "", 0, 0, &[memory, int, 7]));
+    let members = [
+        ("state", int, 0, 0),
+        ("list", list, 64, 0),
+        ("name", name, 192, 0),
+        ("mem", memories, 640, 0),
+    ];
+    all.structure("module", 192, &members);
+    let mut out = vec![0x9f, 0xeb, 1, 0];
+    let (records, strings) = (all.records.len() as u32, all.strings.len() as u32);
+    for word in [24, 0, records, records, strings] {
+        out.extend(u32::to_le_bytes(word));
+    }
+    out.extend(all.records);
+    out.extend(all.strings);
+    out
+}
