@@ -31,6 +31,8 @@ pub enum FactSource {
     Kallsyms,
     /// The kernel's types, in its memory.
     Btf,
+    /// The pages on the kernel's free lists.
+    FreeLists,
     /// A provider outside of this crate.
     Other,
 }
@@ -42,6 +44,7 @@ impl fmt::Display for FactSource {
             FactSource::VmcoreinfoFile => "VMCOREINFO file",
             FactSource::Kallsyms => "kallsyms",
             FactSource::Btf => "BTF",
+            FactSource::FreeLists => "the free lists",
             FactSource::Other => "another provider",
         })
     }
@@ -179,7 +182,7 @@ impl<A: Facts, B: Facts> Facts for Chain<A, B> {
 }
 
 /// A provider that may be missing.
-impl<F: Facts> Facts for Option<&F> {
+impl<F: Facts + ?Sized> Facts for Option<&F> {
     fn symbol(&self, name: &str) -> Option<Fact<u64>> {
         self.and_then(|facts| facts.symbol(name))
     }

@@ -59,8 +59,11 @@ struct Asked<'f> {
 
 impl Asked<'_> {
     fn note<T>(&self, kind: Kind, name: &[&str], fact: Option<Fact<T>>) -> Option<Fact<T>> {
-        if let Some(Fact { source: FactSource::Kallsyms | FactSource::Btf, .. }) = fact {
-            let source = fact.as_ref().map_or(String::new(), |fact| fact.source.to_string());
+        let source = fact.as_ref().map(|fact| fact.source);
+        if let Some(source @ (FactSource::Kallsyms | FactSource::Btf | FactSource::FreeLists)) =
+            source
+        {
+            let source = source.to_string();
             let key = format!("{}({})", kind.word(), name.join("."));
             let mut others = self.others.borrow_mut();
             let keys = others.entry(source).or_default();

@@ -25,6 +25,7 @@
 pub mod btf;
 mod error;
 mod find;
+mod free_lists;
 mod image;
 pub mod kallsyms;
 pub mod limits;

@@ -1,12 +1,13 @@
 //! Facts that the kernel's own tables give: the provider behind VMCOREINFO.
 
 use super::btf::Btf;
+use super::free_lists::buddy_mark;
 use super::kallsyms::{FoundBy, Kallsyms, Wanted};
 use super::{Image, ImageMemory, Members, Reader, SymbolsError, Words};
 use crate::arch::Arch;
 use crate::arch::paging::TableCache;
 use crate::endian::Word;
-use crate::facts::{Fact, FactSource, Facts, KernelVersion, Member};
+use crate::facts::{Chain, Fact, FactSource, Facts, KernelVersion, Member};
 use crate::kernel::memory::KernelMemory;
 use crate::memory::Dump;
 use crate::units::PageShift;
@@ -142,13 +143,15 @@ static ROWS: [Row; 86] = [
     flag("PG_hugetlb"),
     (Kind::Number, "PG_head_mask", From::Bit("pageflags", "PG_head")),
     (Kind::Number, "HUGETLB_PAGE_DTOR", From::Enumerator("compound_dtor_id")),
-    page_type("PAGE_BUDDY_MAPCOUNT_VALUE", "PGTY_buddy", "PG_buddy"),
+    page_type(BUDDY, "PGTY_buddy", "PG_buddy"),
     page_type("PAGE_OFFLINE_MAPCOUNT_VALUE", "PGTY_offline", "PG_offline"),
     page_type("PAGE_HUGETLB_MAPCOUNT_VALUE", "PGTY_hugetlb", "PG_hugetlb"),
     page_type("PAGE_SLAB_MAPCOUNT_VALUE", "PGTY_slab", "PG_slab"),
     page_type(UNACCEPTED, "PGTY_unaccepted", "PG_unaccepted"),
 ];
 
+/// What marks free pages.
+const BUDDY: &str = "PAGE_BUDDY_MAPCOUNT_VALUE";
 /// Kernels that do not export it (before 6.16) are treated as if they had no such pages.
 const UNACCEPTED: &str = "PAGE_UNACCEPTED_MAPCOUNT_VALUE";
 /// The enumeration of page types.
@@ -161,6 +164,8 @@ pub struct KernelFacts {
     values: [Option<u64>; ROWS.len()],
     types: Result<(), SymbolsError>,
     found_by: FoundBy,
+    /// The mark of free pages, by the free lists.
+    buddy: Option<u64>,
 }
 
 /// Two providers that do not agree.
@@ -197,6 +202,23 @@ impl KernelFacts {
     /// Looks for the facts of the kernel in a dump: through its page tables, or, where what is known does not
     /// suffice for these, through its image alone. Takes less than 32 KiB of stack.
     pub fn of<D: Dump>(
+        dump: &mut D,
+        facts: &dyn Facts,
+        tables: &mut TableCache<'_>,
+    ) -> Result<KernelFacts, SymbolsError> {
+        let mut found = KernelFacts::look(dump, facts, tables)?;
+        // Before 6.10 no type has the mark of free pages.
+        let known = Chain(Some(facts), Some(&found));
+        if known.number(BUDDY).is_none()
+            && let Ok(arch) = Arch::of(dump, &known)
+        {
+            let mark = buddy_mark(&mut KernelMemory::new(dump, arch, tables), &known);
+            found.buddy = mark.map(|mark| i64::from(mark as i32) as u64);
+        }
+        Ok(found)
+    }
+
+    fn look<D: Dump>(
         dump: &mut D,
         facts: &dyn Facts,
         tables: &mut TableCache<'_>,
@@ -266,7 +288,7 @@ impl KernelFacts {
                 *value = None;
             }
         }
-        Ok(KernelFacts { values, types, found_by: kallsyms.found_by() })
+        Ok(KernelFacts { values, types, found_by: kallsyms.found_by(), buddy: None })
     }
 
     /// Whether the kernel's types were found; without them there are symbols only.
@@ -393,7 +415,11 @@ impl Facts for KernelFacts {
     }
 
     fn number(&self, name: &str) -> Option<Fact<u64>> {
-        self.value(Kind::Number, &|row| row == name)
+        let by_lists = || {
+            let value = self.buddy.filter(|_| name == BUDDY)?;
+            Some(Fact { value, source: FactSource::FreeLists })
+        };
+        self.value(Kind::Number, &|row| row == name).or_else(by_lists)
     }
 
     fn plain(&self, _: &str) -> Option<Fact<&[u8]>> {
