@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::common::{Bench, golden_text, json};
-use tamis_tests::synth::KernelStyle;
+use tamis_tests::synth::{KernelStyle, LogLine, expected_text};
 use tamis_tests::zoo::zoo;
 
 /// Address of `init_task` in a machine of [`KernelStyle`], which is not moved.
@@ -75,6 +75,31 @@ fn same_pages(bench: &Bench, first: &str, second: &str) {
     assert_ne!(json(&run, "same"), "0");
     for none in ["only_in_first", "only_in_second", "different", "unreadable"] {
         assert_eq!(json(&run, none), "0", "{none} of {first} and {second}");
+    }
+}
+
+#[test]
+fn the_log_is_read_whatever_key_is_missing() {
+    let lines: Vec<_> =
+        (0..40).map(|n| LogLine::new(n * 1_000_000, 7, &format!("line {n}"))).collect();
+    let bench = Bench::of(&zoo(KernelStyle::V6_12).log(&lines, 0).own_tables().build());
+    let wanted = bench.tamis("dmesg vmcore").stdout;
+    assert_eq!(wanted, expected_text(KernelStyle::V6_12.facts().log, &lines));
+    let (bytes, start, text) = info(&bench);
+    let mut at = start;
+    for line in text.split_inclusive('\n') {
+        // Without this one, lines have no callers, as those of older kernels.
+        let optional = line.contains("caller_id");
+        if !optional
+            && ["prb", "printk", "latched", "atomic_long"].iter().any(|of| line.contains(of))
+        {
+            let mut without = bytes.clone();
+            without[at] = b'#';
+            bench.put("without", &without);
+            let run = bench.tamis("dmesg without");
+            assert!(run.expect(0).stdout == wanted, "another log without {line}");
+        }
+        at += line.len();
     }
 }
 

@@ -54,18 +54,23 @@ pub fn log(
 ) -> Result<Read> {
     let mut scratch = vec![0; 256 << 10];
     let ram = opened.dump.ranges().to_vec();
-    let mut read = |first: bool| {
+    let mut read = |opened: &mut Opened, first: bool| {
         opened.with_memory(|memory, info| {
             memory.allow_arithmetic(info, &ram, first);
             let result = dump(info, memory, options, &mut scratch, out);
             result.map(|report| Read { report, by_arithmetic: memory.is_by_arithmetic() })
         })
     };
-    let found = match read(false)? {
+    let mut found = read(opened, false)?;
+    // What VMCOREINFO lacks, the kernel's own tables may have.
+    if matches!(found, Err(LogError::Missing(_))) && opened.kernel_facts().is_ok() {
+        found = read(opened, false)?;
+    }
+    let found = match found {
         Err(LogError::Write(e)) => return Err(e.into()),
         Ok(found) if found.report.records > 0 => Ok(found),
         // Nothing came out. Page tables may be there that are wrong.
-        none => match read(true)? {
+        none => match read(opened, true)? {
             Err(LogError::Write(e)) => return Err(e.into()),
             Ok(found) if found.report.records > 0 => Ok(found),
             _ => none,
