@@ -1,0 +1,154 @@
+"""`vm symbols`: a kernel by its own symbols and types, against drgn with debug information.
+
+The tool has no debug information: symbols, tasks, modules and structures are held against what drgn
+reads of the same vmcore. Then the keys of VMCOREINFO go, one by one and all together: the classes of
+pages must stay what they are.
+"""
+
+import hashlib
+import json
+import random
+import re
+import shutil
+import subprocess
+
+from . import packages
+from .classify import kernel_of
+from .common import VmError, say
+
+# What nothing in the kernel's tables says: where its image lies, and how wide arm64's addresses are.
+STAYS = re.compile(rb"OSRELEASE|KERNELOFFSET|PAGESIZE|CRASHTIME|BUILD-ID|"
+                   rb"NUMBER\((phys_base|VA_BITS|TCR_EL1_T1SZ|kimage_voffset|PHYS_OFFSET)\)")
+
+
+def tamis_json(tamis, *words):
+    """What the tool prints as JSON."""
+    done = subprocess.run([tamis, *map(str, words)], capture_output=True, timeout=600)
+    if not done.stdout:
+        raise VmError(f"while running {' '.join(map(str, words))}: {done.stderr.decode()}")
+    return json.loads(done.stdout)
+
+
+def hold_against_drgn(vmcore, vmlinux, tamis, report):
+    """Symbols, tasks, modules, members of structures."""
+    import drgn
+    from drgn.helpers.linux import for_each_task, list_for_each_entry, task_state_to_char
+    prog = drgn.Program()
+    prog.set_core_dump(vmcore)
+    prog.load_debug_info([vmlinux])
+
+    tasks = {task.value_(): (task.pid.value_(), task.tgid.value_(), task.comm.string_().decode(),
+                             task_state_to_char(task), not task.mm)
+             for task in for_each_task(prog)}
+    found = {int(task["task"], 16): (task["pid"], task["tgid"], task["name"], task["state"],
+                                     task["kernel"])
+             for task in tamis_json(tamis, "tasks", "--json", vmcore)["tasks"]}
+    # drgn leaves out the idle task.
+    idle = found.pop(prog["init_task"].address_of_().value_(), None)
+    report.check(found == tasks and idle is not None, "tasks", f"{len(tasks)} of drgn, "
+                 f"{len(set(found.items()) & set(tasks.items()))} the same")
+
+    modules = [(module.name.string_().decode(), module.value_()) for module in list_for_each_entry(
+        "struct module", prog["modules"].address_of_(), "list")]
+    found = [(module["name"], int(module["module"], 16))
+             for module in tamis_json(tamis, "modules", "--json", vmcore)["modules"]]
+    report.check(found == modules, "modules", f"{len(modules)} of drgn, {len(found)} found")
+
+    names = {}
+    for symbol in prog.symbols():
+        names.setdefault(symbol.name, set()).add(symbol.address)
+    random.seed(1)
+    unique = sorted(name for name, at in names.items() if len(at) == 1 and name.isidentifier())
+    same = asked = 0
+    for name in random.sample(unique, 100):
+        done = subprocess.run([tamis, "sym", "--json", vmcore, name], capture_output=True)
+        symbols = json.loads(done.stdout)["symbols"]
+        # Not all symbols of the file are in the table.
+        if symbols:
+            asked += 1
+            same += {int(symbol["address"], 16) for symbol in symbols} == names[name]
+    report.check(same == asked > 50, "symbols", f"{asked} looked up, {same} the same")
+
+    same, different = 0, []
+    for task in random.sample(sorted(tasks), 10):
+        object_ = drgn.Object(prog, "struct task_struct", address=task)
+        value = tamis_json(tamis, "print", "--json", vmcore,
+                           f"*(struct task_struct *){task:#x}")["value"]
+        for path, wanted in numbers(object_, drgn):
+            got = value
+            for word in path:
+                got = got.get(word) if isinstance(got, dict) else None
+            got = int(got, 0) if isinstance(got, str) and got[:2] in ("0x", "-0") else got
+            if got == wanted:
+                same += 1
+            else:
+                different.append((".".join(path), wanted, got))
+    report.check(same > 1000 and not different, "members of struct task_struct",
+                 f"{same} numbers and pointers the same, {len(different)} different {different[:3]}")
+
+
+def numbers(object_, drgn, path=()):
+    """All numbers and pointers of a structure, not those in arrays."""
+    kind = object_.type_
+    while kind.kind == drgn.TypeKind.TYPEDEF:
+        kind = kind.type
+    if kind.kind in (drgn.TypeKind.STRUCT, drgn.TypeKind.UNION):
+        for member in kind.members or ():
+            if member.name is None:
+                at = object_.address_ + member.bit_offset // 8
+                yield from numbers(drgn.Object(object_.prog_, member.type, address=at), drgn, path)
+            else:
+                yield from numbers(object_.member_(member.name), drgn, (*path, member.name))
+    elif kind.kind in (drgn.TypeKind.INT, drgn.TypeKind.POINTER):
+        yield path, object_.value_()
+
+
+def without_keys(vmcore, work, tamis, report):
+    """The classes of all pages, without each key of VMCOREINFO and without all of them."""
+    copy = work / "vmcore"
+    shutil.copyfile(vmcore, copy)
+
+    def classes():
+        done = subprocess.run([tamis, "pages", "--json", copy], capture_output=True, timeout=600)
+        return done.returncode, hashlib.sha256(done.stdout).hexdigest(), done.stderr.decode()
+
+    whole = classes()
+    with open(copy, "r+b") as file:
+        head = file.read(1 << 20)
+        start = head.index(b"OSRELEASE=")
+        text = head[start:head.index(b"\0", start)]
+        at, tried, different = start, 0, []
+
+        def put(place, what):
+            file.seek(place)
+            file.write(what)
+            file.flush()
+
+        for line in text.split(b"\n"):
+            if line and not STAYS.match(line):
+                put(at, b"#")
+                tried += 1
+                if classes()[:2] != whole[:2]:
+                    different.append(line.decode())
+                put(at, line[:1])
+            at += len(line) + 1
+        report.check(not different, "classes without one key",
+                     f"{tried} keys tried, {len(different)} change the classes {different[:3]}")
+        lines = [line if not line or STAYS.match(line) else b"#" + line[1:]
+                 for line in text.split(b"\n")]
+        put(start, b"\n".join(lines))
+        bare = classes()
+    report.check(bare[:2] == whole[:2], "classes without all of them", " ".join(bare[2].split()))
+    copy.unlink()
+
+
+def check(home, one, tamis, report):
+    """All of it, of one vmcore."""
+    vmlinux = packages.debug_vmlinux(kernel_of(home, one))
+    vmcore = home / "vmcore"
+    work = home / "symbols"
+    work.mkdir(exist_ok=True)
+    say(f"{one.name}: by the kernel's own symbols and types")
+    hold_against_drgn(vmcore, vmlinux, tamis, report)
+    without_keys(vmcore, work, tamis, report)
+    shutil.rmtree(work)
