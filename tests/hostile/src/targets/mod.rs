@@ -3,6 +3,7 @@
 mod codecs;
 mod dumps;
 mod memory;
+mod symbols;
 mod texts;
 
 use crate::Target;
@@ -29,4 +30,5 @@ pub static TARGETS: &[Target] = &[
     memory::WALK,
     memory::DMESG,
     memory::CAPTURE,
+    symbols::SYMBOLS,
 ];
