@@ -162,6 +162,8 @@ SUB_HEADER_FIELDS = {
     "size_eraseinfo": (72, "Q"), "start_pfn_64": (80, "Q"), "end_pfn_64": (88, "Q"),
     "max_mapnr_64": (96, "Q"),
 }
+# "TCRC" in the upper half of page_flags: the lower half is a checksum.
+CHECKSUM_MARK = 0x5443_5243 << 32
 DESCRIPTOR = np.dtype([("offset", "<i8"), ("size", "<u4"), ("flags", "<u4"), ("page_flags", "<u8")])
 
 
@@ -214,6 +216,19 @@ class Kdump:
         """A bit per stored page: it shares the one zero page at the start of the data."""
         return ((self.descriptors["offset"] == self.data_at) & (self.descriptors["flags"] == 0)
                 & (self.sub["dump_level"] & 1 == 1))
+
+    def wrong_checksums(self, wanted=True):
+        """How many pages have no checksum or a wrong one: CRC-32 of the stored bytes, pfn and flags, and a mark.
+
+        Of a writer that has none, how many page_flags are not 0.
+        """
+        if not wanted:
+            return int((self.descriptors["page_flags"] != 0).sum())
+        wrong = 0
+        for pfn, (offset, size, flags, page_flags) in zip(self.pfns.tolist(), self.descriptors.tolist()):
+            crc = zlib.crc32(self.data[offset:offset + size])
+            wrong += page_flags != zlib.crc32(struct.pack("<QI", pfn, flags), crc) | CHECKSUM_MARK
+        return wrong
 
     def pages(self):
         """(pfn, page) for each stored page, decoded; a page that does not decode is None."""
