@@ -123,9 +123,11 @@ impl Proof {
                 }
             }
         }
-        // One alone may agree by chance, where several rules are tried.
+        // Where one alone is known, the banner must agree as well; tables of functions alone (without
+        // `CONFIG_KALLSYMS_ALL`) have none.
+        let enough = agreed >= 2 || agreed == 1 && self.banner.is_none();
         match wrong {
-            None if agreed >= 2 || self.is_banner(reader, numbers) => Ok(()),
+            None if enough || self.is_banner(reader, numbers) => Ok(()),
             wrong => Err((agreed, wrong.unwrap_or(SymbolsError::Unproven(BANNER)))),
         }
     }

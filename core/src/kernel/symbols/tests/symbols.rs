@@ -122,6 +122,20 @@ fn the_banner_proves_symbols_where_vmcoreinfo_has_none() {
 }
 
 #[test]
+fn one_symbol_proves_a_table_of_functions_alone() {
+    let mut made = kernel(Order::NumbersLast, Numbered::Base, Endian::Big, true, 1000);
+    let text =
+        format!("OSRELEASE=6.5.0\nSYMBOL(_stext)={IMAGE:x}\n") + &text(&made, "", true, false);
+    // The banner does not name this release.
+    assert!(find(&mut made, &text).is_err());
+    let token = made.memory.bytes.windows(7).position(|bytes| bytes == b"linux_\0").unwrap();
+    made.memory.bytes[token] = b'x';
+    assert!(find(&mut made, &text).is_ok());
+    let wrong = text.replace(&format!("{IMAGE:x}\n"), &format!("{:x}\n", IMAGE + 64));
+    assert!(find(&mut made, &wrong).is_err());
+}
+
+#[test]
 fn symbols_that_do_not_agree_with_vmcoreinfo_are_not_believed() {
     let mut made = kernel(Order::NumbersLast, Numbered::Base, Endian::Little, true, 1000);
     let good = text(&made, "6.6.0", true, true);
