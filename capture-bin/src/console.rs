@@ -88,7 +88,7 @@ pub struct Console {
     phase_started: u64,
     last: u64,
     shown: u64,
-    counts: [u64; 5],
+    counts: [u64; 6],
     spin: usize,
     watchdog: Option<File>,
     fed: u64,
@@ -110,7 +110,7 @@ impl Console {
             phase_started: now,
             last: 0,
             shown: 0,
-            counts: [0; 5],
+            counts: [0; 6],
             spin: 0,
             watchdog: None,
             fed: 0,
@@ -338,6 +338,7 @@ impl Console {
             "memory sections are offline",
             "pages could not be read",
             "stretches of the notes could not be read",
+            "stretches are in doubt, as facts contradict each other",
         ];
         for (what, count) in whats.iter().zip(self.counts) {
             if count > NOTICES {
@@ -408,10 +409,11 @@ impl Observer for Console {
     fn notice(&mut self, notice: Notice) {
         let kind = match notice {
             Notice::MemMapUnreadable(_) => 0,
-            Notice::NoSection(_) | Notice::PastSections(..) => 1,
+            Notice::NoSection(_) => 1,
             Notice::OfflineSection(_) => 2,
             Notice::PageLost(..) => 3,
             Notice::NotesLost(..) => 4,
+            Notice::DamagedSection(..) | Notice::DoubtfulBlock(_) => 5,
         };
         let Some(count) = self.counts.get_mut(kind) else { return };
         *count += 1;

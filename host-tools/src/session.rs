@@ -46,7 +46,7 @@ pub fn session(
     let mut session =
         Session::over_with_tables(&mut opened.dump, text, (shift, end), storage, &options, kernel);
     session.set_input_level(input);
-    // Whatever the kernel knew of: a dump that is made of another keeps what that has.
+    // Whatever the kernel knew of: a dump that is made of another has what that has.
     session.set_end(end);
     session
 }

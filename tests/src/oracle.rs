@@ -138,15 +138,16 @@ pub fn expect(image: &Image, level: u32) -> Expected {
     Expected { max_mapnr, fates, zero, level, tally, zero_pages }
 }
 
-/// One past the last frame of any PT_LOAD; but no more than the end of the last present section.
+/// One past the last frame of any PT_LOAD; but no more than the end of the last present section, or of what is stored.
 pub fn max_mapnr(image: &Image) -> u64 {
-    let loads = image.loads.iter().filter(|load| load.is_physical());
-    let end = loads.map(|load| load.frames().end).max().unwrap_or(0);
+    let loads = || image.loads.iter().filter(|load| load.is_physical());
+    let end = loads().map(|load| load.frames().end).max().unwrap_or(0);
     if !has_mem_map(image) || image.machine.mem_model() == MemModel::Flat {
         return end;
     }
+    let stored = loads().map(|load| load.stored_frames().end).max().unwrap_or(0);
     match image.sections.last() {
-        Some(last) => end.min((last + 1) * SECTION_PAGES),
+        Some(last) => end.min(((last + 1) * SECTION_PAGES).max(stored)),
         None => end,
     }
 }

@@ -175,7 +175,6 @@ fn two_sections(style: KernelStyle) -> Machine {
 
 #[test]
 fn absent_sections_keep_their_pages() {
-    // Were the last one absent, memory would end before it.
     let machine = zoo_at(two_sections(KernelStyle::V6_12), 4 * SECTION_PAGES);
     let bench = Bench::new(machine.absent_section(2).build());
     for level in [0, 31] {
@@ -185,11 +184,11 @@ fn absent_sections_keep_their_pages() {
 }
 
 #[test]
-fn memory_ends_with_the_last_section() {
+fn memory_past_the_last_section_stays() {
     let bench = Bench::new(two_sections(KernelStyle::V6_12).absent_section(2).build());
     for level in [0, 1, 31] {
         let (_, dump) = bench.check::<&str>(level, &[]);
-        assert_eq!(dump.header.max_mapnr_64, SECTION_PAGES);
+        assert!(dump.header.max_mapnr_64 > 2 * SECTION_PAGES);
     }
 }
 

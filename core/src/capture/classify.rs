@@ -7,7 +7,7 @@ use crate::bitmap::Bitmap;
 use crate::error::part_mut;
 use crate::kernel::mem_map::{MemMap, RootCache, State};
 use crate::kernel::memory::KernelMemory;
-use crate::kernel::page::{Carry, Classifier};
+use crate::kernel::page::{Block, Classifier};
 use crate::memory::Dump;
 use crate::storage::ManagedSlice;
 use crate::tally::DropObserver;
@@ -21,7 +21,7 @@ pub struct Scanner<'m> {
     mem_map: MemMap,
     classifier: Classifier,
     slice: ManagedSlice<'m, u8>,
-    carry: Option<Carry>,
+    carry: Option<Block>,
 }
 
 impl<'m> Scanner<'m> {
@@ -59,16 +59,17 @@ impl<'m> Scanner<'m> {
         let window = map.span();
         let mut pfn = window.start;
         if let Some(carry) = self.carry.take()
-            && carry.end > pfn
+            && carry.span.end > pfn
         {
-            let span = PfnSpan::new(pfn, carry.end);
+            let end = carry.span.end;
+            let span = PfnSpan::new(pfn, end);
             let pages = map.clear_span(span);
             tally.dropped(carry.reason, span, pages);
-            if carry.end > window.end {
+            if end > window.end {
                 self.carry = Some(carry);
                 return;
             }
-            pfn = carry.end;
+            pfn = end;
         }
         let mut memory = KernelMemory::new(source, self.arch, &mut self.tables);
         // From one page that is there to the next.
@@ -88,16 +89,16 @@ impl<'m> Scanner<'m> {
                     pfn = next;
                     carry
                 }
-                State::Absent => {
-                    pfn = keep(span, map, tally, observer, Notice::NoSection);
-                    None
-                }
-                State::Offline => {
-                    pfn = keep(span, map, tally, observer, Notice::OfflineSection);
-                    None
-                }
-                State::Unreadable => {
-                    pfn = keep(span, map, tally, observer, Notice::MemMapUnreadable);
+                other => {
+                    let notice = match other {
+                        State::Offline => Notice::OfflineSection(span),
+                        State::Damaged(number, doubt) => {
+                            Notice::DamagedSection(span, number, doubt)
+                        }
+                        State::Unreadable => Notice::MemMapUnreadable(span),
+                        State::Absent | State::At(_) => Notice::NoSection(span),
+                    };
+                    pfn = keep(span, map, tally, observer, notice);
                     None
                 }
             };
@@ -115,12 +116,12 @@ fn keep(
     map: &mut Bitmap<'_>,
     tally: &mut impl DropObserver,
     observer: &mut dyn Observer,
-    notice: fn(PfnSpan) -> Notice,
+    notice: Notice,
 ) -> Pfn {
     let pages = map.count_span(span);
     if pages > 0 {
         tally.undecided(span, pages);
-        observer.notice(notice(span));
+        observer.notice(notice);
     }
     span.end
 }
@@ -142,7 +143,7 @@ impl<S: Dump> Slices<'_, '_, '_, S> {
         map: &mut Bitmap<'_>,
         tally: &mut impl DropObserver,
         observer: &mut dyn Observer,
-    ) -> (Pfn, Option<Carry>) {
+    ) -> (Pfn, Option<Block>) {
         let size = self.classifier.page_struct();
         // A power of two, so that slices end at even pfns: the head of a compound page is never
         // the last of a slice, and has the page after it to be judged with.
@@ -156,13 +157,55 @@ impl<S: Dump> Slices<'_, '_, '_, S> {
             };
             let stop = Pfn((pfn.0 / batch + 1) * batch).min(self.part.end);
             let until = stop.min(span.end);
-            let (next, carry) = self.slice(pfn, stop, until, map, tally, observer);
-            if carry.is_some() {
-                return (next, carry);
-            }
+            let (next, block) = self.slice(pfn, stop, until, map, tally, observer);
             pfn = next;
+            let Some(block) = block else { continue };
+            if block.is_done() {
+                return (pfn, Some(block));
+            }
+            if block.checked > 0 && self.holds(&block) {
+                pfn = block.span.end;
+                if block.clear(map, tally) {
+                    return (pfn, Some(block));
+                }
+                continue;
+            }
+            pfn.0 += 1;
+            tally.undecided(PfnSpan::new(next, pfn), 1);
+            observer.notice(Notice::DoubtfulBlock(block.span));
         }
         (pfn, None)
+    }
+
+    #[inline(never)]
+    fn address(&self, pfn: Pfn) -> VirtAddr {
+        let size = self.classifier.page_struct() as u64;
+        VirtAddr(self.at.0.wrapping_add((pfn.0 - self.part.start.0).wrapping_mul(size)))
+    }
+
+    /// Whether the pages of a block that are not checked yet are of it: a block that is shorter than its order says ends
+    /// at a power of two.
+    #[inline(never)]
+    fn holds(&mut self, block: &Block) -> bool {
+        let size = self.classifier.page_struct();
+        let at = self.address(block.span.start);
+        let (two, third) = part_mut(self.buffer, 0..3 * size).split_at_mut(2 * size);
+        if self.memory.read(at, two).is_err() {
+            return false;
+        }
+        let mut index = block.checked.next_power_of_two();
+        // The largest huge pages have several sections: no other block is as long as one.
+        while index < block.span.len() && block.span.start.0 + index < self.part.end.0 {
+            let at = VirtAddr(at.0.wrapping_add(index.wrapping_mul(size as u64)));
+            // What cannot be read contradicts nothing.
+            if self.memory.read(at, third).is_ok()
+                && !self.classifier.is_part(block.reason, two, third)
+            {
+                return false;
+            }
+            index *= 2;
+        }
+        true
     }
 
     fn slice(
@@ -173,32 +216,27 @@ impl<S: Dump> Slices<'_, '_, '_, S> {
         map: &mut Bitmap<'_>,
         tally: &mut impl DropObserver,
         observer: &mut dyn Observer,
-    ) -> (Pfn, Option<Carry>) {
+    ) -> (Pfn, Option<Block>) {
         let size = self.classifier.page_struct();
-        let address = |pfn: Pfn| {
-            VirtAddr(self.at.0.wrapping_add((pfn.0 - self.part.start.0).wrapping_mul(size as u64)))
-        };
+        let at = self.address(first);
         let len = (stop.0 - first.0) as usize * size;
-        let Some(buffer) = self.buffer.get_mut(..len) else {
-            return (
-                keep(PfnSpan::new(first, until), map, tally, observer, Notice::MemMapUnreadable),
-                None,
-            );
-        };
+        let all = PfnSpan::new(first, until);
         // In place where the source lends its bytes. A fault there turns bytes into zeros, and a
         // struct page of zeros is kept; one that lies in two pages could be half zeros, so those
         // are read.
         if 4096 % size == 0
-            && let Some(bytes) = self.memory.window(address(first), len)
+            && let Some(bytes) = self.memory.window(at, len)
         {
             let done = self.classifier.scan(bytes, first, until, map, tally);
             if self.memory.source.window_broke() {
-                let span = PfnSpan::new(first, until);
-                keep(span, map, tally, observer, Notice::MemMapUnreadable);
+                keep(all, map, tally, observer, Notice::MemMapUnreadable(all));
             }
             return done;
         }
-        if self.memory.read(address(first), buffer).is_ok() {
+        let Some(buffer) = self.buffer.get_mut(..len) else {
+            return (keep(all, map, tally, observer, Notice::MemMapUnreadable(all)), None);
+        };
+        if self.memory.read(at, buffer).is_ok() {
             return self.classifier.scan(buffer, first, until, map, tally);
         }
         // What can be read of it, two by two (see `batch`).
@@ -207,24 +245,25 @@ impl<S: Dump> Slices<'_, '_, '_, S> {
         while pfn < until {
             let end = Pfn((pfn.0 | 1) + 1).min(stop);
             let len = (end.0 - pfn.0) as usize * size;
-            let piece = part_mut(buffer, 0..len);
-            if self.memory.read(address(pfn), piece).is_err() {
+            let at = self.address(pfn);
+            let piece = part_mut(self.buffer, 0..len);
+            if self.memory.read(at, piece).is_err() {
                 let from = bad.map_or(pfn, |b| b.start);
                 pfn = end.min(until);
                 bad = Some(PfnSpan::new(from, pfn));
                 continue;
             }
             if let Some(span) = bad.take() {
-                keep(span, map, tally, observer, Notice::MemMapUnreadable);
+                keep(span, map, tally, observer, Notice::MemMapUnreadable(span));
             }
-            let (next, carry) = self.classifier.scan(piece, pfn, end.min(until), map, tally);
-            if carry.is_some() {
-                return (next, carry);
-            }
+            let (next, block) = self.classifier.scan(piece, pfn, end.min(until), map, tally);
             pfn = next;
+            if block.is_some() {
+                return (pfn, block);
+            }
         }
         if let Some(span) = bad {
-            keep(span, map, tally, observer, Notice::MemMapUnreadable);
+            keep(span, map, tally, observer, Notice::MemMapUnreadable(span));
         }
         (pfn, None)
     }

@@ -1,6 +1,7 @@
 //! What a capture reports while it runs, and at its end.
 
 use crate::io::IoError;
+use crate::kernel::mem_map::Doubt;
 use crate::memory::ReadError;
 use crate::tally::Tally;
 use crate::units::{Pfn, PfnSpan};
@@ -25,8 +26,11 @@ pub enum Notice {
     /// The kernel took these pages offline as a whole: they are kept, their `struct page`s mean
     /// nothing.
     OfflineSection(PfnSpan),
-    /// This many pages from here on lie past the kernel's last memory section: they are left out.
-    PastSections(Pfn, u64),
+    /// These pages lie in a memory section (its number) that is damaged: they are kept.
+    DamagedSection(PfnSpan, u64, Doubt),
+    /// The first of these pages says that they are a block, and others that they are not: it is kept, the others are
+    /// judged for themselves.
+    DoubtfulBlock(PfnSpan),
     /// This page could not be read: the dump is incomplete.
     PageLost(Pfn, ReadError),
     /// The notes could not be read from this byte on: they are zeros, the dump is incomplete.
@@ -35,18 +39,18 @@ pub enum Notice {
 
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let span = |f: &mut fmt::Formatter<'_>, s: &PfnSpan, why: &str| {
+        let span = |f: &mut fmt::Formatter<'_>, s: &PfnSpan, why: fmt::Arguments<'_>| {
             write!(f, "pfns {} to {}: {why}, pages kept", s.start, Pfn(s.end.0.saturating_sub(1)))
         };
         match self {
-            Notice::MemMapUnreadable(s) => span(f, s, "struct pages unreadable"),
-            Notice::NoSection(s) => span(f, s, "no memory section"),
-            Notice::OfflineSection(s) => span(f, s, "memory section offline"),
-            Notice::PastSections(pfn, pages) => {
-                write!(
-                    f,
-                    "pfn {pfn} and later: past the last memory section, {pages} pages left out"
-                )
+            Notice::MemMapUnreadable(s) => span(f, s, format_args!("struct pages unreadable")),
+            Notice::NoSection(s) => span(f, s, format_args!("no memory section")),
+            Notice::OfflineSection(s) => span(f, s, format_args!("memory section offline")),
+            Notice::DamagedSection(s, number, doubt) => {
+                span(f, s, format_args!("memory section {number} is damaged: {doubt}"))
+            }
+            Notice::DoubtfulBlock(s) => {
+                span(f, s, format_args!("a block by its first struct page, not by others"))
             }
             Notice::PageLost(pfn, fault) => write!(f, "pfn {pfn} lost: {fault}"),
             Notice::NotesLost(at, io) => write!(f, "notes lost from byte {at} on: {io}"),

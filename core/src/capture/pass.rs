@@ -170,28 +170,6 @@ impl<'m, S: Dump> Capture<'m, S> {
         map
     }
 
-    /// Names the pages past the last memory section, which are in no dump.
-    #[inline(never)] // one copy for all outputs
-    pub(super) fn name_the_rest(&mut self) {
-        let (mut at, mut pages) = (self.max_pfn, 0);
-        // By ranges, not by windows: a range may claim more pages than can be gone through.
-        while let Some(start) = self.shift.addr(at).and_then(|from| self.source.next_memory(from)) {
-            let mut end = start.0;
-            self.source.ranges_in(start, PhysAddr(start.0.saturating_add(1)), &mut |range| {
-                end = end.max(range.end());
-            });
-            let held = self.shift.touched(start, end - start.0);
-            if held.end <= at {
-                break;
-            }
-            pages += held.end.0 - held.start.0.max(at.0);
-            at = held.end;
-        }
-        if pages > 0 {
-            self.observer.notice(Notice::PastSections(self.max_pfn, pages));
-        }
-    }
-
     /// The pfn that a kdump-compressed dump has its first bit for: 0, but for 32-bit ARM.
     pub(super) fn first_pfn(&self) -> Pfn {
         if cfg!(feature = "arm") { self.first_pfn } else { Pfn(0) }

@@ -601,7 +601,13 @@ impl<'m, D: Dump> Session<'m, D> {
             Some(doubt) if mem_map.is_ok() => Err(doubt),
             _ => mem_map,
         };
-        let max_pfn = mem_map.as_ref().map_or(end, |map| end.min(map.max_pfn()));
+        // What the kernel does not know of exists as far as it is stored: ranges may claim anything.
+        let mut stored = 0;
+        for range in dump.ranges().iter().filter(|range| range.stored_len > 0) {
+            stored = range.phys.0.saturating_add(range.stored_len).max(stored);
+        }
+        let stored = Pfn(stored.div_ceil(shift.bytes() as u64));
+        let max_pfn = mem_map.as_ref().map_or(end, |map| end.min(stored.max(map.end())));
         let mut session = Session {
             dump,
             text,
@@ -660,7 +666,7 @@ impl<'m, D: Dump> Session<'m, D> {
         level | self.input_level
     }
 
-    /// Looks at the pfns up to `end`, where else those past the last memory section would be left out.
+    /// Looks at the pfns up to `end`, where else those past the last section and the last stored page would not be.
     pub fn set_end(&mut self, end: Pfn) {
         self.max_pfn = end;
     }
@@ -899,7 +905,6 @@ impl<'m, D: Dump> Session<'m, D> {
             self.filter,
         );
         capture.sync_every = self.sync_every;
-        capture.name_the_rest();
         capture.sums = sums.as_ref();
         capture.first_pfn = first_pfn;
         let done = write(&mut capture, &about);

@@ -527,6 +527,7 @@ impl<F> Ranges for ElfVmcore<'_, F> {
         met.filter(|(_, s)| from.0 < s.end()).for_each(|(_, s)| each(s));
     }
 
+    #[inline(never)] // called from several places: one copy is enough
     fn next_memory(&self, from: PhysAddr) -> Option<PhysAddr> {
         let mut there = self.index.from(from.0).filter(|(_, s)| from.0 < s.end());
         there.next().map(|(_, s)| s.phys.max(from))

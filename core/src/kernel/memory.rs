@@ -74,6 +74,12 @@ impl<'a, 'b, S: PhysMemory> KernelMemory<'a, 'b, S> {
         self.by_arithmetic
     }
 
+    /// Physical less virtual address, which is the same for all of the direct map.
+    pub(super) fn distance(&mut self, at: VirtAddr) -> Option<u64> {
+        Some(self.translate(at).ok()?.phys.0.wrapping_sub(at.0))
+    }
+
+    #[inline(never)] // called from several places: one copy is enough
     fn translate(&mut self, at: VirtAddr) -> Result<Mapping, WalkError> {
         let linear = self.linear.find(at);
         if let (Some(found), true) = (linear, self.linear_first) {

@@ -203,6 +203,7 @@ fn classify(rounds: usize, size: usize, endian: Endian) {
                 page[..8].copy_from_slice(&number(4));
                 page[8..16].copy_from_slice(&number(1));
             }
+            (1..256, _) => {}
             (514..528, _) => page[8..16].copy_from_slice(&number(1)),
             (at, 1) if at % 4 == 0 => page[48..52].copy_from_slice(&half(0xf500_0000)),
             (_, 0) => page[..8].copy_from_slice(&number(1 << 5)),

@@ -19,6 +19,8 @@ use tamis_core::{Codec, DumpLevel, Headers, Options, Output, Plan, Session};
 use tamis_tests::disk::MemoryFile;
 use tamis_tests::rig::lent;
 
+/// Messages that are remembered.
+const SAID: usize = 1000;
 /// Pages that a thread does at a time.
 const BATCH: usize = 5;
 
@@ -99,6 +101,7 @@ impl Append for Stream<'_> {
 #[derive(Default)]
 struct Ears {
     notices: u64,
+    said: Vec<String>,
     percent: (u64, u64),
 }
 
@@ -109,9 +112,10 @@ impl Observer for Ears {
         self.percent = now;
     }
     fn notice(&mut self, notice: Notice) {
-        // The message must be one.
-        let _ = std::hint::black_box(notice.to_string());
         self.notices += 1;
+        if self.said.len() < SAID {
+            self.said.push(notice.to_string());
+        }
     }
 }
 
@@ -217,6 +221,8 @@ pub struct Scanned {
     pub kept: Vec<u8>,
     /// Why the others are not.
     pub tally: Tally,
+    /// What observers were told, as far as there was room for it.
+    pub said: Vec<String>,
     /// What was read.
     pub steps: Steps,
 }
@@ -236,7 +242,7 @@ pub fn scan(file: &mut Overlay<'_>, setup: &Setup, most: u64) -> Result<Scanned,
     let max_pfn = session.max_pfn().0;
     let mut kept = room(max_pfn.min(most).div_ceil(8));
     let mut tally = Tally::default();
-    let mut scanned = false;
+    let (mut scanned, mut ears) = (false, Ears::default());
     if max_pfn <= most {
         let mut map = Bitmap::clear(&mut kept, PfnSpan::new(Pfn(0), Pfn(max_pfn)));
         for s in session.dump().ranges() {
@@ -245,14 +251,14 @@ pub fn scan(file: &mut Overlay<'_>, setup: &Setup, most: u64) -> Result<Scanned,
             );
         }
         if let Ok((mut scanner, dump)) = session.scanner() {
-            scanner.scan(dump, &mut map, &mut tally, &mut Ears::default());
+            scanner.scan(dump, &mut map, &mut tally, &mut ears);
             scanned = true;
         }
     }
     drop(session);
     let calls = file.steps.calls - before.calls;
     let steps = Steps { calls, bytes: file.steps.bytes - before.bytes };
-    Ok(Scanned { scanned, max_pfn, kept, tally, steps })
+    Ok(Scanned { scanned, max_pfn, kept, tally, said: ears.said, steps })
 }
 
 /// A log that was read: what became of its records, its text, and whether page tables had to be

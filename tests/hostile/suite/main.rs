@@ -1,4 +1,5 @@
 //! What hostile input must not do.
 
 mod corpus;
+mod doubts;
 mod mutants;

@@ -15,7 +15,8 @@ const NOWHERE: u64 = 0x3f_0000_0000;
 /// the sections that are present.
 pub(super) fn write(machine: &Machine, kit: &mut Kit) -> BTreeSet<u64> {
     let place = Place::new(machine, kit);
-    let mut written = Structures { machine, place: &place, kit, frames: BTreeSet::new() };
+    let (frames, listed) = (BTreeSet::new(), Vec::new());
+    let mut written = Structures { machine, place: &place, kit, frames, listed };
     for block in &machine.blocks {
         written.block(block.pfn, block.class);
     }
@@ -24,6 +25,7 @@ pub(super) fn write(machine: &Machine, kit: &mut Kit) -> BTreeSet<u64> {
             written.block(pfn, Class::Poisoned);
         }
     }
+    written.link();
     place.finish(machine, kit);
     match machine.model {
         MemModel::Flat => {
@@ -132,6 +134,8 @@ struct Structures<'a> {
     place: &'a Place,
     kit: &'a mut Kit,
     frames: BTreeSet<u64>,
+    /// Addresses of the structures that are on a list, each with its copies ("fake heads").
+    listed: Vec<Vec<u64>>,
 }
 
 impl Structures<'_> {
@@ -154,7 +158,17 @@ impl Structures<'_> {
     fn block(&mut self, pfn: u64, class: Class) {
         let (facts, size) = (&self.machine.facts, self.place.size);
         self.put(pfn, page::head(facts, size, class));
-        let Class::Compound { order, of } = class else { return };
+        if class.is_listed(facts) {
+            self.listed.extend(self.place.of(pfn).map(|va| vec![va]));
+        }
+        let Class::Compound { order, of } = class else {
+            // A kernel that does not know such blocks has pages of its own there.
+            let known = class != Class::Unaccepted || facts.unaccepted.is_some();
+            for tail in (pfn + 1..pfn + class.pages(facts)).filter(|_| known) {
+                self.put(tail, page::free_tail(facts, size));
+            }
+            return;
+        };
         let head_va = self.place.of(pfn).unwrap_or(0);
         let free_huge_page = self.kit.text_va + 0x3000;
         let shared = of == Use::HugetlbHvo && !matches!(facts.hugetlb, HugetlbMark::Lru { .. });
@@ -163,10 +177,30 @@ impl Structures<'_> {
         for index in 1..1u64 << order {
             let seen = if shared { index % period } else { index };
             let page = match seen {
-                0 => page::head(facts, size, class),
+                0 => {
+                    if let (Some(copies), Some(va)) =
+                        (self.listed.last_mut(), self.place.of(pfn + index))
+                    {
+                        copies.push(va);
+                    }
+                    page::head(facts, size, class)
+                }
                 _ => page::tail(facts, size, order, of, seen, head_va, free_huge_page),
             };
             self.put(pfn + index, page);
+        }
+    }
+
+    /// Makes a ring of all structures that are on a list: each points at the next and at the one before.
+    fn link(&mut self) {
+        let lru = self.machine.facts.page.lru;
+        let ring = self.listed.iter().map(|copies| copies[0] + lru).collect::<Vec<u64>>();
+        for (n, copies) in self.listed.iter().enumerate() {
+            let (next, before) = ((n + 1) % ring.len(), (n + ring.len() - 1) % ring.len());
+            let words = [ring[next].to_le_bytes(), ring[before].to_le_bytes()].concat();
+            for va in copies {
+                self.kit.memory.write(va + lru, &words);
+            }
         }
     }
 }

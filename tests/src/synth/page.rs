@@ -87,6 +87,19 @@ impl Class {
             _ => 1,
         }
     }
+
+    /// Whether its first page is on a list by `page.lru`: those of the LRU, of free blocks, of huge pages.
+    pub fn is_listed(self, facts: &Facts) -> bool {
+        match self {
+            Class::Cache | Class::CachePrivate | Class::Anon | Class::AnonWaiters | Class::Ksm => {
+                true
+            }
+            Class::Free { .. } | Class::FreeAbsurd { .. } => true,
+            Class::Unaccepted => facts.unaccepted.is_some(),
+            Class::Compound { of, .. } => of != Use::Kernel,
+            _ => false,
+        }
+    }
 }
 
 /// One `struct page`, as a builder of its bytes.
@@ -235,8 +248,20 @@ pub fn head<'a>(facts: &'a Facts, size: u64, class: Class) -> PageStruct<'a> {
         }
         Class::Offline => page.kind(facts.offline.unwrap_or(-256)),
         Class::Poisoned => page.flag(bits.hwpoison),
-        Class::Unaccepted => page.kind(facts.unaccepted.unwrap_or(-1)),
+        Class::Unaccepted => {
+            page.kind(facts.unaccepted.unwrap_or(-1));
+            page.u32(facts.page.count, u32::from(facts.unaccepted.is_none()));
+        }
     }
+    page
+}
+
+/// The structure of any page of a free block but the first: no reference, no type, no flag.
+pub fn free_tail<'a>(facts: &'a Facts, size: u64) -> PageStruct<'a> {
+    let mut page = PageStruct::new(facts, size);
+    page.flag(61);
+    page.flag(55);
+    page.u32(facts.page.count, 0);
     page
 }
 

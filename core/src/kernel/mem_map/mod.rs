@@ -7,7 +7,7 @@ mod run;
 mod sparse;
 
 pub use error::MemMapError;
-pub use run::{Run, State};
+pub use run::{Doubt, Run, State};
 pub use sparse::RootCache;
 
 use super::memory::KernelMemory;
@@ -46,35 +46,33 @@ impl MemMap {
         page_struct: u64,
         max_pfn: Pfn,
     ) -> Result<MemMap, MemMapError> {
-        let over = |model, max_pfn| MemMap { model, page_struct, max_pfn };
+        let over = |model| MemMap { model, page_struct, max_pfn };
         if let Some(symbol) = facts.get(Kind::Symbol, "mem_section") {
-            let (sections, end) = Sections::find(
-                facts,
-                memory,
-                cache,
-                shift,
-                VirtAddr(symbol),
-                page_struct,
-                max_pfn,
-            )?;
-            return Ok(over(Model::Sparse(sections), end));
+            let symbol = VirtAddr(symbol);
+            let sections =
+                Sections::find(facts, memory, cache, shift, symbol, page_struct, max_pfn)?;
+            return Ok(over(Model::Sparse(sections)));
         }
         let discontig = facts.get(Kind::Offset, "pglist_data.node_mem_map").is_some()
             && ["node_data", "pgdat_list"].iter().any(|s| facts.get(Kind::Symbol, s).is_some());
         match facts.get(Kind::Symbol, "mem_map") {
-            Some(symbol) => Ok(over(Model::Flat(Flat::find(memory, VirtAddr(symbol))?), max_pfn)),
+            Some(symbol) => Ok(over(Model::Flat(Flat::find(memory, VirtAddr(symbol))?))),
             None if discontig => Err(MemMapError::Model("DISCONTIGMEM")),
             None => Err(MissingKey(Kind::Symbol, "mem_section").into()),
         }
     }
 
-    /// One past the last pfn that the kernel manages: the end of the last section that is there,
-    /// if every root could be read; otherwise what [`MemMap::find`] was given.
-    pub fn max_pfn(&self) -> Pfn {
-        self.max_pfn
+    /// One past the last pfn that the kernel manages: the end of the last section that is there, or of which nothing
+    /// can be read.
+    pub fn end(&self) -> Pfn {
+        match &self.model {
+            Model::Flat(_) => self.max_pfn,
+            Model::Sparse(sections) => sections.end(),
+        }
     }
 
     /// The state of `pfn` and of those after it, as far as it is the same.
+    #[inline(never)]
     pub fn run_at<S: PhysMemory>(
         &self,
         pfn: Pfn,

@@ -3,9 +3,12 @@
 //!
 //! Sections grow with the machine (64 TiB has 524,288 of 128 MiB): they are read one root block at
 //! a time and never collected.
+//!
+//! With a vmemmap, all sections share one array of `struct page`s; without, each has its own. No key of all kernels
+//! says which it is: an array of its own lies in the direct map, as the roots do, and a vmemmap does not.
 
 use super::error::MemMapError;
-use super::run::{Run, State};
+use super::run::{Doubt, Run, State};
 use crate::facts::{Facts, MissingKey};
 use crate::kernel::memory::KernelMemory;
 use crate::memory::PhysMemory;
@@ -51,6 +54,10 @@ pub(super) struct Sections {
     order: u32,
     /// Whether this kernel marks online sections at all.
     marks_online: bool,
+    /// Where the array of a vmemmap begins.
+    vmemmap: Option<u64>,
+    /// One past the last section that is there, or of which nothing is known.
+    end: u64,
 }
 
 /// The block of sections that was read last.
@@ -65,8 +72,8 @@ enum SectionRoot {
     /// The kernel has none: its pointer is null.
     Absent,
     Unreadable,
-    /// It is in the cache.
-    Held,
+    /// It is in the cache; where it lies.
+    Held(VirtAddr),
 }
 
 /// A pointer to a root that cannot be one: this is not a table of sections.
@@ -88,7 +95,7 @@ impl Sections {
         symbol: VirtAddr,
         page_struct: u64,
         max_pfn: Pfn,
-    ) -> Result<(Sections, Pfn), MemMapError> {
+    ) -> Result<Sections, MemMapError> {
         let space = *memory.arch().space();
         let bits = |name, default: u32| {
             facts
@@ -129,9 +136,11 @@ impl Sections {
             count: (max_pfn.0.div_ceil(1 << order)).min(all),
             order,
             marks_online: false,
+            vmemmap: None,
+            end: 0,
         };
         // VMCOREINFO names the array of roots, a symbol table the pointer to it; versions differ.
-        if let Some(found) = sections.checked(page_struct, max_pfn, memory, cache) {
+        if let Some(found) = sections.checked(page_struct, memory, cache) {
             return Ok(found);
         }
         if extreme {
@@ -139,7 +148,7 @@ impl Sections {
             let table = VirtAddr(table.map_err(|e| MemMapError::unreadable(memory.arch(), e))?);
             if space.is_kernel_address(table) {
                 let sections = Sections { table, ..sections };
-                if let Some(found) = sections.checked(page_struct, max_pfn, memory, cache) {
+                if let Some(found) = sections.checked(page_struct, memory, cache) {
                     return Ok(found);
                 }
             }
@@ -147,49 +156,57 @@ impl Sections {
         Err(MemMapError::Implausible(symbol))
     }
 
-    /// Reads all sections once. Returns the sections with `marks_online` known, and the end of the
-    /// last present one; `None` if this is not the table: no section is present, or one has a
-    /// mem_map outside of the kernel's addresses.
+    /// Reads all sections once. Returns the sections with `marks_online` and `vmemmap` known; `None` if this is not
+    /// the table: fewer sections are whole than damaged.
     fn checked<S: PhysMemory>(
         &self,
         page_struct: u64,
-        max_pfn: Pfn,
         memory: &mut KernelMemory<'_, '_, S>,
         cache: &mut RootCache<'_>,
-    ) -> Option<(Sections, Pfn)> {
+    ) -> Option<Sections> {
         cache.held = None;
-        let (mut present, mut online, mut all_read) = (None, false, true);
+        let (mut whole, mut damaged, mut online, mut end) = (0u64, 0u64, false, 0);
+        // The array that most sections name (Boyer and Moore): by how many it leads, and a section that names it.
+        let (mut lead, mut array, mut example) = (0u64, 0, None);
         let mut nr = 0;
         while nr < self.count {
             let next_root = (nr / self.per_root + 1) * self.per_root;
             match self.root(nr / self.per_root, memory, cache) {
                 Err(BadRoot) => return None,
                 Ok(SectionRoot::Absent) => nr = next_root,
-                Ok(SectionRoot::Unreadable) => {
-                    all_read = false;
-                    nr = next_root;
-                }
-                Ok(SectionRoot::Held) => {
+                Ok(SectionRoot::Unreadable) => (nr, end) = (next_root, next_root),
+                Ok(SectionRoot::Held(root)) => {
                     while nr < next_root.min(self.count) {
                         let word = self.word(nr, memory, cache);
-                        let flags = SectionFlags::from_bits_truncate(word);
-                        if flags.has_pages() {
-                            let map = self.map_of(word, nr, page_struct)?;
-                            if !memory.arch().is_kernel_address(map) {
-                                return None;
+                        match self.map_of(word, nr, page_struct, memory) {
+                            _ if word == 0 => {}
+                            Err(_) => damaged += 1,
+                            Ok(map) => {
+                                whole += 1;
+                                let flags = SectionFlags::from_bits_truncate(word);
+                                online |= flags.contains(SectionFlags::ONLINE);
+                                let named = word & !SectionFlags::all().bits();
+                                if lead == 0 {
+                                    (array, example) = (named, Some((root, map)));
+                                }
+                                lead = if named == array { lead + 1 } else { lead - 1 };
                             }
-                            present = Some(nr);
-                            online |= flags.contains(SectionFlags::ONLINE);
                         }
                         nr += 1;
+                        if word != 0 {
+                            end = nr;
+                        }
                     }
                 }
             }
         }
         cache.held = None;
-        let end = Pfn((present? + 1) << self.order);
-        let sections = Sections { marks_online: online, ..*self };
-        Some((sections, if all_read { max_pfn.min(end) } else { max_pfn }))
+        let (root, map) = example.filter(|_| damaged < whole)?;
+        let distances = memory.distance(root).zip(memory.distance(map));
+        let shared = self.extreme && distances.is_some_and(|(root, map)| root != map);
+        // Where none leads, any may be the right one: all are in doubt, as no section names an odd address.
+        let vmemmap = shared.then_some(if lead > 0 { array } else { 1 });
+        Some(Sections { marks_online: online, vmemmap, end, ..*self })
     }
 
     /// Puts root `index` into the cache.
@@ -225,7 +242,7 @@ impl Sections {
             Ok(at) => {
                 let block = cache.block.get_mut(..len as usize).ok_or(BadRoot)?;
                 if memory.read(at, block).is_ok() {
-                    SectionRoot::Held
+                    SectionRoot::Held(at)
                 } else {
                     SectionRoot::Unreadable
                 }
@@ -248,9 +265,26 @@ impl Sections {
 
     /// Address of the first `struct page` of section `nr`: the word is that less `nr`'s first pfn
     /// times the size of a `struct page`.
-    fn map_of(&self, word: u64, nr: u64, page_struct: u64) -> Option<VirtAddr> {
-        let offset = (nr << self.order).checked_mul(page_struct)?;
-        Some(VirtAddr((word & !SectionFlags::all().bits()).wrapping_add(offset)))
+    fn map_of<S: PhysMemory>(
+        &self,
+        word: u64,
+        nr: u64,
+        page_struct: u64,
+        memory: &KernelMemory<'_, '_, S>,
+    ) -> Result<VirtAddr, Doubt> {
+        let array = word & !SectionFlags::all().bits();
+        if self.vmemmap.is_some_and(|vmemmap| vmemmap != array) {
+            return Err(Doubt::OtherArray);
+        }
+        let offset = (nr << self.order).wrapping_mul(page_struct);
+        let map = VirtAddr(array.wrapping_add(offset));
+        let whole = SectionFlags::from_bits_truncate(word).has_pages();
+        if whole && memory.arch().is_kernel_address(map) { Ok(map) } else { Err(Doubt::HalfWord) }
+    }
+
+    /// One past the last pfn of the last section.
+    pub(super) fn end(&self) -> Pfn {
+        Pfn(self.end << self.order)
     }
 
     pub(super) fn run_at<S: PhysMemory>(
@@ -275,20 +309,21 @@ impl Sections {
             Err(BadRoot) | Ok(SectionRoot::Unreadable) => {
                 Run { span: root_end, state: State::Unreadable }
             }
-            Ok(SectionRoot::Held) => {
+            Ok(SectionRoot::Held(_)) => {
                 let word = self.word(nr, memory, cache);
                 let span = until(nr + 1);
                 let inside = (pfn.0 - (nr << self.order)).saturating_mul(page_struct);
                 let flags = SectionFlags::from_bits_truncate(word);
-                let state = if !flags.has_pages() {
-                    State::Absent
-                } else if self.marks_online && !flags.contains(SectionFlags::ONLINE) {
-                    State::Offline
-                } else {
-                    match self.map_of(word, nr, page_struct).and_then(|m| m.checked_add(inside)) {
+                let state = match self.map_of(word, nr, page_struct, memory) {
+                    _ if word == 0 => State::Absent,
+                    Err(doubt) => State::Damaged(nr, doubt),
+                    Ok(_) if self.marks_online && !flags.contains(SectionFlags::ONLINE) => {
+                        State::Offline
+                    }
+                    Ok(map) => match map.checked_add(inside) {
                         Some(at) if memory.arch().is_kernel_address(at) => State::At(at),
                         _ => State::Unreadable,
-                    }
+                    },
                 };
                 Run { span, state }
             }

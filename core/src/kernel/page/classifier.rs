@@ -24,9 +24,13 @@ pub(super) struct Layout {
     pub(super) size: usize,
     pub(super) flags: usize,
     pub(super) mapping: usize,
+    /// The reference count.
+    pub(super) count: usize,
     pub(super) mapcount: Option<usize>,
     pub(super) private: Option<usize>,
     pub(super) compound_head: Option<usize>,
+    /// The byte of that whose lowest bit tails have; past the structure where it is not known.
+    pub(super) tail_at: usize,
 }
 
 /// How slab pages are distinguished from others: they use other members for their own ends.

@@ -4,7 +4,7 @@ use super::classifier::{
     self, Blocks, Cache, Classifier, Compound, HugetlbBy, Layout, OrderAt, SlabBy, Unclassified,
 };
 use crate::arch::Arch;
-use crate::endian::Word;
+use crate::endian::{Endian, Word};
 use crate::facts::{Facts, KernelVersion, MissingKey};
 use crate::level::DumpLevel;
 use crate::memory::Machine;
@@ -195,7 +195,7 @@ fn layout(keys: &Keys<'_>, machine: Machine) -> Result<Layout, MissingKey> {
     let flags = place("page.flags", long).ok_or(offset("page.flags"))?;
     // What has no reference count is not a `struct page`.
     let count = place("page._refcount", 4).or_else(|| place("page._count", 4));
-    count.ok_or(offset("page._refcount"))?;
+    let count = count.ok_or(offset("page._refcount"))?;
     let mapping = place("page.mapping", long).ok_or(offset("page.mapping"))?;
     let (mapcount, private) = (place("page._mapcount", 4), place("page.private", long));
     // Heads have the list where tails have this.
@@ -208,8 +208,20 @@ fn layout(keys: &Keys<'_>, machine: Machine) -> Result<Layout, MissingKey> {
         (Some(_), Some(_)) if lru == compound_head => {}
         (Some(_), Some(_)) => clash = Some(offset("page.lru")),
     }
-    let layout =
-        Layout { endian, word, size: keys.size, flags, mapping, mapcount, private, compound_head };
+    let low = if endian == Endian::Little { 0 } else { long - 1 };
+    let tail_at = compound_head.map_or(keys.size, |at| at + low);
+    let layout = Layout {
+        endian,
+        word,
+        size: keys.size,
+        flags,
+        mapping,
+        count,
+        mapcount,
+        private,
+        compound_head,
+        tail_at,
+    };
     clash.map_or(Ok(layout), Err)
 }
 

@@ -12,6 +12,7 @@
 //! 3. Its place in `rules.rs`: the first rule that matches decides.
 
 mod classifier;
+mod doubt;
 mod fields;
 mod keys;
 mod rules;
@@ -19,4 +20,4 @@ mod scan;
 
 pub use classifier::{Classifier, Unclassified};
 pub use rules::Verdict;
-pub use scan::Carry;
+pub use scan::Block;

@@ -8,13 +8,16 @@ use crate::endian::{Endian, Word};
 use crate::tally::{DropObserver, Reason};
 use crate::units::{Pfn, PfnSpan};
 
-/// A range that is dropped and goes on past what was looked at.
+/// A block of pages: its first page says that all of them go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Carry {
-    /// One past its last pfn.
-    pub end: Pfn,
-    /// Why it is dropped.
+pub struct Block {
+    /// Its pfns.
+    pub span: PfnSpan,
+    /// Why they go.
     pub reason: Reason,
+    /// Pages from its first one on that are of it, as far as their `struct page`s tell: all of them, or those in the
+    /// slice; none if one of these says that it is not.
+    pub checked: u64,
 }
 
 impl Classifier {
@@ -23,8 +26,8 @@ impl Classifier {
     /// that are dropped.
     ///
     /// Pages whose bit is clear already are not looked at. Returns the first pfn that is not
-    /// decided yet, which is past `until` where a range runs over it, and the rest of a range that
-    /// runs over the end of `map`.
+    /// decided yet, which is past `until` where a range runs over it; and a block that ends the scan: its
+    /// bits are cleared and it runs over the end of `map`, or it is not decided what becomes of it.
     pub fn scan(
         &self,
         slice: &[u8],
@@ -32,7 +35,7 @@ impl Classifier {
         until: Pfn,
         map: &mut Bitmap<'_>,
         tally: &mut dyn DropObserver,
-    ) -> (Pfn, Option<Carry>) {
+    ) -> (Pfn, Option<Block>) {
         match (self.layout.endian, self.layout.word, self.layout.size) {
             // The usual layout with its constants inlined.
             (Endian::Little, Word::Bits64, 64) => {
@@ -55,7 +58,7 @@ impl Classifier {
         until: Pfn,
         map: &mut Bitmap<'_>,
         tally: &mut dyn DropObserver,
-    ) -> (Pfn, Option<Carry>) {
+    ) -> (Pfn, Option<Block>) {
         let mut pfn = first;
         while pfn < until {
             // Runs of set bits up to `until`: pages that do not exist are passed over.
@@ -72,18 +75,36 @@ impl Classifier {
                 match self.classify_with(read, page, next, pfn) {
                     Verdict::Keep => pfn.0 += 1,
                     Verdict::Drop(reason, pages) => {
-                        let stop = Pfn(pfn.0.saturating_add(pages));
-                        let span = PfnSpan::new(pfn, stop);
-                        let gone = map.clear_span(span);
-                        tally.dropped(reason, span, gone);
-                        pfn = stop;
-                        if stop > map.span().end {
-                            return (stop, Some(Carry { end: stop, reason }));
+                        let span = PfnSpan::new(pfn, Pfn(pfn.0.saturating_add(pages)));
+                        let mut block = Block { span, reason, checked: 1 };
+                        if pages > 1 || reason == Reason::Free {
+                            self.check(slice.get(at..).unwrap_or(&[]), &mut block);
+                            if !block.is_done() {
+                                return (pfn, Some(block));
+                            }
+                        }
+                        pfn = span.end;
+                        if block.clear(map, tally) {
+                            return (pfn, Some(block));
                         }
                     }
                 }
             }
         }
         (pfn, None)
+    }
+}
+
+impl Block {
+    /// Whether all its pages are of it.
+    pub fn is_done(&self) -> bool {
+        self.checked >= self.span.len()
+    }
+
+    /// Clears its bits. Returns whether it runs over the end of `map`.
+    pub fn clear(&self, map: &mut Bitmap<'_>, tally: &mut dyn DropObserver) -> bool {
+        let gone = map.clear_span(self.span);
+        tally.dropped(self.reason, self.span, gone);
+        self.span.end > map.span().end
     }
 }
