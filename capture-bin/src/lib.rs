@@ -19,7 +19,6 @@ extern crate alloc;
 
 #[expect(unsafe_code, reason = "the one place that hands out raw memory")]
 pub mod arena;
-pub mod cli;
 pub mod console;
 mod crew;
 pub mod exit;
@@ -30,6 +29,8 @@ mod log;
 mod out;
 #[expect(unsafe_code, reason = "the one place that calls the system")]
 pub mod sys;
+
+pub use tamis_boot::cli;
 
 use cli::Mode;
 use core::fmt::Write;

@@ -16,6 +16,7 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod cli;
 pub mod orders;
 pub mod paths;
 pub mod raw_target;
