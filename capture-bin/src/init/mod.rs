@@ -15,14 +15,13 @@ use self::say::{failed, say};
 use self::target::{Found, find_target};
 use self::text::{Path, read_text};
 use crate::arena::Heap;
-use crate::cli::{self, ArgError, Args, Mode};
+use crate::cli::{Args, parse_ordered};
 use crate::console::{Console, Why};
 use crate::exit::Exit;
 use crate::job::{Ended, Job, Outputs};
 use crate::log;
 use crate::sys::{self, File};
 use core::ffi::c_int;
-use core::fmt;
 use core::sync::atomic::{AtomicI32, Ordering};
 use tamis_boot::orders::{Final, OrderError, Orders, RAW, words};
 use tamis_boot::paths::{self, MOST_TEXT};
@@ -155,10 +154,10 @@ fn module_parameters(path: &[u8], line: &[u8]) -> Path {
 
 /// Saves log and dump. Errors have already been printed.
 fn save(heap: &'static Heap, orders: &Orders<'_>, free_at_first: u64) -> Exit {
-    let parsed = parse_args(orders.args).or_else(|error| {
+    let parsed = parse_ordered(orders.args).or_else(|error| {
         say(format_args!("{error}"));
         say(format_args!("taking '{}' instead", FALLBACK.escape_ascii()));
-        parse_args(FALLBACK)
+        parse_ordered(FALLBACK)
     });
     let Ok(mut parsed) = parsed else { return Exit::Failed };
     let mut console = Console::new(parsed.messages, false);
@@ -226,53 +225,6 @@ fn save_as_ordered(
                 }
             }
         }
-    }
-}
-
-/// Why the options of `tamis.args` are not used.
-#[derive(Debug)]
-enum OptionsError<'a> {
-    /// They are no options of a capture.
-    Args(ArgError<'a>),
-    /// Options of [`NOT_HERE`]: which of them are given.
-    NotHere([bool; NOT_HERE.len()]),
-}
-
-/// Options of ways to write, or not to, that PID 1 does not have.
-const NOT_HERE: [&str; 7] =
-    ["-F", "--split", "--dump-dmesg", "--help", "--version", "--dry-run", "--check-params"];
-
-impl fmt::Display for OptionsError<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            OptionsError::Args(error) => write!(f, "tamis.args: {error}"),
-            OptionsError::NotHere(options) => {
-                f.write_str("tamis.args contains options not allowed in init mode:")?;
-                let mut given = options.iter().zip(NOT_HERE).filter(|(given, _)| **given);
-                given.try_for_each(|(_, name)| write!(f, " {name}"))
-            }
-        }
-    }
-}
-
-/// The options of a capture by PID 1.
-fn parse_args(text: &[u8]) -> Result<Args<'_>, OptionsError<'_>> {
-    let given =
-        words(text).map(|w| w.strip_prefix(b"\"").and_then(|w| w.strip_suffix(b"\"")).unwrap_or(w));
-    let operands = [&b"/proc/vmcore"[..], COMPLETE];
-    let parsed = cli::parse(given.chain(operands)).map_err(OptionsError::Args)?;
-    let not_here = [
-        parsed.flattened,
-        parsed.split,
-        parsed.mode == Mode::Dmesg,
-        parsed.mode == Mode::Help,
-        parsed.mode == Mode::Version,
-        parsed.dry_run,
-        parsed.check_params,
-    ];
-    match not_here.contains(&true) {
-        false => Ok(parsed),
-        true => Err(OptionsError::NotHere(not_here)),
     }
 }
 
@@ -462,26 +414,5 @@ mod tests {
         assert_eq!((of(b"/modules/cat.ko"), of(b"")), (Path::new(), Path::new()));
         let long = [b"dog.a=".as_slice(), &[b'x'; 600], b" dog.b=1"].concat();
         assert_eq!(module_parameters(b"dog.ko", &long), b"b=1 ");
-    }
-
-    #[test]
-    fn options_for_which_there_is_no_place_are_refused() {
-        assert!(parse_args(b"-c -d 31").is_ok());
-        assert!(parse_args(b"-E -d \"31\"").is_ok());
-        for bad in [
-            &b"-F"[..],
-            b"--split",
-            b"--dump-dmesg",
-            b"-x y",
-            b"--help",
-            b"-v",
-            b"--dry-run",
-            b"--check-params",
-            b"extra",
-        ] {
-            assert!(parse_args(bad).is_err(), "{}", bad.escape_ascii());
-        }
-        let text = std::format!("{}", parse_args(b"--help --dump-dmesg -F").unwrap_err());
-        assert_eq!(text, "tamis.args contains options not allowed in init mode: -F --help");
     }
 }

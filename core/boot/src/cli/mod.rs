@@ -9,12 +9,14 @@
 //! dump, is found out later.
 
 mod help;
+mod ordered;
 mod parse;
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use help::HELP;
+pub use ordered::{OrderedError, parse_ordered};
 pub use parse::parse;
 
 use core::fmt;
