@@ -206,6 +206,21 @@ fn the_version_that_it_stands_for() {
 }
 
 #[test]
+fn a_system_that_is_no_crash_kernel_is_told_so() {
+    let bench = bench();
+    shell(&bench, "makedumpfile -c -d 31 /proc/vmcore out").expect(1).says("kexec -p");
+    let other = shell(&bench, "makedumpfile -c -d 31 /proc/vmcores out");
+    assert!(!other.expect(1).text().contains("kexec -p"));
+}
+
+#[test]
+fn debug_information_in_a_collector_line_loses_no_dump() {
+    let bench = bench();
+    shell(&bench, "makedumpfile -x vmlinux -c -d 31 vmcore out").expect(0).says("-x has no effect");
+    complete(take(&bench, "out"));
+}
+
+#[test]
 fn a_dump_in_place_of_a_vmcore() {
     let bench = bench();
     bench.run(&["-d", "31"], &bench.file("dump")).expect(0);

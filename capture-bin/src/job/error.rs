@@ -42,6 +42,14 @@ impl JobError<'_> {
         if let JobError::Limit(OverBudget { least, .. }) = self {
             console.warn(format_args!("try --memory-limit {least} or more; nothing was written"));
         }
+        if let JobError::Open { name: b"/proc/vmcore", io } = self
+            && io.code == libc::ENOENT
+        {
+            console.warn(format_args!(
+                "only a crash kernel has it: one loaded with kexec -p, with CONFIG_PROC_VMCORE, and \
+                 elfcorehdr= on its command line"
+            ));
+        }
         if let JobError::OtherKernel { .. } = self { Exit::OtherKernel } else { Exit::Failed }
     }
 }

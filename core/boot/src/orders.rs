@@ -95,7 +95,7 @@ type Obey = for<'t> fn(&mut Orders<'t>, &'t [u8]) -> bool;
 /// Every order: its name, and what it does.
 const ORDERS: [(&str, Obey); 10] = [
     ("args", |orders, value| set(&mut orders.args, Some(value))),
-    ("target", |orders, value| set(&mut orders.target, Some(value))),
+    ("target", |orders, value| set(&mut orders.target, Some(value).filter(|v| names_a_device(v)))),
     ("fstype", |orders, value| set(&mut orders.fstype, Some(value))),
     ("path", |orders, value| {
         let climbs = value.split(|&b| b == b'/').any(|part| part == b"..");
@@ -175,6 +175,13 @@ fn set<T>(to: &mut T, value: Option<T>) -> bool {
         }
         None => false,
     }
+}
+
+/// Whether PID 1 can find a block device by this; nothing means that the other place has it.
+fn names_a_device(value: &[u8]) -> bool {
+    let tags: [&[u8]; 3] = [b"UUID=", b"LABEL=", b"PARTUUID="];
+    let tagged = tags.iter().any(|tag| value.strip_prefix(*tag).is_some_and(|id| !id.is_empty()));
+    value.is_empty() || value.starts_with(b"/") || tagged
 }
 
 fn yes(value: &[u8]) -> Option<bool> {
@@ -267,10 +274,10 @@ mod tests {
     fn nonsense_is_named_and_left_out() {
         let (orders, errors) = read(
             "target=/dev/vda\ncolour=red\nkeep=-1\npath=/a/../../b\n",
-            "tamis.final=explode tamis.timeout=99999999999 tamis.retry=",
+            "tamis.final=explode tamis.timeout=99999999999 tamis.retry= tamis.target=vdb tamis.target=UUID=",
         );
         assert_eq!(orders, Orders { target: b"/dev/vda", ..Orders::default() });
-        assert_eq!(errors.len(), 6);
+        assert_eq!(errors.len(), 8);
         assert_eq!(errors[0], OrderError::Unknown(b"colour"));
         assert_eq!(errors[3], OrderError::Value { name: b"final", value: b"explode" });
     }
@@ -283,6 +290,7 @@ mod tests {
                 "dmesg" => "no",
                 "final" => "halt",
                 "timeout" | "wait" | "retry" | "keep" => "7",
+                "target" => "/dev/vdb",
                 _ => "x",
             };
             let line = format!("{}\n# {name}\n", Order { name, value });

@@ -14,6 +14,7 @@ use machine::Machine;
 use modules::{Modules, Wanted};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use tamis_boot::cli::parse_ordered;
 use tamis_boot::orders::{self, Order, OrderError, Orders};
 use tamis_boot::paths::{self, MOST_TEXT};
 
@@ -26,6 +27,9 @@ pub struct Request {
     /// A module to load, with all it depends on; may be given more than once
     #[arg(long = "module", value_name = "NAME|PATH")]
     modules: Vec<String>,
+    /// Load no modules: all that the target needs is built into the kernel
+    #[arg(long, conflicts_with_all = ["modules", "from_running", "modules_dir"])]
+    no_modules: bool,
     /// The crash kernel's version [default: the running kernel's]
     #[arg(long, value_name = "VERSION")]
     kernel: Option<String>,
@@ -96,7 +100,9 @@ pub fn build(request: &Request, output: &Path) -> Result<String> {
         && request.modules.is_empty()
         && !folder.exists()
         && kind.is_none_or(|kind| machine.knows(&kind));
-    let modules = if all_built_in {
+    let modules = if request.no_modules || wanted.is_empty() {
+        Vec::new()
+    } else if all_built_in {
         remark(format_args!("{} is not there: all is taken to be built in", folder.display()));
         Vec::new()
     } else {
@@ -204,8 +210,16 @@ fn obeyed(conf: &str) -> Result<Orders<'_>> {
     orders.file(conf.as_bytes(), &mut |error| {
         first.get_or_insert(error);
     });
+    if let (None, Err(error)) = (first, parse_ordered(orders.args)) {
+        return Err(
+            Fail::new(error).next("--args takes the options of a capture, without file names")
+        );
+    }
     match first {
         None => Ok(orders),
+        Some(error @ OrderError::Value { name: b"target", .. }) => Err(Fail::new(error).next(
+            "a target is a device such as /dev/vda2, or UUID=, LABEL= or PARTUUID= and what it has",
+        )),
         Some(error @ OrderError::Unknown(_)) => {
             let known: Vec<_> = orders::names().collect();
             Err(Fail::new(error).next(format_args!("the orders are {}", known.join(", "))))

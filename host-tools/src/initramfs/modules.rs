@@ -21,6 +21,11 @@ impl Wanted {
         self.0.push((name.to_owned(), true));
     }
 
+    /// Whether nothing is to be loaded.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// As [`Wanted::need`], but it does not matter if the kernel has none such.
     pub fn maybe(&mut self, name: &str) {
         self.0.push((name.to_owned(), false));
@@ -57,7 +62,8 @@ impl Modules {
         let text = |name: &str| std::fs::read_to_string(folder.join(name));
         let dep = text("modules.dep").map_err(|e| {
             Fail::file(&folder.join("modules.dep"), e).next(format_args!(
-                "`depmod {version}` makes it; --kernel and --modules-dir name another kernel's modules"
+                "`depmod {version}` makes it; --kernel and --modules-dir name another kernel's modules; \
+                 --no-modules is for a kernel that has all built in"
             ))
         })?;
         let dep = dep

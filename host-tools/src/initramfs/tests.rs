@@ -287,8 +287,35 @@ fn orders_that_are_not_valid_are_refused() {
     assert!(error(&["--order", &long]).contains("reads 4096"));
     assert!(error(&["--order", "final=explode"]).contains("tamis.final cannot be 'explode'"));
     let target = |conf| text_of(obeyed(conf).unwrap().target);
-    assert_eq!(target("keep = 1\ntamis.target = \"x\"\ntarget=\n# target=z\n"), None);
-    assert_eq!(target("target = y\ntamis.target = \"x\"\n"), Some("x".into()));
+    assert_eq!(target("keep = 1\ntamis.target = \"/x\"\ntarget=\n# target=/z\n"), None);
+    assert_eq!(target("target = /y\ntamis.target = \"/x\"\n"), Some("/x".into()));
+    let device = error(&["--target", "vda"]);
+    assert!(device.contains("tamis.target cannot be 'vda'; a target is a device"), "{device}");
+    assert!(error(&["--order", "timeout=abc"]).contains("tamis.timeout cannot be 'abc'"));
+    for (options, why) in [
+        ("-c -d 99", "tamis.args: -d '99' is not valid"),
+        ("-F", "only VMCORE, with -F"),
+        ("-c vmcore", "wrong number of file names"),
+        ("-X", "tamis.args: -X: "),
+    ] {
+        let error = error(&["--target", "/dev/vda", "--args", options]);
+        assert!(error.contains(why) && error.contains("without file names"), "{error}");
+    }
+}
+
+#[test]
+fn a_kernel_without_modules_needs_no_tables_of_them() {
+    let folder = Folder::new("built-in");
+    let capture = folder.put("tamis-capture", program(1));
+    let made = |name: &str, words: &[&str]| {
+        let usual = ["--kernel", "6.6", "--capture", capture.to_str().unwrap()];
+        build(&arguments(&[&usual[..], words].concat()), &folder.0.join(name))
+    };
+    made("named", &["--target", "/dev/vda", "--fstype", "ext4", "--no-modules"]).unwrap();
+    made("nothing", &["--target", "/dev/vda"]).unwrap();
+    let missing = ["--target", "/dev/vda", "--fstype", "ext4", "--modules-dir", "/nowhere"];
+    let error = made("missing", &missing).unwrap_err().line();
+    assert!(error.contains("modules.dep") && error.contains("--no-modules"), "{error}");
 }
 
 #[test]

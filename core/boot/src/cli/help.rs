@@ -40,6 +40,7 @@ How to work:
   --num-threads N         threads that compress (default 1)
   -b ORDER                accepted, without effect
   --work-dir DIR          accepted, without effect
+  -x FILE                 accepted, without effect
 
 What to say:
   --message-level N       sum of 1 progress, 2 common, 4 error, 8 debug,

@@ -97,12 +97,14 @@ pub enum Compression {
 }
 
 /// Options that are accepted for the sake of existing scripts and change nothing.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Notices {
     /// `-b ORDER` was given.
     pub write_cache: bool,
     /// `--work-dir DIR` was given.
     pub work_dir: bool,
+    /// `-x FILE` was given.
+    pub debug_info: bool,
     /// `--num-threads N` was given, with N above 1 and without compression.
     pub num_threads: bool,
 }
@@ -113,6 +115,10 @@ impl Notices {
         [
             (self.write_cache, "-b has no effect: the write buffer is part of the memory limit"),
             (self.work_dir, "--work-dir has no effect: there are no temporary files"),
+            (
+                self.debug_info,
+                "-x has no effect: all that is needed of the kernel is in VMCOREINFO",
+            ),
             (self.num_threads, "--num-threads has no effect: only compression is done by threads"),
         ]
         .into_iter()

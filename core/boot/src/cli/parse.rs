@@ -115,7 +115,7 @@ impl<'a> Parser<'a> {
             mapping: Mapping::Auto,
             num_threads: 1,
             page_checksums: true,
-            notices: Notices { write_cache: false, work_dir: false, num_threads: false },
+            notices: Notices::default(),
             vmcore: None,
             levels: [0; MAX_LEVELS],
             level_count: 1,
@@ -242,6 +242,7 @@ impl<'a> Parser<'a> {
         self.args.notices = Notices {
             write_cache: self.has(Opt::WRITE_CACHE),
             work_dir: self.has(Opt::WORK_DIR),
+            debug_info: self.has(Opt::DEBUG_INFO),
             num_threads: self.args.num_threads > 1 && self.args.compress == Compression::None,
         };
         if self.has(Opt::DEBUG) {

@@ -37,6 +37,7 @@ bitflags::bitflags! {
         const CHECK_PARAMS = 1 << 28;
         const DRY_RUN = 1 << 29;
         const NO_PAGE_CHECKSUMS = 1 << 30;
+        const DEBUG_INFO = 1 << 31;
     }
 }
 
@@ -68,8 +69,6 @@ const fn refused(name: &'static str, instead: &'static str) -> Row {
 }
 
 const NO_XEN: &str = "dumps of a Xen host are not supported: leave it out";
-const NO_DEBUG_INFO: &str =
-    "debug information is not read: leave it out, or give VMCOREINFO with -i";
 const NO_ERASE: &str =
     "data cannot be erased or filtered this way: leave it out only if the dump may hold that data";
 const NO_SADUMP: &str = "sadump disk sets are not supported: name one VMCORE";
@@ -100,7 +99,7 @@ pub(super) static ROWS: &[Row] = &[
     refused("-e", NO_VMEMMAP),
     refused("-g", NO_GENERATE),
     value("-i", Opt::VMCOREINFO),
-    refused("-x", NO_DEBUG_INFO),
+    value("-x", Opt::DEBUG_INFO),
     value("-L", Opt::SIZE_LIMIT),
     refused("-R", NO_REARRANGE),
     refused("-X", NO_XEN),

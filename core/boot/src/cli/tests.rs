@@ -248,13 +248,15 @@ fn message_levels() {
 
 #[test]
 fn accepted_without_effect() {
-    let args = capture("-b 4 --work-dir /tmp --num-threads 2");
-    assert_eq!(args.notices, Notices { write_cache: true, work_dir: true, num_threads: true });
+    let args = capture("-b 4 --work-dir /tmp -x vmlinux --num-threads 2");
+    let all = Notices { write_cache: true, work_dir: true, debug_info: true, num_threads: true };
+    assert_eq!(args.notices, all);
     let lines: Vec<_> = args.notices.lines().collect();
-    assert_eq!(lines.len(), 3);
+    assert_eq!(lines.len(), 4);
     assert!(lines[0].starts_with("-b "));
     assert!(lines[1].starts_with("--work-dir "));
-    assert!(lines[2].starts_with("--num-threads "));
+    assert!(lines[2].starts_with("-x "));
+    assert!(lines[3].starts_with("--num-threads "));
     assert_eq!(capture("-b4").notices.lines().count(), 1);
     bad_value("-b c core dump", "-b", "c");
     // An order is a number: a forgotten one must not swallow the vmcore.
@@ -419,7 +421,6 @@ fn values_missing_or_too_many() {
 #[test]
 fn refusals() {
     let names = [
-        "-x",
         "-X",
         "-e",
         "-g",
