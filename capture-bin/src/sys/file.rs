@@ -185,7 +185,8 @@ impl File {
         let mut stat: libc::statfs = unsafe { core::mem::zeroed() };
         // SAFETY: an open file descriptor and a place of the right type.
         match unsafe { libc::fstatfs(self.fd, &mut stat) } {
-            0 => stat.f_type as u64,
+            // A signed number of 32 bits on some machines, which RAMFS_MAGIC makes negative.
+            0 => stat.f_type as u32 as u64,
             _ => 0,
         }
     }

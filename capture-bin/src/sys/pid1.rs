@@ -122,8 +122,9 @@ pub fn memory() -> (u64, u64) {
         libc::sysinfo(&mut info);
         info
     };
-    let unit = u64::from(info.mem_unit);
-    (info.totalram.saturating_mul(unit), info.freeram.saturating_mul(unit))
+    // As wide as a `usize` on each machine.
+    let bytes = |units: libc::c_ulong| (units as usize as u64).saturating_mul(info.mem_unit.into());
+    (bytes(info.totalram), bytes(info.freeram))
 }
 
 /// Reboots, switches off or halts the machine. Comes back only if that is not allowed.
