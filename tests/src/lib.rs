@@ -28,5 +28,6 @@ pub mod peak;
 pub mod rig;
 pub mod run;
 pub mod synth;
+pub mod targets;
 pub mod tiled;
 pub mod zoo;

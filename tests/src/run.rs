@@ -70,11 +70,22 @@ fn executable(words: &[&str], name: &str) -> PathBuf {
 /// Builds a program with cargo and these words, and returns its path; or what cargo said, as far as
 /// its messages do not go elsewhere.
 pub fn build(words: &[&str], name: &str, messages_to: Stdio) -> Result<PathBuf, String> {
+    build_with(words, &[], name, messages_to)
+}
+
+/// The same, with these variables.
+pub(crate) fn build_with(
+    words: &[&str],
+    variables: &[(&str, &str)],
+    name: &str,
+    messages_to: Stdio,
+) -> Result<PathBuf, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace's root");
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(words)
         .args(["--message-format", "json-render-diagnostics"])
+        .envs(variables.iter().copied())
         .current_dir(root)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

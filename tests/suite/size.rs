@@ -1,32 +1,19 @@
 //! The binary itself: how large it is, and that it needs nothing else.
 
-use std::{env, fs, path::Path};
+use std::fs;
 
 use tamis_tests::elfread::Elf;
-use tamis_tests::run::{TARGET, capture_binary};
+use tamis_tests::run::capture_binary;
+use tamis_tests::targets::TARGETS;
 
 const PT_LOAD: u32 = 1;
 const PT_DYNAMIC: u32 = 2;
 const PT_INTERP: u32 = 3;
 const PT_GNU_STACK: u32 = 0x6474_e551;
 
-/// A value of limits.toml, a file of plain `key = value` lines.
-fn limit(key: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("limits.toml");
-    let text = fs::read_to_string(path).unwrap();
-    let value = text.lines().find_map(|line| {
-        let (name, value) = line.split_once('=')?;
-        (name.trim() == key).then(|| value.trim().trim_matches('"').to_string())
-    });
-    value.unwrap_or_else(|| panic!("limits.toml has no {key}"))
-}
-
 #[test]
 fn small_enough() {
-    assert_eq!(limit("target"), TARGET);
-    let max: u64 = limit("max-bytes").parse().unwrap();
-    let len = fs::metadata(capture_binary()).unwrap().len();
-    assert!(len <= max, "tamis-capture has {len} bytes, {} too many", len - max);
+    TARGETS[0].small_enough(capture_binary()).unwrap();
 }
 
 #[test]

@@ -5,15 +5,18 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use tamis_tests::run::{add_target, build};
+use tamis_tests::run::build;
+use tamis_tests::targets::TARGETS;
 
 pub const USAGE: &str = "\
 cargo xtask dist
 
-Adds the targets that the toolchain lacks, builds tamis-capture for x86_64 and arm64 and tamis for this
+Adds the targets that the toolchain lacks, builds tamis-capture for each architecture and tamis for this
 machine, and puts them into target/dist with their manual pages and completions:
-  bin/tamis, x86_64/tamis-capture, aarch64/tamis-capture, share/man/man1, share/bash-completion,
-  share/zsh, share/fish";
+  bin/tamis, ARCH/tamis-capture, share/man/man1, share/bash-completion, share/zsh, share/fish
+ARCH: x86_64, aarch64, i686, armv7l, riscv64, loongarch64, ppc64le, s390x. Rust has no libraries of s390x with musl to
+download, and a mirror may lack others: these are built from the source of Rust's library where TAMIS_MUSL names the
+folder usr/lib of Debian's unpacked packages musl-dev:ARCH; else the end says what is missing.";
 
 /// Where a shell looks for completions of `tamis`, below a prefix such as /usr/local.
 const SHELLS: [(&str, &str); 3] = [
@@ -31,12 +34,17 @@ pub fn run(words: impl Iterator<Item = std::ffi::OsString>) -> Result<(), String
     if dist.exists() {
         fs::remove_dir_all(&dist).map_err(|e| format!("{}: {e}", dist.display()))?;
     }
-    for arch in ["x86_64", "aarch64"] {
-        let target = format!("{arch}-unknown-linux-musl");
-        add_target(&target)?;
-        let words = ["build", "--release", "--package", "tamis-capture", "--target", &target];
-        let program = build(&words, "tamis-capture", Stdio::inherit())?;
-        copy(&program, &dist.join(arch).join("tamis-capture"))?;
+    let mut without = Vec::new();
+    for target in TARGETS {
+        match target.libraries() {
+            Ok(libraries) => {
+                let program = target.build_capture(&libraries)?;
+                copy(&program, &dist.join(target.arch).join("tamis-capture"))?;
+            }
+            // That of this machine is needed below.
+            Err(why) if target.arch == std::env::consts::ARCH => return Err(why),
+            Err(why) => without.push((target.arch, why)),
+        }
     }
     let host = build(&["build", "--release", "--package", "tamis"], "tamis", Stdio::inherit())?;
     copy(&host, &dist.join("bin/tamis"))?;
@@ -50,6 +58,9 @@ pub fn run(words: impl Iterator<Item = std::ffi::OsString>) -> Result<(), String
     write(&pages.join("tamis-capture.1"), &page(&help))?;
     for (shell, place) in SHELLS {
         write(&dist.join(place), &output(Command::new(&host).args(["completions", shell]))?)?;
+    }
+    for (arch, why) in without {
+        println!("no tamis-capture for {arch}: {why}");
     }
     println!("{}", dist.display());
     Ok(())
