@@ -32,12 +32,13 @@ SYSTEM_PACKAGES = {
     "dosfstools": "mkfs.vfat",
     "btrfs-progs": "mkfs.btrfs",
 }
-"""Package to install -> the program that shows it is there."""
+"""Package to install -> the program or file that shows it is there."""
 
 ARCH_PACKAGES = {
     "arm64": {"qemu-system-arm": "qemu-system-aarch64", "qemu-user-static": "qemu-aarch64-static"},
     "armhf": {"qemu-system-arm": "qemu-system-arm", "qemu-user-static": "qemu-arm-static",
-              "gcc-arm-linux-gnueabihf": "arm-linux-gnueabihf-gcc"},
+              "gcc-arm-linux-gnueabihf": "arm-linux-gnueabihf-gcc",
+              "libc6-dev-armhf-cross": "/usr/arm-linux-gnueabihf/lib/crti.o"},
     "i386": {"qemu-user-static": "qemu-i386-static"},
     "riscv64": {"qemu-user-static": "qemu-riscv64-static"},
     "s390x": {"qemu-user-static": "qemu-s390x-static"},
@@ -195,7 +196,8 @@ def install_system_packages(arches=("amd64",)):
     for arch in arches:
         wanted.update(ARCH_PACKAGES.get(arch, {}))
     missing = [name for name, program in wanted.items()
-               if not (shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin"))]
+               if not (shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
+                       or os.path.exists(program))]
     try:
         import ensurepip  # noqa: F401  (Debian splits it off into python3-venv)
     except ImportError:

@@ -37,6 +37,8 @@ class Machine:
     """How many times as long as others a guest may take."""
     before_kexec: str = ""
     """What is done before the crash kernel is loaded."""
+    uname: str = ""
+    """Its name as `uname -m` prints it, where that is not Debian's."""
     dumped: bool = False
     """Whether QEMU dumps the guest's memory: its kernels have no crash kernel."""
 
@@ -48,20 +50,22 @@ class Machine:
 MACHINES = {machine.debian: machine for machine in [
     Machine("amd64", "x86_64-unknown-linux-musl",
             ("qemu-system-x86_64", "-accel", "tcg,thread=multi", "-vga", "none"), "ttyS0",
-            "lib64/ld-linux-x86-64.so.2", "x86_64-linux-gnu", 62),
+            "lib64/ld-linux-x86-64.so.2", "x86_64-linux-gnu", 62,
+            uname="x86_64"),
     Machine("arm64", "aarch64-unknown-linux-musl",
             ("qemu-system-aarch64", "-accel", "tcg,thread=multi", "-M", "virt"), "ttyAMA0",
             "lib/ld-linux-aarch64.so.1", "aarch64-linux-gnu", 183,
-            ("qemu-aarch64-static",), kexec_file_load=False),
+            ("qemu-aarch64-static",), kexec_file_load=False, uname="aarch64"),
     Machine("i386", "i686-unknown-linux-musl",
             ("qemu-system-i386", "-accel", "tcg,thread=multi", "-vga", "none"), "ttyS0",
-            "lib/ld-linux.so.2", "i386-linux-gnu", 3, ("qemu-i386-static",), kexec_file_load=False),
+            "lib/ld-linux.so.2", "i386-linux-gnu", 3, ("qemu-i386-static",), kexec_file_load=False,
+            uname="i686"),
     # There is no musl target for it here; -M virt: PCI has to lie below 4 GiB.
     Machine("armhf", "armv7-unknown-linux-gnueabihf",
             ("qemu-system-arm", "-accel", "tcg,thread=multi", "-M", "virt,highmem=off"), "ttyAMA0",
             "lib/ld-linux-armhf.so.3", "arm-linux-gnueabihf", 40, ("qemu-arm-static",), kexec_file_load=False,
             # The zImage would be unpacked over the initramfs.
-            kexec=("--image-size=0x4000000",)),
+            kexec=("--image-size=0x4000000",), uname="armv7l"),
     # Under QEMU 7.2 its crash kernel hangs. kexec(8) leaves out of the vmcore what /proc/iomem calls reserved in
     # the memory of the machine: page tables and struct pages, too.
     Machine("riscv64", None, ("qemu-system-riscv64", "-accel", "tcg,thread=multi", "-M", "virt"), "ttyS0",
@@ -75,7 +79,7 @@ MACHINES = {machine.debian: machine for machine in [
             emulator="qemu-system-s390x", patience=4, dumped=True),
     Machine("ppc64el", None, ("qemu-system-ppc64", "-accel", "tcg,thread=multi", "-vga", "none"), "hvc0",
             "lib64/ld64.so.2", "powerpc64le-linux-gnu", 21, ("qemu-ppc64le-static",),
-            kexec_file_load=False, patience=4),
+            kexec_file_load=False, patience=4, uname="ppc64le"),
 ]}
 
 
