@@ -1,9 +1,13 @@
 //! The command line.
 
 use crate::cmd;
-use crate::fail::{DONE, Result, USAGE};
+use crate::fail::{DONE, NO, Result, USAGE};
+use crate::makedumpfile::{Plan, plan};
+use crate::render::console::{print, remark};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
+use std::io::Write;
+use std::path::Path;
 
 /// Inspect and convert Linux kernel dumps.
 ///
@@ -54,6 +58,7 @@ enum Command {
     Split(cmd::split::Args),
     Repair(cmd::repair::Args),
     Initramfs(Box<cmd::initramfs::Args>),
+    Makedumpfile(cmd::makedumpfile::Args),
     Completions(cmd::completions::Args),
     Man(cmd::man::Args),
 }
@@ -72,7 +77,56 @@ fn attach(arg: OsString) -> OsString {
 
 /// Runs the command; returns the exit status.
 pub fn run() -> Result<u8> {
-    let cli = match Cli::try_parse_from(std::env::args_os().map(attach)) {
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_default();
+    if Path::new(&name).file_name().is_some_and(|name| name == "makedumpfile") {
+        return makedumpfile(&words.collect::<Vec<_>>());
+    }
+    run_words(std::iter::once(name).chain(words))
+}
+
+/// Does what a command line of makedumpfile asks for, with its messages and its exit statuses.
+fn makedumpfile(words: &[OsString]) -> Result<u8> {
+    let run = match plan(words) {
+        Ok(Plan::Print(text)) => {
+            print(text)?;
+            return Ok(DONE);
+        }
+        Ok(Plan::Run(run)) => run,
+        Err(error) => {
+            remark(format_args!("{error}"));
+            return Ok(NO);
+        }
+    };
+    run.remarks.iter().for_each(|text| remark(format_args!("{text}")));
+    let mut status = Ok(DONE);
+    for command in run.commands {
+        status = run_words(std::iter::once("tamis".into()).chain(command));
+        if !matches!(status, Ok(DONE)) {
+            break;
+        }
+    }
+    let end = match &status {
+        Ok(DONE) if run.saved.is_empty() => String::new(),
+        Ok(DONE) => format!("\n{}\n\nmakedumpfile Completed.\n", run.saved),
+        Err(fail) => {
+            fail.report();
+            "makedumpfile Failed.\n".to_owned()
+        }
+        Ok(_) => "makedumpfile Failed.\n".to_owned(),
+    };
+    // Where standard output is the dump, nothing else goes there.
+    if run.to_stdout {
+        let _ = std::io::stderr().write_all(end.as_bytes());
+    } else {
+        print(end)?;
+    }
+    Ok(if matches!(status, Ok(DONE)) { DONE } else { NO })
+}
+
+/// Runs a command of `tamis`, whose name is the first word.
+fn run_words(words: impl Iterator<Item = OsString>) -> Result<u8> {
+    let cli = match Cli::try_parse_from(words.map(attach)) {
         Ok(cli) => cli,
         Err(e) => {
             // Help and version are errors to clap; nothing can be done if printing fails.
@@ -103,6 +157,7 @@ pub fn run() -> Result<u8> {
         Command::Split(args) => cmd::split::run(&args),
         Command::Repair(args) => cmd::repair::run(&args),
         Command::Initramfs(args) => cmd::initramfs::run(&args),
+        Command::Makedumpfile(args) => makedumpfile(&args.words()),
         Command::Completions(args) => cmd::completions::run(&args, Cli::command()),
         Command::Man(args) => cmd::man::run(&args, Cli::command()),
     }

@@ -21,6 +21,7 @@ pub mod dump;
 pub mod fail;
 pub mod initramfs;
 pub mod kernel;
+pub mod makedumpfile;
 pub mod pool;
 pub mod render;
 pub mod rewrite;

@@ -10,6 +10,7 @@ mod forms;
 mod huge;
 mod kernel;
 mod log;
+mod makedumpfile;
 mod memory;
 mod more;
 mod narrow;

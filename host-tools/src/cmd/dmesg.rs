@@ -2,6 +2,7 @@
 
 use crate::about::log::{Lines, log};
 use crate::dump::open::open;
+use crate::dump::out::create;
 use crate::fail::{DONE, NO, Result};
 use crate::render::console::{remark, stdout};
 use crate::render::json::show;
@@ -26,6 +27,7 @@ use tamis_core::kernel::log::Options;
 /// Examples:
 ///   $ tamis dmesg vmcore | tail -40
 ///   $ tamis dmesg --since-clear part1 part2
+///   $ tamis dmesg -o dmesg.txt vmcore
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -35,6 +37,12 @@ pub struct Args {
     /// Only what was logged since the log was last cleared (dmesg -c)
     #[arg(long)]
     since_clear: bool,
+    /// Write to a file, for its owner only, instead of standard output
+    #[arg(short, long, value_name = "FILE", conflicts_with = "json")]
+    output: Option<PathBuf>,
+    /// Overwrite an existing file
+    #[arg(short, long, requires = "output")]
+    force: bool,
     /// Print JSON (schema tamis.dmesg/1)
     #[arg(long)]
     json: bool,
@@ -48,6 +56,13 @@ pub fn run(args: &Args) -> Result<u8> {
         let mut text = Vec::new();
         let read = log(&mut opened, options, &mut |part| text.write_all(part))?;
         show(&Lines::new(read, &text))?;
+        read
+    } else if let Some(path) = &args.output {
+        let mut file = create(path, args.force, &args.dumps)?;
+        let mut text = Vec::new();
+        let read = log(&mut opened, options, &mut |part| text.write_all(part))?;
+        file.put(0, &text)?;
+        file.done()?;
         read
     } else {
         let mut out = stdout();

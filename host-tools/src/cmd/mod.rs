@@ -6,6 +6,7 @@ pub mod dmesg;
 pub mod estimate;
 pub mod info;
 pub mod initramfs;
+pub mod makedumpfile;
 pub mod man;
 pub mod map;
 pub mod modules;
