@@ -27,6 +27,14 @@ impl Word {
             Word::Bits64 => 8,
         }
     }
+
+    /// What is left of a sum of addresses: those of 32 bits wrap at 4 GiB.
+    pub fn wrap(self, address: u64) -> u64 {
+        match self {
+            Word::Bits32 => address & 0xffff_ffff,
+            Word::Bits64 => address,
+        }
+    }
 }
 
 fn at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {

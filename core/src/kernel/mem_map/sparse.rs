@@ -9,6 +9,8 @@
 
 use super::error::MemMapError;
 use super::run::{Doubt, Run, State};
+use crate::arch::Arch;
+use crate::endian::Word;
 use crate::facts::{Facts, MissingKey};
 use crate::kernel::memory::KernelMemory;
 use crate::memory::PhysMemory;
@@ -178,7 +180,8 @@ impl Sections {
                 Ok(SectionRoot::Held(root)) => {
                     while nr < next_root.min(self.count) {
                         let word = self.word(nr, memory, cache);
-                        match self.map_of(word, nr, page_struct, memory) {
+                        match self.map_of(word, nr, page_struct, memory.word_size(), memory.arch())
+                        {
                             _ if word == 0 => {}
                             Err(_) => damaged += 1,
                             Ok(map) => {
@@ -265,21 +268,22 @@ impl Sections {
 
     /// Address of the first `struct page` of section `nr`: the word is that less `nr`'s first pfn
     /// times the size of a `struct page`.
-    fn map_of<S: PhysMemory>(
+    fn map_of(
         &self,
         word: u64,
         nr: u64,
         page_struct: u64,
-        memory: &KernelMemory<'_, '_, S>,
+        size: Word,
+        arch: &Arch,
     ) -> Result<VirtAddr, Doubt> {
         let array = word & !SectionFlags::all().bits();
         if self.vmemmap.is_some_and(|vmemmap| vmemmap != array) {
             return Err(Doubt::OtherArray);
         }
         let offset = (nr << self.order).wrapping_mul(page_struct);
-        let map = VirtAddr(array.wrapping_add(offset));
+        let map = VirtAddr(size.wrap(array.wrapping_add(offset)));
         let whole = SectionFlags::from_bits_truncate(word).has_pages();
-        if whole && memory.arch().is_kernel_address(map) { Ok(map) } else { Err(Doubt::HalfWord) }
+        if whole && arch.is_kernel_address(map) { Ok(map) } else { Err(Doubt::HalfWord) }
     }
 
     /// One past the last pfn of the last section.
@@ -314,19 +318,54 @@ impl Sections {
                 let span = until(nr + 1);
                 let inside = (pfn.0 - (nr << self.order)).saturating_mul(page_struct);
                 let flags = SectionFlags::from_bits_truncate(word);
-                let state = match self.map_of(word, nr, page_struct, memory) {
-                    _ if word == 0 => State::Absent,
-                    Err(doubt) => State::Damaged(nr, doubt),
-                    Ok(_) if self.marks_online && !flags.contains(SectionFlags::ONLINE) => {
-                        State::Offline
-                    }
-                    Ok(map) => match map.checked_add(inside) {
-                        Some(at) if memory.arch().is_kernel_address(at) => State::At(at),
-                        _ => State::Unreadable,
-                    },
-                };
+                let state =
+                    match self.map_of(word, nr, page_struct, memory.word_size(), memory.arch()) {
+                        _ if word == 0 => State::Absent,
+                        Err(doubt) => State::Damaged(nr, doubt),
+                        Ok(_) if self.marks_online && !flags.contains(SectionFlags::ONLINE) => {
+                            State::Offline
+                        }
+                        Ok(map) => match map.checked_add(inside) {
+                            Some(at) if memory.arch().is_kernel_address(at) => State::At(at),
+                            _ => State::Unreadable,
+                        },
+                    };
                 Run { span, state }
             }
         }
+    }
+}
+
+#[cfg(all(test, feature = "i386"))]
+mod tests {
+    use super::*;
+    use crate::arch::i386::I386;
+    use crate::testing::info;
+
+    #[test]
+    fn the_array_of_a_32_bit_section_is_found_where_its_word_wraps() {
+        let text = "SYMBOL(swapper_pg_dir)=41e01000\nSYMBOL(_stext)=41000000\nCONFIG_X86_PAE=y\n";
+        let arch = Arch::I386(I386::new(&info(text), &[]).unwrap());
+        let sections = Sections {
+            table: VirtAddr(0x41f0_0000),
+            extreme: false,
+            per_root: 512,
+            entry: 8,
+            word_at: 0,
+            count: 128,
+            order: 17,
+            marks_online: false,
+            vmemmap: None,
+            end: 0,
+        };
+        // The last section of 64 GiB, by structures of 72 bytes: 1.1 GiB in front of the direct map.
+        let (nr, page_struct, map) = (127u64, 72u64, 0x4200_0000u32);
+        let word = map.wrapping_sub(((nr << 17) * page_struct) as u32) | 3;
+        assert!(word > map, "the subtraction wraps");
+        let found = sections.map_of(word.into(), nr, page_struct, Word::Bits32, &arch);
+        assert_eq!(found, Ok(VirtAddr(map.into())));
+        // A plain sum is no address of that machine.
+        let found = sections.map_of(word.into(), nr, page_struct, Word::Bits64, &arch);
+        assert_ne!(found, Ok(VirtAddr(map.into())));
     }
 }
