@@ -142,7 +142,8 @@ pub fn expect(image: &Image, level: u32) -> Expected {
 pub fn max_mapnr(image: &Image) -> u64 {
     let loads = || image.loads.iter().filter(|load| load.is_physical());
     let end = loads().map(|load| load.frames().end).max().unwrap_or(0);
-    if !has_mem_map(image) || image.machine.mem_model() == MemModel::Flat {
+    if !has_mem_map(image) || matches!(image.machine.mem_model(), MemModel::Flat | MemModel::Nodes)
+    {
         return end;
     }
     let stored = loads().map(|load| load.stored_frames().end).max().unwrap_or(0);
@@ -174,7 +175,7 @@ fn knows_free(image: &Image) -> bool {
 /// Whether the structure of this frame is one that tamis looks at: its section is there and online.
 fn is_parsed(image: &Image, pfn: u64) -> bool {
     let machine = &image.machine;
-    if machine.mem_model() == MemModel::Flat {
+    if matches!(machine.mem_model(), MemModel::Flat | MemModel::Nodes) {
         return true;
     }
     let section = pfn / SECTION_PAGES;

@@ -142,6 +142,14 @@ fn memory_models_of_every_kind() {
 }
 
 #[test]
+fn nodes_with_arrays_of_their_own() {
+    for style in [KernelStyle::V3_10, KernelStyle::V3_16, KernelStyle::V5_10] {
+        check_inside(zoo(style).model(MemModel::Nodes));
+        check_inside(zoo_at(Machine::new(style).model(MemModel::Nodes), 0x8000));
+    }
+}
+
+#[test]
 fn memory_of_arm64_that_does_not_begin_at_zero() {
     for style in [KernelStyle::V5_10, KernelStyle::V6_12] {
         for bits in [48, 52] {

@@ -57,7 +57,10 @@ pub(super) fn full(machine: &Machine, built: &Addresses) -> String {
         }
         line(format!("SYMBOL({name})={address:x}"));
     }
-    if machine.model != MemModel::Flat {
+    if machine.model == MemModel::Nodes {
+        line(format!("LENGTH(node_data)={}", memmap::NODES));
+        line(format!("OFFSET(pglist_data.node_mem_map)={}", memmap::NODE_MEM_MAP));
+    } else if machine.model != MemModel::Flat {
         let length = match machine.model {
             MemModel::SparsePlain => 1 << (machine.physmem_bits - 27),
             _ => memmap::roots(machine),

@@ -32,6 +32,9 @@ pub enum MemModel {
     SparsePlain,
     /// One array for all frames from 0.
     Flat,
+    /// DISCONTIGMEM: the frames of the builder's region, and those above, are a node of their own. Between the two
+    /// nodes is a hole: from half of the first frame of that region on.
+    Nodes,
 }
 
 /// What `SYMBOL(mem_section)` is the address of.

@@ -1,6 +1,7 @@
 //! Writes the array of `struct page` and the tables that lead to it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use super::content::PAGE;
 use super::machine::{Fault, Kit, Machine, MemModel, SectionTable};
@@ -8,6 +9,10 @@ use super::memory::Leaf;
 use super::page::{self, Class, Use};
 use super::{HugetlbMark, SECTION_PAGES};
 
+/// `LENGTH(node_data)`.
+pub(super) const NODES: usize = 16;
+/// `OFFSET(pglist_data.node_mem_map)`.
+pub(super) const NODE_MEM_MAP: u64 = 4992;
 /// A physical address that no RAM of any test covers.
 const NOWHERE: u64 = 0x3f_0000_0000;
 
@@ -29,9 +34,10 @@ pub(super) fn write(machine: &Machine, kit: &mut Kit) -> BTreeSet<u64> {
     place.finish(machine, kit);
     match machine.model {
         MemModel::Flat => {
-            let start = place.flat.expect("a flat array");
+            let (_, start) = place.arrays[0];
             kit.variable("mem_map", &start.to_le_bytes());
         }
+        MemModel::Nodes => nodes(kit, &place),
         MemModel::SparsePlain => sections_plain(machine, kit, &place),
         MemModel::Vmemmap | MemModel::SparseExtreme => sections_extreme(machine, kit, &place),
     }
@@ -43,20 +49,29 @@ struct Place {
     size: u64,
     /// Virtual address of each present section's first structure.
     sections: BTreeMap<u64, u64>,
-    /// That of `first_pfn` in a flat array.
-    flat: Option<u64>,
-    first_pfn: u64,
+    /// Arrays of frames: one, or one for each node.
+    arrays: Vec<(Range<u64>, u64)>,
 }
 
 impl Place {
     fn new(machine: &Machine, kit: &mut Kit) -> Self {
         let size = machine.page_struct;
         let bytes = (SECTION_PAGES * size).next_multiple_of(PAGE as u64);
-        let mut place =
-            Place { size, sections: BTreeMap::new(), flat: None, first_pfn: machine.first_pfn };
-        if machine.model == MemModel::Flat {
+        let mut place = Place { size, sections: BTreeMap::new(), arrays: Vec::new() };
+        if matches!(machine.model, MemModel::Flat | MemModel::Nodes) {
             let end = machine.frames(kit).iter().map(|range| range.end).max().unwrap_or(0);
-            place.flat = Some(kit.alloc_va((end - machine.first_pfn) * size));
+            let (first, upper) = (machine.first_pfn, machine.meta_at / PAGE as u64);
+            let below = match machine.model {
+                MemModel::Flat => end,
+                _ => first + (upper - first) / 2,
+            };
+            let spans = [first..below, upper..end];
+            let count = if below == end { 1 } else { 2 };
+            place.arrays = spans
+                .into_iter()
+                .take(count)
+                .map(|span| (span.clone(), kit.alloc_va((span.end - span.start) * size)))
+                .collect();
             return place;
         }
         if machine.vmemmap_leaf == Leaf::G1 {
@@ -89,13 +104,11 @@ impl Place {
 
     /// Virtual address of a frame's structure; none where no section has it.
     fn of(&self, pfn: u64) -> Option<u64> {
-        match self.flat {
-            Some(start) => Some(start + pfn.checked_sub(self.first_pfn)? * self.size),
-            None => {
-                let start = self.sections.get(&(pfn / SECTION_PAGES))?;
-                Some(start + pfn % SECTION_PAGES * self.size)
-            }
+        if let Some((span, start)) = self.arrays.iter().find(|(span, _)| span.contains(&pfn)) {
+            return Some(start + (pfn - span.start) * self.size);
         }
+        let start = self.sections.get(&(pfn / SECTION_PAGES))?;
+        Some(start + pfn % SECTION_PAGES * self.size)
     }
 
     /// Maps what nothing was written to, and takes away what must not be readable.
@@ -203,6 +216,22 @@ impl Structures<'_> {
             }
         }
     }
+}
+
+/// A table of nodes: in places 1 and 3 of it, the upper one first.
+fn nodes(kit: &mut Kit, place: &Place) {
+    let mut table = [0u64; NODES];
+    for (n, (span, start)) in place.arrays.iter().rev().enumerate() {
+        let node = kit.alloc_va(5888);
+        for (offset, value) in
+            [(NODE_MEM_MAP, *start), (5008, span.start), (5024, span.end - span.start)]
+        {
+            kit.memory.write(node + offset, &value.to_le_bytes());
+        }
+        table[1 + 2 * n] = node;
+    }
+    let bytes: Vec<u8> = table.iter().flat_map(|node| node.to_le_bytes()).collect();
+    kit.variable("node_data", &bytes);
 }
 
 /// `section_mem_map` of a section: where its structures would start if it began at frame 0, and

@@ -16,7 +16,8 @@ use core::fmt;
 pub enum MemMapError {
     /// A key is missing.
     Missing(MissingKey),
-    /// A memory model that tamis does not support.
+    /// A memory model that this program does not know.
+    #[cfg(not(feature = "discontig"))]
     Model(&'static str),
     /// The table could not be read.
     Unreadable(TranslateError),
@@ -31,6 +32,7 @@ impl fmt::Display for MemMapError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             MemMapError::Missing(key) => key.fmt(f),
+            #[cfg(not(feature = "discontig"))]
             MemMapError::Model(name) => write!(f, "the {name} memory model is not supported"),
             MemMapError::Unreadable(fault) => write!(f, "looking for the mem_map: {fault}"),
             #[cfg(feature = "riscv64")]
@@ -51,7 +53,9 @@ impl core::error::Error for MemMapError {
             MemMapError::Unreadable(fault) => Some(fault),
             #[cfg(feature = "riscv64")]
             MemMapError::LeftOut(fault) => Some(fault),
-            MemMapError::Model(_) | MemMapError::Implausible(_) => None,
+            #[cfg(not(feature = "discontig"))]
+            MemMapError::Model(_) => None,
+            MemMapError::Implausible(_) => None,
         }
     }
 }

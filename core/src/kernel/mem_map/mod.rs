@@ -1,8 +1,10 @@
-//! Where the `struct page` of a pfn is: SPARSEMEM (with roots or plain, vmemmap or not) and
-//! FLATMEM, one file each.
+//! Where the `struct page` of a pfn is: SPARSEMEM (with roots or plain, vmemmap or not), FLATMEM and
+//! DISCONTIGMEM, one file each.
 
 mod error;
 mod flat;
+#[cfg(feature = "discontig")]
+mod nodes;
 mod run;
 mod sparse;
 
@@ -16,6 +18,8 @@ use crate::memory::PhysMemory;
 use crate::units::{PageShift, Pfn, VirtAddr};
 use crate::wire::vmcoreinfo::Kind;
 use flat::Flat;
+#[cfg(feature = "discontig")]
+use nodes::Nodes;
 use sparse::Sections;
 
 /// How the kernel finds the `struct page` of a pfn.
@@ -23,6 +27,17 @@ use sparse::Sections;
 enum Model {
     Flat(Flat),
     Sparse(Sections),
+    #[cfg(feature = "discontig")]
+    Nodes(Nodes),
+}
+
+/// The table of nodes of a DISCONTIGMEM kernel: only it, and FLATMEM, which has `mem_map` beside it, export where a
+/// node has its array.
+fn table_of_nodes(facts: &dyn Facts) -> Option<VirtAddr> {
+    facts.get(Kind::Offset, "pglist_data.node_mem_map")?;
+    let symbol = |name| facts.get(Kind::Symbol, name).map(VirtAddr);
+    // The second is ia64's.
+    symbol("node_data").or_else(|| symbol("pgdat_list"))
 }
 
 /// The dead kernel's array of `struct page`.
@@ -37,7 +52,8 @@ impl MemMap {
     /// Finds the mem_map of a machine whose pfns end at `max_pfn`. `page_struct` is `SIZE(page)`.
     ///
     /// Keys: `mem_section` (symbol, `SIZE`, `OFFSET(.section_mem_map)`, `LENGTH`),
-    /// `SECTION_SIZE_BITS`, `MAX_PHYSMEM_BITS`; or `SYMBOL(mem_map)`.
+    /// `SECTION_SIZE_BITS`, `MAX_PHYSMEM_BITS`; or `SYMBOL(mem_map)`; or, with the feature `discontig`, `node_data` (symbol, `LENGTH`) and
+    /// `OFFSET(pglist_data.node_mem_map)`, `.node_start_pfn`, `.node_spanned_pages`.
     pub fn find<S: PhysMemory>(
         facts: &dyn Facts,
         memory: &mut KernelMemory<'_, '_, S>,
@@ -53,11 +69,14 @@ impl MemMap {
                 Sections::find(facts, memory, cache, shift, symbol, page_struct, max_pfn)?;
             return Ok(over(Model::Sparse(sections)));
         }
-        let discontig = facts.get(Kind::Offset, "pglist_data.node_mem_map").is_some()
-            && ["node_data", "pgdat_list"].iter().any(|s| facts.get(Kind::Symbol, s).is_some());
-        match facts.get(Kind::Symbol, "mem_map") {
-            Some(symbol) => Ok(over(Model::Flat(Flat::find(memory, VirtAddr(symbol))?))),
-            None if discontig => Err(MemMapError::Model("DISCONTIGMEM")),
+        if let Some(symbol) = facts.get(Kind::Symbol, "mem_map") {
+            return Ok(over(Model::Flat(Flat::find(memory, VirtAddr(symbol))?)));
+        }
+        match table_of_nodes(facts) {
+            #[cfg(feature = "discontig")]
+            Some(table) => Ok(over(Model::Nodes(Nodes::find(facts, memory, table)?))),
+            #[cfg(not(feature = "discontig"))]
+            Some(_) => Err(MemMapError::Model("DISCONTIGMEM")),
             None => Err(MissingKey(Kind::Symbol, "mem_section").into()),
         }
     }
@@ -67,6 +86,8 @@ impl MemMap {
     pub fn end(&self) -> Pfn {
         match &self.model {
             Model::Flat(_) => self.max_pfn,
+            #[cfg(feature = "discontig")]
+            Model::Nodes(_) => self.max_pfn,
             Model::Sparse(sections) => sections.end(),
         }
     }
@@ -82,6 +103,8 @@ impl MemMap {
         match &self.model {
             Model::Flat(flat) => flat.run_at(pfn, self.page_struct, self.max_pfn),
             Model::Sparse(s) => s.run_at(pfn, self.page_struct, memory, cache),
+            #[cfg(feature = "discontig")]
+            Model::Nodes(nodes) => nodes.run_at(pfn, self.page_struct, self.max_pfn, memory),
         }
     }
 }
