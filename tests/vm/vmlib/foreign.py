@@ -196,8 +196,12 @@ def check(home, one, tamis, report, keep=False):
         if level in (1, 31):
             elf = work / f"elf-{level}"
             run([tamis, "refilter", "-f", "--to", "elf", out, elf], "running tamis refilter --to elf", timeout=900)
-            for form, where in (("kdump", out), ("ELF", elf)):
-                through_drgn(where, dump, raw, report, f"{name}, {form}, through drgn")
+            through_drgn(out, dump, raw, report, f"{name}, kdump, through drgn")
+            # Where no segment has another physical address than 0, drgn takes none of them for one.
+            if any(segment.paddr for segment in Vmcore(elf).loads):
+                through_drgn(elf, dump, raw, report, f"{name}, ELF, through drgn")
+            else:
+                report.note(f"{name}, ELF, through drgn", "no physical addresses for it: the only segment begins at 0")
             elf.unlink()
         if not keep:
             out.unlink()
