@@ -60,6 +60,38 @@ def classify(home, one, capture, report, keep=False):
         shutil.rmtree(work)
 
 
+def classes_of(home, one, capture):
+    """(class -> pages, class -> pages that are wrongly dropped or kept at some level) of one vmcore."""
+    from classify_oracle import NAMES, Oracle, OracleError
+    vmlinux = packages.debug_vmlinux(kernel_of(home, one))
+    vmcore = home / "vmcore"
+    raw = Vmcore(vmcore)
+    say(f"{one.name}: reading every struct page through the debug information")
+    try:
+        oracle = Oracle(vmcore, vmlinux, raw.max_mapnr)
+    # drgn has errors of its own for what a kernel's debug information lacks.
+    except (OracleError, LookupError, ValueError) as error:
+        raise VmError(f"while classifying {one.name}: {error}") from None
+    wrong = np.zeros(raw.max_mapnr, dtype=bool)
+    path = home / "level"
+    for level in LEVELS:
+        Tool("tamis-capture", [capture]).dump(["-d", str(level)], vmcore, path)
+        try:
+            dump = Kdump(path)
+        except BadDump as error:
+            raise VmError(f"while reading the dump of {one.name} at level {level}: {error}") from None
+        size = min(dump.max_mapnr, raw.max_mapnr)
+        expected = raw.covered & ~oracle.dropped(level)
+        # Pages past the dump's end are wrong where they have a struct page.
+        wrong[size:] |= (raw.covered & oracle.there)[size:]
+        wrong[:size] |= expected[:size] != dump.bitmap2[:size]
+    path.unlink()
+    kinds = oracle.kind[:raw.max_mapnr][wrong]
+    by_class = {name: int((kinds == kind).sum()) for kind, name in enumerate(NAMES)}
+    by_class["poisoned"] = int((wrong & oracle.poisoned[:raw.max_mapnr]).sum())
+    return oracle.counts(raw.covered), by_class
+
+
 def compare(dump, oracle, raw, level, report, names):
     """One level: which pages the dump drops, and of which class those are that differ."""
     size = min(dump.max_mapnr, raw.max_mapnr)

@@ -408,8 +408,9 @@ def kernel(name, suites, pattern, arch="amd64", refresh=False):
         package = found.pop()
         packages = [package]
         # From 7.x on the image package only pulls in the parts.
-        packages += [part for part in suite.depends(package)
-                     if re.match(r"linux-(base|binary|modules)-\d", part)]
+        parts = [part for part in suite.depends(package) if re.match(r"linux-(base|binary|modules)-\d", part)]
+        # linux-base has no more than what the kernel's package says at its installation; old ones go from the archive.
+        packages += [part for part in parts if not part.startswith("linux-base-") or suite.version(part)]
         try:
             suite.unpack(packages, home / "root")
             break
@@ -433,13 +434,23 @@ def kernel(name, suites, pattern, arch="amd64", refresh=False):
     return Kernel(home)
 
 
+def debug_packages(one):
+    """Names of a kernel's packages with debug information."""
+    return Suite(one.suite, one.arch).names(
+        rf"linux-(image|binary|modules)-{re.escape(one.release)}(-unsigned)?-dbg")
+
+
+def has_debug_vmlinux(one):
+    """Whether the kernel's debug information is at hand or in the archive."""
+    return (one.home / f"vmlinux-{one.release}").exists() or bool(debug_packages(one))
+
+
 def debug_vmlinux(one):
     """The kernel's vmlinux with debug information, out of its -dbg package (some 300 MB, once)."""
     path = one.home / f"vmlinux-{one.release}"
     if path.exists():
         return path
-    suite = Suite(one.suite, one.arch)
-    names = suite.names(rf"linux-(image|binary|modules)-{re.escape(one.release)}(-unsigned)?-dbg")
+    suite, names = Suite(one.suite, one.arch), debug_packages(one)
     if not names:
         raise VmError(f"while looking for the debug symbols of {one.release}: {one.suite} has no "
                       f"such -dbg package any more\n  next: `vm setup --refresh {one.home.name}`, "

@@ -1,5 +1,6 @@
 """The known runs: which kernel, which guest, which reference tool may judge it."""
 
+import re
 from dataclasses import dataclass
 
 
@@ -117,10 +118,15 @@ class Run:
     """More arguments for QEMU; with `-numa` they also say where the memory comes from."""
 
 
+BACKPORTS = ("6.16", "6.17", "6.18", "6.19", "7.0", "7.1", "7.3")
+"""Series of trixie-backports that no other suite has."""
+
 KERNELS = {
     "5.10": (["bullseye-security", "bullseye"], r"linux-image-5\.10\.[0-9.+a-z-]*cloud-amd64"),
     "6.1": (["bookworm-security", "bookworm"], r"linux-image-6\.1\.[0-9.+a-z-]*cloud-amd64"),
     "6.12": (["trixie-security", "trixie"], r"linux-image-6\.12\.[0-9.+a-z-]*cloud-amd64"),
+    **{series: (["trixie-backports"], rf"linux-image-{re.escape(series)}\.[0-9.+a-z-]*cloud-amd64")
+       for series in BACKPORTS},
     "7.2": (["sid"], r"linux-image-7\.2\.[0-9.+a-z-]*cloud-amd64"),
     "arm64-6.12": (["trixie-security", "trixie"],
                    r"linux-image-6\.12\.[0-9.+a-z-]*cloud-arm64", "arm64"),
@@ -145,6 +151,8 @@ RUNS = {run.name: run for run in [
     Run("6.12", "6.12", "6.12 of trixie: page types in the top byte", reference="sid"),
     # QEMU 7.2 hangs 7.x kernels that have more than one CPU.
     Run("7.2", "7.2", "7.2 of sid: compound_info; no reference tool knows it", smp=1),
+    *(Run(series, series, f"{series} of trixie-backports", smp=1 if series >= "7" else 2,
+          reference="sid" if series == "6.16" else None) for series in BACKPORTS),
     Run("6.1-la48", "6.1", "6.1 with 4-level page tables", cpu="max,la57=off", reference="bookworm"),
     Run("6.12-hvo", "6.12", "6.12 with hugetlb pages that share their struct pages",
         line="hugetlb_free_vmemmap=on", reference="sid"),
