@@ -4,9 +4,10 @@ use crate::cmd;
 use crate::fail::{DONE, NO, Result, USAGE};
 use crate::makedumpfile::{Plan, plan};
 use crate::render::console::{print, remark};
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::OsString;
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 
 /// Inspect and convert Linux kernel dumps.
@@ -61,6 +62,34 @@ enum Command {
     Makedumpfile(cmd::makedumpfile::Args),
     Completions(cmd::completions::Args),
     Man(cmd::man::Args),
+}
+
+/// What commands are for, as the help lists them; all others are for looking.
+const GROUPS: [(&str, &[&str]); 4] = [
+    ("Look into a dump", &[]),
+    ("Check and compare", &["verify", "diff", "estimate"]),
+    ("Write a dump anew", &["refilter", "rearrange", "reassemble", "split", "repair"]),
+    ("Prepare, and other", &["initramfs", "makedumpfile", "completions", "man"]),
+];
+
+/// The command line, with the commands in groups.
+fn command() -> clap::Command {
+    let command = Cli::command();
+    let mut list = String::new();
+    for (heading, of_group) in GROUPS {
+        let _ = writeln!(list, "{heading}:");
+        for sub in command.get_subcommands() {
+            let name = sub.get_name();
+            let elsewhere = GROUPS.iter().any(|(_, names)| names.contains(&name));
+            if of_group.contains(&name) || (of_group.is_empty() && !elsewhere) {
+                let about = sub.get_about().map(ToString::to_string).unwrap_or_default();
+                let _ = writeln!(list, "  {name:<13} {about}");
+            }
+        }
+        list.push('\n');
+    }
+    let template = "{about-with-newline}\n{usage-heading} {usage}\n\n";
+    command.help_template(format!("{template}{list}Options:\n{{options}}"))
 }
 
 /// A level of zstd stands right behind its letter (`-z19`), so that `-z` cannot take a file name
@@ -126,7 +155,10 @@ fn makedumpfile(words: &[OsString]) -> Result<u8> {
 
 /// Runs a command of `tamis`, whose name is the first word.
 fn run_words(words: impl Iterator<Item = OsString>) -> Result<u8> {
-    let cli = match Cli::try_parse_from(words.map(attach)) {
+    let cli = match command()
+        .try_get_matches_from(words.map(attach))
+        .and_then(|found| Cli::from_arg_matches(&found))
+    {
         Ok(cli) => cli,
         Err(e) => {
             // Help and version are errors to clap; nothing can be done if printing fails.
@@ -170,6 +202,24 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_lists_each_command_once_in_its_group() {
+        let help = command().render_help().to_string();
+        for sub in Cli::command().get_subcommands() {
+            let line = format!("\n  {} ", sub.get_name());
+            assert_eq!(help.matches(&line).count(), 1, "{help}");
+        }
+        for (heading, names) in GROUPS {
+            let (_, list) = help.split_once(&format!("\n{heading}:\n")).unwrap();
+            let (list, _) = list.split_once("\n\n").unwrap();
+            assert!(
+                names.iter().all(|name| list.contains(&format!("  {name} "))),
+                "{heading}: {list}"
+            );
+            assert!(names.is_empty() || list.lines().count() == names.len(), "{heading}: {list}");
+        }
     }
 
     #[test]

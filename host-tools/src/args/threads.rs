@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 #[derive(clap::Args)]
 pub struct Threads {
     /// Threads to work in; all cores if not given. The result is the same for any number
-    #[arg(long, value_name = "NUMBER")]
+    #[arg(short = 'j', long, value_name = "NUMBER")]
     threads: Option<NonZeroUsize>,
 }
 

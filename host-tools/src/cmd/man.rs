@@ -1,25 +1,47 @@
 //! `tamis man`.
 
 use crate::dump::out::replace;
-use crate::fail::{DONE, Result};
+use crate::fail::{DONE, Fail, Result};
 use crate::render::console::print;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
-/// Print or write the manual pages.
+/// Show, print or write the manual pages.
 ///
-/// Without a directory, the page of tamis itself goes to standard output; with one, it and a page
-/// for each command (tamis-info.1 and so on) are written there.
+/// With the name of a command, its page is shown; without, that of tamis itself. Into a pipe or a file,
+/// it goes as it is for man(1). With a directory, all pages (tamis.1, tamis-info.1 and so on) are
+/// written there.
 ///
 /// Exit status: 0 done; 3 it could not be done.
 ///
 /// Examples:
-///   $ tamis man | man -l -
+///   $ tamis man refilter
 ///   $ tamis man /usr/local/share/man/man1
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// Where to write the pages
-    dir: Option<PathBuf>,
+    /// A command, or the directory for all pages
+    #[arg(value_name = "COMMAND|DIR")]
+    what: Option<PathBuf>,
+}
+
+/// Shows a page by man(1) on a terminal; elsewhere, and without man(1), prints it as it is.
+fn show(page: &[u8]) -> Result<u8> {
+    if std::io::stdout().is_terminal() {
+        let man = Command::new("man").args(["-l", "-"]).stdin(Stdio::piped()).spawn();
+        if let Ok(mut man) = man {
+            if let Some(mut input) = man.stdin.take() {
+                // Whoever leaves the pager early has seen enough.
+                let _ = input.write_all(page);
+            }
+            if man.wait().is_ok_and(|status| status.success()) {
+                return Ok(DONE);
+            }
+        }
+    }
+    print(page)?;
+    Ok(DONE)
 }
 
 /// Runs it, with the whole command line.
@@ -29,10 +51,17 @@ pub fn run(args: &Args, command: clap::Command) -> Result<u8> {
         clap_mangen::Man::new(command).title(name).render(&mut text)?;
         Ok(text)
     };
-    let Some(dir) = &args.dir else {
-        print(page(command, "tamis")?)?;
-        return Ok(DONE);
+    let Some(dir) = &args.what else {
+        return show(&page(command, "tamis")?);
     };
+    let named = |sub: &&clap::Command| dir.as_os_str() == sub.get_name();
+    if let Some(sub) = command.get_subcommands().find(named) {
+        return show(&page(sub.clone(), &format!("tamis-{}", sub.get_name()))?);
+    }
+    if !dir.is_dir() {
+        return Err(Fail::file(dir, "neither a command nor a directory")
+            .next("`tamis help` lists the commands"));
+    }
     let write = |name: &str, text: Vec<u8>| {
         let path = dir.join(format!("{name}.1"));
         replace(&path, &text)
