@@ -7,6 +7,8 @@ pub const SYMBOLS: u32 = 1 << 22;
 pub const NAMES: u64 = 64 << 20;
 /// Bytes of a name with the letter of its type (`KSYM_NAME_LEN` of Linux 6.1 and later, without the NUL).
 pub const NAME: usize = 511;
+/// Symbols of a module.
+pub const MODULE_SYMBOLS: u32 = 1 << 20;
 /// Bytes of the token table.
 pub const TOKENS: usize = 4096;
 /// Bytes of memory that are searched for tables.
