@@ -15,6 +15,7 @@ use crate::classes::{ByClass, Class};
 use crate::cli::Cli;
 use crate::cmd::{print, read, refilter, sym, vmcoreinfo, vtop};
 use crate::kernel::lists::{Module, Modules, Task as KernelTask, Tasks};
+use crate::kernel::stack::{Call, Stack, Stacks};
 use crate::kernel::value;
 use crate::render::json::{Document, Hex, Members, write};
 use crate::rewrite::estimate::{Exact, ExactLevel, Level, Sampled};
@@ -26,7 +27,10 @@ use std::collections::BTreeSet;
 const MANUAL: &str = include_str!("../docs/json.md");
 
 /// Words in backticks that are no members: values, and names of other things.
-const OTHERS: [&str; 37] = [
+const OTHERS: [&str; 40] = [
+    "whole",
+    "user mode",
+    "name+0x10 [module]",
     "kdump",
     "elf",
     "KDUMP",
@@ -123,6 +127,11 @@ fn one<D: Document>(document: &D, any: &str) {
     all(D::SCHEMA, &[check(document, any)]);
 }
 
+fn registers() -> Registers {
+    let symbol = Some("a".into());
+    Registers { pid: Some(1), pc: Some(Hex(1)), sp: Some(Hex(1)), symbol }
+}
+
 #[test]
 fn info_is_as_described() {
     let flattened = Some(Flattened { records: 1, has_end: true, size: 1 });
@@ -154,6 +163,7 @@ fn info_is_as_described() {
             page_size_assumed: false,
             xen: false,
             cpus: 1,
+            cpu_states: vec![registers()],
         },
         dump_level: Some(31),
         pages: Pages {
@@ -194,7 +204,7 @@ fn verify_is_as_described() {
 
 #[test]
 fn what_shows_a_dump_is_as_described() {
-    let registers = Registers { pid: Some(1), pc: Some(Hex(1)), sp: Some(Hex(1)) };
+    let registers = registers();
     let note = Note {
         offset: 0,
         name: "a".into(),
@@ -222,6 +232,7 @@ fn what_shows_a_dump_is_as_described() {
     one(&bytes, "");
     let translation = vtop::Translation {
         address: Hex(1),
+        symbol: Some("a".into()),
         walk: vec![vtop::Entry { level: "PGD", entry_at: Hex(1), entry: Hex(1) }],
         physical: Some(Hex(1)),
         mapped: Some(vtop::Mapped { pfn: 1, contiguous: 1, page: "in the dump".into() }),
@@ -229,7 +240,8 @@ fn what_shows_a_dump_is_as_described() {
     };
     one(&translation, "");
     let (name, address) = ("a".into(), Hex(1));
-    let symbol = sym::Found { name, address, offset: 1, size: Some(1), letter: 'T' };
+    let module = Some("b".to_owned());
+    let symbol = sym::Found { name, module, address, offset: 1, size: Some(1), letter: 'T' };
     one(&sym::Symbols { symbols: vec![symbol] }, "");
     let printed = print::Printed {
         expression: "a".into(),
@@ -245,6 +257,28 @@ fn what_shows_a_dump_is_as_described() {
     let (name, address, module) = ("a".to_owned(), Hex(1), Hex(1));
     let module = Module { name, state: "live", address, size: 1, module };
     one(&Modules { modules: vec![module], error: Some("a".into()) }, "");
+    let text = || Some("a".to_owned());
+    let call = Call {
+        address: Hex(1),
+        sp: Hex(1),
+        symbol: text(),
+        module: text(),
+        offset: Some(1),
+        guessed: false,
+        registers: Some(Hex(1)),
+    };
+    let stack = Stack {
+        pid: 1,
+        task: Hex(1),
+        name: "a".into(),
+        state: 'R',
+        cpu: Some(0),
+        frames: vec![call],
+        end: "whole",
+        user_pc: Some(Hex(1)),
+        error: text(),
+    };
+    one(&Stacks { stacks: vec![stack], error: text() }, "");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tamis_tests::zoo::zoo;
 const SHOWN: usize = 12;
 
 /// What is done with every dump. `D` stands for its files, `V` for a virtual address, `P` for a pfn.
-const COMMANDS: [&str; 36] = [
+const COMMANDS: [&str; 37] = [
     "info D",
     "info --json D",
     "verify D",
@@ -40,6 +40,7 @@ const COMMANDS: [&str; 36] = [
     "print D init_task.comm",
     "tasks --json D",
     "modules D",
+    "bt D",
     "estimate --exact --raw -d 31 D",
     "estimate --exact --json -c D",
     "refilter -f -c -d 31 --json D out",

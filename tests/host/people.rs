@@ -10,7 +10,7 @@ use tamis_tests::run::host_command;
 use tamis_tests::synth::{KernelStyle, LogLine};
 use tamis_tests::zoo::zoo;
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 25] = [
     "info",
     "verify",
     "dmesg",
@@ -21,6 +21,11 @@ const COMMANDS: [&str; 20] = [
     "stats",
     "read",
     "vtop",
+    "sym",
+    "print",
+    "tasks",
+    "modules",
+    "bt",
     "diff",
     "refilter",
     "estimate",

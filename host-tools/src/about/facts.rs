@@ -1,7 +1,7 @@
 //! What a dump is: the document that `tamis info` prints, as a text or as JSON.
 
 use crate::about::log::log;
-use crate::about::notes::{Notes, notes};
+use crate::about::notes::{Notes, Registers, notes};
 use crate::about::panic::{Task, panic_line, panic_task};
 use crate::dump::input::FileInfo;
 use crate::dump::machines;
@@ -142,6 +142,8 @@ pub struct Machine {
     pub xen: bool,
     /// Number of its CPUs.
     pub cpus: u32,
+    /// Where each CPU was, as the register notes have it, in their order.
+    pub cpu_states: Vec<Registers>,
 }
 
 /// Pages of a dump by state.
@@ -232,6 +234,11 @@ fn is_of_qemu(opened: &Opened) -> bool {
     }
 }
 
+/// Where CPUs were.
+fn states(notes: &Notes) -> impl Iterator<Item = &Registers> {
+    notes.notes.iter().map(|note| &note.registers).filter(|state| state.pid.is_some())
+}
+
 /// The machine; its CPUs are counted from the notes.
 fn machine(opened: &Opened, notes: &Notes) -> Machine {
     let machine = opened.dump.machine();
@@ -244,6 +251,7 @@ fn machine(opened: &Opened, notes: &Notes) -> Machine {
         page_size_assumed: opened.page_size_assumed,
         xen: opened.dump.origin().xen,
         cpus: notes.notes.iter().filter(|note| note.is_of_cpu()).count() as u32,
+        cpu_states: states(notes).cloned().collect(),
     }
 }
 
@@ -259,7 +267,8 @@ fn codecs(survey: &Survey) -> Vec<Stored> {
 impl Facts {
     /// Finds it all out.
     pub fn of(opened: &mut Opened) -> Result<Facts> {
-        let notes = notes(opened)?;
+        let mut notes = notes(opened)?;
+        notes.name(opened);
         let qemu = notes.notes.iter().any(|n| n.name == "QEMU") || is_of_qemu(opened);
         let streams = opened.files.iter().filter(|f| f.stream.is_some_and(|(_, ends)| !ends));
         let missing = streams.map(|f| format!("{}: the stream has no end", f.raw.name())).collect();
@@ -411,7 +420,7 @@ impl Facts {
         }
         self.kernel.panic = panic_line(&lines);
         self.kernel.panic_task = panic_task(&lines).map(|task| {
-            let cpus = || notes.notes.iter().map(|n| n.registers).filter(|r| r.pid.is_some());
+            let cpus = || states(notes);
             // Idle tasks all have the process 0: the notes are in the order of the CPUs.
             let of_cpu = cpus().nth(task.cpu as usize).filter(|r| r.pid == Some(task.pid));
             let at = of_cpu.or_else(|| cpus().find(|r| r.pid == Some(task.pid)));
@@ -482,6 +491,7 @@ impl Facts {
             );
         }
         t.row("CPUs", machine.cpus.to_string());
+        self.cpu_rows(t);
         t.row("crashed", kernel.crash_time.map_or("unknown".into(), time));
         t.row(
             "panic",
@@ -497,6 +507,24 @@ impl Facts {
                 text += &format!(", pc {pc}, sp {sp}");
             }
             t.row("panic task", text);
+        }
+    }
+
+    /// Where CPUs were, if there are symbols; of many, the first ones.
+    fn cpu_rows(&self, t: &mut Table) {
+        const SHOWN: usize = 16;
+        let states = &self.machine.cpu_states;
+        if states.iter().all(|state| state.symbol.is_none()) {
+            return;
+        }
+        for (index, state) in states.iter().take(SHOWN).enumerate() {
+            let pc = state.pc.map_or(String::new(), |pc| pc.to_string());
+            let place = state.symbol.as_ref().map_or(pc.clone(), |symbol| format!("{pc} {symbol}"));
+            let pid = state.pid.unwrap_or(0);
+            t.row(format!("  CPU {index}"), format!("process {pid} at {place}"));
+        }
+        if states.len() > SHOWN {
+            t.row("", format!("and {} more (tamis notes)", states.len() - SHOWN));
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::dump::opened::Opened;
 use crate::fail::Result;
+use crate::kernel::names::names;
 use crate::render::json::{Document, Hex};
 use crate::render::text::plain;
 use serde::Serialize;
@@ -47,7 +48,7 @@ pub struct Note {
 }
 
 /// Where a CPU was; nothing for notes that are not about one.
-#[derive(Clone, Copy, Default, Serialize)]
+#[derive(Clone, Default, Serialize)]
 pub struct Registers {
     /// The process that it ran.
     pub pid: Option<u32>,
@@ -55,6 +56,8 @@ pub struct Registers {
     pub pc: Option<Hex>,
     /// Its stack pointer.
     pub sp: Option<Hex>,
+    /// The symbol that its program counter is in.
+    pub symbol: Option<String>,
 }
 
 /// Bytes of a name, and of contents, that are looked at.
@@ -98,6 +101,20 @@ pub fn notes(opened: &mut Opened) -> Result<Notes> {
     let rest = read(at, len.saturating_sub(at)).unwrap_or_default();
     let damaged = opened.notes_damaged() || rest.iter().any(|b| *b != 0);
     Ok(Notes { damaged, notes })
+}
+
+/// The contents of the register notes, in the order of the dump.
+pub fn cpu_notes(opened: &mut Opened) -> Result<Vec<Vec<u8>>> {
+    let found = notes(opened)?;
+    let of_cpus = found.notes.iter().filter(|note| note.is_of_cpu());
+    of_cpus
+        .map(|note| {
+            let mut desc = vec![0; note.size.min(LOOK) as usize];
+            let read = opened.dump.read_notes(note.desc_at, &mut desc);
+            read.map_err(|error| opened.fail(format_args!("reading the notes: {error}")))?;
+            Ok(desc)
+        })
+        .collect()
 }
 
 /// Bytes of a device's name before what it left (`include/uapi/linux/vmcore.h`, `VMCOREDD_MAX_NAME_BYTES`).
@@ -155,7 +172,8 @@ fn registers(machine: Machine, name: &str, kind: u32, desc: &[u8]) -> Option<Reg
         return None;
     }
     let state = machine.known()?.cpu_state(machine.endian, desc)?;
-    Some(Registers { pid: Some(state.pid), pc: Some(Hex(state.pc)), sp: Some(Hex(state.sp)) })
+    let (pid, pc, sp) = (Some(state.pid), Some(Hex(state.pc)), Some(Hex(state.sp)));
+    Some(Registers { pid, pc, sp, symbol: None })
 }
 
 impl Note {
@@ -166,6 +184,14 @@ impl Note {
 }
 
 impl Notes {
+    /// Names the symbols that program counters are in, where the dump has them.
+    pub fn name(&mut self, opened: &mut Opened) {
+        let of_cpus = || self.notes.iter().filter_map(|note| Some(note.registers.pc?.0));
+        let named = names(opened, &of_cpus().collect::<Vec<_>>());
+        let notes = self.notes.iter_mut().filter(|note| note.registers.pc.is_some());
+        notes.zip(named).for_each(|(note, symbol)| note.registers.symbol = symbol);
+    }
+
     /// A line for each.
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -179,8 +205,11 @@ impl Notes {
                 "{:>8}  {:>8} bytes  type {:#x}  {:<12}{meaning}",
                 n.offset, n.size, n.kind, n.name
             );
-            if let Registers { pid: Some(pid), pc: Some(pc), sp: Some(sp) } = n.registers {
+            if let Registers { pid: Some(pid), pc: Some(pc), sp: Some(sp), symbol } = &n.registers {
                 let _ = write!(text, ": process {pid}, pc {pc}, sp {sp}");
+                if let Some(symbol) = symbol {
+                    let _ = write!(text, ", in {symbol}");
+                }
             }
             text.truncate(text.trim_end().len());
             text.push('\n');

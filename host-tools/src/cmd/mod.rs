@@ -1,5 +1,6 @@
 //! The subcommands, one file each. The doc comment of `Args` is the manual page.
 
+pub mod bt;
 pub mod completions;
 pub mod diff;
 pub mod dmesg;

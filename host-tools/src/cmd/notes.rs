@@ -16,7 +16,8 @@ use tamis_core::memory::Dump as _;
 /// The notes hold the registers of each CPU at the time of the crash, VMCOREINFO, and what
 /// hypervisors and drivers added. A line each: where it begins in the notes, the bytes of its
 /// contents, its type, its name and what it is. Of register notes of x86_64 and arm64, the process
-/// and where its CPU was are shown. Nothing of the memory is needed, nor has to be there.
+/// and where its CPU was are shown, with the symbol where the dump has the kernel's. Nothing of the
+/// memory has to be there.
 ///
 /// Drivers can leave dumps of their devices (NT_VMCOREDD): they are named, and --device writes what
 /// one left, as it is, to standard output or to a file.
@@ -82,7 +83,8 @@ pub fn run(args: &Args) -> Result<u8> {
         return Err(Fail::new("a list of notes goes to standard output")
             .next("--raw and --device write to a file"));
     }
-    let found = notes(&mut opened)?;
+    let mut found = notes(&mut opened)?;
+    found.name(&mut opened);
     if args.json {
         show(&found)?;
     } else {

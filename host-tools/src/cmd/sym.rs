@@ -4,22 +4,21 @@ use crate::args::address::address;
 use crate::dump::open::open;
 use crate::dump::opened::Opened;
 use crate::fail::{DONE, NO, Result};
+use crate::kernel::names::{Named, Names};
 use crate::kernel::with_kernel;
 use crate::render::console::{paint, remark};
 use crate::render::json::{Document, Hex, show};
-use crate::render::text::plain;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use tamis_core::kernel::symbols::Symbol;
 
 /// Name the symbol at an address of the kernel, or show the address of a symbol.
 ///
-/// Symbols are those of the kernel itself: its own table, which lies in its memory and so in every
-/// dump. No debug information is needed. An address is hexadecimal, and one with 0x is taken for an
-/// address where a symbol could be meant as well; everything else is a name. Names of static
-/// functions and variables need not be unique: all of them are shown. Symbols of modules are not in
-/// this table.
+/// Symbols are those of the kernel itself and of its modules: their own tables, which lie in memory
+/// and so in every dump. No debug information is needed. An address is hexadecimal, and one with 0x is
+/// taken for an address where a symbol could be meant as well; everything else is a name. Names of
+/// static functions and variables need not be unique: all of them are shown. Behind a symbol of a
+/// module is its name in brackets; modules are found by the kernel's own types (BTF).
 ///
 /// Exit status: 0 found; 1 not found; 3 it could not be done.
 ///
@@ -55,61 +54,43 @@ impl Document for Symbols {
 #[derive(Serialize)]
 pub(crate) struct Found {
     pub(crate) name: String,
+    pub(crate) module: Option<String>,
     pub(crate) address: Hex,
     pub(crate) offset: u64,
     pub(crate) size: Option<u64>,
     pub(crate) letter: char,
 }
 
+impl Found {
+    fn new(named: Named) -> Found {
+        let Named { name, module, letter, address, offset, size } = named;
+        Found { name, module, address: Hex(address), offset, size, letter }
+    }
+}
+
 /// The symbols of this name.
 fn by_name(opened: &mut Opened, name: &str) -> Result<Vec<Found>> {
     with_kernel(opened, |kernel| {
-        let mut found = Vec::new();
-        let done = kernel.kallsyms.each(&mut kernel.reader, &mut |index, letter, symbol| {
-            if symbol == name.as_bytes() {
-                found.push((index, letter));
-            }
-            false
-        });
-        kernel.table(done)?;
-        let mut symbols = Vec::new();
-        for (index, letter) in found {
-            let address = kernel.kallsyms.address(&mut kernel.reader, index);
-            let address = kernel.table(address)?;
-            let at = kernel.kallsyms.at(&mut kernel.reader, address);
-            let size = kernel.table(at)?.and_then(|at| at.size);
-            let (name, letter) = (plain(name.as_bytes()), letter.into());
-            symbols.push(Found { name, address: Hex(address), offset: 0, size, letter });
-        }
-        Ok(symbols)
+        Ok(Names::default().of_name(kernel, name)?.into_iter().map(Found::new).collect())
     })
 }
 
 /// The symbol that an address is in.
 fn by_address(opened: &mut Opened, address: u64) -> Result<Vec<Found>> {
     with_kernel(opened, |kernel| {
-        let at = kernel.kallsyms.at(&mut kernel.reader, address);
-        let Some(Symbol { index, address, offset, size }) = kernel.table(at)? else {
-            return Ok(Vec::new());
-        };
-        // Behind the last symbol there is something else.
-        if size.is_none() && offset > 0 {
-            return Ok(Vec::new());
-        }
-        let named = kernel
-            .kallsyms
-            .with_name(&mut kernel.reader, index, |letter, name| (plain(name), char::from(letter)));
-        let (name, letter) = kernel.table(named)?;
-        Ok(vec![Found { name, address: Hex(address), offset, size, letter }])
+        Ok(Names::default().at(kernel, address).map(Found::new).into_iter().collect())
     })
 }
 
 fn text(symbols: &[Found]) -> String {
     let mut text = String::new();
-    for Found { name, address, offset, size, .. } in symbols {
+    for Found { name, module, address, offset, size, .. } in symbols {
         let _ = write!(text, "{:016x}  {name}", address.0 + offset);
         if *offset > 0 {
             let _ = write!(text, "+{offset:#x}");
+        }
+        if let Some(module) = module {
+            let _ = write!(text, " [{module}]");
         }
         if let Some(size) = size {
             let _ = write!(text, "  of {size:#x} bytes");

@@ -5,6 +5,7 @@ use crate::classes::pages::presence;
 use crate::dump::open::open;
 use crate::dump::opened::Opened;
 use crate::fail::{DONE, NO, Result};
+use crate::kernel::names::names;
 use crate::render::console::{paint, remark};
 use crate::render::json::{Document, Hex, show};
 use crate::render::text::{Table, size};
@@ -16,9 +17,9 @@ use tamis_core::units::VirtAddr;
 /// Translate a virtual address of the kernel to a physical one.
 ///
 /// Walks the dead kernel's page tables, and shows each entry on the way: the physical address
-/// where it stands, and its value. Shows the physical address, its page frame number, how far the
-/// same mapping goes on, and whether the page is in the dump. The address, the last argument, is
-/// hexadecimal, with or without 0x.
+/// where it stands, and its value. Shows the symbol that the address is in, the physical address,
+/// its page frame number, how far the same mapping goes on, and whether the page is in the dump. The
+/// address, the last argument, is hexadecimal, with or without 0x.
 ///
 /// Exit status: 0 mapped; 1 not mapped; 3 it could not be done.
 ///
@@ -44,6 +45,7 @@ pub struct Args {
 pub(crate) struct Translation {
     #[serde(rename = "virtual")]
     pub(crate) address: Hex,
+    pub(crate) symbol: Option<String>,
     pub(crate) walk: Vec<Entry>,
     pub(crate) physical: Option<Hex>,
     #[serde(flatten)]
@@ -84,19 +86,19 @@ fn translate(opened: &mut Opened, address: u64) -> Result<Translation> {
         let page = presence(opened, mapping.phys, pfn);
         Mapped { pfn: pfn.0, contiguous: mapping.len, page }
     });
-    Ok(Translation {
-        address: Hex(address),
-        walk,
-        physical: found.as_ref().ok().map(|mapping| Hex(mapping.phys.0)),
-        mapped,
-        error: found.err().map(|error| error.to_string()),
-    })
+    let physical = found.as_ref().ok().map(|mapping| Hex(mapping.phys.0));
+    let error = found.err().map(|error| error.to_string());
+    let symbol = names(opened, &[address]).pop().flatten();
+    Ok(Translation { address: Hex(address), symbol, walk, physical, mapped, error })
 }
 
 fn text(found: &Translation) -> Table {
     let mut table = Table::default();
     let digits = |number: Hex| format!("{:016x}", number.0);
     table.row("virtual", digits(found.address));
+    if let Some(symbol) = &found.symbol {
+        table.row("symbol", symbol.clone());
+    }
     for step in &found.walk {
         table.row(step.level, format!("{}  at {}", digits(step.entry), digits(step.entry_at)));
     }

@@ -7,7 +7,7 @@ use crate::render::json::{Document, Hex};
 use crate::render::text::plain;
 use serde::Serialize;
 use std::collections::HashSet;
-use tamis_core::kernel::symbols::{Btf, Member};
+use tamis_core::kernel::symbols::{Btf, MODULE_MEMBERS, Member, ModuleSymbols};
 
 /// Elements of a list at most.
 const MOST: usize = 1 << 20;
@@ -61,7 +61,7 @@ impl Document for Tasks {
 }
 
 /// A task.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 pub struct Task {
     /// Its number.
     pub pid: u64,
@@ -104,58 +104,78 @@ const TASK: [&str; 11] = [
     "signal_struct.thread_head",
 ];
 
+/// Reads tasks.
+struct TaskAt {
+    comm: Member,
+    pid: Member,
+    tgid: Member,
+    mm: Member,
+    state: Member,
+    exit: Option<Member>,
+}
+
+impl TaskAt {
+    fn new(kernel: &Kernel<'_>, found: &[Option<Member>; TASK.len()]) -> Result<TaskAt> {
+        let need = |index: usize| kernel.need(found[index], TASK[index]);
+        let (comm, pid, tgid, mm) = (need(1)?, need(2)?, need(3)?, need(4)?);
+        Ok(TaskAt { comm, pid, tgid, mm, state: need(5).or(need(6))?, exit: found[7] })
+    }
+
+    fn read(&self, kernel: &mut Kernel<'_>, task: u64) -> Result<Task> {
+        let mut one = |member: Member| kernel.number(task.wrapping_add(member.offset), member.size);
+        let exit = self.exit.map_or(Ok(0), &mut one)?;
+        let state = state(one(self.state)?, exit);
+        let (pid, tgid, is_kernel) = (one(self.pid)?, one(self.tgid)?, one(self.mm)? == 0);
+        let name = text(kernel, task.wrapping_add(self.comm.offset), self.comm.size)?;
+        Ok(Task { pid, tgid, state, kernel: is_kernel, task: Hex(task), name })
+    }
+}
+
+/// The task whose `struct task_struct` is there.
+pub fn one_task(kernel: &mut Kernel<'_>, btf: &Btf<'_>, task: u64) -> Result<Task> {
+    let found = kernel.members(btf, TASK)?;
+    TaskAt::new(kernel, &found)?.read(kernel, task)
+}
+
 /// All tasks: the idle one of the first CPU, every process, and its threads behind it.
 pub fn tasks(opened: &mut Opened) -> Result<Tasks> {
-    with_types(opened, |kernel, btf| {
-        let found = kernel.members(btf, TASK)?;
-        let need = |index: usize| kernel.need(found[index], TASK[index]);
-        let (tasks, comm, pid, tgid, mm) = (need(0)?, need(1)?, need(2)?, need(3)?, need(4)?);
-        let state_at = need(5).or(need(6))?;
-        let exit_at = found[7];
-        let Some(init) = kernel.address("init_task")? else {
-            return Err(kernel.fail("its kernel has no symbol init_task"));
+    with_types(opened, tasks_of)
+}
+
+/// The same, of an open kernel.
+pub fn tasks_of(kernel: &mut Kernel<'_>, btf: &Btf<'_>) -> Result<Tasks> {
+    let found = kernel.members(btf, TASK)?;
+    let tasks = kernel.need(found[0], TASK[0])?;
+    let reader = TaskAt::new(kernel, &found)?;
+    let Some(init) = kernel.address("init_task")? else {
+        return Err(kernel.fail("its kernel has no symbol init_task"));
+    };
+    let processes = list(kernel, init.wrapping_add(tasks.offset), tasks.offset);
+    let mut error = processes.error;
+    let word = kernel.reader.word_size().bytes() as u64;
+    let mut all = vec![init];
+    for process in processes.elements {
+        all.push(process);
+        let (Some(signal), Some(node), Some(head)) = (found[8], found[9], found[10]) else {
+            continue;
         };
-        let processes = list(kernel, init.wrapping_add(tasks.offset), tasks.offset);
-        let mut error = processes.error;
-        let word = kernel.reader.word_size().bytes() as u64;
-        let mut all = vec![init];
-        for process in processes.elements {
-            all.push(process);
-            let (Some(signal), Some(node), Some(head)) = (found[8], found[9], found[10]) else {
-                continue;
-            };
-            let signal = kernel.number(process.wrapping_add(signal.offset), word);
-            let Ok(signal) = signal else { continue };
-            if signal == 0 {
-                continue;
-            }
-            let threads = list(kernel, signal.wrapping_add(head.offset), node.offset);
-            all.extend(threads.elements.into_iter().filter(|thread| *thread != process));
-            error = error.or(threads.error);
+        let signal = kernel.number(process.wrapping_add(signal.offset), word);
+        let Ok(signal) = signal else { continue };
+        if signal == 0 {
+            continue;
         }
-        let mut tasks = Vec::new();
-        for task in all {
-            let mut one =
-                |member: Member| kernel.number(task.wrapping_add(member.offset), member.size);
-            let read = (|| {
-                let exit = exit_at.map_or(Ok(0), &mut one)?;
-                let state = state(one(state_at)?, exit);
-                Ok((one(pid)?, one(tgid)?, one(mm)? == 0, state))
-            })();
-            match read {
-                Ok((pid, tgid, is_kernel, state)) => {
-                    let name = text(kernel, task.wrapping_add(comm.offset), comm.size)?;
-                    let task = Hex(task);
-                    tasks.push(Task { pid, tgid, state, kernel: is_kernel, task, name });
-                }
-                Err(failed) => {
-                    let failed: crate::fail::Fail = failed;
-                    error = error.or(Some(failed.line()));
-                }
-            }
+        let threads = list(kernel, signal.wrapping_add(head.offset), node.offset);
+        all.extend(threads.elements.into_iter().filter(|thread| *thread != process));
+        error = error.or(threads.error);
+    }
+    let mut tasks = Vec::new();
+    for task in all {
+        match reader.read(kernel, task) {
+            Ok(task) => tasks.push(task),
+            Err(failed) => error = error.or(Some(failed.line())),
         }
-        Ok(Tasks { tasks, error })
-    })
+    }
+    Ok(Tasks { tasks, error })
 }
 
 /// The modules of a kernel.
@@ -231,52 +251,79 @@ fn memories(
     Ok(Memories { at: at.collect(), base, size })
 }
 
+/// A module as it is in memory.
+pub struct Loaded {
+    /// Its name.
+    pub name: String,
+    /// Whether it is loaded (`live`), being loaded (`coming`, `unformed`) or going.
+    pub state: &'static str,
+    /// Address of its `struct module`.
+    pub module: u64,
+    /// Addresses and bytes of the pieces of its memory.
+    pub areas: Vec<(u64, u64)>,
+    /// Where its symbols are, if that can be read.
+    pub symbols: Option<ModuleSymbols>,
+}
+
+/// All modules that were found, the one that was loaded last first, and why there may be more.
+pub fn loaded(kernel: &mut Kernel<'_>, btf: &Btf<'_>) -> Result<(Vec<Loaded>, Option<String>)> {
+    let found = kernel.members(btf, MODULE)?;
+    let symbols_at = kernel.members(btf, MODULE_MEMBERS)?;
+    let need = |index: usize| kernel.need(found[index], MODULE[index]);
+    let (list_at, name_at, state_at) = (need(0)?, need(1)?, need(2)?);
+    let memories = memories(kernel, btf, &found)?;
+    let Some(head) = kernel.address("modules")? else {
+        return Err(kernel.fail("its kernel has no symbol modules: it has no modules"));
+    };
+    let List { elements, mut error } = list(kernel, head, list_at.offset);
+    let mut modules = Vec::new();
+    for module in elements {
+        let mut one = |offset: u64, member: Member| {
+            kernel.number(module.wrapping_add(offset).wrapping_add(member.offset), member.size)
+        };
+        let read = (|| {
+            let mut areas = Vec::new();
+            for at in &memories.at {
+                let (base, size) = (one(*at, memories.base)?, one(*at, memories.size)?);
+                if size > 0 && base != 0 {
+                    areas.push((base, size));
+                }
+            }
+            Ok((areas, one(0, state_at)?))
+        })();
+        match read {
+            Ok((areas, state)) => {
+                let at = module.wrapping_add(name_at.offset);
+                let state = match state {
+                    0 => "live",
+                    1 => "coming",
+                    2 => "going",
+                    _ => "unformed",
+                };
+                let name = text(kernel, at, name_at.size)?;
+                let symbols = ModuleSymbols::of(&mut kernel.reader, &symbols_at, module);
+                let symbols = symbols.unwrap_or(None);
+                modules.push(Loaded { name, state, module, areas, symbols });
+            }
+            Err(failed) => {
+                let failed: crate::fail::Fail = failed;
+                error = error.or(Some(failed.line()));
+            }
+        }
+    }
+    Ok((modules, error))
+}
+
 /// All modules.
 pub fn modules(opened: &mut Opened) -> Result<Modules> {
     with_types(opened, |kernel, btf| {
-        let found = kernel.members(btf, MODULE)?;
-        let need = |index: usize| kernel.need(found[index], MODULE[index]);
-        let (list_at, name_at, state_at) = (need(0)?, need(1)?, need(2)?);
-        let memories = memories(kernel, btf, &found)?;
-        let Some(head) = kernel.address("modules")? else {
-            return Err(kernel.fail("its kernel has no symbol modules: it has no modules"));
+        let (all, error) = loaded(kernel, btf)?;
+        let shown = |Loaded { name, state, module, areas, .. }| {
+            let address = areas.iter().map(|(base, _)| *base).min().unwrap_or(u64::MAX);
+            let size = areas.iter().fold(0u64, |sum, (_, size)| sum.saturating_add(*size));
+            Module { name, state, address: Hex(address), size, module: Hex(module) }
         };
-        let List { elements, mut error } = list(kernel, head, list_at.offset);
-        let mut modules = Vec::new();
-        for module in elements {
-            let mut one = |offset: u64, member: Member| {
-                kernel.number(module.wrapping_add(offset).wrapping_add(member.offset), member.size)
-            };
-            let read = (|| {
-                let (mut address, mut bytes) = (u64::MAX, 0u64);
-                for at in &memories.at {
-                    let (base, size) = (one(*at, memories.base)?, one(*at, memories.size)?);
-                    if size > 0 && base != 0 {
-                        (address, bytes) = (address.min(base), bytes.saturating_add(size));
-                    }
-                }
-                Ok((address, bytes, one(0, state_at)?))
-            })();
-            match read {
-                Ok((address, size, state)) => {
-                    let at = module.wrapping_add(name_at.offset);
-                    let state = match state {
-                        0 => "live",
-                        1 => "coming",
-                        2 => "going",
-                        _ => "unformed",
-                    };
-                    let name = text(kernel, at, name_at.size)?;
-                    let (address, module) = (Hex(address), Hex(module));
-                    modules.push(Module { name, state, address, size, module });
-                }
-                Err(failed) => {
-                    let failed: crate::fail::Fail = failed;
-                    error = error.or(Some(failed.line()));
-                }
-            }
-        }
-        Ok(Modules { modules, error })
+        Ok(Modules { modules: all.into_iter().map(shown).collect(), error })
     })
 }
 

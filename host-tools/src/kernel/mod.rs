@@ -2,6 +2,8 @@
 
 pub mod expr;
 pub mod lists;
+pub mod names;
+pub mod stack;
 pub mod types;
 pub mod value;
 
@@ -49,18 +51,24 @@ pub fn with_types<T>(
     act: impl FnOnce(&mut Kernel<'_>, &Btf<'_>) -> Result<T>,
 ) -> Result<T> {
     with_kernel(opened, |kernel| {
-        let ends = [kernel.address("__start_BTF")?, kernel.address("__stop_BTF")?];
-        let [Some(start), Some(end)] = ends else {
-            return Err(kernel.fail("its kernel has no types (CONFIG_DEBUG_INFO_BTF)"));
-        };
-        let mut index = vec![0; TYPES];
-        let btf = Btf::load(&mut kernel.reader, start, end, &mut index);
-        let btf = kernel.table(btf)?;
+        let mut index = Vec::new();
+        let btf = kernel.load_types(&mut index)?;
         act(kernel, &btf)
     })
 }
 
 impl Kernel<'_> {
+    /// The types; `index` becomes as large as they need it.
+    pub fn load_types<'i>(&mut self, index: &'i mut Vec<u32>) -> Result<Btf<'i>> {
+        let ends = [self.address("__start_BTF")?, self.address("__stop_BTF")?];
+        let [Some(start), Some(end)] = ends else {
+            return Err(self.fail("its kernel has no types (CONFIG_DEBUG_INFO_BTF)"));
+        };
+        index.resize(TYPES, 0);
+        let btf = Btf::load(&mut self.reader, start, end, index);
+        self.table(btf)
+    }
+
     /// An error about the dump.
     pub fn fail(&self, text: impl std::fmt::Display) -> Fail {
         Fail::new(format_args!("{}: {text}", self.name))
@@ -120,6 +128,17 @@ impl Kernel<'_> {
             *member = self.table(place)?;
         }
         Ok(members)
+    }
+
+    /// Bytes of a structure or union; `None` where this kernel has none of the name.
+    pub fn size_of(&mut self, btf: &Btf<'_>, name: &str) -> Result<Option<u64>> {
+        let mut words = Words::<1>::new();
+        assert!(words.add(name), "room for the word");
+        let done = btf.find_words(&mut self.reader, &mut words);
+        self.table(done)?;
+        let found = Members::<4>::find(&mut self.reader, btf, &words, &mut |_, _, _| ());
+        let size = self.table(found)?.size(&mut self.reader, btf, &words, name);
+        self.table(size)
     }
 
     /// A member that cannot be done without.

@@ -13,6 +13,10 @@ const INIT_TASK: u64 = 0x1000;
 const OTHER_TASK: u64 = 0x1400;
 const MODULES: u64 = 0x1800;
 const MODULE: u64 = 0x1a00;
+/// The symbols of the module, their names and letters.
+const SYMBOLS: u64 = 0x1b00;
+const NAMES: u64 = 0x1c00;
+const LETTERS: u64 = 0x1c80;
 const KALLSYMS: u64 = 0x2000;
 const BTF: u64 = 0x18_0000;
 /// Symbols without a meaning: a kernel has more than 64 blocks of 256.
@@ -72,13 +76,35 @@ fn tasks(kit: &mut Kit, at: u64) {
     let module = at + MODULE;
     kit.memory.write(at + MODULES, &(module + 8).to_le_bytes());
     kit.memory.write(at + MODULES + 8, &(module + 8).to_le_bytes());
-    let mut bytes = vec![0; 192];
-    for (offset, value) in [(8, at + MODULES), (16, at + MODULES), (80, 0xffff_ffff_c000_0000)] {
-        bytes[offset..offset + 8].copy_from_slice(&value.to_le_bytes());
+    let mut bytes = vec![0; 232];
+    for (offset, value) in [
+        (8, at + MODULES),
+        (16, at + MODULES),
+        (80, 0xffff_ffff_c000_0000),
+        // The table of symbols is in the module, with a pointer to it in front.
+        (192, module + 200),
+        (200, at + SYMBOLS),
+        (208, 4),
+        (216, at + NAMES),
+        (224, at + LETTERS),
+    ] {
+        bytes[offset..offset + 8].copy_from_slice(&u64::to_le_bytes(value));
     }
     bytes[24..33].copy_from_slice(b"synthetic");
     bytes[88..92].copy_from_slice(&0x3000u32.to_le_bytes());
     kit.memory.write(module, &bytes);
+    // None, a function, a symbol of the kernel, and a variable that is last.
+    for (index, (name, section, address)) in
+        [(0u32, 0u16, 0), (1, 1, 0x100), (12, 0, 0), (19, 2, 0x2000)].into_iter().enumerate()
+    {
+        let mut symbol = [0; 24];
+        symbol[..4].copy_from_slice(&name.to_le_bytes());
+        symbol[6..8].copy_from_slice(&section.to_le_bytes());
+        symbol[8..16].copy_from_slice(&(0xffff_ffff_c000_0000u64 + address).to_le_bytes());
+        kit.memory.write(at + SYMBOLS + 24 * index as u64, &symbol);
+    }
+    kit.memory.write(at + NAMES, b"\0synth_init\0printk\0synth_state\0");
+    kit.memory.write(at + LETTERS, b"\0tUd");
 }
 
 /// The tables of `scripts/kallsyms.c`, at `at`, and where each of them is.
@@ -279,12 +305,21 @@ fn types(machine: &Machine, symbols: &[(String, u64)]) -> Vec<u8> {
     let (name, memories) =
         (all.add(3, "", 0, 0, &[char, int, 56]), all.add(3, "", 0, 0, &[memory, int, 7]));
     let members = [
+        ("symtab", void, 0, 0),
+        ("num_symtab", int, 64, 0),
+        ("strtab", void, 128, 0),
+        ("typetab", void, 192, 0),
+    ];
+    let symbols = all.structure("mod_kallsyms", 32, &members);
+    let members = [
         ("state", int, 0, 0),
         ("list", list, 64, 0),
         ("name", name, 192, 0),
         ("mem", memories, 640, 0),
+        ("kallsyms", void, 1536, 0),
+        ("core_kallsyms", symbols, 1600, 0),
     ];
-    all.structure("module", 192, &members);
+    all.structure("module", 232, &members);
     let mut out = vec![0x9f, 0xeb, 1, 0];
     let (records, strings) = (all.records.len() as u32, all.strings.len() as u32);
     for word in [24, 0, records, records, strings] {
