@@ -69,6 +69,8 @@ def hold_against_drgn(vmcore, vmlinux, tamis, report):
             same += {int(symbol["address"], 16) for symbol in symbols} == names[name]
     report.check(same == asked > 50, "symbols", f"{asked} looked up, {same} the same")
 
+    stacks(prog, drgn, vmcore, tamis, report)
+
     same, different = 0, []
     for task in random.sample(sorted(tasks), 10):
         object_ = drgn.Object(prog, "struct task_struct", address=task)
@@ -85,6 +87,33 @@ def hold_against_drgn(vmcore, vmlinux, tamis, report):
                 different.append((".".join(path), wanted, got))
     report.check(same > 1000 and not different, "members of struct task_struct",
                  f"{same} numbers and pointers the same, {len(different)} different {different[:3]}")
+
+
+def stacks(prog, drgn, vmcore, tamis, report):
+    """Stacks of all tasks, frame by frame; what was inlined is no frame of its own."""
+    found = tamis_json(tamis, "bt", "--all", "--json", vmcore)["stacks"]
+    same = marked = frames = 0
+    different, unmarked = [], []
+    for stack in found:
+        name = f"{stack['name']} ({stack['pid']})"
+        try:
+            task = drgn.Object(prog, "struct task_struct *", int(stack["task"], 16))
+            wanted = [frame.pc for frame in prog.stack_trace(task)
+                      if not frame.is_inline and frame.pc >> 63]
+        except (ValueError, LookupError) as error:
+            wanted = [str(error)]
+        got = [int(frame["address"], 16) for frame in stack["frames"]]
+        frames += len(got)
+        guessed = stack["error"] or any(frame["guessed"] for frame in stack["frames"])
+        marked += bool(guessed)
+        same += got == wanted
+        if got != wanted:
+            different.append(name)
+            if not guessed:
+                unmarked.append(name)
+    report.check(same >= 0.95 * len(found) > 10 and not unmarked, "stacks",
+                 f"{len(found)} stacks, {frames} frames, {same} stacks the same, {marked} with "
+                 f"guessed frames, different: {different[:5]}, of these not marked: {unmarked[:5]}")
 
 
 def numbers(object_, drgn, path=()):
