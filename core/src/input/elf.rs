@@ -6,7 +6,7 @@
 use super::pieces::Pieces;
 use crate::bitmap::Bitmap;
 use crate::endian::Word;
-use crate::error::{part, part_mut};
+use crate::error::part_mut;
 use crate::io::{IoError, IoKind, RandomAccess};
 use crate::memory::{Dump, Machine, MemoryRange, Notes, Origin, PhysMemory, Ranges, ReadError};
 use crate::storage::{ManagedSlice, Table, finish};
@@ -243,10 +243,15 @@ const CUT_MOST: u64 = 16 << 30;
 pub struct Place {
     /// Index in the table of memory ranges.
     index: u32,
-    /// Largest end of memory of this and all before it.
+    /// Largest end of memory of this and those before it, of as many as the lowest set bit of its number says, counted
+    /// from 1 (a Fenwick tree).
     reach: u64,
     /// Offset in the file of the range's first byte.
     file_at: u64,
+}
+
+fn lowest_bit(number: usize) -> usize {
+    1 << number.trailing_zeros()
 }
 
 /// Memory ranges in the order of their addresses: what covers an address is found in a few steps,
@@ -296,20 +301,53 @@ impl<'t> Index<'t> {
                 sift(places, 0, end);
             }
         }
-        let mut reach = 0;
         for place in places.iter_mut() {
-            reach = reach.max(ranges.get(place.index as usize)?.end());
-            place.reach = reach;
+            place.reach = ranges.get(place.index as usize)?.end();
+        }
+        for number in 1..=len {
+            let reach = places.get(number - 1)?.reach;
+            if let Some(parent) = places.get_mut(number + lowest_bit(number) - 1) {
+                parent.reach = parent.reach.max(reach);
+            }
         }
         let ranges = finish(ranges, len);
         Some(Index { ranges, places: finish(sorted, len) })
     }
 
-    /// The ranges that may have a byte at `from` or later, in the order of their addresses.
+    /// The ranges that have a byte at `from` or later, in the order of their addresses.
     fn from(&self, from: u64) -> impl Iterator<Item = (&Place, &MemoryRange)> {
-        let first = self.places.partition_point(|p| p.reach <= from);
-        let rest = part(&self.places, first..self.places.len());
-        rest.iter().filter_map(|p| Some((p, self.ranges.get(p.index as usize)?)))
+        let mut at = 0;
+        core::iter::from_fn(move || {
+            let place = self.next(&mut at, from)?;
+            Some((place, self.ranges.get(place.index as usize)?))
+        })
+    }
+
+    /// The first of the places at `at` or later whose range has a byte at `from` or later; `at` goes behind it. Places
+    /// whose ranges end before are passed over together.
+    #[inline(never)] // called from several places: one copy is enough
+    fn next(&self, at: &mut usize, from: u64) -> Option<&Place> {
+        // With none passed over, any number of them may be.
+        let mut pass =
+            if *at > 0 { lowest_bit(*at) } else { self.places.len().next_power_of_two() };
+        loop {
+            #[cfg(test)]
+            tests::STEPS.set(tests::STEPS.get() + 1);
+            let last = self.places.get(*at + pass - 1);
+            if last.is_some_and(|last| last.reach <= from) {
+                *at += pass;
+                pass = lowest_bit(*at);
+            } else if pass > 1 {
+                pass /= 2;
+            } else {
+                *at += 1;
+                let range = self.ranges.get(last?.index as usize)?;
+                if range.end() > from {
+                    return last;
+                }
+                pass = lowest_bit(*at);
+            }
+        }
     }
 }
 
@@ -522,15 +560,14 @@ impl<F> Ranges for ElfVmcore<'_, F> {
         &self.index.ranges
     }
 
+    #[inline(never)] // called from several places: one copy is enough
     fn ranges_in(&self, from: PhysAddr, until: PhysAddr, each: &mut dyn FnMut(&MemoryRange)) {
-        let met = self.index.from(from.0).take_while(|(_, s)| s.phys < until);
-        met.filter(|(_, s)| from.0 < s.end()).for_each(|(_, s)| each(s));
+        self.index.from(from.0).take_while(|(_, s)| s.phys < until).for_each(|(_, s)| each(s));
     }
 
     #[inline(never)] // called from several places: one copy is enough
     fn next_memory(&self, from: PhysAddr) -> Option<PhysAddr> {
-        let mut there = self.index.from(from.0).filter(|(_, s)| from.0 < s.end());
-        there.next().map(|(_, s)| s.phys.max(from))
+        self.index.from(from.0).next().map(|(_, s)| s.phys.max(from))
     }
 }
 
@@ -572,7 +609,12 @@ mod tests {
     use crate::endian::Endian;
     use crate::io::IoKind;
     use crate::wire::machine::EM_X86_64;
-    use std::{vec, vec::Vec};
+    use std::{cell::Cell, vec, vec::Vec};
+
+    std::thread_local! {
+        /// Places that were looked at.
+        pub(super) static STEPS: Cell<u64> = const { Cell::new(0) };
+    }
 
     /// A 64-bit little-endian core: header, program headers, then `tail` at its offset.
     fn file(segments: &[elf::ProgramHeader], tail: &[(usize, &[u8])]) -> Vec<u8> {
@@ -693,6 +735,28 @@ mod tests {
                 assert_eq!(met, all);
             }
         }
+    }
+
+    #[test]
+    fn small_ranges_in_a_large_one_are_passed_over() {
+        // The first of them has all memory, the others a page each: what covers an address is one of two.
+        let (count, page) = (1 << 10, 4096);
+        let small = (0..count).map(|n| load(page * n, page * n, page, page));
+        let all = load(0, 0, page * count, page * count);
+        let segments: Vec<_> = [all].into_iter().chain(small).collect();
+        let bytes = file(&segments, &[((page * count) as usize - 1, &[0])]);
+        let mut tables = Tables::default();
+        let mut core = open(&bytes, &mut tables);
+        let before = STEPS.get();
+        for n in (0..count).rev() {
+            let at = PhysAddr(page * n);
+            core.read(at, &mut [0; 8]).unwrap();
+            let mut found = 0;
+            core.ranges_in(at, PhysAddr(at.0 + 1), &mut |_| found += 1);
+            assert_eq!((found, core.next_memory(at)), (2, Some(at)));
+        }
+        let steps = (STEPS.get() - before) / count;
+        assert!(steps < 200, "{steps} steps for each address");
     }
 
     #[test]
