@@ -990,7 +990,8 @@ impl<F: RandomAccess, U: Unpack> Dump for Kdump<'_, F, U> {
     }
 
     fn keep_held(&mut self, map: &mut Bitmap<'_>) {
-        self.intersect(map, true);
+        // Before version 1 the pages that are not in the file are pages of zeros.
+        self.intersect(map, self.facts.main.version > 0);
     }
 
     fn says_by_page(&self) -> bool {
@@ -1325,6 +1326,18 @@ mod tests {
             let facts = probe(&mut &bytes[..], bytes.len() as u64).unwrap();
             assert_eq!(facts.all(), PfnSpan::new(Pfn(base), Pfn(base + MAX)));
             let want = |pfn: u64| PFNS.iter().any(|p| p + base == pfn);
+            let (mut runs, mut last) = (Vec::new(), None);
+            memory_ranges(&mut &bytes[..], &facts, |run| runs.push(run)).unwrap();
+            for pfn in runs.iter().flat_map(|run| run.start.0..run.end.0) {
+                assert!(last < Some(pfn), "base {base}, pfn {pfn} twice or late");
+                last = Some(pfn);
+            }
+            let in_runs = |pfn| runs.iter().any(|run| run.contains(Pfn(pfn)));
+            let exists =
+                |pfn: u64| bytes[8192 + (pfn - base) as usize / 8] >> ((pfn - base) % 8) & 1 != 0;
+            for pfn in base..base + MAX {
+                assert_eq!(in_runs(pfn), exists(pfn), "base {base}, pfn {pfn}");
+            }
             for from in (base.saturating_sub(20)..base + 20).chain(base + MAX - 20..base + MAX + 9)
             {
                 let mut bits = [0xff; 3];
