@@ -347,6 +347,40 @@ fn a_capture_that_is_told_to_end() {
     }
 }
 
+/// A pipe that is full already: the first message into it waits, when the outputs are there.
+fn full_pipe() -> (OwnedFd, fs::File) {
+    let (reads, writes) = small_pipe();
+    let mut full = fs::File::from(writes);
+    while full.write(&[b'.'; 512]).is_ok() {}
+    // SAFETY: an open file descriptor, and plain numbers.
+    unsafe { libc::fcntl(full.as_raw_fd(), libc::F_SETFL, 0) };
+    (reads, full)
+}
+
+/// With the next level, what was written of the last one goes, and not what has its name by then.
+#[test]
+fn the_next_level_deletes_no_other_file() {
+    let bench = bench();
+    let (name, moved) = (bench.file("a"), bench.file("moved"));
+    let (reads, full) = full_pipe();
+    let mut command = ignoring(&[]);
+    command.args(["-d", "0,31", "-L", "100K"]).args([&bench.vmcore, &name]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(full);
+    let mut child = command.spawn().unwrap();
+    drop(command);
+    wait_for("an output", || name.exists());
+    fs::rename(&name, &moved).unwrap();
+    fs::write(&name, "another").unwrap();
+    let mut said = String::new();
+    fs::File::from(reads).read_to_string(&mut said).unwrap();
+    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{said}");
+    assert!(said.contains("trying again with dump level 31"), "{said}");
+    assert!(said.contains("-f overwrites an existing file"), "{said}");
+    assert_eq!(fs::read(&name).unwrap(), b"another");
+    assert!(moved.exists());
+}
+
 #[test]
 fn a_dump_that_is_deleted_meanwhile_is_not_saved() {
     let bench = bench();
@@ -357,12 +391,7 @@ fn a_dump_that_is_deleted_meanwhile_is_not_saved() {
         (&["-d", "31", "--num-threads", "2", "-c"], &["a"], 0),
     ] {
         let names: Vec<_> = names.iter().map(|name| bench.file(name)).collect();
-        // A pipe that is full already: the first message waits, when the files are there.
-        let (reads, writes) = small_pipe();
-        let mut full = fs::File::from(writes);
-        while full.write(&[b'.'; 512]).is_ok() {}
-        // SAFETY: an open file descriptor, and plain numbers.
-        unsafe { libc::fcntl(full.as_raw_fd(), libc::F_SETFL, 0) };
+        let (reads, full) = full_pipe();
         let mut command = ignoring(&[]);
         command.args(options).arg(&bench.vmcore).args(&names);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(full);

@@ -133,11 +133,10 @@ impl<'a> Job<'a> {
             let (result, report) = self.write_level(level(*number), outputs, console);
             let next = levels.get(try_nr + 1);
             let ended = finish(result, &report, args, outputs, next.is_none(), console);
-            let (Ended::NoSpace, Some(next)) = (ended, next) else { return ended };
+            let again = next.filter(|_| ended == Ended::NoSpace);
+            self.parts.close(outputs.names, again.is_none());
+            let Some(next) = again else { return ended };
             console.warn(format_args!("trying again with dump level {next}"));
-            for name in outputs.names {
-                let _ = sys::unlink_regular(name);
-            }
         }
         Ended::Failed
     }

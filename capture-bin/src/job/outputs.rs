@@ -25,8 +25,10 @@ pub(crate) struct Outputs<'o> {
     pub(crate) force: bool,
 }
 
-/// What the parts of a split dump need while they are written.
+/// What the parts of a dump need while they are written.
 pub(super) struct Parts {
+    /// The file of a dump that is not split.
+    single: [Option<DumpFile>; 1],
     files: &'static mut [Option<DumpFile>],
     ranges: &'static mut [PfnSpan],
 }
@@ -47,8 +49,24 @@ impl Parts {
     pub(super) fn new(args: &Args<'_>, arena: &mut Arena) -> Parts {
         let count = if Parts::bytes(args) > 0 { args.outputs().len() } else { 0 };
         Parts {
+            single: [None],
             files: arena.take_each(count, |_| None),
             ranges: arena.take_slice(count, PfnSpan::default()),
+        }
+    }
+
+    fn files(&mut self) -> &mut [Option<DumpFile>] {
+        if self.files.is_empty() { &mut self.single } else { self.files }
+    }
+
+    /// Closes them. Those that are not `kept` lose their names, unless these are other files' by now.
+    pub(super) fn close(&mut self, names: &[&[u8]], kept: bool) {
+        for (file, name) in self.files().iter_mut().zip(names) {
+            let file = file.take();
+            let id = file.as_ref().and_then(DumpFile::identity);
+            if !kept && id.is_some() && sys::identity(name) == id {
+                let _ = sys::unlink_regular(name);
+            }
         }
     }
 }
@@ -120,22 +138,13 @@ pub(super) fn write<'n>(
     if args.flattened {
         return one(&mut Flattened::new(Pipe::new(File::stdout(), args.size_limit)));
     }
-    let mut single = [None];
-    let Parts { files, ranges } = parts;
-    let files = if outputs.names.len() > 1 { &mut **files } else { &mut single[..] };
-    // Those of another level are closed.
-    files.fill_with(|| None);
     for (part, &name) in outputs.names.iter().enumerate() {
-        // Nothing is left behind of the others.
-        let remove = || {
-            for made in outputs.names.iter().take(part) {
-                let _ = sys::unlink_regular(made);
-            }
-        };
+        let files = parts.files();
         let id = sys::identity(name);
         let mut made = files.iter().flatten().zip(outputs.names);
         if let Some((_, other)) = made.find(|(file, _)| id.is_some() && file.identity() == id) {
-            remove();
+            // Nothing is left behind of the others.
+            parts.close(outputs.names, false);
             return Err(Failure::Same { name, other });
         }
         match DumpFile::create(name, outputs.force, args.size_limit, outputs.base) {
@@ -148,19 +157,19 @@ pub(super) fn write<'n>(
                 }
             }
             Err(io) => {
-                remove();
+                parts.close(outputs.names, false);
                 return Err(Failure::Create { part, io });
             }
         }
     }
-    let saved = match &mut *files {
+    let saved = match &mut parts.single {
         [Some(file)] => one(file),
-        files => {
+        _ => {
             let block = args.splitblock_kib.map_or(SPLIT_BLOCK, |kib| kib.saturating_mul(1024));
-            split(files, ranges, block >> page.bits(), &mut save)
+            split(parts.files, parts.ranges, block >> page.bits(), &mut save)
         }
     };
-    match files.iter().flatten().position(DumpFile::is_deleted) {
+    match parts.files().iter().flatten().position(DumpFile::is_deleted) {
         Some(part) => Err(Failure::Gone { part }),
         None => saved,
     }
