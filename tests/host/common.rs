@@ -2,10 +2,10 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::{env, fs};
 
-use tamis_tests::run::{self, Run, TempDir, host_command};
+use tamis_tests::run::{self, Run, TempDir, host_binary, host_command};
 use tamis_tests::synth::Image;
 
 /// A directory with a machine's vmcore, dumps of it, and what the tool makes of them. The tool runs
@@ -134,4 +134,17 @@ impl Bench {
             self.tamis(&format!("verify {a} {b}")).text()
         );
     }
+}
+
+/// What the system counts of a kind (`rchar`, `syscw`, ... of proc_pid_io(5)) for a shell and the command that it runs.
+pub fn system_counts(bench: &Bench, words: &str, kind: &str) -> u64 {
+    let script = format!("\"$0\" {words} >/dev/null && cat /proc/$$/io");
+    let mut command = Command::new("sh");
+    command.current_dir(bench.file(".")).arg("-c").arg(script).arg(host_binary());
+    let output = command.stdin(Stdio::null()).output().expect("running sh");
+    let (text, said) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{words}: {said}");
+    let line = text.lines().find_map(|line| line.strip_prefix(kind)?.strip_prefix(": "));
+    line.and_then(|count| count.parse().ok()).expect("a count")
 }

@@ -4,7 +4,7 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use crate::common::Bench;
+use crate::common::{Bench, system_counts};
 use tamis_tests::make::{Make, USUAL};
 use tamis_tests::peak::peak_rss_kib;
 use tamis_tests::run::{Run, host_binary};
@@ -195,6 +195,10 @@ fn millions_of_tiny_records_take_little_memory() {
     let (code, kib) = peak_rss_kib(host_binary().as_os_str(), words).expect("tracing the run");
     assert_eq!(code, Some(0));
     assert!(kib < 64 << 10, "{kib} KiB");
+    for kind in ["syscr", "syscw"] {
+        let calls = system_counts(&bench, "info flat", kind);
+        assert!(calls < 10_000, "{kind}: {calls} system calls for two million records");
+    }
     bench.tamis("diff dump flat").expect(0);
     bench.tamis("repair flat out").expect(0);
     bench.assert_same("dump", "out", "repaired");

@@ -6,6 +6,7 @@ use crate::dump::opened::Input;
 use crate::fail::{Fail, Result};
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use tamis_core::input::MaybeFlattened;
@@ -114,59 +115,99 @@ impl Stream {
     }
 }
 
-/// Bytes on their way to such a file, at most.
-const SPOOL: u64 = 1 << 20;
+/// Bytes of a block of such a file.
+const BLOCK: u64 = 16 << 10;
+/// Blocks that are held: tiny records that belong to the same few take no system call each.
+const BLOCKS: u64 = 256;
 
 /// A file without a name to which records are copied.
 struct Spool {
     from: BlockFile,
     file: File,
-    /// Bytes that go to `at`.
-    bytes: Vec<u8>,
-    at: u64,
+    /// That of a number is in the place that the number's remainder says.
+    blocks: Vec<Block>,
     len: u64,
+    /// Bytes of the file that were written; behind them there is nothing to be read.
+    written: u64,
+}
+
+/// A block that is held.
+#[derive(Clone, Default)]
+struct Block {
+    number: u64,
+    /// All of its bytes; none where nothing is held.
+    bytes: Vec<u8>,
+    /// Those that the file does not have yet.
+    new: Range<usize>,
 }
 
 impl Spool {
     fn new(raw: &Raw) -> io::Result<Spool> {
-        Ok(Spool { from: raw.reader(), file: unnamed()?, bytes: Vec::new(), at: 0, len: 0 })
+        let blocks = vec![Block::default(); BLOCKS as usize];
+        Ok(Spool { from: raw.reader(), file: unnamed()?, blocks, len: 0, written: 0 })
     }
 
     fn put(&mut self, record: Record) -> io::Result<()> {
         let (mut to, mut from, mut left) = (record.at, record.stream_at, record.len);
         self.len = self.len.max(to.saturating_add(left));
         while left > 0 {
-            // Into what is not written yet, or right behind it.
-            let inside =
-                to.checked_sub(self.at).filter(|inside| *inside <= self.bytes.len() as u64);
-            let start = match inside.filter(|inside| *inside < SPOOL) {
-                Some(inside) => inside as usize,
-                None => {
-                    self.flush()?;
-                    self.at = to;
-                    0
-                }
-            };
-            let step = left.min(SPOOL - start as u64);
-            let end = start + step as usize;
-            self.bytes.resize(self.bytes.len().max(end), 0);
-            self.from
-                .read_at(from, &mut self.bytes[start..end])
+            let start = (to % BLOCK) as usize;
+            let step = left.min(BLOCK - start as u64);
+            let part = start..start + step as usize;
+            self.hold(to / BLOCK, &part)?;
+            let Spool { from: stream, blocks, .. } = self;
+            let block = &mut blocks[(to / BLOCK % BLOCKS) as usize];
+            stream
+                .read_at(from, &mut block.bytes[part.clone()])
                 .map_err(|e| io::Error::other(e.to_string()))?;
+            block.new = match block.new.is_empty() {
+                true => part,
+                false => block.new.start.min(part.start)..block.new.end.max(part.end),
+            };
             (to, from, left) = (to + step, from + step, left - step);
         }
         Ok(())
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.write_all_at(&self.bytes, self.at)?;
-        self.bytes.clear();
+    /// Holds a block, of which these bytes are to be overwritten.
+    fn hold(&mut self, number: u64, part: &Range<usize>) -> io::Result<()> {
+        let place = (number % BLOCKS) as usize;
+        let held = &self.blocks[place];
+        if held.number == number && !held.bytes.is_empty() {
+            return Ok(());
+        }
+        self.write(place)?;
+        let block = &mut self.blocks[place];
+        block.number = number;
+        block.bytes.resize(BLOCK as usize, 0);
+        let at = number * BLOCK;
+        let there = self.written.saturating_sub(at).min(BLOCK) as usize;
+        if *part != (0..BLOCK as usize) {
+            let (old, none) = block.bytes.split_at_mut(there);
+            self.file.read_exact_at(old, at)?;
+            none.fill(0);
+        }
+        Ok(())
+    }
+
+    /// Writes what the file does not have of the block in a place.
+    fn write(&mut self, place: usize) -> io::Result<()> {
+        let block = &mut self.blocks[place];
+        let new = std::mem::take(&mut block.new);
+        if !new.is_empty() {
+            let at = block.number * BLOCK;
+            self.file.write_all_at(&block.bytes[new.clone()], at + new.start as u64)?;
+            self.written = self.written.max(at + new.end as u64);
+        }
         Ok(())
     }
 
     /// All of it is in the file, gaps included.
     fn finish(&mut self) -> io::Result<()> {
-        self.flush()?;
+        for place in 0..self.blocks.len() {
+            self.write(place)?;
+        }
+        self.blocks = Vec::new();
         self.file.set_len(self.len)
     }
 }
