@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use crate::common::{Bench, json};
+use crate::common::{Bench, json, system_counts};
 use tamis_tests::elfread::Elf;
 use tamis_tests::make::{Form, Make, Page, USUAL};
 use tamis_tests::synth::KernelStyle;
@@ -226,29 +226,55 @@ fn hundreds_of_thousands_of_ranges_take_moments() {
     bench.tamis("verify captured").expect(0).says("60 pages good");
 }
 
-/// A vmcore of 2 TiB, of which the file has a few pages; the last one is of this byte.
-fn sparse(bench: &Bench, name: &str, last: u8) {
-    const MEMORY: u64 = 2 << 40;
+/// A vmcore with so much memory, of which the file has a few pages; the last one is of this byte.
+fn sparse(bench: &Bench, name: &str, memory: u64, last: u8) {
     let mut bytes = core([(1, 7), (512, 2)].into_iter());
     let elf = Elf::parse(&bytes).expect("an ELF file");
     let offset = elf.phdrs[2].offset;
     let at = elf.e_phoff as usize + 2 * 56 + 32;
     for field in [at, at + 8] {
-        bytes[field..field + 8].copy_from_slice(&MEMORY.to_le_bytes());
+        bytes[field..field + 8].copy_from_slice(&memory.to_le_bytes());
     }
     bench.put(name, &bytes);
     let file = OpenOptions::new().write(true).open(bench.file(name)).expect("opening");
-    file.write_all_at(&[last; 4096], offset + MEMORY - 4096).expect("writing the last page");
+    file.write_all_at(&[last; 4096], offset + memory - 4096).expect("writing the last page");
 }
 
 #[test]
 fn gaps_of_terabytes_are_not_gone_through() {
     let bench = Bench::new();
-    sparse(&bench, "a", 1);
-    sparse(&bench, "b", 1);
-    sparse(&bench, "c", 2);
+    for (name, last) in [("a", 1), ("b", 1), ("c", 2)] {
+        sparse(&bench, name, 2 << 40, last);
+    }
     let pages = "536,870,913";
     bench.tamis("verify a").expect(0).says(&format!("{pages} pages good"));
     bench.tamis("diff a b").expect(0).says(&format!("{pages} pages alike"));
     bench.tamis("diff a c").expect(1).says("pfn 0x200001ff: different");
+}
+
+#[test]
+fn gaps_are_not_read() {
+    let bench = Bench::new();
+    let memory = 1 << 30;
+    sparse(&bench, "a", memory, 1);
+    for words in [
+        "stats a",
+        "pages a",
+        "refilter -d 1 a kd",
+        "refilter -c -d 1 a kd.zlib",
+        "refilter --to elf a elf",
+        "refilter --to elf -d 1 a elf1",
+        "map a",
+    ] {
+        let read = system_counts(&bench, words, "rchar");
+        assert!(read < memory / 32, "{words}: {read} bytes read");
+    }
+    bench.tamis("diff a kd").expect(0);
+    bench.tamis("diff a elf").expect(0);
+    // What was read was there.
+    assert!(system_counts(&bench, "verify kd", "rchar") > 6 << 20);
+    // A file that is shorter than its headers say has no gap behind its end.
+    let file = OpenOptions::new().write(true).open(bench.file("a")).expect("opening");
+    file.set_len(memory / 2).expect("a length");
+    bench.tamis("refilter -f -d 1 a kd").expect(1).says("incomplete");
 }

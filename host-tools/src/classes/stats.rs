@@ -1,7 +1,8 @@
 //! Counting the pages of a dump by class.
 
 use crate::classes::{ByClass, Class, Classes};
-use crate::dump::bits::Held;
+use crate::dump::bits::{Held, spans_from};
+use crate::dump::gaps;
 use crate::dump::opened::{Dump, Opened};
 use crate::dump::survey::zero_pages;
 use crate::fail::Result;
@@ -12,7 +13,9 @@ use crate::render::text::{bad, columns, number, percent, size};
 use page_codec::is_zero;
 use serde::Serialize;
 use std::ops::AddAssign;
+use std::sync::Arc;
 use tamis_core::bitmap::Bitmap;
+use tamis_core::input::kdump::PageFault;
 use tamis_core::kernel::zones::{Zone, zones};
 use tamis_core::level::DumpLevel;
 use tamis_core::memory::{Dump as _, PhysMemory as _};
@@ -181,6 +184,8 @@ const PIECE: usize = 4096;
 
 struct Worker {
     dump: Dump,
+    /// See [`gaps::pages`].
+    data: Option<Arc<Vec<PfnSpan>>>,
     page: Vec<u8>,
     zeros: Vec<Option<PageDesc>>,
     shift: PageShift,
@@ -190,17 +195,29 @@ impl Worker {
     /// Whether a page is zeros; `None` if it cannot be read.
     fn is_zero(&mut self, pfn: Pfn) -> Option<bool> {
         if let Dump::Kdump(kdump) = &mut self.dump {
-            let (desc, part) = kdump.descriptor(pfn).ok()?;
+            let (desc, part) = match kdump.descriptor(pfn) {
+                // Before version 1 a page that exists and is not in the file is one of zeros.
+                Err(PageFault::Absent) if kdump.facts().main.version == 0 => return Some(true),
+                found => found.ok()?,
+            };
             if self.zeros.get(part) == Some(&Some(desc.place())) {
                 return Some(true);
             }
             kdump.decode(pfn, desc, part, &mut self.page).ok()?;
         } else {
+            if self.data.as_ref().is_some_and(|data| is_in_gap(data, pfn)) {
+                return Some(true);
+            }
             let at = PhysAddr(pfn.0 << self.shift.bits());
             self.dump.read(at, &mut self.page).ok()?;
         }
         Some(is_zero(&self.page))
     }
+}
+
+/// Whether a page lies in none of these.
+fn is_in_gap(data: &[PfnSpan], pfn: Pfn) -> bool {
+    spans_from(data, pfn).next().is_none_or(|span| pfn < span.start)
 }
 
 /// All zones, in the order of nodes; none where they cannot be found.
@@ -217,10 +234,14 @@ pub fn count(opened: &mut Opened, levels: &[DumpLevel], threads: usize) -> Resul
     let mut classes = Classes::of_any(opened);
     let zeros = opened.kdump().map(zero_pages).unwrap_or_default();
     let (shift, bytes) = (opened.shift, opened.shift.bytes());
+    let data = gaps::pages(opened).map(Arc::new);
     let mut workers: Vec<_> = opened
         .twins(threads)?
         .into_iter()
-        .map(|dump| Worker { dump, page: vec![0; bytes], zeros: zeros.clone(), shift })
+        .map(|dump| {
+            let (data, zeros) = (data.clone(), zeros.clone());
+            Worker { dump, data, page: vec![0; bytes], zeros, shift }
+        })
         .collect();
     let mut stats = Stats {
         page_size: bytes as u64,

@@ -1,12 +1,15 @@
 //! A file read in large blocks, of which the last few are kept.
 //!
+//! Gaps of a file are zeros without being read.
+//!
 //! Files are read, not mapped: a file on a share that goes away, or that is truncated meanwhile, is an
 //! error message then and not a dead process.
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::{Arc, LazyLock};
 use tamis_core::io::{IoError, IoKind, RandomAccess};
 
 /// Bytes of a block.
@@ -26,7 +29,15 @@ pub struct BlockFile {
     slots: Vec<Slot>,
     most: usize,
     clock: u64,
+    /// Whether the file has gaps.
+    sparse: bool,
+    /// The gap that was found last.
+    gap: Range<u64>,
 }
+
+/// What a gap reads as, as much as is ever looked at in one go. Never written to, it is one page of zeros of the
+/// system's.
+static ZEROS: LazyLock<Vec<u8>> = LazyLock::new(|| vec![0; 1 << 20]);
 
 struct Slot {
     block: u64,
@@ -44,6 +55,16 @@ pub fn io_error(error: &io::Error) -> IoError {
         _ => IoKind::Other,
     };
     IoError { kind, code: error.raw_os_error().unwrap_or(0) }
+}
+
+/// The first place from `at` on that may hold anything but zeros; the last of all, if there is none.
+pub fn next_data(file: &File, at: u64) -> u64 {
+    match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(at)) {
+        Ok(found) => found.max(at),
+        Err(rustix::io::Errno::NXIO) => u64::MAX,
+        // A file system that does not know.
+        Err(_) => at,
+    }
 }
 
 const EOF: IoError = IoError { kind: IoKind::Eof, code: 0 };
@@ -66,7 +87,9 @@ impl BlockFile {
 
     /// Over `len` bytes of a file, from `base` on.
     pub fn part(file: Arc<File>, base: u64, len: u64) -> BlockFile {
-        BlockFile { file, base, len, slots: Vec::new(), most: SLOTS, clock: 0 }
+        let found = file.metadata().ok().filter(|found| found.is_file());
+        let sparse = found.is_some_and(|found| found.blocks().saturating_mul(512) < found.len());
+        BlockFile { file, base, len, slots: Vec::new(), most: SLOTS, clock: 0, sparse, gap: 0..0 }
     }
 
     /// Another reader of the same file.
@@ -79,6 +102,9 @@ impl BlockFile {
     fn block(&mut self, at: u64) -> Result<&[u8], IoError> {
         let block = at / BLOCK;
         self.clock += 1;
+        if self.is_gap(at, BLOCK - at % BLOCK) {
+            return Ok(&ZEROS[..(self.len - at).min(BLOCK - at % BLOCK) as usize]);
+        }
         let index = match self.slots.iter().position(|s| s.block == block) {
             Some(index) => index,
             None => self.load(block)?,
@@ -87,6 +113,11 @@ impl BlockFile {
         slot.used = self.clock;
         // Past the end of the file there is nothing.
         Ok(slot.bytes.get((at % BLOCK) as usize..).unwrap_or(&[]))
+    }
+
+    /// Whether these bytes, as far as there are any, are in the gap.
+    fn is_gap(&self, at: u64, len: u64) -> bool {
+        self.gap.start <= at && at < self.gap.end && self.len.min(at + len) <= self.gap.end
     }
 
     fn load(&mut self, block: u64) -> Result<usize, IoError> {
@@ -103,6 +134,16 @@ impl BlockFile {
         // Half a block must not be found under this number.
         slot.block = u64::MAX;
         slot.bytes.resize(len, 0);
+        if self.sparse {
+            // A file that was cut off meanwhile has no gap behind its end.
+            let end = self.file.metadata().map_or(0, |found| found.len());
+            let data = next_data(&self.file, self.base + at).min(end).saturating_sub(self.base);
+            if data >= at + len as u64 {
+                slot.bytes.fill(0);
+                self.gap = at..data.min(self.len);
+                return Ok(index);
+            }
+        }
         self.file.read_exact_at(&mut slot.bytes, self.base + at).map_err(|e| io_error(&e))?;
         slot.block = block;
         Ok(index)
@@ -134,7 +175,11 @@ impl RandomAccess for BlockFile {
 
     fn window(&mut self, at: u64, len: usize) -> Option<&[u8]> {
         // Not worth reading a block that does not have it all.
-        if len as u64 > BLOCK - at % BLOCK || at >= self.len {
+        let end = at.checked_add(len as u64).filter(|end| *end <= self.len)?;
+        if self.gap.start <= at && end <= self.gap.end && len <= ZEROS.len() {
+            return Some(&ZEROS[..len]);
+        }
+        if len as u64 > BLOCK - at % BLOCK {
             return None;
         }
         self.block(at).ok()?.get(..len)

@@ -1,6 +1,6 @@
 //! An input file before anything is known about it.
 
-use crate::dump::file::BlockFile;
+use crate::dump::file::{BlockFile, next_data};
 use crate::dump::pending::name_for;
 use crate::fail::{Fail, Result};
 use rustix::fs::{Mode, OFlags};
@@ -91,13 +91,8 @@ impl Raw {
 
     /// The first place from `at` on that may hold anything but zeros; its end if there is none.
     pub fn next_data(&self, at: u64) -> u64 {
-        let from = self.base.saturating_add(at);
-        match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(from)) {
-            Ok(found) => found.saturating_sub(self.base).clamp(at, self.len.max(at)),
-            Err(rustix::io::Errno::NXIO) => self.len.max(at),
-            // A file system that does not know.
-            Err(_) => at,
-        }
+        let found = next_data(&self.file, self.base.saturating_add(at));
+        found.saturating_sub(self.base).clamp(at, self.len.max(at))
     }
 
     /// The first place from `at` on that is a gap; its end if there is none.
