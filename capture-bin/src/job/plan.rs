@@ -22,7 +22,7 @@ pub(super) fn threads(args: &Args<'_>) -> u64 {
         return 1;
     }
     let most = sys::cpus().min(sys::MAX_THREADS) as u64;
-    args.num_threads.clamp(1, most)
+    args.num_threads.min(most).max(1)
 }
 
 /// The codec and effort of a way to compress.

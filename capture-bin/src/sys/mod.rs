@@ -119,8 +119,12 @@ fn done(result: c_int) -> Result<(), IoError> {
 
 /// Bytes of a page of the running kernel.
 pub fn page_size() -> u64 {
+    // Of what the kernel told this program, as sysconf(3) has a kilobyte of answers to other questions.
     // SAFETY: always allowed.
-    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+    match unsafe { libc::getauxval(libc::AT_PAGESZ) } {
+        0 => 4096,
+        bytes => bytes,
+    }
 }
 
 unsafe extern "C" {

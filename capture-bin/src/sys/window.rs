@@ -184,7 +184,8 @@ impl Window {
         if let Some(file) = shrinks
             && lent > 0
         {
-            let next = lent.next_multiple_of(self.page).wrapping_sub(self.offset);
+            let next = (lent.wrapping_add(self.page - 1) & self.page.wrapping_neg())
+                .wrapping_sub(self.offset);
             if next < self.len as u64 {
                 // SAFETY: a byte of the mapping; a page of it that cannot be read becomes zeros.
                 unsafe { self.at.cast::<u8>().add(next as usize).read_volatile() };
@@ -211,12 +212,14 @@ impl Window {
 
     #[inline(never)]
     fn move_to(&mut self, file: &File, size: u64, at: u64, end: u64) -> Option<()> {
-        let offset = at / self.page * self.page;
+        // Pages are powers of two.
+        let offset = at & self.page.wrapping_neg();
         if self.refused == Some(offset) || self.place.lost.load(Ordering::Relaxed) {
             return None;
         }
         let most = size - offset;
-        let len = (end - offset).max(Window::LEN).min(most).next_multiple_of(self.page);
+        let len = (end - offset).max(Window::LEN).min(most);
+        let len = len.wrapping_add(self.page - 1) & self.page.wrapping_neg();
         self.unmap();
         let (len, off) = (usize::try_from(len).ok()?, libc::off_t::try_from(offset).ok()?);
         // SAFETY: no address is asked for, so nothing that exists is touched.

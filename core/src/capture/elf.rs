@@ -398,7 +398,8 @@ impl Out<'_, '_> {
         let wrote = self.sink.write_at(at, bytes);
         let there = wrote.map_or_else(|error| error.written, |()| len as u64);
         self.bytes += there;
-        self.pages += if wrote.is_ok() { self.held_pages } else { there / self.page };
+        self.pages +=
+            if wrote.is_ok() { self.held_pages } else { there >> self.page.trailing_zeros() };
         // In front of data that is not there the file may end, or have a hole.
         if there > 0 {
             self.written = at + there;
@@ -510,7 +511,7 @@ impl Out<'_, '_> {
     fn so_far(&mut self, from: &MemoryRange, open: &OpenSegment) -> Result<(), CaptureError> {
         let there = self.written.saturating_sub(self.data_at).min(open.filesz);
         // Whole pages.
-        let rest = (open.phys + there) % self.page;
+        let rest = (open.phys + there) & (self.page - 1);
         let len = there.saturating_sub(if there == open.filesz { 0 } else { rest });
         if len > 0 && self.data_at + len > self.described {
             self.load(from, open.phys, self.data_at, (len, len))?;

@@ -197,7 +197,7 @@ pub(super) fn ring<S: PhysMemory, E>(
     let third = work.len() / 3;
     let (descs, work) = work.split_at_mut(third);
     let (infos, text) = work.split_at_mut(third);
-    let most = (third / ring.desc_size).min(third / ring.info_size).max(1) as u64;
+    let most = third.checked_div(ring.desc_size.max(ring.info_size)).unwrap_or(0).max(1) as u64;
 
     let (first, len) = ring.span();
     let mut done = match clear {

@@ -104,14 +104,19 @@ impl Records {
         Ok(records)
     }
 
+    /// The index of what is that far behind the buffer's beginning, going around.
+    fn around(&self, far: u64) -> u64 {
+        far.checked_rem(self.buffer_len).unwrap_or(0)
+    }
+
     fn stretch(&self, from: u64) -> Stretch {
-        let len = (self.next + self.buffer_len - from) % self.buffer_len;
+        let len = self.around(self.next + self.buffer_len - from);
         Stretch { from, len }
     }
 
     /// Index of the byte `done` bytes into a stretch.
     fn index(&self, stretch: Stretch, done: u64) -> u64 {
-        (stretch.from + done) % self.buffer_len
+        self.around(stretch.from + done)
     }
 
     /// Looks at the place `done` bytes into a stretch.

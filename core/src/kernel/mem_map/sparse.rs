@@ -17,6 +17,7 @@ use crate::memory::PhysMemory;
 use crate::storage::ManagedSlice;
 use crate::units::{PageShift, Pfn, PfnSpan, VirtAddr};
 use crate::wire::vmcoreinfo::Kind;
+use core::num::NonZeroU64;
 
 bitflags::bitflags! {
     /// Low bits of `section_mem_map`. The pointer above them is aligned to more than these.
@@ -47,7 +48,7 @@ pub(super) struct Sections {
     table: VirtAddr,
     extreme: bool,
     /// Number of sections in a root; of a plain table, number read at a time.
-    per_root: u64,
+    per_root: NonZeroU64,
     entry: u64,
     word_at: usize,
     /// Number of sections of the whole machine.
@@ -120,13 +121,11 @@ impl Sections {
             return Err(bad_entry.into());
         }
         let per_root = (cache.block.len() as u64).min(shift.bytes() as u64) / entry;
-        if per_root == 0 {
-            return Err(bad_entry.into());
-        }
+        let per_root = NonZeroU64::new(per_root).ok_or(bad_entry)?;
         // LENGTH(mem_section) is the number of roots, or (plain) of sections; 4.15 and later have
         // a pointer in place of an array of roots and do not export it.
         let extreme = match facts.get(Kind::Length, "mem_section") {
-            Some(length) => length != all || all.div_ceil(per_root) == all,
+            Some(length) => length != all || all.div_ceil(per_root.get()) == all,
             None => true,
         };
         let sections = Sections {
@@ -172,7 +171,7 @@ impl Sections {
         let (mut lead, mut array, mut example) = (0u64, 0, None);
         let mut nr = 0;
         while nr < self.count {
-            let next_root = (nr / self.per_root + 1) * self.per_root;
+            let next_root = (nr / self.per_root + 1) * self.per_root.get();
             match self.root(nr / self.per_root, memory, cache) {
                 Err(BadRoot) => return None,
                 Ok(SectionRoot::Absent) => nr = next_root,
@@ -231,11 +230,12 @@ impl Sections {
                 .checked_mul(word)
                 .and_then(|offset| self.table.checked_add(offset))
                 .ok_or(BadRoot)?;
-            (self.per_root * self.entry, memory.word(pointer).map(VirtAddr))
+            (self.per_root.get() * self.entry, memory.word(pointer).map(VirtAddr))
         } else {
             // The last block of a plain table ends with the table.
-            let left = self.count.saturating_sub(index * self.per_root).min(self.per_root);
-            let offset = index * self.per_root * self.entry;
+            let left =
+                self.count.saturating_sub(index * self.per_root.get()).min(self.per_root.get());
+            let offset = index * self.per_root.get() * self.entry;
             (left * self.entry, Ok(self.table.checked_add(offset).ok_or(BadRoot)?))
         };
         let state = match at {
@@ -307,7 +307,7 @@ impl Sections {
             return Run { span: until(u64::MAX), state: State::Absent };
         }
         let root = nr / self.per_root;
-        let root_end = until(((root + 1) * self.per_root).min(self.count));
+        let root_end = until(((root + 1) * self.per_root.get()).min(self.count));
         match self.root(root, memory, cache) {
             Ok(SectionRoot::Absent) => Run { span: root_end, state: State::Absent },
             Err(BadRoot) | Ok(SectionRoot::Unreadable) => {
