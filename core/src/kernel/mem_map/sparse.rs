@@ -349,7 +349,7 @@ mod tests {
         let sections = Sections {
             table: VirtAddr(0x41f0_0000),
             extreme: false,
-            per_root: 512,
+            per_root: core::num::NonZero::new(512).unwrap(),
             entry: 8,
             word_at: 0,
             count: 128,
