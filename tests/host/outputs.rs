@@ -93,7 +93,7 @@ fn a_disk_that_is_full_leaves_nothing_new_and_what_was_there() {
     }
     let pages = bench.file("pages");
     fs::create_dir(&pages).expect("a folder");
-    limited(&bench, "man pages").expect(3).says(" 27)");
+    limited(&bench, "man ./pages").expect(3).says(" 27)");
     assert_eq!(fs::read_dir(&pages).expect("reading").count(), 0);
 }
 

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 /// Show, print or write the manual pages.
 ///
 /// With the name of a command, its page is shown; without, that of tamis itself. Into a pipe or a file,
-/// it goes as it is for man(1). With a directory, all pages (tamis.1, tamis-info.1 and so on) are
+/// it goes as it is for man(1). With a directory (./info for one named as a command), all pages are
 /// written there.
 ///
 /// Exit status: 0 done; 3 it could not be done.
