@@ -119,6 +119,7 @@ pub fn add_target(target: &str) -> Result<(), String> {
         return Ok(());
     }
     let added = Command::new("rustup")
+        .env("RUST_BACKTRACE", "0")
         .args(["target", "add", target])
         .output()
         .map_err(|e| format!("{target} is missing, and rustup cannot be run to add it: {e}"))?;

@@ -64,6 +64,7 @@ impl Target {
         let Err(why) = add_target(self.triple) else { return Ok(Libraries::Toolchain) };
         let libc = self.libc().ok_or_else(|| format!("{why}\n{}", self.advice()))?;
         let added = Command::new("rustup")
+            .env("RUST_BACKTRACE", "0")
             .args(["component", "add", "rust-src"])
             .output()
             .map_err(|e| format!("rustup cannot be run to add the library's source: {e}"))?;

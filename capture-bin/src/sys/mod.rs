@@ -123,7 +123,8 @@ pub fn page_size() -> u64 {
     // SAFETY: always allowed.
     match unsafe { libc::getauxval(libc::AT_PAGESZ) } {
         0 => 4096,
-        bytes => bytes,
+        // As wide as a `usize` on each machine.
+        bytes => bytes as usize as u64,
     }
 }
 
