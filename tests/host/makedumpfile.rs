@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::process::Stdio;
 
 use crate::common::Bench;
-use tamis_tests::run::{Run, host_command};
+use tamis_tests::run::{self, Run, host_command};
 use tamis_tests::synth::{KernelStyle, LogLine};
 use tamis_tests::zoo::zoo;
 
@@ -18,13 +17,7 @@ fn bench() -> Bench {
 
 /// Runs a line of a script.
 fn shell(bench: &Bench, line: &str) -> Run {
-    let folder = bench.file("makedumpfile").parent().unwrap().to_owned();
-    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
-    let mut command = std::process::Command::new("sh");
-    command.args(["-c", line]).current_dir(folder).env("PATH", path).stdin(Stdio::null());
-    let out = command.output().unwrap();
-    let (stdout, stderr) = (out.stdout, out.stderr);
-    Run { code: out.status.code(), signal: None, stdout, stderr, args: vec![line.into()] }
+    run::shell(bench.file("makedumpfile").parent().unwrap(), line)
 }
 
 #[track_caller]

@@ -193,6 +193,14 @@ where
     run_command(Command::new(capture_binary()).args(&args), args)
 }
 
+/// Runs a line of a script in a folder, whose programs are found first.
+pub fn shell(folder: &Path, line: &str) -> Run {
+    let path = format!("{}:{}", folder.display(), env::var("PATH").unwrap_or_default());
+    let mut command = Command::new("sh");
+    command.args(["-c", line]).current_dir(folder).env("PATH", path);
+    run_command(&mut command, vec![line.into()])
+}
+
 /// Runs a prepared command to its end; `args` are for messages.
 pub fn run_command(command: &mut Command, args: Vec<OsString>) -> Run {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

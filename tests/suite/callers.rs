@@ -3,12 +3,11 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::process::{Command, Stdio};
 
 use tamis_tests::dumpread::{Dump, STATUS_INCOMPLETE};
 use tamis_tests::elfread::Elf;
 use tamis_tests::flat;
-use tamis_tests::run::{Run, capture_binary};
+use tamis_tests::run::{self, Run, capture_binary};
 use tamis_tests::synth::{KernelStyle, LogLine};
 use tamis_tests::zoo::zoo;
 
@@ -25,13 +24,7 @@ fn bench() -> Bench {
 
 /// Runs a line of a script in the folder of the vmcore.
 fn shell(bench: &Bench, line: &str) -> Run {
-    let folder = bench.vmcore.parent().unwrap();
-    let path = format!("{}:{}", folder.display(), std::env::var("PATH").unwrap());
-    let mut command = Command::new("sh");
-    command.args(["-c", line]).current_dir(folder).env("PATH", path).stdin(Stdio::null());
-    let out = command.output().unwrap();
-    let (stdout, stderr) = (out.stdout, out.stderr);
-    Run { code: out.status.code(), signal: None, stdout, stderr, args: vec![line.into()] }
+    run::shell(bench.vmcore.parent().unwrap(), line)
 }
 
 /// A file in the folder, which then is removed.
