@@ -181,8 +181,7 @@ fn state(
             Err(PageFault::CutOff(_)) => ("lost", 0),
             Err(_) => ("damaged", 0),
         },
-        // Before version 1 a page that exists and is not in the file is one of zeros.
-        Err(PageFault::Absent) if kdump.facts().main.version == 0 => ("zero", 0),
+        Err(PageFault::Absent) if kdump.facts().absent_are_zeros() => ("zero", 0),
         Err(PageFault::Absent) => ("left out", 0),
         Err(PageFault::MissingPart) => ("in another file", 0),
         Err(PageFault::Lost) => ("lost", 0),

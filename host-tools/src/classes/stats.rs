@@ -196,8 +196,7 @@ impl Worker {
     fn is_zero(&mut self, pfn: Pfn) -> Option<bool> {
         if let Dump::Kdump(kdump) = &mut self.dump {
             let (desc, part) = match kdump.descriptor(pfn) {
-                // Before version 1 a page that exists and is not in the file is one of zeros.
-                Err(PageFault::Absent) if kdump.facts().main.version == 0 => return Some(true),
+                Err(PageFault::Absent) if kdump.facts().absent_are_zeros() => return Some(true),
                 found => found.ok()?,
             };
             if self.zeros.get(part) == Some(&Some(desc.place())) {

@@ -186,6 +186,11 @@ impl Facts {
         self.descriptors
     }
 
+    /// Whether pages that exist and are not in the file are pages of zeros: before version 1.
+    pub fn absent_are_zeros(&self) -> bool {
+        self.main.version == 0
+    }
+
     /// All pfns that the bitmaps have a bit for.
     pub fn all(&self) -> PfnSpan {
         PfnSpan::new(self.first_pfn, self.max_pfn)
@@ -711,8 +716,7 @@ impl<'t, F: RandomAccess, U: Unpack> Kdump<'t, F, U> {
         if self.held.get(slot).copied().flatten() != Some(pfn.0) {
             let (desc, part) = match self.descriptor(pfn) {
                 Ok(found) => found,
-                // Before version 1 a page that is not there is a page of zeros.
-                Err(PageFault::Absent) if self.facts.main.version == 0 && self.exists(pfn) => {
+                Err(PageFault::Absent) if self.facts.absent_are_zeros() && self.exists(pfn) => {
                     self.hold(slot, None);
                     let page = part_mut(&mut self.pages, start..end);
                     page.fill(0);
@@ -990,8 +994,7 @@ impl<F: RandomAccess, U: Unpack> Dump for Kdump<'_, F, U> {
     }
 
     fn keep_held(&mut self, map: &mut Bitmap<'_>) {
-        // Before version 1 the pages that are not in the file are pages of zeros.
-        self.intersect(map, self.facts.main.version > 0);
+        self.intersect(map, !self.facts.absent_are_zeros());
     }
 
     fn says_by_page(&self) -> bool {
