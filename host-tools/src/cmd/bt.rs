@@ -4,8 +4,7 @@ use crate::args::address::address;
 use crate::dump::open::open;
 use crate::fail::{DONE, INCOMPLETE, Result};
 use crate::kernel::stack::{Call, Stack, Stacks, Which, stacks};
-use crate::render::console::{paint, remark};
-use crate::render::json::show;
+use crate::render::json::show_found;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -115,14 +114,7 @@ fn text(found: &Stacks) -> String {
 pub fn run(args: &Args) -> Result<u8> {
     let mut opened = open(&args.dumps)?;
     let found = stacks(&mut opened, &args.which())?;
-    if args.json {
-        show(&found)?;
-    } else {
-        paint(text(&found))?;
-        if let Some(error) = &found.error {
-            remark(format_args!("{error}; there may be more tasks"));
-        }
-    }
+    show_found(&found, args.json, text, found.error.as_deref(), "tasks")?;
     let whole = found.error.is_none() && found.stacks.iter().all(|stack| stack.error.is_none());
     Ok(if whole { DONE } else { INCOMPLETE })
 }

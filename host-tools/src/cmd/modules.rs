@@ -3,8 +3,7 @@
 use crate::dump::open::open;
 use crate::fail::{DONE, INCOMPLETE, Result};
 use crate::kernel::lists::{Modules, modules};
-use crate::render::console::{paint, remark};
-use crate::render::json::show;
+use crate::render::json::show_found;
 use crate::render::text::columns;
 use std::path::PathBuf;
 
@@ -49,13 +48,6 @@ fn text(found: &Modules) -> String {
 pub fn run(args: &Args) -> Result<u8> {
     let mut opened = open(&args.dumps)?;
     let found = modules(&mut opened)?;
-    if args.json {
-        show(&found)?;
-    } else {
-        paint(text(&found))?;
-        if let Some(error) = &found.error {
-            remark(format_args!("{error}; there may be more modules"));
-        }
-    }
+    show_found(&found, args.json, text, found.error.as_deref(), "modules")?;
     Ok(if found.error.is_none() { DONE } else { INCOMPLETE })
 }

@@ -1,7 +1,7 @@
 //! Documents in JSON. What is in them is described in `host-tools/docs/json.md`.
 
 use crate::fail::Result;
-use crate::render::console::print;
+use crate::render::console::{paint, print, remark};
 use crate::render::text::is_harmful;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -35,6 +35,25 @@ pub fn show<D: Document>(document: &D) -> Result<()> {
     let mut text = Vec::new();
     write(&mut text, document, usize::MAX)?;
     print(text)
+}
+
+/// Prints what a walk of the kernel's lists found, as JSON or as `text` makes it of it. What ended the walk early
+/// is in the document; beside a text it is a remark, with what there may be more of.
+pub fn show_found<D: Document>(
+    found: &D,
+    json: bool,
+    text: impl FnOnce(&D) -> String,
+    error: Option<&str>,
+    more: &str,
+) -> Result<()> {
+    if json {
+        return show(found);
+    }
+    paint(text(found))?;
+    if let Some(error) = error {
+        remark(format_args!("{error}; there may be more {more}"));
+    }
+    Ok(())
 }
 
 /// A number as a text: `"0x1f"`.
