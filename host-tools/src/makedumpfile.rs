@@ -34,6 +34,14 @@ pub struct Run {
     pub remarks: Vec<String>,
 }
 
+impl Run {
+    /// One command.
+    fn of(command: Vec<OsString>, saved: String, args: &Args<'_>) -> Run {
+        let (to_stdout, remarks) = (args.flattened, notices(args));
+        Run { commands: vec![command], saved, to_stdout, remarks }
+    }
+}
+
 /// The plan for a command line, the program's name not among its words.
 ///
 /// # Errors
@@ -82,7 +90,7 @@ fn rearrange(words: Words) -> Result<Plan, String> {
     command.extend(args.outputs().iter().map(|name| word(name)));
     force(&mut command, &args);
     let saved = said(&args, "dumpfile", args.outputs());
-    Ok(Plan::Run(Run { commands: vec![command], saved, to_stdout: false, remarks: notices(&args) }))
+    Ok(Plan::Run(Run::of(command, saved, &args)))
 }
 
 /// `--reassemble PART... OUT`.
@@ -93,7 +101,7 @@ fn reassemble(words: Words) -> Result<Plan, String> {
     command.extend(args.vmcore.iter().chain(args.outputs()).map(|name| word(name)));
     force(&mut command, &args);
     let saved = said(&args, "dumpfile", args.outputs().last().map_or(&[], std::slice::from_ref));
-    Ok(Plan::Run(Run { commands: vec![command], saved, to_stdout: false, remarks: notices(&args) }))
+    Ok(Plan::Run(Run::of(command, saved, &args)))
 }
 
 /// `--mem-usage /proc/kcore`, or a dump.
@@ -103,7 +111,7 @@ fn mem_usage(words: Words) -> Result<Plan, String> {
     let mut command = words_of(&[if name == "/proc/kcore" { "estimate" } else { "stats" }]);
     command.push(name);
     let saved = String::new();
-    Ok(Plan::Run(Run { commands: vec![command], saved, to_stdout: false, remarks: notices(&args) }))
+    Ok(Plan::Run(Run::of(command, saved, &args)))
 }
 
 /// `--dump-dmesg`.
@@ -117,12 +125,7 @@ fn dmesg(args: &Args<'_>) -> Run {
         force(&mut command, args);
     }
     command.extend(args.vmcore.map(word));
-    Run {
-        commands: vec![command],
-        saved: said(args, "dmesg log", args.outputs()),
-        to_stdout: args.flattened,
-        remarks: notices(args),
-    }
+    Run::of(command, said(args, "dmesg log", args.outputs()), args)
 }
 
 /// A dump out of a vmcore or another dump.

@@ -184,8 +184,7 @@ impl Window {
         if let Some(file) = shrinks
             && lent > 0
         {
-            let next = (lent.wrapping_add(self.page - 1) & self.page.wrapping_neg())
-                .wrapping_sub(self.offset);
+            let next = self.page_end(lent).wrapping_sub(self.offset);
             if next < self.len as u64 {
                 // SAFETY: a byte of the mapping; a page of it that cannot be read becomes zeros.
                 unsafe { self.at.cast::<u8>().add(next as usize).read_volatile() };
@@ -198,6 +197,11 @@ impl Window {
             self.unmap();
         }
         broke
+    }
+
+    /// The end of the page that `at` is in or ends with. Pages are powers of two.
+    fn page_end(&self, at: u64) -> u64 {
+        at.wrapping_add(self.page - 1) & self.page.wrapping_neg()
     }
 
     #[inline(never)]
@@ -219,7 +223,7 @@ impl Window {
         }
         let most = size - offset;
         let len = (end - offset).max(Window::LEN).min(most);
-        let len = len.wrapping_add(self.page - 1) & self.page.wrapping_neg();
+        let len = self.page_end(len);
         self.unmap();
         let (len, off) = (usize::try_from(len).ok()?, libc::off_t::try_from(offset).ok()?);
         // SAFETY: no address is asked for, so nothing that exists is touched.
