@@ -14,7 +14,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 use tamis_tests::run::{TempDir, capture_binary, counted_loops};
-use tamis_tests::synth::{Content, KernelStyle, Machine};
+use tamis_tests::synth::{Content, KernelStyle, Leaf, Machine};
 use tamis_tests::zoo::{self, zoo_at};
 
 pub const USAGE: &str = "\
@@ -189,7 +189,8 @@ fn captures(is_wanted: &dyn Fn(&str) -> bool) -> Result<Vec<(String, f64)>, Stri
     ];
     let dir = TempDir::new();
     let dump = dir.file("dump").to_string_lossy().into_owned();
-    let mut machine = Machine::new(KernelStyle::V6_12);
+    // As kernels map memory and vmemmap.
+    let mut machine = Machine::new(KernelStyle::V6_12).leaves(Leaf::M2, Leaf::M2, Leaf::M2);
     let mut vmcores = Vec::new();
     for base in [0, 0x1000] {
         machine = zoo_at(machine, base).fill(base + KERNEL.start..base + KERNEL.end, Content::Text);
