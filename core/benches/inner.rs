@@ -78,7 +78,7 @@ fn classify(bencher: Bencher<'_, '_>, memory: Memory) {
         let mut tally = Tally::default();
         let mut map = Bitmap::clear(&mut bits, span);
         map.set(span);
-        classifier.scan(black_box(&slice), span.start, span.end, &mut map, &mut tally);
+        classifier.scan(black_box(&slice), span.start, span.end, &mut map, &mut tally, true);
         black_box(tally)
     });
 }

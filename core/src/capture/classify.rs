@@ -10,8 +10,15 @@ use crate::kernel::memory::KernelMemory;
 use crate::kernel::page::{Block, Classifier};
 use crate::memory::Dump;
 use crate::storage::ManagedSlice;
-use crate::tally::DropObserver;
+use crate::tally::{DropObserver, Tally};
 use crate::units::{Pfn, PfnSpan, VirtAddr};
+
+/// Where so many pages say that they are stray, and none that it is not, no more are asked.
+const STRAYS: u32 = 4;
+/// As many pages as a slice has that is read to find the first page that goes; a power of two.
+const PROBED: u64 = 32;
+/// Where no list tells anything, no more pages of a slice are looked at.
+const LOOKED_AT: u64 = 8;
 
 /// Clears the bits of pages that their `struct page` says are not needed.
 pub struct Scanner<'m> {
@@ -22,6 +29,26 @@ pub struct Scanner<'m> {
     classifier: Classifier,
     slice: ManagedSlice<'m, u8>,
     carry: Option<Block>,
+    leaf: Leaf,
+}
+
+/// What one entry of the page tables maps, or several that make a slice, as far as it was looked at.
+#[derive(Clone, Copy, Default)]
+struct Leaf {
+    from: u64,
+    until: u64,
+    trust: Trust,
+}
+
+/// Whether `struct page`s are those that they should be.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Trust {
+    /// Not known yet: no page goes.
+    #[default]
+    Unknown,
+    Sure,
+    /// They are not: all their pages stay.
+    Stray,
 }
 
 impl<'m> Scanner<'m> {
@@ -34,12 +61,14 @@ impl<'m> Scanner<'m> {
         classifier: Classifier,
         slice: impl Into<ManagedSlice<'m, u8>>,
     ) -> Scanner<'m> {
-        Scanner { arch, tables, roots, mem_map, classifier, slice: slice.into(), carry: None }
+        let (slice, leaf) = (slice.into(), Leaf::default());
+        Scanner { arch, tables, roots, mem_map, classifier, slice, carry: None, leaf }
     }
 
     /// Begins a new pass: a range left over from the last window is forgotten.
     pub fn rewind(&mut self) {
         self.carry = None;
+        self.leaf = Leaf::default();
     }
 
     /// Judges the pages of `map`, whose bits say which pages there are.
@@ -82,6 +111,7 @@ impl<'m> Scanner<'m> {
                         memory: &mut memory,
                         classifier: &self.classifier,
                         buffer: &mut self.slice,
+                        leaf: &mut self.leaf,
                         part: part.span,
                         at,
                     };
@@ -131,6 +161,7 @@ struct Slices<'a, 'b, 'c, S> {
     memory: &'a mut KernelMemory<'b, 'c, S>,
     classifier: &'a Classifier,
     buffer: &'a mut [u8],
+    leaf: &'a mut Leaf,
     part: PfnSpan,
     at: VirtAddr,
 }
@@ -147,7 +178,8 @@ impl<S: Dump> Slices<'_, '_, '_, S> {
         let size = self.classifier.page_struct();
         // A power of two, so that slices end at even pfns: the head of a compound page is never
         // the last of a slice, and has the page after it to be judged with.
-        let batch = 1u64 << (self.buffer.len() / size).max(2).ilog2();
+        let held = self.buffer.len().checked_div(size).unwrap_or(0);
+        let batch = 1u64 << held.max(2).ilog2();
         let mut pfn = span.start;
         while pfn < span.end {
             // Pages that are not there need no look.
@@ -155,11 +187,28 @@ impl<S: Dump> Slices<'_, '_, '_, S> {
                 Some(run) if run.start < span.end => run.start,
                 _ => return (span.end, None),
             };
-            let stop = Pfn((pfn.0 / batch + 1) * batch).min(self.part.end);
+            let leaf_end = self.leaf_end(pfn, batch);
+            if self.leaf.trust == Trust::Stray {
+                let stray = PfnSpan::new(pfn, leaf_end).intersect(span);
+                pfn = keep(stray, map, tally, observer, Notice::StrayStructs(stray));
+                continue;
+            }
+            // What may have to be read again is little.
+            let width = if self.leaf.trust == Trust::Unknown { batch.min(PROBED) } else { batch };
+            let stop = Pfn((pfn.0 / width + 1) * width).min(leaf_end);
             let until = stop.min(span.end);
             let (next, block) = self.slice(pfn, stop, until, map, tally, observer);
             pfn = next;
             let Some(block) = block else { continue };
+            if self.leaf.trust == Trust::Unknown {
+                let stray = self.is_stray(pfn, leaf_end);
+                self.leaf.trust = if stray == Some(true) { Trust::Stray } else { Trust::Sure };
+                if stray.is_none() {
+                    // Nothing tells: the next slice is asked again.
+                    self.leaf.until = self.address(Pfn((pfn.0 / batch + 1) * batch)).0;
+                }
+                continue;
+            }
             if block.is_done() {
                 return (pfn, Some(block));
             }
@@ -183,13 +232,61 @@ impl<S: Dump> Slices<'_, '_, '_, S> {
         VirtAddr(self.at.0.wrapping_add((pfn.0 - self.part.start.0).wrapping_mul(size)))
     }
 
+    /// One past the last pfn of which the `struct page` lies in the same mapping as that of `pfn`, or in the same slice if
+    /// that is more: to look at each of the smallest pages for itself would make the scan a fifth slower.
+    #[inline(never)]
+    fn leaf_end(&mut self, pfn: Pfn, batch: u64) -> Pfn {
+        let size = self.classifier.page_struct() as u64;
+        let (at, last) = (self.address(pfn).0, self.address(Pfn(pfn.0 + 1)).0.wrapping_sub(1));
+        if last < self.leaf.from || last >= self.leaf.until {
+            let least = batch.saturating_mul(size);
+            let until = last.saturating_add(self.memory.mapped(VirtAddr(last)).max(least));
+            *self.leaf = Leaf { from: at, until, trust: Trust::Unknown };
+        }
+        // Slices end at even pfns.
+        let held = self.leaf.until.saturating_sub(at).checked_div(size).unwrap_or(0);
+        let end = Pfn(pfn.0.saturating_add(held) & !1);
+        if end > pfn { end.min(self.part.end) } else { self.part.end }
+    }
+
+    /// Whether the `struct page`s from that of `pfn` on, as far as one entry of the page tables maps them, are others
+    /// than they should be: pages that go say so, by the lists that they are on, and none that it is not so;
+    /// `None` if none says anything.
+    #[inline(never)]
+    fn is_stray(&mut self, pfn: Pfn, end: Pfn) -> Option<bool> {
+        let size = self.classifier.page_struct();
+        let end = end.min(Pfn(pfn.0.saturating_add(LOOKED_AT)));
+        let (mut pfn, mut strays) = (pfn, 0);
+        while pfn < end && strays < STRAYS {
+            let at = self.address(pfn);
+            let two = part_mut(self.buffer, 0..2 * size);
+            if self.memory.read(at, two).is_err() {
+                break;
+            }
+            let after = Pfn(pfn.0 + 1);
+            let mut bit = [1];
+            let mut map = Bitmap::over(&mut bit, PfnSpan::new(pfn, after));
+            let unheard = &mut Tally::default();
+            let (_, block) = self.classifier.scan(two, pfn, after, &mut map, unheard, false);
+            pfn = block.map_or(after, |block| block.span.end);
+            match block.and_then(|block| self.classifier.is_listed(two, at, block, self.memory)) {
+                // The usual case: the first one is where it should be.
+                Some(true) => return Some(false),
+                Some(false) => strays += 1,
+                None => {}
+            }
+        }
+        (strays > 0).then_some(true)
+    }
+
     /// Whether the pages of a block that are not checked yet are of it: a block that is shorter than its order says ends
     /// at a power of two.
     #[inline(never)]
     fn holds(&mut self, block: &Block) -> bool {
         let size = self.classifier.page_struct();
         let at = self.address(block.span.start);
-        let (two, third) = part_mut(self.buffer, 0..3 * size).split_at_mut(2 * size);
+        let three = part_mut(self.buffer, 0..3 * size);
+        let Some((two, third)) = three.split_at_mut_checked(2 * size) else { return false };
         if self.memory.read(at, two).is_err() {
             return false;
         }
@@ -220,24 +317,29 @@ impl<S: Dump> Slices<'_, '_, '_, S> {
         let size = self.classifier.page_struct();
         let at = self.address(first);
         let len = (stop.0 - first.0) as usize * size;
-        let all = PfnSpan::new(first, until);
+        let (all, sure) = (PfnSpan::new(first, until), self.leaf.trust == Trust::Sure);
         // In place where the source lends its bytes. A fault there turns bytes into zeros, and a
         // struct page of zeros is kept; one that lies in two pages could be half zeros, so those
         // are read.
-        if 4096 % size == 0
+        if size.is_power_of_two()
+            && size <= 4096
             && let Some(bytes) = self.memory.window(at, len)
         {
-            let done = self.classifier.scan(bytes, first, until, map, tally);
-            if self.memory.source.window_broke() {
-                keep(all, map, tally, observer, Notice::MemMapUnreadable(all));
+            let done = self.classifier.scan(bytes, first, until, map, tally, sure);
+            if !self.memory.source.window_broke() {
+                return done;
             }
-            return done;
+            if sure && done.1.is_some() {
+                keep(all, map, tally, observer, Notice::MemMapUnreadable(all));
+                return done;
+            }
+            // What goes by now went by bytes that were there. The others are read.
         }
         let Some(buffer) = self.buffer.get_mut(..len) else {
             return (keep(all, map, tally, observer, Notice::MemMapUnreadable(all)), None);
         };
         if self.memory.read(at, buffer).is_ok() {
-            return self.classifier.scan(buffer, first, until, map, tally);
+            return self.classifier.scan(buffer, first, until, map, tally, sure);
         }
         // What can be read of it, two by two (see `batch`).
         let mut pfn = first;
@@ -256,7 +358,7 @@ impl<S: Dump> Slices<'_, '_, '_, S> {
             if let Some(span) = bad.take() {
                 keep(span, map, tally, observer, Notice::MemMapUnreadable(span));
             }
-            let (next, block) = self.classifier.scan(piece, pfn, end.min(until), map, tally);
+            let (next, block) = self.classifier.scan(piece, pfn, end.min(until), map, tally, sure);
             pfn = next;
             if block.is_some() {
                 return (pfn, block);

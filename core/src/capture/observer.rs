@@ -31,6 +31,9 @@ pub enum Notice {
     /// The first of these pages says that they are a block, and others that they are not: it is kept, the others are
     /// judged for themselves.
     DoubtfulBlock(PfnSpan),
+    /// The lists that the `struct page`s of these pages are on do not lead back to them, so that they are not theirs:
+    /// the pages are kept.
+    StrayStructs(PfnSpan),
     /// This page could not be read: the dump is incomplete.
     PageLost(Pfn, ReadError),
     /// The notes could not be read from this byte on: they are zeros, the dump is incomplete.
@@ -51,6 +54,9 @@ impl fmt::Display for Notice {
             }
             Notice::DoubtfulBlock(s) => {
                 span(f, s, format_args!("a block by its first struct page, not by others"))
+            }
+            Notice::StrayStructs(s) => {
+                span(f, s, format_args!("struct pages that no list leads back to"))
             }
             Notice::PageLost(pfn, fault) => write!(f, "pfn {pfn} lost: {fault}"),
             Notice::NotesLost(at, io) => write!(f, "notes lost from byte {at} on: {io}"),

@@ -79,6 +79,11 @@ impl<'a, 'b, S: PhysMemory> KernelMemory<'a, 'b, S> {
         Some(self.translate(at).ok()?.phys.0.wrapping_sub(at.0))
     }
 
+    /// How many bytes from `at` on one entry of the page tables maps; 0 if none does.
+    pub fn mapped(&mut self, at: VirtAddr) -> u64 {
+        self.translate(at).map_or(0, |found| found.len)
+    }
+
     #[inline(never)] // called from several places: one copy is enough
     fn translate(&mut self, at: VirtAddr) -> Result<Mapping, WalkError> {
         let linear = self.linear.find(at);
@@ -112,7 +117,7 @@ impl<'a, 'b, S: PhysMemory> KernelMemory<'a, 'b, S> {
         let (mut at, mut rest) = (at, buf);
         while !rest.is_empty() {
             let map = self.translate(at).map_err(TranslateError::Walk)?;
-            let len = map.len.clamp(1, rest.len() as u64) as usize;
+            let len = map.len.min(rest.len() as u64).max(1) as usize;
             let (part, after) = rest.split_at_mut(len);
             self.source.read(map.phys, part).map_err(TranslateError::Read)?;
             rest = after;

@@ -216,7 +216,7 @@ fn classify(rounds: usize, size: usize, endian: Endian) {
         let mut tally = Tally::default();
         let mut map = Bitmap::clear(&mut bits, span);
         map.set(span);
-        classifier.scan(black_box(&slice), span.start, span.end, &mut map, &mut tally);
+        classifier.scan(black_box(&slice), span.start, span.end, &mut map, &mut tally, true);
         black_box(&tally);
     }
 }

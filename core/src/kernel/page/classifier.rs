@@ -31,6 +31,8 @@ pub(super) struct Layout {
     pub(super) compound_head: Option<usize>,
     /// The byte of that whose lowest bit tails have; past the structure where it is not known.
     pub(super) tail_at: usize,
+    /// The two pointers of the list that a page is on.
+    pub(super) lru: Option<usize>,
 }
 
 /// How slab pages are distinguished from others: they use other members for their own ends.

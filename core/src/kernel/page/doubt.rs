@@ -3,7 +3,16 @@
 
 use super::classifier::Classifier;
 use super::scan::Block;
+use crate::arch::paging::WalkError;
+use crate::kernel::memory::{KernelMemory, TranslateError};
+use crate::memory::PhysMemory;
 use crate::tally::Reason;
+use crate::units::VirtAddr;
+
+/// `LIST_POISON1` (Linux `include/linux/poison.h`), in place of the next one: 0x100 and a number that depends on the
+/// machine, whose lower bits are all clear.
+const OFF_LIST: u64 = 0x100;
+const OFF_LIST_BITS: u64 = 0x0fff_ffff;
 
 impl Classifier {
     /// Finds out how many pages of a block, whose `struct page`s begin `held`, are of it.
@@ -44,6 +53,34 @@ impl Classifier {
         let first = pages.get(at.size..).unwrap_or(&[]);
         self.has_tail_mark(first)
             && (page.get(word.clone()) == first.get(word) || pages.starts_with(page))
+    }
+
+    /// Whether the list that the first page of `block` is on, whose `struct page` lies at `at` and begins `page`, leads
+    /// back to it; `None` if nothing tells: pages that were taken off a list have marks in place of the pointers, and
+    /// some never were on one; but free ones are.
+    pub fn is_listed<S: PhysMemory>(
+        &self,
+        page: &[u8],
+        at: VirtAddr,
+        block: Block,
+        memory: &mut KernelMemory<'_, '_, S>,
+    ) -> Option<bool> {
+        let (lru, word, endian) = (self.layout.lru?, self.layout.word, self.layout.endian);
+        let next = endian.word(word, page, lru)?;
+        let off_list = next == 0 || next & OFF_LIST_BITS == OFF_LIST;
+        if off_list && block.reason != Reason::Free {
+            return None;
+        }
+        if !memory.arch().is_kernel_address(VirtAddr(next)) {
+            return Some(false);
+        }
+        // Its pointer to the one before it.
+        match memory.word(VirtAddr(next.wrapping_add(word.bytes() as u64))) {
+            Ok(before) => Some(before == at.0.wrapping_add(lru as u64)),
+            Err(TranslateError::Walk(WalkError::NotMapped { .. })) => Some(false),
+            // What cannot be read contradicts nothing.
+            Err(_) => None,
+        }
     }
 
     fn has_tail_mark(&self, page: &[u8]) -> bool {

@@ -221,6 +221,7 @@ fn layout(keys: &Keys<'_>, machine: Machine) -> Result<Layout, MissingKey> {
         private,
         compound_head,
         tail_at,
+        lru,
     };
     clash.map_or(Ok(layout), Err)
 }

@@ -27,7 +27,9 @@ impl Classifier {
     ///
     /// Pages whose bit is clear already are not looked at. Returns the first pfn that is not
     /// decided yet, which is past `until` where a range runs over it; and a block that ends the scan: its
-    /// bits are cleared and it runs over the end of `map`, or it is not decided what becomes of it.
+    /// bits are cleared and it runs over the end of `map`, or it is not decided what becomes of it. Where it is not
+    /// `sure` that these are `struct page`s, nothing is decided about the first block that goes for another reason than
+    /// hwpoison, of which no list can tell.
     pub fn scan(
         &self,
         slice: &[u8],
@@ -35,14 +37,15 @@ impl Classifier {
         until: Pfn,
         map: &mut Bitmap<'_>,
         tally: &mut dyn DropObserver,
+        sure: bool,
     ) -> (Pfn, Option<Block>) {
         match (self.layout.endian, self.layout.word, self.layout.size) {
             // The usual layout with its constants inlined.
             (Endian::Little, Word::Bits64, 64) => {
-                self.scan_sized(&Le64, slice, 64, first, until, map, tally)
+                self.scan_sized(&Le64, slice, 64, first, until, map, tally, sure)
             }
             (endian, word, size) => {
-                self.scan_sized(&Any { endian, word }, slice, size, first, until, map, tally)
+                self.scan_sized(&Any { endian, word }, slice, size, first, until, map, tally, sure)
             }
         }
     }
@@ -58,6 +61,7 @@ impl Classifier {
         until: Pfn,
         map: &mut Bitmap<'_>,
         tally: &mut dyn DropObserver,
+        sure: bool,
     ) -> (Pfn, Option<Block>) {
         let mut pfn = first;
         while pfn < until {
@@ -77,7 +81,10 @@ impl Classifier {
                     Verdict::Drop(reason, pages) => {
                         let span = PfnSpan::new(pfn, Pfn(pfn.0.saturating_add(pages)));
                         let mut block = Block { span, reason, checked: 1 };
-                        if pages > 1 || reason == Reason::Free {
+                        if pages > 1 || reason == Reason::Free || !sure {
+                            if !sure && reason != Reason::HwPoison {
+                                return (pfn, Some(block));
+                            }
                             self.check(slice.get(at..).unwrap_or(&[]), &mut block);
                             if !block.is_done() {
                                 return (pfn, Some(block));
