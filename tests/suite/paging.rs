@@ -85,9 +85,9 @@ fn memory_encryption_bit() {
 
 #[test]
 fn leaves_of_every_size() {
-    for direct in [Leaf::K4, Leaf::M2, Leaf::G1] {
-        for vmemmap in [Leaf::K4, Leaf::M2] {
-            for text in [Leaf::K4, Leaf::M2] {
+    for direct in [Leaf::Page, Leaf::Block, Leaf::Giant] {
+        for vmemmap in [Leaf::Page, Leaf::Block] {
+            for text in [Leaf::Page, Leaf::Block] {
                 let machine = Machine::new(KernelStyle::V6_12).leaves(direct, vmemmap, text);
                 check(zoo_at(machine, 0));
             }
@@ -99,7 +99,7 @@ fn leaves_of_every_size() {
 fn structures_under_a_leaf_of_a_gibibyte() {
     for five in [false, true] {
         let mut machine = Machine::new(KernelStyle::V6_10)
-            .leaves(Leaf::G1, Leaf::G1, Leaf::M2)
+            .leaves(Leaf::Giant, Leaf::Giant, Leaf::Block)
             .meta_at(96 << 20, 24 << 20);
         if five {
             machine = machine.five_level();
@@ -179,9 +179,9 @@ fn riscv64_with_every_number_of_levels() {
 
 #[test]
 fn riscv64_with_leaves_of_every_size_and_the_kernel_moved() {
-    for direct in [Leaf::K4, Leaf::Napot, Leaf::M2, Leaf::G1] {
-        for vmemmap in [Leaf::K4, Leaf::M2] {
-            for text in [Leaf::K4, Leaf::Napot, Leaf::M2] {
+    for direct in [Leaf::Page, Leaf::Run, Leaf::Block, Leaf::Giant] {
+        for vmemmap in [Leaf::Page, Leaf::Block] {
+            for text in [Leaf::Page, Leaf::Run, Leaf::Block] {
                 let machine = Machine::new(KernelStyle::V6_12).leaves(direct, vmemmap, text);
                 let machine = machine.riscv64(48).kaslr(0x1460_0000, 0xc60_0000);
                 check_inside(zoo_at(machine, 0));

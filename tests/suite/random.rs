@@ -86,7 +86,7 @@ fn machine(plan: &Plan) -> Machine {
         .kaslr(plan.kaslr.0, plan.kaslr.1)
         .meta_at(16 << 20, 32 << 20);
     if plan.big_leaves {
-        machine = machine.leaves(Leaf::G1, Leaf::M2, Leaf::M2);
+        machine = machine.leaves(Leaf::Giant, Leaf::Block, Leaf::Block);
     }
     let mut next = RAM.start;
     for (gap, class, content) in &plan.blocks {

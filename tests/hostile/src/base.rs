@@ -220,7 +220,7 @@ fn describe(index: usize) -> (&'static str, Machine) {
         5 => ("2.6.24, flat", of(KernelStyle::V2_6_24).model(MemModel::Flat)),
         6 => {
             let machine = of(KernelStyle::V6_3).page_struct(80);
-            ("6.3, 80-byte struct page", machine.leaves(Leaf::M2, Leaf::M2, Leaf::M2))
+            ("6.3, 80-byte struct page", machine.leaves(Leaf::Block, Leaf::Block, Leaf::Block))
         }
         7 => ("5.10, encrypted", of(KernelStyle::V5_10).sme_mask(1 << 47)),
         8 => ("6.12 for arm64, four levels", of(KernelStyle::V6_12).arm64(48)),

@@ -33,7 +33,7 @@ const PART: u64 = 0x800;
 /// A machine of five sections, of which one is not there. Pages that go and pages that stay take turns.
 fn parts(model: MemModel) -> Machine {
     let mut machine = Machine::new(KernelStyle::V6_12).model(model);
-    machine = machine.leaves(Leaf::M2, Leaf::M2, Leaf::M2).meta_at(48 << 20, 32 << 20);
+    machine = machine.leaves(Leaf::Block, Leaf::Block, Leaf::Block).meta_at(48 << 20, 32 << 20);
     for (n, part) in PARTS.into_iter().enumerate() {
         machine = machine.ram(part..part + PART).fill(part..part + 0x400, Content::Stamp);
         for (at, class) in [

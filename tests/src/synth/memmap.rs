@@ -74,12 +74,12 @@ impl Place {
                 .collect();
             return place;
         }
-        if machine.vmemmap_leaf == Leaf::G1 {
+        if machine.vmemmap_leaf == Leaf::Giant {
             // The leaf at physical 0: structure of frame n at n * size.
             let last = machine.present_sections(kit).last().copied().unwrap_or(0);
             let end = ((last + 1) * bytes).div_ceil(PAGE as u64);
             kit.extra_ram.push(0..end);
-            kit.memory.map(machine.vmemmap, 0, 1 << 30, Leaf::G1);
+            kit.memory.map(machine.vmemmap, 0, 1 << 30, Leaf::Giant);
         }
         let sections = machine.present_sections(kit);
         let mut chunks = BTreeSet::new();
@@ -89,14 +89,14 @@ impl Place {
                 _ => kit.alloc_va(bytes),
             };
             place.sections.insert(section, va);
-            let leaf = Leaf::M2.bytes();
+            let leaf = Leaf::Block.bytes();
             chunks.extend(va / leaf..(va + bytes).div_ceil(leaf));
         }
-        if machine.model == MemModel::Vmemmap && machine.vmemmap_leaf == Leaf::M2 {
+        if machine.model == MemModel::Vmemmap && machine.vmemmap_leaf == Leaf::Block {
             for chunk in chunks {
-                let len = Leaf::M2.bytes();
+                let len = Leaf::Block.bytes();
                 let at = kit.alloc(len, len);
-                kit.memory.map(chunk * len, at, len, Leaf::M2);
+                kit.memory.map(chunk * len, at, len, Leaf::Block);
             }
         }
         place
@@ -113,7 +113,7 @@ impl Place {
 
     /// Maps what nothing was written to, and takes away what must not be readable.
     fn finish(&self, machine: &Machine, kit: &mut Kit) {
-        if machine.model != MemModel::Vmemmap || machine.vmemmap_leaf != Leaf::K4 {
+        if machine.model != MemModel::Vmemmap || machine.vmemmap_leaf != Leaf::Page {
             assert!(machine.faults.is_empty(), "faults need vmemmap in 4 KiB pages");
             return;
         }
@@ -122,7 +122,7 @@ impl Place {
             let end = start + SECTION_PAGES * self.size;
             for va in (start / 4096 * 4096..end).step_by(PAGE) {
                 if kit.memory.translate(va).is_none() {
-                    kit.memory.map(va, zeros, PAGE as u64, Leaf::K4);
+                    kit.memory.map(va, zeros, PAGE as u64, Leaf::Page);
                 }
             }
         }
@@ -135,7 +135,7 @@ impl Place {
             for va in pages {
                 kit.memory.unmap(va);
                 if *fault == Fault::NotInFile {
-                    kit.memory.map(va, NOWHERE, PAGE as u64, Leaf::K4);
+                    kit.memory.map(va, NOWHERE, PAGE as u64, Leaf::Page);
                 }
             }
         }
@@ -162,7 +162,7 @@ impl Structures<'_> {
         for page_va in [first, last] {
             if self.kit.memory.translate(page_va).is_none() {
                 let at = self.kit.alloc(PAGE as u64, PAGE as u64);
-                self.kit.memory.map(page_va, at, PAGE as u64, Leaf::K4);
+                self.kit.memory.map(page_va, at, PAGE as u64, Leaf::Page);
             }
         }
         self.kit.memory.write(va, page.bytes());

@@ -7,33 +7,33 @@ use super::content::PAGE;
 /// Size of the mapping made by one page table entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Leaf {
-    /// 4 KiB.
-    K4,
-    /// 2 MiB, bit 7 of the PMD entry.
-    M2,
-    /// 1 GiB, bit 7 of the PUD entry.
-    G1,
+    /// An entry of the last level: 4 KiB.
+    Page,
+    /// One of the level above: 2 MiB.
+    Block,
+    /// One of the level above that: 1 GiB.
+    Giant,
     /// 64 KiB, in sixteen PTEs of riscv64 that are alike (Svnapot).
-    Napot,
+    Run,
 }
 
 impl Leaf {
     /// Bytes mapped by one entry.
     pub fn bytes(self) -> u64 {
         match self {
-            Leaf::K4 => 1 << 12,
-            Leaf::M2 => 1 << 21,
-            Leaf::G1 => 1 << 30,
-            Leaf::Napot => 1 << 16,
+            Leaf::Page => 1 << 12,
+            Leaf::Block => 1 << 21,
+            Leaf::Giant => 1 << 30,
+            Leaf::Run => 1 << 16,
         }
     }
 
     /// Level of the table that holds the entry: 1 for ptes.
     fn level(self) -> u32 {
         match self {
-            Leaf::K4 | Leaf::Napot => 1,
-            Leaf::M2 => 2,
-            Leaf::G1 => 3,
+            Leaf::Page | Leaf::Run => 1,
+            Leaf::Block => 2,
+            Leaf::Giant => 3,
         }
     }
 }
@@ -76,16 +76,16 @@ impl Entries {
     fn leaf(self, pa: u64, leaf: Leaf, levels: u32) -> u64 {
         match self {
             Entries::X86 { mask } => {
-                let huge = if leaf == Leaf::K4 { 0 } else { Self::X86_HUGE };
+                let huge = if leaf == Leaf::Page { 0 } else { Self::X86_HUGE };
                 pa | mask | Self::X86_PRESENT | huge | Self::X86_GLOBAL_NX
             }
             Entries::Arm64 => {
-                let kind = if leaf == Leaf::K4 { 3 } else { 1 };
+                let kind = if leaf == Leaf::Page { 3 } else { 1 };
                 let share = if levels == 4 { Self::ARM64_SHAREABLE } else { 0 };
                 pa | Self::ARM64_PAGE | share | kind
             }
             // A block of 64 KiB says so by the lowest bits of its first page number.
-            Entries::Riscv64 if leaf == Leaf::Napot => {
+            Entries::Riscv64 if leaf == Leaf::Run => {
                 (pa | 0x8000) >> 2 | Self::RISCV_PAGE | Self::RISCV_NAPOT
             }
             Entries::Riscv64 => pa >> 2 | Self::RISCV_PAGE,
@@ -211,7 +211,7 @@ impl Memory {
                 loop {
                     let slot = table + (va >> (12 + 9 * (level - 1)) & entries.indexes(level)) * 8;
                     if level == leaf.level() {
-                        let count = if leaf == Leaf::Napot { 16 } else { 1 };
+                        let count = if leaf == Leaf::Run { 16 } else { 1 };
                         let entry = entries.leaf(pa, leaf, levels).to_le_bytes();
                         (0..count).for_each(|n| self.write_phys(slot + 8 * n, &entry));
                         break;
@@ -258,9 +258,9 @@ mod tests {
         for (levels, mask) in [(4, 0), (5, 0), (4, 1 << 47), (5, 1 << 51)] {
             let mut memory = Memory::default();
             let base = if levels == 4 { 0xffff_8880_0000_0000 } else { 0xff11_0000_0000_0000 };
-            memory.map(base, 0, 1 << 30, Leaf::G1);
-            memory.map(base + (2 << 30), 2 << 30, 4 << 20, Leaf::M2);
-            memory.map(0xffff_ffff_8100_0000, 0x160_0000, 0x3000, Leaf::K4);
+            memory.map(base, 0, 1 << 30, Leaf::Giant);
+            memory.map(base + (2 << 30), 2 << 30, 4 << 20, Leaf::Block);
+            memory.map(0xffff_ffff_8100_0000, 0x160_0000, 0x3000, Leaf::Page);
             let mut next = 0x10_0000;
             memory.write_tables(0x8000, levels, Entries::X86 { mask }, || {
                 next += 0x1000;
@@ -282,8 +282,8 @@ mod tests {
     #[test]
     fn writes_cross_pages_by_virtual_address() {
         let mut memory = Memory::default();
-        memory.map(0x1000, 0x9000, 0x1000, Leaf::K4);
-        memory.map(0x2000, 0x5000, 0x1000, Leaf::K4);
+        memory.map(0x1000, 0x9000, 0x1000, Leaf::Page);
+        memory.map(0x2000, 0x5000, 0x1000, Leaf::Page);
         memory.write(0x1ffe, &[1, 2, 3, 4]);
         assert_eq!(&memory.page(9).unwrap()[4094..], &[1, 2]);
         assert_eq!(&memory.page(5).unwrap()[..2], &[3, 4]);

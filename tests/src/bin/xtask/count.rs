@@ -190,7 +190,8 @@ fn captures(is_wanted: &dyn Fn(&str) -> bool) -> Result<Vec<(String, f64)>, Stri
     let dir = TempDir::new();
     let dump = dir.file("dump").to_string_lossy().into_owned();
     // As kernels map memory and vmemmap.
-    let mut machine = Machine::new(KernelStyle::V6_12).leaves(Leaf::M2, Leaf::M2, Leaf::M2);
+    let mut machine =
+        Machine::new(KernelStyle::V6_12).leaves(Leaf::Block, Leaf::Block, Leaf::Block);
     let mut vmcores = Vec::new();
     for base in [0, 0x1000] {
         machine = zoo_at(machine, base).fill(base + KERNEL.start..base + KERNEL.end, Content::Text);
