@@ -1,4 +1,4 @@
-//! An independent reader of kdump-compressed dumps (little-endian, header version 6; 64-bit machines, i386 and
+//! An independent reader of kdump-compressed dumps (header version 6; 64-bit machines of both byte orders, i386 and
 //! 32-bit ARM).
 //!
 //! It is strict: what a tolerant reader would let pass is an error here, so that the writer is
@@ -25,6 +25,25 @@ pub struct Forms {
     time: (usize, bool),
     /// Bytes of the sub-header.
     pub sub: u64,
+    /// The most significant byte comes first.
+    pub big: bool,
+}
+
+impl Forms {
+    fn u32(self, bytes: &[u8], at: usize) -> u32 {
+        let raw = bytes[at..at + 4].try_into().unwrap();
+        if self.big { u32::from_be_bytes(raw) } else { u32::from_le_bytes(raw) }
+    }
+
+    /// A checksum in the lower half, and its mark in the upper one.
+    fn sum(self, bytes: &[u8], at: usize) -> u64 {
+        u64::from(self.u32(bytes, at + 4)) << 32 | u64::from(self.u32(bytes, at))
+    }
+
+    fn u64(self, bytes: &[u8], at: usize) -> u64 {
+        let raw = bytes[at..at + 8].try_into().unwrap();
+        if self.big { u64::from_be_bytes(raw) } else { u64::from_le_bytes(raw) }
+    }
 }
 
 /// `disk_dump_header` and `kdump_sub_header`.
@@ -205,12 +224,13 @@ impl Dump {
         let Some(raw) = self.bytes.get(at..at + 24) else {
             return Err(format!("descriptor {n} is past the end of the file"));
         };
+        let f = self.forms;
         let descriptor =
-            Descriptor { offset: u64_at(raw, 0), size: u32_at(raw, 8), flags: u32_at(raw, 12) };
-        match u64_at(raw, 16) {
+            Descriptor { offset: f.u64(raw, 0), size: f.u32(raw, 8), flags: f.u32(raw, 12) };
+        match f.sum(raw, 16) {
             bits if bits >> 32 == SUM_TAG => Ok(descriptor),
             // None, or the file is cut off in it.
-            bits if bits >> 56 == 0 => Ok(descriptor),
+            _ if raw[23] == 0 => Ok(descriptor),
             bits => Err(format!("descriptor {n} has page_flags {bits:#x}")),
         }
     }
@@ -219,11 +239,13 @@ impl Dump {
     pub fn checked(&self, n: u64) -> Result<Descriptor, String> {
         let descriptor = self.descriptor(n)?;
         let at = (self.descriptors_at() + 24 * n) as usize + 16;
-        match (u64_at(&self.bytes[at..at + 8], 0), self.sum_of(n, descriptor)) {
+        match (self.forms.sum(&self.bytes, at), self.sum_of(n, descriptor)) {
             (0, _) => Ok(descriptor),
             // What is wrong with a page that ends behind the file is said where it is decoded.
             (_, None) => Ok(descriptor),
-            (bits, Some(sum)) if is_begun(bits, SUM_TAG << 32 | u64::from(sum)) => Ok(descriptor),
+            (bits, Some(sum)) if self.is_begun(bits, SUM_TAG << 32 | u64::from(sum)) => {
+                Ok(descriptor)
+            }
             (bits, sum) => Err(format!("descriptor {n} has page_flags {bits:#x}, not {sum:x?}")),
         }
     }
@@ -237,10 +259,21 @@ impl Dump {
         Some(!crc(crc(!0, stored), &own))
     }
 
+    /// Whether the first bytes of this number in the file are those of another, and the others zero.
+    fn is_begun(&self, number: u64, of: u64) -> bool {
+        let half = |value: u64| {
+            let value = value as u32;
+            if self.forms.big { value.to_be_bytes() } else { value.to_le_bytes() }
+        };
+        let bytes = |value: u64| [half(value), half(value >> 32)].concat();
+        let (number, of) = (bytes(number), bytes(of));
+        (0..=8).any(|len| number[..len] == of[..len] && number[len..].iter().all(|b| *b == 0))
+    }
+
     /// Descriptors that have a checksum.
     pub fn sums(&self) -> usize {
         let at = |n: usize| self.descriptors_at() as usize + 24 * n + 16;
-        let has = |n: &usize| self.bytes.get(at(*n)..at(*n) + 8).is_some_and(|b| u64_at(b, 0) != 0);
+        let has = |n: &usize| self.bytes.get(at(*n)..at(*n) + 8).is_some_and(|b| b != [0; 8]);
         (0..self.frames.len()).filter(has).count()
     }
 
@@ -349,11 +382,6 @@ impl Dump {
 /// Upper half of page flags that are a checksum.
 const SUM_TAG: u64 = 0x5443_5243;
 
-/// Whether the first bytes of this number are those of another, and the others zero.
-fn is_begun(number: u64, of: u64) -> bool {
-    number == of || (0..64).step_by(8).any(|bits| number == of & ((1 << bits) - 1))
-}
-
 /// The state of CRC-32 (IEEE 802.3) after these bytes; it begins with ones, and its complement is the CRC.
 fn crc(state: u32, bytes: &[u8]) -> u32 {
     static OF_BYTE: LazyLock<[u32; 256]> = LazyLock::new(|| {
@@ -367,17 +395,10 @@ fn crc(state: u32, bytes: &[u8]) -> u32 {
     bytes.iter().fold(state, next)
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap())
-}
-
 /// The form that the headers have: the machine says where the sub-header has its fields, the place of the
 /// block size what a `time_t` is.
 fn forms(bytes: &[u8]) -> Result<Forms, String> {
+    let big = bytes[8..12] == 6u32.to_be_bytes();
     let machine = &bytes[12 + 4 * 65..][..65];
     let is = |name: &[u8]| machine.starts_with(name);
     let (candidates, sub) = if is(b"i686") {
@@ -387,9 +408,10 @@ fn forms(bytes: &[u8]) -> Result<Forms, String> {
     } else {
         (vec![(424, 408)], 104)
     };
-    let found = candidates.into_iter().find(|(status, _)| u32_at(bytes, status + 4) == 4096);
-    let (status, time) = found.ok_or("block size is not 4096 where it should be")?;
-    Ok(Forms { status, time: (time, status != 412), sub })
+    let forms = |(status, time)| Forms { status, time: (time, status != 412), sub, big };
+    let mut found = candidates.into_iter().map(forms);
+    let found = found.find(|forms| forms.u32(bytes, forms.status + 4) == 4096);
+    found.ok_or("block size is not 4096 where it should be".into())
 }
 
 fn parse(bytes: &[u8], forms: Forms) -> Header {
@@ -404,11 +426,11 @@ fn parse(bytes: &[u8], forms: Forms) -> Header {
     };
     let sub = &bytes[4096..];
     let long = |bytes: &[u8], at: usize, wide: bool| {
-        if wide { u64_at(bytes, at) } else { u32_at(bytes, at).into() }
+        if wide { forms.u64(bytes, at) } else { forms.u32(bytes, at).into() }
     };
     let (time, wide_time) = forms.time;
     let second = time + if wide_time { 8 } else { 4 };
-    let rest = |index: usize| u32_at(bytes, forms.status + 4 * index);
+    let rest = |index: usize| forms.u32(bytes, forms.status + 4 * index);
     // level split start end vmcoreinfo(2) notes(2) erased(2) start64 end64 max64
     let at: [usize; 13] = match forms.sub {
         80 => [4, 8, 12, 16, 20, 28, 32, 40, 44, 52, 56, 64, 72],
@@ -418,7 +440,7 @@ fn parse(bytes: &[u8], forms: Forms) -> Header {
     let own = |index: usize| long(sub, at[index], forms.sub == 104);
     Header {
         signature: bytes[..8].try_into().unwrap(),
-        header_version: u32_at(bytes, 8) as i32,
+        header_version: forms.u32(bytes, 8) as i32,
         utsname: [12, 77, 142, 207, 272, 337].map(string),
         tv_sec: long(bytes, time, wide_time) as i64,
         tv_usec: long(bytes, second, wide_time) as i64,
@@ -433,18 +455,18 @@ fn parse(bytes: &[u8], forms: Forms) -> Header {
         current_cpu: rest(8),
         nr_cpus: rest(9) as i32,
         phys_base: long(sub, 0, forms.sub == 104),
-        dump_level: u32_at(sub, at[0]) as i32,
-        split: u32_at(sub, at[1]) as i32,
+        dump_level: forms.u32(sub, at[0]) as i32,
+        split: forms.u32(sub, at[1]) as i32,
         start_pfn: own(2),
         end_pfn: own(3),
-        offset_vmcoreinfo: u64_at(sub, at[4]),
+        offset_vmcoreinfo: forms.u64(sub, at[4]),
         size_vmcoreinfo: own(5),
-        offset_note: u64_at(sub, at[6]),
+        offset_note: forms.u64(sub, at[6]),
         size_note: own(7),
-        offset_eraseinfo: u64_at(sub, at[8]),
+        offset_eraseinfo: forms.u64(sub, at[8]),
         size_eraseinfo: own(9),
-        start_pfn_64: u64_at(sub, at[10]),
-        end_pfn_64: u64_at(sub, at[11]),
-        max_mapnr_64: u64_at(sub, at[12]),
+        start_pfn_64: forms.u64(sub, at[10]),
+        end_pfn_64: forms.u64(sub, at[11]),
+        max_mapnr_64: forms.u64(sub, at[12]),
     }
 }

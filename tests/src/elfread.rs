@@ -1,4 +1,4 @@
-//! An independent reader of ELF64 little-endian files: core dumps and the binary itself.
+//! An independent reader of ELF files: core dumps and the binary itself.
 
 /// One program header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,28 +38,47 @@ fn bytes_at<const N: usize>(bytes: &[u8], at: u64) -> Result<[u8; N], String> {
 impl Elf {
     /// Reads the headers, extended numbering included.
     pub fn parse(bytes: &[u8]) -> Result<Elf, String> {
-        if bytes_at::<7>(bytes, 0)? != *b"\x7fELF\x02\x01\x01" {
-            return Err("not an ELF64 little-endian file".into());
+        let start = bytes_at::<7>(bytes, 0)?;
+        let [class, order] = [start[4], start[5]];
+        if &start[..4] != b"\x7fELF" || ![1, 2].contains(&class) || ![1, 2].contains(&order) {
+            return Err("not an ELF file".into());
         }
-        let half = |at| bytes_at(bytes, at).map(u16::from_le_bytes);
-        let word = |at| bytes_at(bytes, at).map(u32::from_le_bytes);
-        let long = |at| bytes_at(bytes, at).map(u64::from_le_bytes);
-        let (e_phoff, e_shoff, e_phnum) = (long(32)?, long(40)?, half(56)?);
-        if half(54)? != 56 {
-            return Err(format!("e_phentsize is {}", half(54)?));
+        let (wide, big) = (class == 2, order == 2);
+        let number = |at: u64, len: u64| {
+            let found = bytes.get(at as usize..(at + len) as usize);
+            let found = found.ok_or(format!("the file ends before {at:#x} + {len}"))?;
+            let add = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
+            Ok::<u64, String>(match big {
+                true => found.iter().fold(0, add),
+                false => found.iter().rev().fold(0, add),
+            })
+        };
+        let half = |at| number(at, 2).map(|n| n as u16);
+        let word = |at| number(at, 4).map(|n| n as u32);
+        let long = |at| number(at, if wide { 8 } else { 4 });
+        // Where e_phoff, e_shoff, e_flags and e_phentsize are, and bytes of a program header.
+        let [phoff, shoff, flags, entsize, size] =
+            if wide { [32, 40, 48, 54, 56] } else { [28, 32, 36, 42, 32] };
+        let (e_phoff, e_shoff, e_phnum) = (long(phoff)?, long(shoff)?, half(entsize + 2)?);
+        if u64::from(half(entsize)?) != size {
+            return Err(format!("e_phentsize is {}", half(entsize)?));
         }
-        let count = if e_phnum == 0xffff { word(e_shoff + 44)? } else { e_phnum.into() };
+        let info = if wide { 44 } else { 28 };
+        let count = if e_phnum == 0xffff { word(e_shoff + info)? } else { e_phnum.into() };
+        // Members after p_type, the flags left out.
+        let members: [u64; 6] = if wide { [8, 16, 24, 32, 40, 48] } else { [4, 8, 12, 16, 20, 28] };
         let phdrs = (0..u64::from(count)).map(|n| {
-            let at = e_phoff + 56 * n;
+            let at = e_phoff + size * n;
+            let member = |index: usize| long(at + members[index]);
             Ok(Phdr {
                 kind: word(at)?,
-                flags: word(at + 4)?,
-                offset: long(at + 8)?,
-                vaddr: long(at + 16)?,
-                paddr: long(at + 24)?,
-                filesz: long(at + 32)?,
-                memsz: long(at + 40)?,
-                align: long(at + 48)?,
+                flags: word(at + if wide { 4 } else { 24 })?,
+                offset: member(0)?,
+                vaddr: member(1)?,
+                paddr: member(2)?,
+                filesz: member(3)?,
+                memsz: member(4)?,
+                align: member(5)?,
             })
         });
         Ok(Elf {
@@ -67,11 +86,11 @@ impl Elf {
             e_machine: half(18)?,
             e_phoff,
             e_shoff,
-            e_flags: word(48)?,
+            e_flags: word(flags)?,
             e_phnum,
-            e_shentsize: half(58)?,
-            e_shnum: half(60)?,
-            e_shstrndx: half(62)?,
+            e_shentsize: half(entsize + 4)?,
+            e_shnum: half(entsize + 6)?,
+            e_shstrndx: half(entsize + 8)?,
             phdrs: phdrs.collect::<Result<_, String>>()?,
         })
     }

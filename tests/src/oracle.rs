@@ -6,9 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::synth::{
-    BuddyMark, Class, HugetlbMark, Image, KernelStyle, MemModel, SECTION_PAGES, Use,
-};
+use crate::synth::{BuddyMark, Class, HugetlbMark, Image, KernelStyle, MemModel, Use};
 
 /// Why a page is left out, with the name of its line in the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -148,7 +146,7 @@ pub fn max_mapnr(image: &Image) -> u64 {
     }
     let stored = loads().map(|load| load.stored_frames().end).max().unwrap_or(0);
     match image.sections.last() {
-        Some(last) => end.min(((last + 1) * SECTION_PAGES).max(stored)),
+        Some(last) => end.min(((last + 1) * image.machine.section_pages()).max(stored)),
         None => end,
     }
 }
@@ -178,7 +176,7 @@ fn is_parsed(image: &Image, pfn: u64) -> bool {
     if matches!(machine.mem_model(), MemModel::Flat | MemModel::Nodes) {
         return true;
     }
-    let section = pfn / SECTION_PAGES;
+    let section = pfn / machine.section_pages();
     // Offline says something only where the kernel has the bit at all.
     let offline = machine.facts().section_online.is_some() && machine.is_offline(section);
     image.sections.contains(&section) && !offline

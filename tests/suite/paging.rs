@@ -5,7 +5,7 @@ use tamis_tests::disk::Disk;
 use tamis_tests::dumpread::Dump;
 use tamis_tests::oracle;
 use tamis_tests::rig::{self, Watch, Wish};
-use tamis_tests::synth::{KernelStyle, Leaf, Machine, MemModel, SectionTable};
+use tamis_tests::synth::{Cpu, KernelStyle, Leaf, Machine, MemModel, SectionTable};
 use tamis_tests::zoo::{zoo, zoo_at};
 
 use crate::common::Bench;
@@ -30,7 +30,10 @@ fn check_inside(machine: Machine) {
         outcome.result.expect("a capture without faults");
         let dump = Dump::new(disk.file).expect("a dump");
         let expected = oracle::expect(&image, level.into());
-        check::assert_dump(&dump, &image, &expected, &format!("-d {level}"));
+        let machine = &image.machine;
+        let (cpu, model) = (machine.cpu(), machine.mem_model());
+        let what = format!("-d {level}: {cpu:?}, {}, {model:?}", machine.facts().release);
+        check::assert_dump(&dump, &image, &expected, &what);
     }
 }
 
@@ -188,6 +191,87 @@ fn riscv64_with_leaves_of_every_size_and_the_kernel_moved() {
             }
         }
     }
+}
+
+#[test]
+fn s390x_where_it_lies_and_with_addresses_of_its_own() {
+    use KernelStyle::*;
+    for (style, moved) in
+        [(V3_10, false), (V4_16, false), (V5_10, false), (V6_6, false), (V6_12, true), (V7_1, true)]
+    {
+        for model in [MemModel::Vmemmap, MemModel::SparseExtreme] {
+            let machine = || Machine::new(style).model(model).on(Cpu::S390x { moved });
+            check_inside(zoo_at(machine(), 0));
+            let leaves = machine().leaves(Leaf::Giant, Leaf::Block, Leaf::Page);
+            check_inside(zoo_at(leaves.kaslr(0x300_0000, 0x1_2000_0000), 0x10_0000));
+        }
+    }
+    let variable = Machine::new(V5_10).section_table(SectionTable::Variable);
+    check_inside(zoo_at(variable.on(Cpu::S390x { moved: false }), 0));
+}
+
+#[test]
+fn ppc64le_with_trees_and_with_hashed_tables() {
+    use KernelStyle::*;
+    for radix in [false, true] {
+        for style in [V4_16, V5_10, V6_6, V7_1] {
+            let machine = Machine::new(style).on(Cpu::Ppc64le { radix });
+            check_inside(zoo_at(machine, 0));
+        }
+        let far = Machine::new(V6_12).on(Cpu::Ppc64le { radix }).kaslr(0, 0x1_2000_0000);
+        check_inside(zoo_at(far, 0x10_0000));
+        let sparse = Machine::new(V6_12).model(MemModel::SparseExtreme);
+        check_inside(zoo_at(sparse.on(Cpu::Ppc64le { radix }), 0));
+    }
+    let leaves = Machine::new(V6_12).on(Cpu::Ppc64le { radix: true });
+    check_inside(zoo_at(leaves.leaves(Leaf::Giant, Leaf::Block, Leaf::Page), 0));
+}
+
+#[test]
+fn loongarch64_with_windows() {
+    for style in [KernelStyle::V6_6, KernelStyle::V7_1] {
+        for model in [MemModel::Vmemmap, MemModel::SparseExtreme, MemModel::Flat] {
+            let machine = Machine::new(style).model(model).on(Cpu::Loongarch64);
+            check_inside(zoo_at(machine, 0));
+        }
+        let machine = Machine::new(style).on(Cpu::Loongarch64).page_struct(80);
+        check_inside(zoo_at(machine.leaves(Leaf::Block, Leaf::Block, Leaf::Page), 0));
+    }
+}
+
+#[test]
+fn i386_with_two_and_three_levels() {
+    use KernelStyle::*;
+    const MODELS: [MemModel; 3] = [MemModel::Flat, MemModel::SparsePlain, MemModel::Nodes];
+    for (n, style) in [V2_6_24, V3_10, V4_4, V4_16, V5_10, V6_3, V6_12].into_iter().enumerate() {
+        for pae in [false, true] {
+            let model = |n: usize| MODELS[(n + usize::from(pae)) % 3];
+            let machine = |n| Machine::new(style).model(model(n)).on(Cpu::I386 { pae });
+            check_inside(zoo_at(machine(n), 0));
+            // Above the direct map.
+            check_inside(zoo_at(machine(n + 1), 0x3_8000));
+        }
+    }
+    for pae in [false, true] {
+        let machine = Machine::new(V5_10).on(Cpu::I386 { pae }).page_struct(40);
+        let leaves = machine.leaves(Leaf::Page, Leaf::Page, Leaf::Page);
+        check_inside(zoo_at(leaves.kaslr(0, 0x500_0000), 0x400));
+    }
+}
+
+#[test]
+fn arm_with_short_and_long_descriptors() {
+    use KernelStyle::*;
+    for (n, style) in [V2_6_24, V3_10, V4_16, V5_10, V6_12].into_iter().enumerate() {
+        for lpae in [false, true] {
+            let model = [MemModel::Flat, MemModel::SparsePlain][(n + usize::from(lpae)) % 2];
+            let machine = || Machine::new(style).model(model).on(Cpu::Arm { lpae });
+            check_inside(zoo_at(machine(), 0));
+            check_inside(zoo_at(machine().memory_from(0x4_0000), 0x4_0000));
+        }
+    }
+    let machine = Machine::new(V6_6).on(Cpu::Arm { lpae: false });
+    check_inside(zoo_at(machine.leaves(Leaf::Run, Leaf::Page, Leaf::Page), 0));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Writes a machine as an ELF64 core file.
+//! Writes a machine as an ELF core file: ELF64, of machines of 32 bits ELF32.
 //!
 //! Layout as `/proc/vmcore` presents it: ELF header, program headers, notes at a page boundary,
 //! then each PT_LOAD at a file offset that equals its physical address modulo the page size.
@@ -16,6 +16,7 @@ use std::sync::OnceLock;
 use super::content::{Content, PAGE};
 use super::machine::Machine;
 use super::memory::Memory;
+use super::words::Words;
 
 /// Fills the rest of a page beside an unaligned segment.
 pub const UNCLAIMED: u8 = 0xa5;
@@ -106,10 +107,10 @@ impl Note {
         Note { name: b"LINUX\0\0\0".to_vec(), kind: 0x700, desc }
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    fn bytes(&self, words: Words) -> Vec<u8> {
         let mut out = Vec::new();
         for word in [self.name.len() as u32, self.desc.len() as u32, self.kind] {
-            out.extend(word.to_le_bytes());
+            out.extend(words.u32(word));
         }
         for part in [&self.name, &self.desc] {
             out.extend(part);
@@ -140,6 +141,9 @@ pub struct Image {
     pub force_xnum: bool,
     /// Where the program headers start.
     pub e_phoff: u64,
+    /// ELF64, which machines of 32 bits may have, too.
+    pub wide_elf: bool,
+    words: Words,
     memory: Memory,
     /// Loads by frame, for images of very many small loads; made at the first question.
     by_frame: OnceLock<BTreeMap<u64, Vec<usize>>>,
@@ -154,10 +158,13 @@ impl Image {
         vmcoreinfo: String,
     ) -> Self {
         let mut notes = machine.front_notes.clone();
+        let (words, (bytes, counter)) = (machine.facts.words, machine.cpu.prstatus());
         for cpu in 0..machine.cpus {
-            let mut prstatus = vec![0; 336];
-            prstatus[32..36].copy_from_slice(&(cpu as u32 + 1).to_le_bytes());
-            prstatus[112..120].copy_from_slice(&0xffff_ffff_8100_0000u64.to_le_bytes());
+            let mut prstatus = vec![0; bytes];
+            let pid = if words.wide { 32 } else { 24 };
+            prstatus[pid..pid + 4].copy_from_slice(&words.u32(cpu as u32 + 1));
+            let at = words.long(0xffff_ffff_8100_0000);
+            prstatus[counter..counter + at.len()].copy_from_slice(&at);
             notes.push(Note::new("CORE", 1, prstatus));
         }
         if machine.has_vmcoreinfo {
@@ -173,7 +180,9 @@ impl Image {
             vmcoreinfo,
             e_machine: 62,
             force_xnum: false,
-            e_phoff: 64,
+            e_phoff: if words.wide { 64 } else { 52 },
+            words,
+            wide_elf: words.wide,
             memory,
             by_frame: OnceLock::new(),
         }
@@ -186,7 +195,7 @@ impl Image {
 
     /// The note segment's bytes.
     pub fn note_bytes(&self) -> Vec<u8> {
-        self.notes.iter().flat_map(Note::bytes).collect()
+        self.notes.iter().flat_map(|note| note.bytes(self.words)).collect()
     }
 
     /// What the machine has in a frame.
@@ -274,18 +283,21 @@ impl Image {
         let file = fs::OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
         let count = self.loads.len() + 1;
         let xnum = self.force_xnum || count >= 0xffff;
-        let headers = self.e_phoff + 56 * count as u64;
+        let form = Words { wide: self.wide_elf, ..self.words };
+        let headers = self.e_phoff + if form.wide { 56 } else { 32 } * count as u64;
         let shoff = headers;
         let notes = self.note_bytes();
-        let notes_at = (headers + if xnum { 64 } else { 0 }).next_multiple_of(PAGE as u64);
+        let section = if form.wide { 64 } else { 40 };
+        let notes_at = (headers + if xnum { section } else { 0 }).next_multiple_of(PAGE as u64);
         let mut next = (notes_at + notes.len() as u64).next_multiple_of(PAGE as u64);
 
-        let mut table = phdr(4, 0, notes_at, 0, 0, notes.len() as u64, notes.len() as u64, 0);
+        let mut table = phdr(form, 4, 0, notes_at, 0, 0, notes.len() as u64, notes.len() as u64, 0);
         let filled = self.filled();
         for load in &self.loads {
             let skew = if load.is_physical() { load.paddr % PAGE as u64 } else { 0 };
             let offset = load.offset.unwrap_or(next + skew);
             table.extend(phdr(
+                form,
                 1,
                 load.flags,
                 offset,
@@ -301,9 +313,11 @@ impl Image {
         file.write_all_at(&self.ehdr(count, xnum.then_some(shoff)), 0)?;
         file.write_all_at(&table, self.e_phoff)?;
         if xnum {
-            let mut shdr = [0; 64];
-            shdr[32..40].copy_from_slice(&1u64.to_le_bytes());
-            shdr[44..48].copy_from_slice(&(count as u32).to_le_bytes());
+            let mut shdr = vec![0; section as usize];
+            let (size, info) = if form.wide { (32, 44) } else { (20, 28) };
+            let one = form.long(1);
+            shdr[size..size + one.len()].copy_from_slice(&one);
+            shdr[info..info + 4].copy_from_slice(&form.u32(count as u32));
             file.write_all_at(&shdr, shoff)?;
         }
         file.write_all_at(&notes, notes_at)?;
@@ -345,19 +359,22 @@ impl Image {
     }
 
     fn ehdr(&self, count: usize, shoff: Option<u64>) -> Vec<u8> {
-        let mut out = b"\x7fELF\x02\x01\x01".to_vec();
+        let form = Words { wide: self.wide_elf, ..self.words };
+        let mut out = b"\x7fELF".to_vec();
+        out.extend([1 + u8::from(form.wide), 1 + u8::from(form.big), 1]);
         out.resize(16, 0);
-        out.extend(4u16.to_le_bytes());
-        out.extend(self.e_machine.to_le_bytes());
-        out.extend(1u32.to_le_bytes());
-        out.extend(0u64.to_le_bytes());
-        out.extend(self.e_phoff.to_le_bytes());
-        out.extend(shoff.unwrap_or(0).to_le_bytes());
-        out.extend(0u32.to_le_bytes());
+        out.extend(form.u16(4));
+        out.extend(form.u16(self.e_machine));
+        out.extend(form.u32(1));
+        out.extend(form.long(0));
+        out.extend(form.long(self.e_phoff));
+        out.extend(form.long(shoff.unwrap_or(0)));
+        out.extend(form.u32(0));
         let phnum = if shoff.is_some() { 0xffff } else { count as u16 };
-        let sections = if shoff.is_some() { (64u16, 1u16) } else { (0, 0) };
-        for half in [64, 56, phnum, sections.0, sections.1, 0] {
-            out.extend(half.to_le_bytes());
+        let [ehsize, phentsize, shentsize] = if form.wide { [64, 56, 64] } else { [52, 32, 40] };
+        let sections = if shoff.is_some() { (shentsize, 1u16) } else { (0, 0) };
+        for half in [ehsize, phentsize, phnum, sections.0, sections.1, 0] {
+            out.extend(form.u16(half));
         }
         out
     }
@@ -365,6 +382,7 @@ impl Image {
 
 #[allow(clippy::too_many_arguments)] // one for each field of Elf64_Phdr, in its order
 fn phdr(
+    form: Words,
     kind: u32,
     flags: u32,
     offset: u64,
@@ -374,11 +392,15 @@ fn phdr(
     memsz: u64,
     align: u64,
 ) -> Vec<u8> {
-    let mut out = Vec::with_capacity(56);
-    out.extend(kind.to_le_bytes());
-    out.extend(flags.to_le_bytes());
-    for word in [offset, vaddr, paddr, filesz, memsz, align] {
-        out.extend(word.to_le_bytes());
+    let mut out = form.u32(kind).to_vec();
+    if form.wide {
+        out.extend(form.u32(flags));
     }
+    let words = [offset, vaddr, paddr, filesz, memsz];
+    words.iter().for_each(|word| out.extend(form.long(*word)));
+    if !form.wide {
+        out.extend(form.u32(flags));
+    }
+    out.extend(form.long(align));
     out
 }

@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use super::KernelStyle;
-use super::machine::{Machine, MemModel, TEXT_MAP};
+use super::cpu::{Cpu, Placed};
+use super::machine::{Machine, MemModel};
 use super::memmap;
 use super::style::{BuddyMark, HugetlbMark, LogStyle};
 
@@ -14,8 +15,8 @@ pub(super) struct Addresses {
     pub symbols: Vec<(String, u64)>,
     /// Physical base of the text mapping.
     pub phys_base: i64,
-    /// On arm64 and riscv64: what lies between the image's virtual and physical addresses.
-    pub kimage_voffset: u64,
+    /// Where things are.
+    pub placed: Placed,
 }
 
 /// The text, with lines removed and added as the description says.
@@ -62,17 +63,17 @@ pub(super) fn full(machine: &Machine, built: &Addresses) -> String {
         line(format!("OFFSET(pglist_data.node_mem_map)={}", memmap::NODE_MEM_MAP));
     } else if machine.model != MemModel::Flat {
         let length = match machine.model {
-            MemModel::SparsePlain => 1 << (machine.physmem_bits - 27),
+            MemModel::SparsePlain => memmap::sections(machine),
             _ => memmap::roots(machine),
         };
         line(format!("LENGTH(mem_section)={length}"));
         line(format!("SIZE(mem_section)={}", facts.mem_section_size));
         line("OFFSET(mem_section.section_mem_map)=0".into());
     }
-    let page = &facts.page;
+    let (page, long) = (&facts.page, facts.words.len());
     line(format!("SIZE(page)={}", machine.page_struct));
     for (name, size) in
-        [("pglist_data", 5888), ("zone", 1664), ("free_area", 88), ("list_head", 16)]
+        [("pglist_data", 5888), ("zone", 1664), ("free_area", 11 * long), ("list_head", 2 * long)]
     {
         line(format!("SIZE({name})={size}"));
     }
@@ -117,7 +118,7 @@ pub(super) fn full(machine: &Machine, built: &Addresses) -> String {
         ("zone.spanned_pages", 112),
         ("free_area.free_list", 0),
         ("list_head.next", 0),
-        ("list_head.prev", 8),
+        ("list_head.prev", long),
     ] {
         line(format!("OFFSET({name})={offset}"));
     }
@@ -130,9 +131,10 @@ pub(super) fn full(machine: &Machine, built: &Addresses) -> String {
     if let Some(log) = &machine.log
         && !log.0.is_empty()
     {
-        log_lines(facts.log, &mut line);
+        log_lines(facts.log, facts.words.len(), &mut line);
     }
-    if facts.style as u32 >= KernelStyle::V3_16 as u32 {
+    let has_own_line = machine.cpu == (Cpu::S390x { moved: true });
+    if facts.style as u32 >= KernelStyle::V3_16 as u32 && !has_own_line {
         line(format!("KERNELOFFSET={:x}", machine.kernel_offset));
     }
     out
@@ -185,30 +187,8 @@ fn numbers(machine: &Machine, built: &Addresses, line: &mut impl FnMut(String)) 
             number(name, value.into());
         }
     }
-    if let Some(bits) = machine.arm64 {
-        number("MAX_PHYSMEM_BITS", machine.physmem_bits.into());
-        number("SECTION_SIZE_BITS", 27);
-        number("VA_BITS", bits.into());
-        line(format!("NUMBER(kimage_voffset)=0x{:x}", built.kimage_voffset));
-        line(format!("NUMBER(PHYS_OFFSET)=0x{:x}", machine.first_pfn * 4096));
-        line(format!("NUMBER(TCR_EL1_T1SZ)=0x{:x}", 64 - bits));
-        return;
-    }
-    if let Some(bits) = machine.riscv64 {
-        number("MAX_PHYSMEM_BITS", machine.physmem_bits.into());
-        number("SECTION_SIZE_BITS", 27);
-        number("VA_BITS", bits.into());
-        number("phys_ram_base", machine.first_pfn as i64 * 4096);
-        let base = machine.page_offset.wrapping_add(machine.first_pfn * 4096);
-        for (name, value) in [
-            ("PAGE_OFFSET", base),
-            ("VMALLOC_START", base.wrapping_sub(1 << 32)),
-            ("VMALLOC_END", base.wrapping_sub(1)),
-            ("KERNEL_LINK_ADDR", TEXT_MAP),
-            ("va_kernel_pa_offset", built.kimage_voffset),
-        ] {
-            line(format!("NUMBER({name})=0x{value:x}"));
-        }
+    if machine.cpu != Cpu::X86_64 {
+        machine.cpu.lines(facts, &built.placed).into_iter().for_each(line);
         return;
     }
     if facts.exports_phys_base {
@@ -229,7 +209,7 @@ fn numbers(machine: &Machine, built: &Addresses, line: &mut impl FnMut(String)) 
     }
 }
 
-fn log_lines(log: LogStyle, line: &mut impl FnMut(String)) {
+fn log_lines(log: LogStyle, long: u64, line: &mut impl FnMut(String)) {
     match log {
         LogStyle::Chars => {}
         LogStyle::Records { struct_name, caller } => {
@@ -243,35 +223,36 @@ fn log_lines(log: LogStyle, line: &mut impl FnMut(String)) {
             }
         }
         LogStyle::Ring { latched, info_size } => {
-            for text in [
-                "SIZE(printk_ringbuffer)=88",
-                "OFFSET(printk_ringbuffer.desc_ring)=0",
-                "OFFSET(printk_ringbuffer.text_data_ring)=48",
-                "OFFSET(printk_ringbuffer.fail)=80",
-                "SIZE(prb_desc_ring)=48",
-                "OFFSET(prb_desc_ring.count_bits)=0",
-                "OFFSET(prb_desc_ring.descs)=8",
-                "OFFSET(prb_desc_ring.infos)=16",
-                "OFFSET(prb_desc_ring.head_id)=24",
-                "OFFSET(prb_desc_ring.tail_id)=32",
-                "SIZE(prb_desc)=24",
-                "OFFSET(prb_desc.state_var)=0",
-                "OFFSET(prb_desc.text_blk_lpos)=8",
-                "SIZE(prb_data_blk_lpos)=16",
-                "OFFSET(prb_data_blk_lpos.begin)=0",
-                "OFFSET(prb_data_blk_lpos.next)=8",
-                "SIZE(printk_info)=INFO",
-                "OFFSET(printk_info.seq)=0",
-                "OFFSET(printk_info.ts_nsec)=8",
-                "OFFSET(printk_info.text_len)=16",
-                "OFFSET(printk_info.caller_id)=20",
-                "SIZE(prb_data_ring)=32",
-                "OFFSET(prb_data_ring.size_bits)=0",
-                "OFFSET(prb_data_ring.data)=8",
-                "SIZE(atomic_long_t)=8",
-                "OFFSET(atomic_long_t.counter)=0",
+            let longs = |count: u64| count * long;
+            for (name, value) in [
+                ("SIZE(printk_ringbuffer)", longs(11)),
+                ("OFFSET(printk_ringbuffer.desc_ring)", 0),
+                ("OFFSET(printk_ringbuffer.text_data_ring)", longs(6)),
+                ("OFFSET(printk_ringbuffer.fail)", longs(10)),
+                ("SIZE(prb_desc_ring)", longs(6)),
+                ("OFFSET(prb_desc_ring.count_bits)", 0),
+                ("OFFSET(prb_desc_ring.descs)", longs(1)),
+                ("OFFSET(prb_desc_ring.infos)", longs(2)),
+                ("OFFSET(prb_desc_ring.head_id)", longs(3)),
+                ("OFFSET(prb_desc_ring.tail_id)", longs(4)),
+                ("SIZE(prb_desc)", longs(3)),
+                ("OFFSET(prb_desc.state_var)", 0),
+                ("OFFSET(prb_desc.text_blk_lpos)", longs(1)),
+                ("SIZE(prb_data_blk_lpos)", longs(2)),
+                ("OFFSET(prb_data_blk_lpos.begin)", 0),
+                ("OFFSET(prb_data_blk_lpos.next)", longs(1)),
+                ("SIZE(printk_info)", info_size),
+                ("OFFSET(printk_info.seq)", 0),
+                ("OFFSET(printk_info.ts_nsec)", 8),
+                ("OFFSET(printk_info.text_len)", 16),
+                ("OFFSET(printk_info.caller_id)", 20),
+                ("SIZE(prb_data_ring)", longs(4)),
+                ("OFFSET(prb_data_ring.size_bits)", 0),
+                ("OFFSET(prb_data_ring.data)", longs(1)),
+                ("SIZE(atomic_long_t)", long),
+                ("OFFSET(atomic_long_t.counter)", 0),
             ] {
-                line(text.replace("INFO", &info_size.to_string()));
+                line(format!("{name}={value}"));
             }
             if latched {
                 line("SIZE(latched_seq)=24".into());

@@ -126,13 +126,14 @@ fn chars(kit: &mut Kit, lines: &[LogLine]) {
     }
     let at = kit.alloc_va(CHARS);
     kit.memory.write(at, &buffer);
-    kit.variable("log_buf", &at.to_le_bytes());
-    kit.variable("log_buf_len", &(CHARS as u32).to_le_bytes());
-    kit.variable("log_end", &(text.len() as u64).to_le_bytes());
+    let words = kit.words;
+    kit.variable("log_buf", &words.long(at));
+    kit.variable("log_buf_len", &words.u32(CHARS as u32));
+    kit.variable("log_end", &words.long(text.len() as u64));
 }
 
 fn records(kit: &mut Kit, lines: &[LogLine], clear_from: usize, caller: bool) {
-    let header = record_header(caller) as usize;
+    let (header, words) = (record_header(caller) as usize, kit.words);
     let mut buffer = vec![0u8; RECORDS as usize];
     // The first record starts where only a few more fit, so that the buffer wraps.
     let first = RECORDS as usize - 256;
@@ -150,12 +151,12 @@ fn records(kit: &mut Kit, lines: &[LogLine], clear_from: usize, caller: bool) {
             clear = at;
         }
         let record = &mut buffer[at..at + len];
-        record[..8].copy_from_slice(&line.ts_nsec.to_le_bytes());
-        record[8..10].copy_from_slice(&(len as u16).to_le_bytes());
-        record[10..12].copy_from_slice(&(line.text.len() as u16).to_le_bytes());
-        record[12..14].copy_from_slice(&(dict.len() as u16).to_le_bytes());
+        record[..8].copy_from_slice(&words.u64(line.ts_nsec));
+        record[8..10].copy_from_slice(&words.u16(len as u16));
+        record[10..12].copy_from_slice(&words.u16(line.text.len() as u16));
+        record[12..14].copy_from_slice(&words.u16(dict.len() as u16));
         if caller {
-            record[16..20].copy_from_slice(&line.caller.to_le_bytes());
+            record[16..20].copy_from_slice(&words.u32(line.caller));
         }
         record[header..header + line.text.len()].copy_from_slice(&line.text);
         record[header + line.text.len()..][..dict.len()].copy_from_slice(dict);
@@ -166,28 +167,35 @@ fn records(kit: &mut Kit, lines: &[LogLine], clear_from: usize, caller: bool) {
     }
     let va = kit.alloc_va(RECORDS);
     kit.memory.write(va, &buffer);
-    kit.variable("log_buf", &va.to_le_bytes());
-    kit.variable("log_buf_len", &(RECORDS as u32).to_le_bytes());
-    kit.variable("log_first_idx", &(first as u32).to_le_bytes());
-    kit.variable("log_next_idx", &(at as u32).to_le_bytes());
-    kit.variable("clear_idx", &(clear as u32).to_le_bytes());
+    kit.variable("log_buf", &words.long(va));
+    kit.variable("log_buf_len", &words.u32(RECORDS as u32));
+    kit.variable("log_first_idx", &words.u32(first as u32));
+    kit.variable("log_next_idx", &words.u32(at as u32));
+    kit.variable("clear_idx", &words.u32(clear as u32));
 }
 
 fn ring(kit: &mut Kit, lines: &[LogLine], clear_from: u64, latched: bool, info_size: u64) {
-    const IDS: u64 = 1 << 62;
+    let words = kit.words;
+    let long = words.len();
+    // The two upper bits of a word are its state.
+    let ids = 1u64 << (8 * long - 2);
     let count = 1u64 << COUNT_BITS;
     let size = 1u64 << SIZE_BITS;
     assert!((lines.len() as u64) < count, "too many lines for the ring");
     // As in the kernel, ids start shortly before they wrap to 0, at a multiple of the count.
-    let first_id = IDS - count;
-    let mut descs = vec![0u8; 24 * count as usize];
+    let first_id = ids - count;
+    let desc_size = 3 * long as usize;
+    let mut descs = vec![0u8; desc_size * count as usize];
     let mut infos = vec![0u8; (info_size * count) as usize];
     let mut data = vec![0u8; size as usize];
+    let put_at = |bytes: &mut [u8], at: u64, value: &[u8]| {
+        bytes[at as usize..at as usize + value.len()].copy_from_slice(value);
+    };
     // Positions grow without end; the first wrap of the text comes soon.
     let mut lpos = size - 256;
     let mut stale = Vec::new();
     for (i, line) in lines.iter().enumerate() {
-        let id = (first_id + i as u64) % IDS;
+        let id = (first_id + i as u64) % ids;
         let slot = (id % count) as usize;
         let state: u64 = match line.state {
             LogState::Reserved => 0,
@@ -197,65 +205,68 @@ fn ring(kit: &mut Kit, lines: &[LogLine], clear_from: u64, latched: bool, info_s
         let (begin, next) = if line.state == LogState::NoText || line.text.is_empty() {
             (1, 1)
         } else {
-            let need = (8 + line.text.len() as u64).next_multiple_of(8);
+            let need = (long + line.text.len() as u64).next_multiple_of(long);
             let begin = lpos;
             let mut start = begin % size;
             let mut end = begin + need;
             if end / size != begin / size {
                 // Does not end before the buffer does: the whole block lies at its start.
-                data[start as usize..start as usize + 8].copy_from_slice(&id.to_le_bytes());
+                put_at(&mut data, start, &words.long(id));
                 start = 0;
                 end = (begin / size + 1) * size + need;
             }
             assert!(end - (size - 256) < size, "too much text for the ring");
-            let start = start as usize;
-            data[start..start + 8].copy_from_slice(&id.to_le_bytes());
-            data[start + 8..start + 8 + line.text.len()].copy_from_slice(&line.text);
+            put_at(&mut data, start, &words.long(id));
+            put_at(&mut data, start + long, &line.text);
             if line.state == LogState::Stale {
                 stale.push((start, id));
             }
             lpos = end;
             (begin, end)
         };
-        let desc = &mut descs[slot * 24..slot * 24 + 24];
-        desc[..8].copy_from_slice(&(state << 62 | id).to_le_bytes());
-        desc[8..16].copy_from_slice(&begin.to_le_bytes());
-        desc[16..24].copy_from_slice(&next.to_le_bytes());
+        let desc = &mut descs[slot * desc_size..(slot + 1) * desc_size];
+        put_at(desc, 0, &words.long(state * ids | id));
+        put_at(desc, long, &words.long(begin));
+        put_at(desc, 2 * long, &words.long(next));
         let info = &mut infos[slot * info_size as usize..][..info_size as usize];
-        info[..8].copy_from_slice(&(i as u64).to_le_bytes());
-        info[8..16].copy_from_slice(&line.ts_nsec.to_le_bytes());
-        info[16..18].copy_from_slice(&(line.text.len() as u16).to_le_bytes());
-        info[20..24].copy_from_slice(&line.caller.to_le_bytes());
+        info[..8].copy_from_slice(&words.u64(i as u64));
+        info[8..16].copy_from_slice(&words.u64(line.ts_nsec));
+        info[16..18].copy_from_slice(&words.u16(line.text.len() as u16));
+        info[20..24].copy_from_slice(&words.u32(line.caller));
     }
     for (start, id) in stale {
-        data[start..start + 8].copy_from_slice(&((id + 5) % IDS).to_le_bytes());
+        put_at(&mut data, start, &words.long((id + 5) % ids));
     }
     let descs_at = put(kit, &descs);
     let infos_at = put(kit, &infos);
     let data_at = put(kit, &data);
-    let head_id = (first_id + lines.len() as u64 - 1) % IDS;
-    let mut prb = [0u8; 88];
-    prb[..4].copy_from_slice(&COUNT_BITS.to_le_bytes());
-    prb[8..16].copy_from_slice(&descs_at.to_le_bytes());
-    prb[16..24].copy_from_slice(&infos_at.to_le_bytes());
-    prb[24..32].copy_from_slice(&head_id.to_le_bytes());
-    prb[32..40].copy_from_slice(&first_id.to_le_bytes());
-    prb[40..48].copy_from_slice(&head_id.to_le_bytes());
-    prb[48..52].copy_from_slice(&SIZE_BITS.to_le_bytes());
-    prb[56..64].copy_from_slice(&data_at.to_le_bytes());
-    prb[64..72].copy_from_slice(&lpos.to_le_bytes());
-    prb[72..80].copy_from_slice(&(size - 256).to_le_bytes());
+    let head_id = (first_id + lines.len() as u64 - 1) % ids;
+    let mut prb = vec![0u8; 11 * long as usize];
+    put_at(&mut prb, 0, &words.u32(COUNT_BITS));
+    put_at(&mut prb, 6 * long, &words.u32(SIZE_BITS));
+    for (word, value) in [
+        (1, descs_at),
+        (2, infos_at),
+        (3, head_id),
+        (4, first_id),
+        (5, head_id),
+        (7, data_at),
+        (8, lpos),
+        (9, size - 256),
+    ] {
+        put_at(&mut prb, word * long, &words.long(value));
+    }
     let prb_at = put(kit, &prb);
-    kit.variable("prb", &prb_at.to_le_bytes());
+    kit.variable("prb", &words.long(prb_at));
     if latched {
         // Counter odd: the second value counts; the first one is wrong on purpose.
         let mut value = [0u8; 24];
-        value[..4].copy_from_slice(&7u32.to_le_bytes());
-        value[8..16].copy_from_slice(&0xdead_beefu64.to_le_bytes());
-        value[16..24].copy_from_slice(&clear_from.to_le_bytes());
+        value[..4].copy_from_slice(&words.u32(7));
+        value[8..16].copy_from_slice(&words.u64(0xdead_beef));
+        value[16..24].copy_from_slice(&words.u64(clear_from));
         kit.variable("clear_seq", &value);
     } else {
-        kit.variable("clear_seq", &clear_from.to_le_bytes());
+        kit.variable("clear_seq", &words.u64(clear_from));
     }
 }
 

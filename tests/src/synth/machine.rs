@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::content::{Content, PAGE};
+use super::cpu::{Cpu, LINK, Placed};
 use super::elf::{Image, Load, Note};
 use super::log::{self, LogLine};
 use super::memmap;
-use super::memory::{Entries, Leaf, Memory};
+use super::memory::Memory;
 use super::page::Class;
 use super::style::{Facts, KernelStyle};
-use super::{SECTION_PAGES, info, own};
+use super::tables::{Leaf, Room};
+use super::words::Words;
+use super::{info, own};
 
 /// A page or block of pages in one use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,10 +75,9 @@ pub struct Machine {
     pub(super) page_struct: u64,
     pub(super) levels: u32,
     pub(super) sme_mask: u64,
-    /// Bits of an address, if it is an arm64 machine.
-    pub(super) arm64: Option<u32>,
-    /// Bits of an address, if it is a riscv64 machine.
-    pub(super) riscv64: Option<u32>,
+    pub(super) cpu: Cpu,
+    /// log2 of the bytes of a memory section.
+    pub(super) section_bits: u32,
     /// The frame that the linear map and a flat array begin with.
     pub(super) first_pfn: u64,
     pub(super) kernel_offset: u64,
@@ -100,18 +102,10 @@ pub struct Machine {
     pub(super) own_tables: bool,
 }
 
-/// Where the kernel is linked, relative to the start of the text mapping.
-const LINK: u64 = 0x100_0000;
-/// Start of the kernel text mapping.
-pub(super) const TEXT_MAP: u64 = 0xffff_ffff_8000_0000;
-/// Where the image of an arm64 kernel is mapped.
-const ARM64_TEXT: u64 = 0xffff_8000_8000_0000;
 /// Bytes of the kernel image.
 const IMAGE: u64 = 4 << 20;
 /// Offset in the image of `init_uts_ns`.
 const UTS_AT: u64 = 0x1000;
-/// Offset in the image of the top page table.
-const TOP_TABLE_AT: u64 = 0x2000;
 /// Offset in the image of `free_huge_page`.
 const FREE_HUGE_PAGE_AT: u64 = 0x3000;
 /// Offset in the image of `mem_section`, `mem_map` and of the log's variables.
@@ -140,8 +134,8 @@ impl Machine {
             page_struct: facts.page.size,
             levels: 4,
             sme_mask: 0,
-            arm64: None,
-            riscv64: None,
+            cpu: Cpu::X86_64,
+            section_bits: 27,
             first_pfn: 0,
             kernel_offset: 0,
             phys_load: None,
@@ -203,7 +197,7 @@ impl Machine {
     pub fn model(mut self, model: MemModel) -> Self {
         self.model = model;
         if model == MemModel::SparsePlain {
-            self.physmem_bits = 36;
+            self.physmem_bits = self.physmem_bits.min(36);
         }
         self
     }
@@ -238,37 +232,45 @@ impl Machine {
 
     /// Makes it an arm64 machine with pages of 4 KiB and addresses of 48 bits, or of 52 (LPA2), whose
     /// linear map begins at physical 0.
-    pub fn arm64(mut self, bits: u32) -> Self {
+    pub fn arm64(self, bits: u32) -> Self {
         assert!(bits == 48 || bits == 52, "{bits} bits of address");
-        self.arm64 = Some(bits);
-        self.levels = if bits == 52 { 5 } else { 4 };
-        self.physmem_bits = bits;
-        self.page_offset = (1u64 << bits).wrapping_neg();
-        // A 64th of the linear map, at the upper end of the address space.
-        self.vmemmap = (1u64 << (bits - 6)).wrapping_neg();
-        self
+        self.on(Cpu::Arm64 { bits })
     }
 
     /// Makes it a riscv64 machine: Sv39, Sv48 or Sv57.
-    pub fn riscv64(mut self, bits: u32) -> Self {
-        self.page_offset = match bits {
-            39 => 0xffff_ffd6_0000_0000,
-            48 => 0xffff_af80_0000_0000,
-            57 => 0xff60_0000_0000_0000,
-            _ => panic!("{bits} bits of address"),
-        };
-        self.riscv64 = Some(bits);
-        self.levels = (bits - 12) / 9;
-        self.physmem_bits = if bits == 39 { 40 } else { 56 };
-        self.vmemmap = self.page_offset - (1 << (bits - 3));
+    pub fn riscv64(self, bits: u32) -> Self {
+        self.on(Cpu::Riscv64 { bits })
+    }
+
+    /// Makes it a machine of another architecture. Kernels of 32 bits have neither a vmemmap nor roots of sections:
+    /// they get one array, unless the memory model is one that they have.
+    pub fn on(mut self, cpu: Cpu) -> Self {
+        self.cpu = cpu;
+        let plain = self.model == MemModel::SparsePlain;
+        if !cpu.words().wide {
+            self.facts = self.facts.narrow();
+            self.page_struct = self.facts.page.size;
+            if matches!(self.model, MemModel::Vmemmap | MemModel::SparseExtreme) {
+                self.model = MemModel::Flat;
+            }
+        }
+        self.facts.words = cpu.words();
+        (self.page_offset, self.vmemmap) = cpu.bases(&self.facts);
+        (self.section_bits, self.physmem_bits) = cpu.sizes(&self.facts);
+        if plain {
+            self.physmem_bits = self.physmem_bits.min(36);
+        }
+        if cpu.has_chunks() {
+            self.vmemmap_leaf = Leaf::Run;
+        }
         self
     }
 
     /// Moves memory up by `pfns`, a multiple of 1 GiB: the linear map and a flat array begin there, as on
-    /// boards of arm64 and riscv64 whose memory does not begin at 0.
+    /// boards of ARM and riscv64 whose memory does not begin at 0.
     pub fn memory_from(mut self, pfns: u64) -> Self {
-        let counts_from_there = self.arm64.is_some() || self.riscv64.is_some();
-        assert!(counts_from_there, "x86_64 counts from physical 0");
+        let name = self.cpu.name();
+        assert!(self.cpu.counts_from_its_memory(), "{name} counts from physical 0");
         let bytes = pfns * PAGE as u64;
         self.first_pfn = pfns;
         self.page_offset = self.page_offset.wrapping_sub(bytes);
@@ -401,6 +403,27 @@ impl Machine {
         &self.poisoned
     }
 
+    /// The architecture.
+    pub fn cpu(&self) -> Cpu {
+        self.cpu
+    }
+
+    /// Pages of a memory section.
+    pub fn section_pages(&self) -> u64 {
+        1 << (self.section_bits - 12)
+    }
+
+    /// The address of a byte of memory in the direct map.
+    pub(super) fn direct_va(&self, at: u64) -> u64 {
+        let va = self.page_offset.wrapping_add(at);
+        if self.facts.words.wide { va } else { va & 0xffff_ffff }
+    }
+
+    /// One past the last byte of memory that the direct map has.
+    pub(super) fn direct_end(&self) -> u64 {
+        (self.first_pfn * PAGE as u64).saturating_add(self.cpu.direct_len())
+    }
+
     /// The memory model.
     pub fn mem_model(&self) -> MemModel {
         self.model
@@ -426,23 +449,24 @@ impl Machine {
     pub fn build(&self) -> Image {
         let load_at = self.phys_load.unwrap_or(self.meta_at);
         let image_is_meta = load_at == self.meta_at;
+        let tables = self.cpu.tables(self.levels, self.sme_mask);
+        let mapped_apart = self.cpu.text().map(|text| text + self.kernel_offset);
         let mut kit = Kit {
-            memory: Memory::default(),
+            memory: Memory::new(tables),
             next: self.meta_at + if image_is_meta { IMAGE } else { 0 },
             end: self.meta_at + self.meta_cap,
-            text_va: match (self.arm64, self.riscv64) {
-                (None, None) => TEXT_MAP + LINK + self.kernel_offset,
-                (None, _) => TEXT_MAP + self.kernel_offset,
-                _ => ARM64_TEXT + self.kernel_offset,
-            },
+            text_va: mapped_apart.unwrap_or_else(|| self.direct_va(load_at)),
             symbols: Vec::new(),
             variables: 0,
             tables: 0,
             extra_ram: Vec::new(),
             page_offset: self.page_offset,
+            words: self.facts.words,
         };
         let text_va = kit.text_va;
-        kit.memory.map(text_va, load_at, IMAGE, self.text_leaf);
+        if mapped_apart.is_some() {
+            kit.memory.map(text_va, load_at, IMAGE, self.text_leaf);
+        }
         let mut mapped = self.ram.clone();
         let meta_frames = self.meta_at / PAGE as u64..kit.end / PAGE as u64;
         let image_frames = load_at / PAGE as u64..(load_at + IMAGE) / PAGE as u64;
@@ -451,20 +475,20 @@ impl Machine {
             mapped.push(image_frames.clone());
             kit.extra_ram.push(image_frames);
         }
-        map_direct(&mut kit.memory, &mapped, self.page_offset, self.direct_leaf);
+        self.map_direct(&mut kit.memory, &mapped, tables.bytes(self.direct_leaf));
 
+        let top_table_at = self.cpu.top_table_at();
         kit.symbols.push(("_stext".into(), text_va));
-        kit.symbols.push(("swapper_pg_dir".into(), text_va + TOP_TABLE_AT));
-        kit.symbols.push((self.facts.top_table.into(), text_va + TOP_TABLE_AT));
+        kit.symbols.push(("swapper_pg_dir".into(), text_va + top_table_at));
+        if self.cpu == Cpu::X86_64 {
+            kit.symbols.push((self.facts.top_table.into(), text_va + top_table_at));
+        }
         kit.symbols.push(("init_uts_ns".into(), text_va + UTS_AT));
         kit.symbols.push(("free_huge_page".into(), text_va + FREE_HUGE_PAGE_AT));
-        let (name, elf_machine) = match (self.arm64, self.riscv64) {
-            (None, None) => ("x86_64", 62),
-            (None, _) => ("riscv64", 243),
-            _ => ("aarch64", 183),
-        };
-        kit.memory.write(text_va + UTS_AT + self.facts.uts_name.0, &uts(self.facts.release, name));
-        kit.variable("node_online_map", &1u64.to_le_bytes());
+        let uts = uts(self.facts.release, self.cpu.name());
+        kit.memory.write(text_va + UTS_AT + self.facts.uts_name.0, &uts);
+        let online = self.facts.words.long(1);
+        kit.variable("node_online_map", &online);
         let sections = memmap::write(self, &mut kit);
         if let Some((lines, clear_from)) = &self.log {
             log::write(self, &mut kit, lines, *clear_from);
@@ -473,15 +497,15 @@ impl Machine {
             own::write(self, &mut kit);
         }
         let mut next = kit.next.next_multiple_of(PAGE as u64);
-        let entries = match (self.arm64, self.riscv64) {
-            (None, None) => Entries::X86 { mask: self.sme_mask },
-            (None, _) => Entries::Riscv64,
-            _ => Entries::Arm64,
-        };
-        kit.memory.write_tables(load_at + TOP_TABLE_AT, self.levels, entries, || {
-            next += PAGE as u64;
-            next - PAGE as u64
-        });
+        kit.memory.write_tables(
+            load_at + top_table_at,
+            |va| self.cpu.is_in_tables(va),
+            |Room { len, align }| {
+                let at = next.next_multiple_of(align);
+                next = at + len;
+                at
+            },
+        );
         kit.next = next;
         assert!(kit.next <= kit.end, "the builder's region is too small: give meta_at more room");
 
@@ -492,29 +516,67 @@ impl Machine {
         for pair in ram.windows(2) {
             assert!(pair[0].end <= pair[1].start, "RAM {:x?} overlaps {:x?}", pair[0], pair[1]);
         }
-        let mut loads = vec![Load::new(text_va, load_at, IMAGE)];
+        let mut loads = Vec::new();
+        if mapped_apart.is_some() {
+            loads.push(Load::new(text_va, load_at, IMAGE));
+        }
+        let direct_end = self.direct_end();
         for range in &ram {
-            let paddr = range.start * PAGE as u64;
-            let len = (range.end - range.start) * PAGE as u64;
-            loads.push(Load::new(self.page_offset.wrapping_add(paddr), paddr, len));
+            let (start, end) = (range.start * PAGE as u64, range.end * PAGE as u64);
+            let below = end.min(direct_end);
+            if start < below {
+                loads.push(Load::new(self.direct_va(start), start, below - start));
+            }
+            // What has no address: all ones of 32 bits.
+            let start = start.max(direct_end);
+            if start < end {
+                loads.push(Load::new(0xffff_ffff, start, end - start));
+            }
         }
         let facts = info::Addresses {
             symbols: kit.symbols,
             phys_base: load_at.wrapping_sub(LINK + self.kernel_offset) as i64,
-            kimage_voffset: text_va.wrapping_sub(load_at),
+            placed: Placed {
+                text: text_va,
+                load: load_at,
+                memory: self.first_pfn * PAGE as u64,
+                page_offset: self.page_offset,
+                section_bits: self.section_bits,
+                physmem_bits: self.physmem_bits,
+            },
         };
         let mut image = Image::new(self.clone(), kit.memory, ram, loads, info::text(self, &facts));
         image.sections = sections;
-        image.e_machine = elf_machine;
+        image.e_machine = self.cpu.elf_machine();
         image
+    }
+
+    /// Maps these frames in the direct map, as far as it goes, by entries of so many bytes.
+    fn map_direct(&self, memory: &mut Memory, ram: &[Range<u64>], leaf: u64) {
+        let (frames, end) = (leaf / PAGE as u64, self.direct_end() / leaf);
+        let chunks: BTreeSet<u64> = ram
+            .iter()
+            .filter(|range| !range.is_empty())
+            .flat_map(|range| range.start / frames..range.end.div_ceil(frames).min(end))
+            .collect();
+        let mut chunks = chunks.into_iter().peekable();
+        while let Some(first) = chunks.next() {
+            let mut end = first + 1;
+            while chunks.next_if_eq(&end).is_some() {
+                end += 1;
+            }
+            let at = first * leaf;
+            memory.map(self.direct_va(at), at, (end - first) * leaf, self.direct_leaf);
+        }
     }
 
     /// Numbers of all sections that the section table calls present.
     pub(super) fn present_sections(&self, kit: &Kit) -> BTreeSet<u64> {
+        let pages = self.section_pages();
         self.frames(kit)
             .iter()
             .filter(|range| !range.is_empty())
-            .flat_map(|range| range.start / SECTION_PAGES..range.end.div_ceil(SECTION_PAGES))
+            .flat_map(|range| range.start / pages..range.end.div_ceil(pages))
             .filter(|section| !self.absent.contains(section))
             .collect()
     }
@@ -539,6 +601,7 @@ pub(super) struct Kit {
     tables: u64,
     pub extra_ram: Vec<Range<u64>>,
     page_offset: u64,
+    pub words: Words,
 }
 
 impl Kit {
@@ -551,7 +614,13 @@ impl Kit {
 
     /// The same, by its address in the direct map.
     pub fn alloc_va(&mut self, len: u64) -> u64 {
-        self.page_offset.wrapping_add(self.alloc(len, PAGE as u64))
+        let va = self.page_offset.wrapping_add(self.alloc(len, PAGE as u64));
+        if self.words.wide { va } else { va & 0xffff_ffff }
+    }
+
+    /// Writes an `unsigned long` at a virtual address.
+    pub fn write_long(&mut self, va: u64, value: u64) {
+        self.memory.write(va, &self.words.long(value));
     }
 
     /// A variable in the kernel image; its symbol becomes known.
@@ -584,22 +653,4 @@ fn uts(release: &str, machine: &str) -> Vec<u8> {
         out.extend(field);
     }
     out
-}
-
-fn map_direct(memory: &mut Memory, ram: &[Range<u64>], page_offset: u64, leaf: Leaf) {
-    let frames = leaf.bytes() / PAGE as u64;
-    let chunks: BTreeSet<u64> = ram
-        .iter()
-        .filter(|range| !range.is_empty())
-        .flat_map(|range| range.start / frames..range.end.div_ceil(frames))
-        .collect();
-    let mut chunks = chunks.into_iter().peekable();
-    while let Some(first) = chunks.next() {
-        let mut end = first + 1;
-        while chunks.next_if_eq(&end).is_some() {
-            end += 1;
-        }
-        let at = first * leaf.bytes();
-        memory.map(page_offset.wrapping_add(at), at, (end - first) * leaf.bytes(), leaf);
-    }
 }

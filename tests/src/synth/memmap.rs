@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::content::PAGE;
+use super::cpu::Cpu;
 use super::machine::{Fault, Kit, Machine, MemModel, SectionTable};
-use super::memory::Leaf;
 use super::page::{self, Class, Use};
-use super::{HugetlbMark, SECTION_PAGES};
+use super::style::HugetlbMark;
+use super::tables::Leaf;
 
 /// `LENGTH(node_data)`.
 pub(super) const NODES: usize = 16;
@@ -35,11 +36,20 @@ pub(super) fn write(machine: &Machine, kit: &mut Kit) -> BTreeSet<u64> {
     match machine.model {
         MemModel::Flat => {
             let (_, start) = place.arrays[0];
-            kit.variable("mem_map", &start.to_le_bytes());
+            let start = kit.words.long(start);
+            kit.variable("mem_map", &start);
         }
         MemModel::Nodes => nodes(kit, &place),
         MemModel::SparsePlain => sections_plain(machine, kit, &place),
         MemModel::Vmemmap | MemModel::SparseExtreme => sections_extreme(machine, kit, &place),
+    }
+    if let Cpu::Ppc64le { radix } = machine.cpu {
+        let spec = kit.alloc_va(64);
+        let features = kit.words.u32(if radix { 0x40 } else { 0x1 });
+        kit.memory.write(spec + 36, &features);
+        let pointer = kit.words.long(spec);
+        kit.variable("cur_cpu_spec", &pointer);
+        chunks(machine, kit, if radix { &[] } else { &place.pieces });
     }
     place.sections.into_keys().collect()
 }
@@ -47,6 +57,10 @@ pub(super) fn write(machine: &Machine, kit: &mut Kit) -> BTreeSet<u64> {
 /// Where the structure of each frame is.
 struct Place {
     size: u64,
+    /// Pages of a section.
+    pages: u64,
+    /// Virtual and physical addresses of the large pieces that vmemmap is made of.
+    pieces: Vec<(u64, u64)>,
     /// Virtual address of each present section's first structure.
     sections: BTreeMap<u64, u64>,
     /// Arrays of frames: one, or one for each node.
@@ -56,8 +70,10 @@ struct Place {
 impl Place {
     fn new(machine: &Machine, kit: &mut Kit) -> Self {
         let size = machine.page_struct;
-        let bytes = (SECTION_PAGES * size).next_multiple_of(PAGE as u64);
-        let mut place = Place { size, sections: BTreeMap::new(), arrays: Vec::new() };
+        let pages = machine.section_pages();
+        let bytes = (pages * size).next_multiple_of(PAGE as u64);
+        let (sections, arrays, pieces) = (BTreeMap::new(), Vec::new(), Vec::new());
+        let mut place = Place { size, pages, sections, arrays, pieces };
         if matches!(machine.model, MemModel::Flat | MemModel::Nodes) {
             let end = machine.frames(kit).iter().map(|range| range.end).max().unwrap_or(0);
             let (first, upper) = (machine.first_pfn, machine.meta_at / PAGE as u64);
@@ -74,29 +90,30 @@ impl Place {
                 .collect();
             return place;
         }
-        if machine.vmemmap_leaf == Leaf::Giant {
+        let leaf = machine.cpu.tables(machine.levels, 0).bytes(machine.vmemmap_leaf);
+        let giant = machine.vmemmap_leaf == Leaf::Giant;
+        if giant {
             // The leaf at physical 0: structure of frame n at n * size.
             let last = machine.present_sections(kit).last().copied().unwrap_or(0);
             let end = ((last + 1) * bytes).div_ceil(PAGE as u64);
             kit.extra_ram.push(0..end);
-            kit.memory.map(machine.vmemmap, 0, 1 << 30, Leaf::Giant);
+            kit.memory.map(machine.vmemmap, 0, leaf, Leaf::Giant);
         }
         let sections = machine.present_sections(kit);
         let mut chunks = BTreeSet::new();
         for section in sections {
             let va = match machine.model {
-                MemModel::Vmemmap => machine.vmemmap + section * SECTION_PAGES * size,
+                MemModel::Vmemmap => machine.vmemmap + section * pages * size,
                 _ => kit.alloc_va(bytes),
             };
             place.sections.insert(section, va);
-            let leaf = Leaf::Block.bytes();
             chunks.extend(va / leaf..(va + bytes).div_ceil(leaf));
         }
-        if machine.model == MemModel::Vmemmap && machine.vmemmap_leaf == Leaf::Block {
+        if machine.model == MemModel::Vmemmap && !giant && machine.vmemmap_leaf != Leaf::Page {
             for chunk in chunks {
-                let len = Leaf::Block.bytes();
-                let at = kit.alloc(len, len);
-                kit.memory.map(chunk * len, at, len, Leaf::Block);
+                let at = kit.alloc(leaf, leaf);
+                kit.memory.map(chunk * leaf, at, leaf, machine.vmemmap_leaf);
+                place.pieces.push((chunk * leaf, at));
             }
         }
         place
@@ -107,8 +124,8 @@ impl Place {
         if let Some((span, start)) = self.arrays.iter().find(|(span, _)| span.contains(&pfn)) {
             return Some(start + (pfn - span.start) * self.size);
         }
-        let start = self.sections.get(&(pfn / SECTION_PAGES))?;
-        Some(start + pfn % SECTION_PAGES * self.size)
+        let start = self.sections.get(&(pfn / self.pages))?;
+        Some(start + pfn % self.pages * self.size)
     }
 
     /// Maps what nothing was written to, and takes away what must not be readable.
@@ -119,7 +136,7 @@ impl Place {
         }
         let zeros = kit.alloc(PAGE as u64, PAGE as u64);
         for start in self.sections.values() {
-            let end = start + SECTION_PAGES * self.size;
+            let end = start + self.pages * self.size;
             for va in (start / 4096 * 4096..end).step_by(PAGE) {
                 if kit.memory.translate(va).is_none() {
                     kit.memory.map(va, zeros, PAGE as u64, Leaf::Page);
@@ -206,13 +223,13 @@ impl Structures<'_> {
 
     /// Makes a ring of all structures that are on a list: each points at the next and at the one before.
     fn link(&mut self) {
-        let lru = self.machine.facts.page.lru;
+        let (lru, words) = (self.machine.facts.page.lru, self.kit.words);
         let ring = self.listed.iter().map(|copies| copies[0] + lru).collect::<Vec<u64>>();
         for (n, copies) in self.listed.iter().enumerate() {
             let (next, before) = ((n + 1) % ring.len(), (n + ring.len() - 1) % ring.len());
-            let words = [ring[next].to_le_bytes(), ring[before].to_le_bytes()].concat();
+            let pair = [words.long(ring[next]), words.long(ring[before])].concat();
             for va in copies {
-                self.kit.memory.write(va + lru, &words);
+                self.kit.memory.write(va + lru, &pair);
             }
         }
     }
@@ -226,18 +243,42 @@ fn nodes(kit: &mut Kit, place: &Place) {
         for (offset, value) in
             [(NODE_MEM_MAP, *start), (5008, span.start), (5024, span.end - span.start)]
         {
-            kit.memory.write(node + offset, &value.to_le_bytes());
+            kit.write_long(node + offset, value);
         }
         table[1 + 2 * n] = node;
     }
-    let bytes: Vec<u8> = table.iter().flat_map(|node| node.to_le_bytes()).collect();
+    let bytes: Vec<u8> = table.iter().flat_map(|node| kit.words.long(*node)).collect();
     kit.variable("node_data", &bytes);
+}
+
+/// The list of the pieces that vmemmap is made of, in no order, and what says how large they are: ppc64 with hashed
+/// tables.
+fn chunks(machine: &Machine, kit: &mut Kit, pieces: &[(u64, u64)]) {
+    let mut pieces = pieces.to_vec();
+    pieces.reverse();
+    let third = pieces.len() / 3;
+    pieces.rotate_left(third);
+    let list = kit.alloc_va(24 * pieces.len() as u64);
+    for (n, (virt, phys)) in pieces.iter().enumerate() {
+        let at = list + 24 * n as u64;
+        let next = if n + 1 == pieces.len() { 0 } else { at + 24 };
+        for (word, value) in [next, *phys, *virt].into_iter().enumerate() {
+            kit.write_long(at + 8 * word as u64, value);
+        }
+    }
+    let words = kit.words;
+    let (number, bits) = machine.cpu.chunk();
+    kit.variable("vmemmap_list", &words.long(if pieces.is_empty() { 0 } else { list }));
+    kit.variable("mmu_vmemmap_psize", &words.u32(number as u32));
+    let mut sizes = vec![0; 88 * 16];
+    sizes[88 * number as usize + 4..][..4].copy_from_slice(&words.u32(bits));
+    kit.variable("mmu_psize_defs", &sizes);
 }
 
 /// `section_mem_map` of a section: where its structures would start if it began at frame 0, and
 /// flags in the low bits.
 fn encoded(machine: &Machine, section: u64, start: u64) -> u64 {
-    let base = start.wrapping_sub(section * SECTION_PAGES * machine.page_struct);
+    let base = start.wrapping_sub(section * machine.section_pages() * machine.page_struct);
     assert_eq!(base & 63, 0, "the encoded pointer leaves no room for flags");
     let online = machine.facts.section_online.unwrap_or(0);
     let flags = machine.facts.section_flags;
@@ -245,19 +286,18 @@ fn encoded(machine: &Machine, section: u64, start: u64) -> u64 {
 }
 
 fn sections_plain(machine: &Machine, kit: &mut Kit, place: &Place) {
-    let count = 1u64 << (machine.physmem_bits - 27);
+    let count = sections(machine);
     let size = machine.facts.mem_section_size;
     let table = kit.table("mem_section", count * size);
     for (&section, &start) in &place.sections {
-        let word = encoded(machine, section, start);
-        kit.memory.write(table + section * size, &word.to_le_bytes());
+        kit.write_long(table + section * size, encoded(machine, section, start));
     }
 }
 
 fn sections_extreme(machine: &Machine, kit: &mut Kit, place: &Place) {
-    let size = machine.facts.mem_section_size;
+    let (size, long) = (machine.facts.mem_section_size, kit.words.len());
     let per_root = PAGE as u64 / size;
-    let bytes = roots(machine) * 8;
+    let bytes = roots(machine) * long;
     let table = match machine.table {
         SectionTable::Array => kit.table("mem_section", bytes),
         SectionTable::PointedTo => {
@@ -267,7 +307,8 @@ fn sections_extreme(machine: &Machine, kit: &mut Kit, place: &Place) {
         }
         SectionTable::Variable => {
             let table = kit.alloc_va(bytes);
-            kit.variable("mem_section", &table.to_le_bytes());
+            let pointer = kit.words.long(table);
+            kit.variable("mem_section", &pointer);
             table
         }
     };
@@ -275,18 +316,22 @@ fn sections_extreme(machine: &Machine, kit: &mut Kit, place: &Place) {
     for (&section, &start) in &place.sections {
         let root = *pages.entry(section / per_root).or_insert_with(|| {
             let page = kit.alloc_va(PAGE as u64);
-            kit.memory.write(table + section / per_root * 8, &page.to_le_bytes());
+            kit.write_long(table + section / per_root * long, page);
             page
         });
-        let word = encoded(machine, section, start);
-        kit.memory.write(root + section % per_root * size, &word.to_le_bytes());
+        let at = root + section % per_root * size;
+        kit.write_long(at, encoded(machine, section, start));
         // The word behind it (pageblock flags or usage map) is a pointer in real kernels.
-        kit.memory.write(root + section % per_root * size + 8, &root.to_le_bytes());
+        kit.write_long(at + long, root);
     }
+}
+
+/// Sections that memory may have: `LENGTH(mem_section)` of a plain table.
+pub(super) fn sections(machine: &Machine) -> u64 {
+    1 << (machine.physmem_bits - machine.section_bits)
 }
 
 /// Entries of the root array: `LENGTH(mem_section)` with SPARSEMEM_EXTREME.
 pub(super) fn roots(machine: &Machine) -> u64 {
-    let sections = 1u64 << (machine.physmem_bits - 27);
-    sections.div_ceil(PAGE as u64 / machine.facts.mem_section_size)
+    sections(machine).div_ceil(PAGE as u64 / machine.facts.mem_section_size)
 }

@@ -1,4 +1,4 @@
-//! Synthetic machines of x86_64, arm64 and riscv64, described page by page and written as ELF vmcores.
+//! Synthetic machines of every architecture, described page by page and written as ELF vmcores.
 //!
 //! A test says what is in a machine ([`Machine`]), builds it ([`Machine::build`]), may bend the
 //! program headers of the [`Image`], and writes it. Nothing here is shared with the code under
@@ -9,6 +9,7 @@
 //! top page table), page tables, the array of `struct page`, sections and log buffers.
 
 pub mod content;
+mod cpu;
 mod elf;
 mod info;
 mod log;
@@ -18,14 +19,18 @@ mod memory;
 mod own;
 mod page;
 mod style;
+mod tables;
+mod words;
 
 pub use content::{Content, Noise, PAGE, marker};
+pub use cpu::Cpu;
 pub use elf::{Image, Load, NO_PADDR, Note, UNCLAIMED};
 pub use log::{LogLine, LogState, expected_text};
 pub use machine::{Block, Fault, Machine, MemModel, SectionTable};
-pub use memory::{Entries, Leaf};
 pub use page::{Class, Use};
 pub use style::{BuddyMark, Facts, HugetlbMark, KernelStyle, LogStyle};
+pub use tables::Leaf;
+pub use words::Words;
 
 /// Pages of one memory section on x86_64 (128 MiB).
 pub const SECTION_PAGES: u64 = 1 << 15;

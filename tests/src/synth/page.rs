@@ -127,26 +127,30 @@ impl<'a> PageStruct<'a> {
         self.bytes[at as usize..at as usize + bytes.len()].copy_from_slice(bytes);
     }
 
-    fn u64(&mut self, at: u64, value: u64) {
-        self.put(at, &value.to_le_bytes());
+    fn long(&mut self, at: u64, value: u64) {
+        self.put(at, &self.facts.words.long(value));
     }
 
     fn u32(&mut self, at: u64, value: u32) {
-        self.put(at, &value.to_le_bytes());
-    }
-
-    fn get_u64(&self, at: u64) -> u64 {
-        u64::from_le_bytes(self.bytes[at as usize..at as usize + 8].try_into().unwrap())
+        self.put(at, &self.facts.words.u32(value));
     }
 
     /// Sets one bit of `flags`.
     pub fn flag(&mut self, bit: u32) {
         let at = self.facts.page.flags;
-        self.u64(at, self.get_u64(at) | 1 << bit);
+        let (words, start) = (self.facts.words, at as usize);
+        let flags = words.number(&self.bytes[start..start + words.len() as usize]);
+        self.long(at, flags | 1 << bit);
+    }
+
+    /// Sets bits as those of node and zone numbers are: the top ones, which must disturb nobody.
+    fn zone(&mut self) {
+        let top = if self.facts.words.wide { [61, 55] } else { [31, 27] };
+        top.into_iter().for_each(|bit| self.flag(bit));
     }
 
     fn mapping(&mut self, value: u64) {
-        self.u64(self.facts.page.mapping, value);
+        self.long(self.facts.page.mapping, value);
     }
 
     fn kind(&mut self, value: i32) {
@@ -165,9 +169,7 @@ const TAIL_MAPPING: u64 = 0xdead_0000_0000_0400;
 pub fn head<'a>(facts: &'a Facts, size: u64, class: Class) -> PageStruct<'a> {
     let mut page = PageStruct::new(facts, size);
     let bits = facts.flags;
-    // Node and zone numbers stand in the top bits; they must disturb nobody.
-    page.flag(61);
-    page.flag(55);
+    page.zone();
     match class {
         Class::Kernel => {}
         Class::Reserved => page.flag(bits.reserved),
@@ -194,7 +196,7 @@ pub fn head<'a>(facts: &'a Facts, size: u64, class: Class) -> PageStruct<'a> {
             }
             if class == Class::CachePrivate {
                 page.flag(bits.private);
-                page.u64(facts.page.private, 0xffff_8880_0abc_de00);
+                page.long(facts.page.private, 0xffff_8880_0abc_de00);
             }
         }
         Class::SwapCache | Class::AnonSwapCache => {
@@ -202,7 +204,7 @@ pub fn head<'a>(facts: &'a Facts, size: u64, class: Class) -> PageStruct<'a> {
             if let Some(bit) = bits.swapbacked {
                 page.flag(bit);
             }
-            page.u64(facts.page.private, 0x1234);
+            page.long(facts.page.private, 0x1234);
             page.mapping(if class == Class::SwapCache { FILE_MAPPING } else { ANON_MAPPING });
         }
         Class::OwnerPrivate => {
@@ -259,8 +261,7 @@ pub fn head<'a>(facts: &'a Facts, size: u64, class: Class) -> PageStruct<'a> {
 /// The structure of any page of a free block but the first: no reference, no type, no flag.
 pub fn free_tail<'a>(facts: &'a Facts, size: u64) -> PageStruct<'a> {
     let mut page = PageStruct::new(facts, size);
-    page.flag(61);
-    page.flag(55);
+    page.zone();
     page.u32(facts.page.count, 0);
     page
 }
@@ -271,7 +272,7 @@ fn free(page: &mut PageStruct<'_>, order: u64) {
         BuddyMark::Value(value) => page.kind(value),
     }
     page.u32(page.facts.page.count, 0);
-    page.u64(page.facts.page.private, order);
+    page.long(page.facts.page.private, order);
 }
 
 /// The structure of tail `index` (from 1) of a compound page. `head_va` is the virtual address of
@@ -291,7 +292,7 @@ pub fn tail<'a>(
     if facts.style == super::KernelStyle::V2_6_24 {
         // Tails carry PG_compound as well, and the head's address in `private`.
         page.flag(facts.flags.head);
-        page.u64(layout.private, head_va);
+        page.long(layout.private, head_va);
     } else {
         page.mapping(TAIL_MAPPING);
     }
@@ -300,23 +301,26 @@ pub fn tail<'a>(
         let dtor = if is_hugetlb { facts.hugetlb_dtor } else { 1 };
         match facts.hugetlb {
             HugetlbMark::Lru { .. } => {
-                page.u64(layout.lru, if is_hugetlb { free_huge_page } else { free_huge_page + 64 });
-                page.u64(layout.lru + 8, order.into());
+                page.long(
+                    layout.lru,
+                    if is_hugetlb { free_huge_page } else { free_huge_page + 64 },
+                );
+                page.long(layout.lru + facts.words.len(), order.into());
             }
             HugetlbMark::U16 { .. } => {
-                page.put(layout.compound_dtor, &(dtor as u16).to_le_bytes());
-                page.put(layout.compound_order, &(order as u16).to_le_bytes());
+                page.put(layout.compound_dtor, &facts.words.u16(dtor as u16));
+                page.put(layout.compound_order, &facts.words.u16(order as u16));
             }
             HugetlbMark::U8 | HugetlbMark::Folio => {
                 page.put(layout.compound_dtor, &[dtor as u8, order as u8]);
             }
             HugetlbMark::TailFlag(bit) => {
-                page.u64(layout.flags, order.into());
+                page.long(layout.flags, order.into());
                 if is_hugetlb {
                     page.flag(bit);
                 }
             }
-            HugetlbMark::Type(_) => page.u64(layout.flags, order.into()),
+            HugetlbMark::Type(_) => page.long(layout.flags, order.into()),
         }
         // From 4.6 on the first tail's words hold counters, which may look like anything.
         if facts.tail_key.is_some() {
@@ -329,7 +333,7 @@ pub fn tail<'a>(
         } else {
             head_va | 1
         };
-        page.u64(at, word);
+        page.long(at, word);
     }
     page
 }

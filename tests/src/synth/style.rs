@@ -5,6 +5,8 @@
 //! move a field or a flag, one usual configuration was chosen. Numbers are bytes for offsets and
 //! sizes, bit positions for flags, signed 32-bit values for page types.
 
+use super::words::Words;
+
 /// A kernel generation, named after the release whose layout it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(non_camel_case_types, missing_docs)]
@@ -99,19 +101,19 @@ pub enum LogStyle {
 pub struct PageLayout {
     /// `sizeof(struct page)`.
     pub size: u64,
-    /// `page.flags`, 8 bytes.
+    /// `page.flags`, an `unsigned long`.
     pub flags: u64,
     /// `page._count` or `page._refcount`, 4 bytes.
     pub count: u64,
-    /// `page.mapping`, 8 bytes.
+    /// `page.mapping`, a pointer.
     pub mapping: u64,
-    /// `page.lru`, a `list_head` of 16 bytes.
+    /// `page.lru`, a `list_head`.
     pub lru: u64,
     /// `page._mapcount` or `page.page_type`, 4 bytes.
     pub mapcount: u64,
-    /// `page.private`, 8 bytes.
+    /// `page.private`, an `unsigned long`.
     pub private: u64,
-    /// `page.compound_head` or `page.compound_info`, 8 bytes; none before 4.4.
+    /// `page.compound_head` or `page.compound_info`, an `unsigned long`; none before 4.4.
     pub compound_head: Option<u64>,
     /// Destructor id in the first tail page.
     pub compound_dtor: u64,
@@ -147,6 +149,8 @@ pub struct PageFlags {
 pub struct Facts {
     /// The generation.
     pub style: KernelStyle,
+    /// Words of the kernel.
+    pub words: Words,
     /// `utsname.release` and `OSRELEASE`.
     pub release: &'static str,
     /// `struct page`.
@@ -256,6 +260,72 @@ const PAGE_NEW: PageLayout = PageLayout {
     compound_order: 17,
 };
 
+/// The same three with words of 32 bits. The last has a member of memory control groups, so that structures straddle
+/// pages.
+const NARROW_OLD: PageLayout = PageLayout {
+    size: 32,
+    flags: 0,
+    count: 4,
+    mapcount: 8,
+    private: 12,
+    mapping: 16,
+    lru: 24,
+    compound_head: None,
+    compound_dtor: 24,
+    compound_order: 28,
+};
+
+const NARROW_MID: PageLayout = PageLayout {
+    size: 32,
+    flags: 0,
+    mapping: 4,
+    mapcount: 12,
+    count: 16,
+    lru: 20,
+    private: 28,
+    compound_head: Some(20),
+    compound_dtor: 24,
+    compound_order: 26,
+};
+
+const NARROW_NEW: PageLayout = PageLayout {
+    size: 36,
+    flags: 0,
+    lru: 4,
+    mapping: 12,
+    private: 20,
+    mapcount: 24,
+    count: 28,
+    compound_head: Some(4),
+    compound_dtor: 8,
+    compound_order: 9,
+};
+
+impl Facts {
+    /// The same generation of a kernel of 32 bits.
+    pub(super) fn narrow(mut self) -> Facts {
+        let wide = self.page;
+        let narrow = match wide.size {
+            56 => NARROW_OLD,
+            _ if wide.lru == PAGE_MID.lru => NARROW_MID,
+            _ => NARROW_NEW,
+        };
+        let order = if self.hugetlb == HugetlbMark::U8 {
+            1
+        } else {
+            narrow.compound_order - narrow.compound_dtor
+        };
+        self.page = PageLayout {
+            compound_head: wide.compound_head.and(narrow.compound_head),
+            compound_order: narrow.compound_dtor + order,
+            ..narrow
+        };
+        self.words.wide = false;
+        self.mem_section_size /= 2;
+        self
+    }
+}
+
 fn flags(style: KernelStyle) -> PageFlags {
     match style {
         V2_6_24 => PageFlags {
@@ -351,6 +421,7 @@ fn facts(style: KernelStyle) -> Facts {
     let typed = |byte: u32| Some((byte << 24) as i32);
     Facts {
         style,
+        words: Words::USUAL,
         release: match style {
             V2_6_24 => "2.6.24.7-synth",
             V3_10 => "3.10.108",
