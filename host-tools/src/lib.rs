@@ -5,6 +5,7 @@
 //!   several of them have.
 //! * [`about`] has the reports on a dump; [`rewrite`] writes dumps anew; [`classes`] looks
 //!   at what pages were used for, through the kernel that [`session`] finds.
+//! * [`kernel`] reads a dead kernel by its own symbols and types, [`vmlinux`] those of a file.
 //! * [`dump`] opens dumps by what is in them, reads and decodes them, and writes files.
 //! * [`render`] makes text, JSON and pictures.
 //!
@@ -28,3 +29,4 @@ pub mod rewrite;
 pub mod session;
 #[cfg(test)]
 mod shapes;
+pub mod vmlinux;

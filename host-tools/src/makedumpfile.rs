@@ -49,11 +49,8 @@ impl Run {
 /// One line that says what is not valid, or what `tamis` has instead.
 pub fn plan(words: &[OsString]) -> Result<Plan, String> {
     let mut words = Words(words.to_vec());
-    if words.take_value("-g").is_some() {
-        return Err(
-            "-g: debug information is not read; `tamis vmcoreinfo VMCORE` prints what a vmcore has"
-                .to_owned(),
-        );
+    if let Some(file) = words.take_value("-g") {
+        return vmcoreinfo(words, file);
     }
     if words.take("-R") {
         return rearrange(words);
@@ -78,8 +75,25 @@ pub fn plan(words: &[OsString]) -> Result<Plan, String> {
 /// The help of the capture program, with what is here beside it.
 fn help() -> String {
     let usage = "\n       makedumpfile [-f] -R DUMPFILE < STREAM\n       makedumpfile [-f] --reassemble PART1 \
-                 PART2 [...] DUMPFILE\n       makedumpfile --mem-usage /proc/kcore\n\nWrites";
+                 PART2 [...] DUMPFILE\n       makedumpfile --mem-usage /proc/kcore\n       makedumpfile [-f] -g FILE -x VMLINUX\n\nWrites";
     HELP.replace("tamis-capture [", "makedumpfile [").replacen("\n\nWrites", usage, 1)
+}
+
+/// `-g FILE -x VMLINUX`.
+fn vmcoreinfo(mut words: Words, file: OsString) -> Result<Plan, String> {
+    let Some(vmlinux) = words.take_value("-x") else {
+        return Err("-g: -x VMLINUX is missing: the file is made out of one".to_owned());
+    };
+    let vmlinux = vmlinux.as_bytes().to_owned();
+    let name = String::from_utf8_lossy(&vmlinux);
+    let more = ["--dry-run", &name];
+    let args = words.parse(&more)?;
+    only_moves(&args, "-g")?;
+    let mut command = words_of(&["vmcoreinfo", "-x"]);
+    command.extend([word(&vmlinux), "-o".into(), file.clone()]);
+    force(&mut command, &args);
+    let saved = said(&args, "vmcoreinfo", &[file.as_bytes()]);
+    Ok(Plan::Run(Run::of(command, saved, &args)))
 }
 
 /// `-R OUT < STREAM`.

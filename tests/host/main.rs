@@ -23,3 +23,4 @@ mod sets;
 mod stranger;
 mod sums;
 mod verify;
+mod vmlinux;

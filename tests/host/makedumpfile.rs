@@ -126,7 +126,6 @@ fn questions() {
         .expect(1)
         .says("-d '99' is not valid");
     shell(&bench, "makedumpfile -X -d 1 vmcore x").expect(1).says("-X: ");
-    shell(&bench, "makedumpfile -g info -x vmlinux").expect(1).says("`tamis vmcoreinfo ");
     shell(&bench, "makedumpfile nowhere x")
         .expect(1)
         .says("nowhere: ")

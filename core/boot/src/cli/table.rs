@@ -73,8 +73,7 @@ const NO_ERASE: &str =
     "data cannot be erased or filtered this way: leave it out only if the dump may hold that data";
 const NO_SADUMP: &str = "sadump disk sets are not supported: name one VMCORE";
 const NO_VMEMMAP: &str = "unused vmemmap pages are always kept: leave it out";
-const NO_GENERATE: &str =
-    "debug information is not read: `tamis vmcoreinfo VMCORE` prints what a vmcore has";
+const NO_GENERATE: &str = "`tamis vmcoreinfo -x VMLINUX -o FILE` writes it, on a workstation";
 const NO_MEM_USAGE: &str = "`tamis estimate` counts the pages of this machine, `tamis stats VMCORE` those of a vmcore or dump";
 const NO_REARRANGE: &str = "`tamis rearrange STREAM DUMPFILE` does it";
 const NO_REASSEMBLE: &str = "`tamis reassemble PART1 PART2 [...] DUMPFILE` does it";
