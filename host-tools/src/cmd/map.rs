@@ -1,14 +1,14 @@
 //! `tamis map`.
 
 use crate::classes::map::{
-    ROWS, ROWS_ON_TERMINAL, classes_of_ranges, draw, half_blocks, lines_of_ranges, picture_of,
-    title,
+    COLUMNS, ROWS, ROWS_ON_TERMINAL, classes_of_ranges, columns_of, draw, half_blocks,
+    lines_of_ranges, picture_of, title,
 };
 use crate::dump::open::open;
 use crate::dump::opened::Opened;
 use crate::dump::out::create;
 use crate::fail::{DONE, Fail, Result};
-use crate::render::console::{print, remark, shows_colours, stdout};
+use crate::render::console::{print, remark, shows_all_colours, shows_colours, stdout, width};
 use crate::render::json::show;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 ///
 /// With -o, writes a picture as SVG or PNG, as the name ends. Each cell is a block of memory in the
 /// colour of the class that most of its pages are of, paler the fewer of them are in the dump; the
-/// legend has the totals. Memory that is not there is left out. On a terminal that shows colours
-/// the same picture is printed.
+/// legend has the totals; an SVG names the class under the pointer. Memory that is not there is
+/// left out. On a terminal that shows colours the same picture is printed, as wide as fits.
 ///
 /// Otherwise there is a line for each range of memory: first and last address, size, and how many
 /// of its pages are in the dump. `tamis pages` lists what became of each page, `tamis stats`
@@ -55,8 +55,8 @@ pub fn run(args: &Args) -> Result<u8> {
     } else if args.json {
         show(&classes_of_ranges(&mut opened))?;
     } else if shows_colours() {
-        let map = picture_of(&mut opened, ROWS_ON_TERMINAL);
-        print(half_blocks(&opened, &map))?;
+        let map = picture_of(&mut opened, columns_of(width()), ROWS_ON_TERMINAL);
+        print(half_blocks(&opened, &map, shows_all_colours()))?;
     } else {
         let mut out = stdout();
         lines_of_ranges(&mut opened, &mut out)?;
@@ -73,7 +73,7 @@ fn write(opened: &mut Opened, path: &Path, args: &Args) -> Result<()> {
         );
     }
     let mut file = create(path, args.force, &args.dumps)?;
-    let map = picture_of(opened, ROWS);
+    let map = picture_of(opened, COLUMNS, ROWS);
     let picture = draw(opened, &map);
     let bytes = match kind {
         "svg" => picture.svg().into_bytes(),

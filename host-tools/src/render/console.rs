@@ -24,6 +24,19 @@ pub fn shows_colours() -> bool {
     AutoStream::choice(&std::io::stdout()) != ColorChoice::Never
 }
 
+/// Whether standard output shows all colours, not 256 of them: terminals that do say so in `COLORTERM`.
+pub fn shows_all_colours() -> bool {
+    std::env::var("COLORTERM").is_ok_and(|value| ["truecolor", "24bit"].contains(&value.as_str()))
+}
+
+/// Letters in a line of standard output, 80 where it does not say.
+pub fn width() -> u16 {
+    match rustix::termios::tcgetwinsize(std::io::stdout()) {
+        Ok(size) if size.ws_col > 0 => size.ws_col,
+        _ => 80,
+    }
+}
+
 /// The text as standard output shows it: without its colours where it has none.
 pub fn shown(text: String) -> String {
     if shows_colours() { text } else { strip_str(&text).to_string() }

@@ -10,7 +10,7 @@ pub const LETTER: u32 = 8;
 pub type Colour = [u8; 3];
 
 enum Shape {
-    Box { x: u32, y: u32, width: u32, height: u32, colour: Colour },
+    Box { x: u32, y: u32, width: u32, height: u32, colour: Colour, title: String },
     Words { x: u32, y: u32, text: String },
 }
 
@@ -27,9 +27,15 @@ impl Picture {
         Picture { width, height, shapes: Vec::new() }
     }
 
-    /// A filled rectangle.
-    pub fn rectangle(&mut self, (x, y): (u32, u32), (width, height): (u32, u32), colour: Colour) {
-        self.shapes.push(Shape::Box { x, y, width, height, colour });
+    /// A filled rectangle, with what it is for whoever points at it.
+    pub fn rectangle(
+        &mut self,
+        (x, y): (u32, u32),
+        (width, height): (u32, u32),
+        colour: Colour,
+        title: &str,
+    ) {
+        self.shapes.push(Shape::Box { x, y, width, height, colour, title: title.to_string() });
     }
 
     /// Words in black; the upper left corner of the first letter.
@@ -37,7 +43,8 @@ impl Picture {
         self.shapes.push(Shape::Words { x, y, text: text.into() });
     }
 
-    /// As SVG.
+    /// As SVG: all rectangles of a colour and title are one path, in the order in which the first ones were drawn, then
+    /// the words.
     pub fn svg(&self) -> String {
         let (width, height) = (self.width, self.height);
         let mut out = format!(
@@ -46,25 +53,35 @@ impl Picture {
              font-family=\"monospace\" font-size=\"12\">\n\
              <rect width=\"{width}\" height=\"{height}\" fill=\"#ffffff\"/>\n"
         );
+        let mut paths: Vec<((Colour, &str), String)> = Vec::new();
+        let mut words = String::new();
         for shape in &self.shapes {
             // Writing to a String cannot fail.
             let _ = match shape {
-                Shape::Box { x, y, width, height, colour: [r, g, b] } => writeln!(
-                    out,
-                    "<rect x=\"{x}\" y=\"{y}\" width=\"{width}\" height=\"{height}\" \
-                     fill=\"#{r:02x}{g:02x}{b:02x}\"/>"
-                ),
-                Shape::Words { x, y, text } => {
-                    let text = text.replace('&', "&amp;").replace('<', "&lt;");
-                    writeln!(
-                        out,
-                        "<text x=\"{x}\" y=\"{}\" xml:space=\"preserve\">{text}</text>",
-                        y + LETTER + 1
-                    )
+                Shape::Box { x, y, width, height, colour, title } => {
+                    let key = (*colour, title.as_str());
+                    let at =
+                        paths.iter().position(|(other, _)| *other == key).unwrap_or_else(|| {
+                            paths.push((key, String::new()));
+                            paths.len() - 1
+                        });
+                    write!(paths[at].1, "M{x} {y}h{width}v{height}h-{width}z")
                 }
+                Shape::Words { x, y, text } => writeln!(
+                    words,
+                    "<text x=\"{x}\" y=\"{}\" xml:space=\"preserve\">{}</text>",
+                    y + LETTER + 1,
+                    escaped(text)
+                ),
             };
         }
-        out + "</svg>\n"
+        for (([r, g, b], title), path) in paths {
+            let title = escaped(title);
+            out += &format!(
+                "<path fill=\"#{r:02x}{g:02x}{b:02x}\" d=\"{path}\"><title>{title}</title></path>\n"
+            );
+        }
+        out + &words + "</svg>\n"
     }
 
     /// As PNG: eight bits of red, green and blue for each pixel.
@@ -79,7 +96,7 @@ impl Picture {
         };
         for shape in &self.shapes {
             match shape {
-                Shape::Box { x, y, width, height, colour } => {
+                Shape::Box { x, y, width, height, colour, .. } => {
                     for y in *y..y + height {
                         (*x..x + width).for_each(|x| dot(x as usize, y as usize, *colour));
                     }
@@ -108,13 +125,18 @@ impl Picture {
     }
 }
 
+/// Without what is markup.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn picture() -> Picture {
         let mut picture = Picture::new(20, 12);
-        picture.rectangle((1, 2), (3, 4), [9, 8, 7]);
+        picture.rectangle((1, 2), (3, 4), [9, 8, 7], "a & b");
         picture.words(8, 1, "<I");
         picture
     }
@@ -123,7 +145,18 @@ mod tests {
     fn words_are_escaped() {
         let svg = picture().svg();
         assert!(svg.contains(">&lt;I</text>"), "{svg}");
-        assert!(svg.contains("width=\"3\" height=\"4\" fill=\"#090807\""), "{svg}");
+        assert!(svg.contains("<title>a &amp; b</title>"), "{svg}");
+    }
+
+    #[test]
+    fn rectangles_of_a_colour_are_one_path() {
+        let mut picture = picture();
+        picture.rectangle((5, 2), (3, 4), [1, 2, 3], "a & b");
+        picture.rectangle((9, 2), (3, 4), [9, 8, 7], "a & b");
+        let svg = picture.svg();
+        let path = "<path fill=\"#090807\" d=\"M1 2h3v4h-3zM9 2h3v4h-3z\">";
+        assert!(svg.contains(path), "{svg}");
+        assert_eq!(svg.matches("<path").count(), 2);
     }
 
     #[test]
