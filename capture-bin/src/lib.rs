@@ -40,14 +40,14 @@ use exit::Exit;
 pub fn run(heap: &'static arena::Heap, argv: impl Iterator<Item = &'static [u8]>) -> Exit {
     sys::settle();
     if sys::is_pid_1() {
-        return init::run(heap);
+        return init::run(heap, core::iter::empty());
     }
     let mut argv = argv.peekable();
     // Scripts look up in a table which kernels the makedumpfile that they have may be used for.
     let name = argv.next().unwrap_or(b"");
     let stands_in = name.ends_with(b"makedumpfile");
-    if argv.peek() == Some(&&b"--init"[..]) {
-        return init::run(heap);
+    if argv.next_if(|word| *word == b"--init").is_some() {
+        return init::run(heap, argv);
     }
     // Others call a program that prints the log of the vmcore that they name.
     let implied: &[&[u8]] =

@@ -66,11 +66,54 @@ extern "C" fn in_trouble(signal: c_int) {
     sys::exit(Exit::Failed.status());
 }
 
-/// Runs as the init of a crash kernel. Returns only if the machine cannot be ended.
-pub fn run(heap: &'static Heap) -> Exit {
-    // Until the orders are read: start again.
-    LAST.store(libc::RB_AUTOBOOT, Ordering::Relaxed);
+/// Runs as the init of a crash kernel, or for one, with orders as `words`: then that one has made the system usable.
+/// Returns only if the machine cannot be ended, or is not to be.
+pub fn run(heap: &'static Heap, words: impl Iterator<Item = &'static [u8]>) -> Exit {
+    let mut words = words.peekable();
+    let alone = words.peek().is_none();
+    if alone {
+        // Until the orders are read: start again.
+        LAST.store(libc::RB_AUTOBOOT, Ordering::Relaxed);
+    }
     let (_, free_at_first) = sys::memory();
+    if alone {
+        make_usable();
+    }
+
+    let (mut file, mut line) = ([0; MOST_TEXT], [0; MOST_TEXT]);
+    let mut orders = Orders::default();
+    let mut failed = |error: OrderError<'_>| say(format_args!("{error}: this order is left out"));
+    orders.file(read_text(paths::ORDERS.as_bytes(), &mut file), &mut failed);
+    let given = read_text(b"/proc/cmdline", &mut line);
+    orders.command_line(given, &mut failed);
+    words.for_each(|word| orders.word(word, &mut failed));
+    let (how, word) = match orders.last {
+        Final::PowerOff => (libc::RB_POWER_OFF, "switching off"),
+        Final::Halt => (libc::RB_HALT_SYSTEM, "halting"),
+        Final::Return if !alone => (0, "going on"),
+        Final::Reboot | Final::Return => (libc::RB_AUTOBOOT, "rebooting"),
+    };
+    LAST.store(how, Ordering::Relaxed);
+    sys::on_trouble(orders.timeout, in_trouble);
+    sys::ignore_write_signals();
+
+    if alone {
+        load_modules(given);
+    }
+    let status = save(heap, &orders, free_at_first);
+    let outcome =
+        if status == Exit::Done { "the dump is saved" } else { "there is no complete dump" };
+    say(format_args!("{outcome}; {word}"));
+    sys::sync_all();
+    if how != 0 {
+        sys::end_machine(how);
+    }
+    // Not PID 1, or not allowed: as any program.
+    status
+}
+
+/// Mounts what every system has, and opens the console.
+fn make_usable() {
     for (kind, at) in [(&b"proc"[..], &b"/proc"[..]), (b"sysfs", b"/sys"), (b"devtmpfs", b"/dev")] {
         let mounted = sys::make_folder(at).and_then(|()| sys::mount(kind, at, kind));
         // EBUSY: the kernel has mounted devtmpfs already.
@@ -83,36 +126,6 @@ pub fn run(heap: &'static Heap) -> Exit {
     if let Ok(console) = sys::open_device(b"/dev/console") {
         sys::become_console(console);
     }
-
-    let (mut file, mut line) = ([0; MOST_TEXT], [0; MOST_TEXT]);
-    let mut orders = Orders::default();
-    let mut failed = |error: OrderError<'_>| say(format_args!("{error}: this order is left out"));
-    orders.file(read_text(paths::ORDERS.as_bytes(), &mut file), &mut failed);
-    let given = read_text(b"/proc/cmdline", &mut line);
-    orders.command_line(given, &mut failed);
-    let how = match orders.last {
-        Final::Reboot => libc::RB_AUTOBOOT,
-        Final::PowerOff => libc::RB_POWER_OFF,
-        Final::Halt => libc::RB_HALT_SYSTEM,
-    };
-    LAST.store(how, Ordering::Relaxed);
-    sys::on_trouble(orders.timeout, in_trouble);
-    sys::ignore_write_signals();
-
-    load_modules(given);
-    let status = save(heap, &orders, free_at_first);
-    let word = match orders.last {
-        Final::Reboot => "rebooting",
-        Final::PowerOff => "switching off",
-        Final::Halt => "halting",
-    };
-    let outcome =
-        if status == Exit::Done { "the dump is saved" } else { "there is no complete dump" };
-    say(format_args!("{outcome}; {word}"));
-    sys::sync_all();
-    sys::end_machine(how);
-    // Not PID 1, or not allowed: as any program.
-    status
 }
 
 /// Loads the modules, each with its parameters on the kernel command line.
@@ -171,7 +184,7 @@ fn save(heap: &'static Heap, orders: &Orders<'_>, free_at_first: u64) -> Exit {
         // It would start the machine again.
         Final::Halt => console.leave_watchdog(),
         // A machine that hangs on its way down is started again by it.
-        Final::Reboot | Final::PowerOff => console.leave_watchdog_armed(),
+        Final::Reboot | Final::PowerOff | Final::Return => console.leave_watchdog_armed(),
     }
     saved
 }
@@ -203,7 +216,7 @@ fn save_as_ordered(
         Ok(job) => job,
         Err(error) => return error.report(console),
     };
-    if orders.target.is_empty() {
+    if orders.target.is_empty() && orders.mounted.is_empty() {
         say(format_args!("no target: tamis.target= names where the dump goes"));
         return Exit::Failed;
     }
@@ -235,6 +248,9 @@ fn save_once(
     own: &mut Path,
     console: &mut Console,
 ) -> Ended {
+    if !orders.mounted.is_empty() {
+        return save_mounted(job, orders, orders.mounted, own, console);
+    }
     say(format_args!("waiting for {}", orders.target.escape_ascii()));
     let mut found = Found::default();
     let until = sys::now().saturating_add(u64::from(orders.wait) * 1_000_000_000);
@@ -268,21 +284,31 @@ fn save_once(
         return Ended::Failed;
     }
     console.still_alive();
-    let saved = if sys::is_in_memory(MOUNT) {
-        say(format_args!("{} is memory, which ends with this kernel", kind.escape_ascii()));
-        Ended::Failed
-    } else {
-        // Whatever links there are on the target, they lead to places on the target.
-        match sys::Below::enter(MOUNT) {
-            Ok(below) => save_files(job, orders, &below, own, console),
-            Err(io) => failed("entering", MOUNT, io),
-        }
-    };
+    let saved = save_mounted(job, orders, MOUNT, own, console);
     console.still_alive();
     if let Err(io) = sys::unmount(MOUNT) {
         say(format_args!("unmounting {}: {}", found.device.escape_ascii(), Why(io)));
     }
     saved
+}
+
+/// Saves onto the file system that is mounted at `mount`.
+fn save_mounted(
+    job: &mut Job<'_>,
+    orders: &Orders<'_>,
+    mount: &[u8],
+    own: &mut Path,
+    console: &mut Console,
+) -> Ended {
+    if sys::is_in_memory(mount) {
+        say(format_args!("{} is memory, which ends with this kernel", mount.escape_ascii()));
+        return Ended::Failed;
+    }
+    // Whatever links there are on the target, they lead to places on the target.
+    match sys::Below::enter(mount) {
+        Ok(below) => save_files(job, orders, &below, own, console),
+        Err(io) => failed("entering", mount, io),
+    }
 }
 
 /// Log and dump as files in a folder of their own.

@@ -15,6 +15,8 @@ pub enum Final {
     PowerOff,
     /// Stop, with the power on.
     Halt,
+    /// Go on with whoever called the program; PID 1, which nobody called, starts again.
+    Return,
 }
 
 /// The orders. Texts are borrowed from the file and the command line.
@@ -26,6 +28,8 @@ pub struct Orders<'t> {
     pub target: &'t [u8],
     /// File system of the target; empty: whatever it holds.
     pub fstype: &'t [u8],
+    /// Folder at which something else has mounted the target already; empty: it is to be found and mounted.
+    pub mounted: &'t [u8],
     /// Folder on the target in which each crash gets a folder of its own.
     pub path: &'t [u8],
     /// Whether the kernel log is saved as text as well.
@@ -48,6 +52,7 @@ impl Default for Orders<'_> {
             args: b"-c -d 31",
             target: b"",
             fstype: b"",
+            mounted: b"",
             path: b"/var/crash",
             dmesg: true,
             last: Final::Reboot,
@@ -93,10 +98,13 @@ impl core::error::Error for OrderError<'_> {}
 type Obey = for<'t> fn(&mut Orders<'t>, &'t [u8]) -> bool;
 
 /// Every order: its name, and what it does.
-const ORDERS: [(&str, Obey); 10] = [
+const ORDERS: [(&str, Obey); 11] = [
     ("args", |orders, value| set(&mut orders.args, Some(value))),
     ("target", |orders, value| set(&mut orders.target, Some(value).filter(|v| names_a_device(v)))),
     ("fstype", |orders, value| set(&mut orders.fstype, Some(value))),
+    ("mounted", |orders, value| {
+        set(&mut orders.mounted, Some(value).filter(|v| v.is_empty() || v.starts_with(b"/")))
+    }),
     ("path", |orders, value| {
         let climbs = value.split(|&b| b == b'/').any(|part| part == b"..");
         set(&mut orders.path, Some(value).filter(|_| !climbs))
@@ -158,6 +166,14 @@ impl<'t> Orders<'t> {
         }
     }
 
+    /// Obeys a word as of the program's own command line: an order with or without `tamis.`. One that is not valid is
+    /// reported to `failed`.
+    pub fn word(&mut self, word: &'t [u8], failed: &mut dyn FnMut(OrderError<'t>)) {
+        let word = word.strip_prefix(b"tamis.").unwrap_or(word);
+        let (name, value) = split_once(word, b'=').unwrap_or((word, b""));
+        self.obey(name, value, failed);
+    }
+
     fn obey(&mut self, name: &'t [u8], value: &'t [u8], failed: &mut dyn FnMut(OrderError<'t>)) {
         match ORDERS.iter().find(|(known, _)| known.as_bytes() == name) {
             None => failed(OrderError::Unknown(name)),
@@ -197,6 +213,7 @@ fn last(value: &[u8]) -> Option<Final> {
         b"reboot" => Some(Final::Reboot),
         b"poweroff" => Some(Final::PowerOff),
         b"halt" => Some(Final::Halt),
+        b"return" => Some(Final::Return),
         _ => None,
     }
 }
@@ -291,6 +308,7 @@ mod tests {
                 "final" => "halt",
                 "timeout" | "wait" | "retry" | "keep" => "7",
                 "target" => "/dev/vdb",
+                "mounted" => "/sysroot",
                 _ => "x",
             };
             let line = format!("{}\n# {name}\n", Order { name, value });
@@ -301,8 +319,20 @@ mod tests {
             seen.iter().for_each(|other| assert_ne!(*other, format!("{orders:?}"), "{name}"));
             seen.push(format!("{orders:?}"));
         }
-        assert_eq!(seen.len(), 10);
+        assert_eq!(seen.len(), 11);
         assert_eq!(read("", "tamis.colour=red").1, [OrderError::Unknown(b"colour")]);
+    }
+
+    #[test]
+    fn words_of_a_caller_are_orders() {
+        let (mut orders, mut errors) = (Orders::default(), Vec::new());
+        for word in ["mounted=/sysroot/var", "tamis.path=/crash 1", "final=return", "mounted=var", "x"] {
+            orders.word(word.as_bytes(), &mut |error| errors.push(error));
+        }
+        assert_eq!((orders.mounted, orders.path), (&b"/sysroot/var"[..], &b"/crash 1"[..]));
+        assert_eq!(orders.last, Final::Return);
+        let mounted = OrderError::Value { name: b"mounted", value: b"var" };
+        assert_eq!(errors, [mounted, OrderError::Unknown(b"x")]);
     }
 
     #[test]

@@ -27,6 +27,10 @@ INTEGRATIONS = REPO / "capture-bin/integrations"
 APPEND = "root=/dev/vda console=ttyS0 nr_cpus=1 irqpoll reset_devices panic=1 loglevel=4"
 
 
+IN_FOLDER = rf"var/crash/\d{{4}}-\d\d-\d\d-\d\d-\d\d-\d\d-{alone.HOST}"
+"""Where tamis-capture puts a dump by itself."""
+
+
 @dataclass(frozen=True)
 class Distro:
     """One crash that a distribution's initramfs has to save."""
@@ -41,11 +45,13 @@ class Distro:
     """Shell commands in the running system that load the crash kernel."""
     line: str = ""
     """More words for the first kernel's command line."""
-    dump: str = r"var/crash/\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d/vmcore"
+    dump: str = IN_FOLDER + "/vmcore"
     """Where the dump has to be, as a regular expression."""
-    log: str = r"var/crash/\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d/vmcore-dmesg\.txt"
+    log: str = IN_FOLDER + r"/vmcore-dmesg\.txt"
     options: str = "-c -d 31"
     """Options with which the host makes the same dump."""
+    var: bool = False
+    """Whether /var is a file system of its own, on a second disk."""
 
 
 MODULES = r"""
@@ -53,18 +59,26 @@ sed -i 's/^MODULES=.*/MODULES=list/' /etc/initramfs-tools/initramfs.conf
 printf '%s\n' virtio_pci virtio_blk ext4 > /etc/initramfs-tools/modules
 """
 
+DRACUT = {
+    "files": (("dracut/99tamis", "usr/lib/dracut/modules.d"),),
+    "build": 'dracut --add tamis --force --no-hostonly --drivers "virtio_pci virtio_blk ext4" '
+             '/boot/initramfs-tamis.img "$V"',
+    "load": 'kexec -p -s "/boot/vmlinuz-$(uname -r)" --initrd=/boot/initramfs-tamis.img '
+            f'--append="{APPEND}"',
+}
+INITRAMFS_TOOLS = {
+    "files": (("initramfs-tools/hooks/tamis", "etc/initramfs-tools/hooks"),
+              ("initramfs-tools/scripts/local-bottom/tamis", "etc/initramfs-tools/scripts/local-bottom")),
+    "build": MODULES + 'mkinitramfs -o /boot/initrd-tamis.img "$V"',
+    "load": 'kexec -p -s "/boot/vmlinuz-$(uname -r)" --initrd=/boot/initrd-tamis.img '
+            f'--append="{APPEND}"',
+}
+
 DISTROS = {one.name: one for one in [
-    Distro("dracut", "the dracut module", (("dracut/99tamis", "usr/lib/dracut/modules.d"),),
-           build='dracut --add tamis --force --no-hostonly --drivers "virtio_pci virtio_blk ext4" '
-                 '/boot/initramfs-tamis.img "$V"',
-           load='kexec -p -s "/boot/vmlinuz-$(uname -r)" --initrd=/boot/initramfs-tamis.img '
-                f'--append="{APPEND}"'),
-    Distro("initramfs-tools", "the hook and the script of initramfs-tools", (
-        ("initramfs-tools/hooks/tamis", "etc/initramfs-tools/hooks"),
-        ("initramfs-tools/scripts/local-bottom/tamis", "etc/initramfs-tools/scripts/local-bottom")),
-           build=MODULES + 'mkinitramfs -o /boot/initrd-tamis.img "$V"',
-           load='kexec -p -s "/boot/vmlinuz-$(uname -r)" --initrd=/boot/initrd-tamis.img '
-                f'--append="{APPEND}"'),
+    Distro("dracut", "the dracut module", **DRACUT),
+    Distro("dracut-var", "the dracut module, /var on a disk of its own", var=True, **DRACUT),
+    Distro("initramfs-tools", "the hook and the script of initramfs-tools", **INITRAMFS_TOOLS),
+    Distro("initramfs-tools-var", "the same, /var on a disk of its own", var=True, **INITRAMFS_TOOLS),
     Distro("kdump-tools", "kdump-tools with tamis-capture in makedumpfile's place", (),
            build=MODULES + r"""
 dpkg-divert --local --rename --add /usr/bin/makedumpfile
@@ -76,13 +90,14 @@ cp /etc/kdump/sysctl.conf "/var/lib/kdump/latest_sysctls-$V"
 """,
            load="kdump-config load", line="root=/dev/vda", dump=r"var/crash/\d{12}/dump\.\d{12}",
            log=r"var/crash/\d{12}/dmesg\.\d{12}", options="-c -d 31 -F"),
+    Distro("tamis-kdump", "what the systemd unit calls, in the guest that then crashes",
+           (("systemd/tamis-kdump", "usr/sbin"),), build="",
+           load="for what in load unload load; do tamis-kdump $what; done"),
     Distro("from-running", "tamis initramfs --from-running, in the guest that then crashes", (), build="",
            load='tamis initramfs -o /tmp/kdump.img --from-running --target /dev/vda --args "-z -d 31" && '
                 'tamis initramfs --list /tmp/kdump.img && '
                 'kexec -p -s "/boot/vmlinuz-$(uname -r)" --initrd=/tmp/kdump.img '
                 '--append="console=ttyS0 nr_cpus=1 irqpoll reset_devices panic=1 loglevel=4"',
-           dump=rf"var/crash/\d{{4}}-\d\d-\d\d-\d\d-\d\d-\d\d-{alone.HOST}/vmcore",
-           log=rf"var/crash/\d{{4}}-\d\d-\d\d-\d\d-\d\d-\d\d-{alone.HOST}/vmcore-dmesg\.txt",
            options="-z -d 31"),
 ]}
 """Runs by name."""
@@ -126,7 +141,6 @@ def system(kernel):
         hint=f"read {root}/debootstrap/debootstrap.log")
     shutil.copytree(kernel.home / "root/boot", root / "boot", dirs_exist_ok=True)
     shutil.copytree(kernel.modules, root / "lib/modules" / kernel.release, dirs_exist_ok=True)
-    (root / "etc/fstab").write_text("/dev/vda / ext4 defaults 0 0\n")
     (root / "etc/hostname").write_text(alone.HOST + "\n")
     within(root, f"depmod {kernel.release}; systemd-machine-id-setup", "preparing the Debian system")
     (root / "made").touch()
@@ -173,7 +187,12 @@ def crash(one, tools):
     try:
         within(root, f"V={kernel.release}\n{one.build}", f"making the image of {one.name}")
         guest.seeded_files(root / "srv", 8)
+        var = "/dev/vdb /var ext4 defaults 0 2\n" if one.var else ""
+        (root / "etc/fstab").write_text("# what is mounted where\n" + var + "/dev/vda / ext4 defaults 0 0\n")
         make_disk(home / "root.img", root)
+        if one.var:
+            (home / "var").mkdir(exist_ok=True)
+            make_disk(home / "var.img", home / "var")
     finally:
         # The next run's images are not to have them.
         for source, folder in one.files:
@@ -192,6 +211,8 @@ def crash(one, tools):
         "-append", guest.FIRST_LINE.format(crashkernel=CRASHKERNEL, more=one.line),
         "-drive", f"file={home / 'root.img'},format=raw,if=virtio,cache=unsafe",
     ]
+    if one.var:
+        argv += ["-drive", f"file={home / 'var.img'},format=raw,if=virtio,cache=unsafe"]
     say(f"{one.name}: booting, crashing (at most {SECONDS} s)")
     started = time.monotonic()
     for left in range(guest.TRIES - 1, -1, -1):
@@ -226,7 +247,8 @@ def check(one, home, capture, report, keep):
     out = home / "fetched"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
-    run([guest.find_sbin("debugfs"), "-R", f"rdump /var/crash {out}", home / "root.img"], "reading the disk")
+    folder, disk = ("/crash", "var.img") if one.var else ("/var/crash", "root.img")
+    run([guest.find_sbin("debugfs"), "-R", f"rdump {folder} {out}", home / disk], "reading the disk")
     files = sorted(f"var/{path.relative_to(out)}" for path in out.rglob("*") if path.is_file())
     dumps = [name for name in files if re.fullmatch(one.dump, name)]
     logs = [name for name in files if re.fullmatch(one.log, name)]
@@ -246,5 +268,5 @@ def check(one, home, capture, report, keep):
     if not keep:
         for folder in (checker.work, out):
             shutil.rmtree(folder)
-        for name in ("vmcore", "ram.ram", "root.img"):
-            (home / name).unlink()
+        for name in ("vmcore", "ram.ram", "root.img", "var.img"):
+            (home / name).unlink(missing_ok=True)

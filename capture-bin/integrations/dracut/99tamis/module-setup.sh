@@ -1,5 +1,5 @@
 #!/bin/bash
-# dracut module: tamis-capture saves the dump of a crash onto the root file system.
+# dracut module: tamis-capture saves the dump of a crash onto the file system of /var/crash.
 
 check() {
     require_binaries tamis-capture || return 1
@@ -12,6 +12,7 @@ depends() {
 }
 
 install() {
-    inst_multiple tamis-capture mkdir mount mv date sync
+    inst_multiple tamis-capture mount umount sync
+    inst_multiple -o /etc/tamis.conf poweroff halt reboot
     inst_hook pre-pivot 10 "$moddir/tamis-save.sh"
 }
