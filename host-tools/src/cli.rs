@@ -60,6 +60,7 @@ enum Command {
     Split(cmd::split::Args),
     Repair(cmd::repair::Args),
     Initramfs(Box<cmd::initramfs::Args>),
+    Doctor(cmd::doctor::Args),
     Makedumpfile(cmd::makedumpfile::Args),
     Completions(cmd::completions::Args),
     Man(cmd::man::Args),
@@ -70,7 +71,7 @@ const GROUPS: [(&str, &[&str]); 4] = [
     ("Look into a dump", &[]),
     ("Check and compare", &["verify", "diff", "estimate"]),
     ("Write a dump anew", &["refilter", "rearrange", "reassemble", "split", "repair"]),
-    ("Prepare, and other", &["initramfs", "makedumpfile", "completions", "man"]),
+    ("Prepare, and other", &["initramfs", "doctor", "makedumpfile", "completions", "man"]),
 ];
 
 /// The command line, with the commands in groups.
@@ -191,6 +192,7 @@ fn run_words(words: impl Iterator<Item = OsString>) -> Result<u8> {
         Command::Split(args) => cmd::split::run(&args),
         Command::Repair(args) => cmd::repair::run(&args),
         Command::Initramfs(args) => cmd::initramfs::run(&args),
+        Command::Doctor(args) => cmd::doctor::run(&args),
         Command::Makedumpfile(args) => makedumpfile(&args.words()),
         Command::Completions(args) => cmd::completions::run(&args, Cli::command()),
         Command::Man(args) => cmd::man::run(&args, Cli::command()),

@@ -18,6 +18,7 @@ pub mod classes;
 pub mod cli;
 pub mod cmd;
 pub mod crew;
+pub mod doctor;
 pub mod dump;
 pub mod fail;
 pub mod initramfs;
@@ -27,6 +28,9 @@ pub mod pool;
 pub mod render;
 pub mod rewrite;
 pub mod session;
+pub mod vmlinux;
+
 #[cfg(test)]
 mod shapes;
-pub mod vmlinux;
+#[cfg(test)]
+mod testing;

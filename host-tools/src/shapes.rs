@@ -14,6 +14,7 @@ use crate::classes::stats::{Left, Stats, ZonePages};
 use crate::classes::{ByClass, Class};
 use crate::cli::Cli;
 use crate::cmd::{print, read, refilter, sym, vmcoreinfo, vtop};
+use crate::doctor;
 use crate::kernel::lists::{Module, Modules, Task as KernelTask, Tasks};
 use crate::kernel::stack::{Call, Stack, Stacks};
 use crate::kernel::value;
@@ -27,7 +28,18 @@ use std::collections::BTreeSet;
 const MANUAL: &str = include_str!("../docs/json.md");
 
 /// Words in backticks that are no members: values, and names of other things.
-const OTHERS: [&str; 40] = [
+const OTHERS: [&str; 51] = [
+    "loaded",
+    "lockdown",
+    "kernel",
+    "image",
+    "room",
+    "watchdog",
+    "panic",
+    "good",
+    "note",
+    "bad",
+    "memory",
     "whole",
     "user mode",
     "name+0x10 [module]",
@@ -316,6 +328,14 @@ fn what_is_written_is_as_described() {
     let sampled = Sampled { exact: false, levels: vec![level], least_memory_limit: codecs() };
     let exact = Exact { exact: true, levels: vec![ExactLevel { level: 31, bytes: 1, pages: 1 }] };
     all(Sampled::SCHEMA, &[check(&sampled, ""), check(&exact, "")]);
+}
+
+#[test]
+fn what_the_machine_is_told_is_as_described() {
+    let next = Some("b".to_owned());
+    let check =
+        doctor::Check { name: "memory", outcome: doctor::Outcome::Good, found: "a".into(), next };
+    one(&doctor::Examination { checks: vec![check] }, "");
 }
 
 /// The schemas that commands name in their help, and the sections of the manual.

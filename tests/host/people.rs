@@ -143,6 +143,13 @@ fn on_terminal(bench: &Bench, words: &str, env: &[(&str, &str)]) -> String {
     String::from_utf8_lossy(&shown).into_owned()
 }
 
+/// Letters of a line that are seen.
+fn columns(line: &str) -> usize {
+    let mut parts = line.trim_end().split('\x1b');
+    let first = parts.next().unwrap_or_default().chars().count();
+    first + parts.map(|part| part.chars().skip_while(|c| *c != 'm').skip(1).count()).sum::<usize>()
+}
+
 #[test]
 fn colours_are_for_terminals_that_want_them() {
     let bench = bench();
@@ -157,6 +164,10 @@ fn colours_are_for_terminals_that_want_them() {
     }
     let map = on_terminal(&bench, "map dump", &[]);
     assert!(map.contains('\u{2580}') || map.contains('\u{2584}'), "no picture: {map}");
+    assert!(map.lines().all(|line| columns(line) <= 80), "wider than the terminal: {map}");
+    assert!(map.contains("[38;5;") && !map.contains("[38;2;"), "256 colours: {map}");
+    let map = on_terminal(&bench, "map dump", &[("COLORTERM", "truecolor")]);
+    assert!(map.contains("[38;2;"), "all colours: {map}");
     // A terminal is no place for a dump, and none to read one from.
     let refused = on_terminal(&bench, "refilter --to flat dump -", &[]);
     assert!(refused.contains("standard output is a terminal"), "{refused}");

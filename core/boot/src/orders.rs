@@ -326,7 +326,9 @@ mod tests {
     #[test]
     fn words_of_a_caller_are_orders() {
         let (mut orders, mut errors) = (Orders::default(), Vec::new());
-        for word in ["mounted=/sysroot/var", "tamis.path=/crash 1", "final=return", "mounted=var", "x"] {
+        for word in
+            ["mounted=/sysroot/var", "tamis.path=/crash 1", "final=return", "mounted=var", "x"]
+        {
             orders.word(word.as_bytes(), &mut |error| errors.push(error));
         }
         assert_eq!((orders.mounted, orders.path), (&b"/sysroot/var"[..], &b"/crash 1"[..]));

@@ -4,6 +4,7 @@ pub mod bt;
 pub mod completions;
 pub mod diff;
 pub mod dmesg;
+pub mod doctor;
 pub mod estimate;
 pub mod info;
 pub mod initramfs;

@@ -25,6 +25,7 @@ impl Machine {
     }
 
     #[cfg(test)]
+    /// A picture of one, below a folder.
     pub fn pictured(root: &Path) -> Machine {
         Machine { root: root.to_owned() }
     }
@@ -47,7 +48,7 @@ impl Machine {
     /// The drivers and the file system of a target.
     pub fn needs(&self, target: &str) -> Result<Found> {
         let device = self.device(target)?;
-        let name = device.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = self.block_device(target)?;
         let class = self.root.join("sys/class/block").join(&name);
         let place = fs::canonicalize(&class).map_err(|e| {
             Fail::file(&class, e)
@@ -94,6 +95,12 @@ impl Machine {
             }
         }
         drivers
+    }
+
+    /// The kernel's name of the block device that a target names.
+    pub fn block_device(&self, target: &str) -> Result<String> {
+        let device = self.device(target)?;
+        Ok(device.file_name().unwrap_or_default().to_string_lossy().into_owned())
     }
 
     /// The device file that a target names.

@@ -2,7 +2,7 @@
 
 pub mod cpio;
 pub mod gzip;
-mod machine;
+pub mod machine;
 mod modules;
 
 use crate::dump::out;
@@ -205,7 +205,7 @@ fn orders(request: &Request) -> Result<String> {
 }
 
 /// What tamis-capture makes of these orders, if they are all valid.
-fn obeyed(conf: &str) -> Result<Orders<'_>> {
+pub fn obeyed(conf: &str) -> Result<Orders<'_>> {
     let (mut orders, mut first) = (Orders::default(), None);
     orders.file(conf.as_bytes(), &mut |error| {
         first.get_or_insert(error);
@@ -284,14 +284,42 @@ fn is_static(elf: &[u8]) -> Option<bool> {
     Some(alone)
 }
 
+/// The image at a path, unpacked.
+fn unpacked(path: &Path) -> Result<Vec<u8>> {
+    let stored = std::fs::read(path).map_err(|e| Fail::file(path, e))?;
+    if stored.starts_with(&[0x1f, 0x8b]) {
+        gzip::unpack(&stored).map_err(|why| Fail::file(path, why))
+    } else {
+        Ok(stored)
+    }
+}
+
+/// What an image tells its kernel to do.
+pub struct Contents {
+    /// The orders, as their file has them.
+    pub orders: String,
+    /// Paths of the modules that are loaded, in order.
+    pub modules: Vec<String>,
+}
+
+/// Orders and modules of an image; `None` if it is of another program.
+pub fn contents(path: &Path) -> Result<Option<Contents>> {
+    let unpacked = unpacked(path)?;
+    let Ok(entries) = cpio::read(&unpacked) else { return Ok(None) };
+    let text = |name: &str| {
+        let entry = entries.iter().find(|entry| entry.name == inside(name))?;
+        Some(String::from_utf8_lossy(entry.data).into_owned())
+    };
+    let Some(orders) = text(paths::ORDERS) else { return Ok(None) };
+    let modules = text(paths::MODULES).unwrap_or_default();
+    let modules =
+        modules.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(Some(Contents { orders, modules: modules.map(str::to_owned).collect() }))
+}
+
 /// Reports what is in an image.
 pub fn list(path: &Path) -> Result<String> {
-    let stored = std::fs::read(path).map_err(|e| Fail::file(path, e))?;
-    let unpacked = if stored.starts_with(&[0x1f, 0x8b]) {
-        gzip::unpack(&stored).map_err(|why| Fail::file(path, why))?
-    } else {
-        stored
-    };
+    let unpacked = unpacked(path)?;
     let entries = cpio::read(&unpacked).map_err(|why| Fail::file(path, why))?;
     let mut text = String::new();
     for entry in &entries {

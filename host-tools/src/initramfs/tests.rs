@@ -1,38 +1,6 @@
 use super::*;
+use crate::testing::Folder;
 use std::fs;
-use std::os::unix::fs::symlink;
-
-/// A folder of this test alone, taken away at its end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let path =
-            std::env::temp_dir().join(format!("tamis-initramfs-{}-{name}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        Folder(fs::canonicalize(path).unwrap())
-    }
-
-    fn put(&self, name: &str, data: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.0.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, data).unwrap();
-        path
-    }
-
-    fn link(&self, name: &str, to: &str) {
-        let path = self.0.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        symlink(self.0.join(to), path).unwrap();
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 fn module(name: &str, depends: &str) -> Vec<u8> {
     format!("\x7fELF module {name}\0license=GPL\0depends={depends}\0name={name}\0").into_bytes()
