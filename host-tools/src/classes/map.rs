@@ -398,7 +398,8 @@ pub fn half_blocks(opened: &Opened, map: &Map, all_colours: bool) -> String {
             anstyle::Ansi256Color(shade.indexed()).into()
         }
     };
-    let mut text = format!("{}\n", title(opened, map));
+    // Two lines, as one is longer than some terminals.
+    let mut text = format!("{}\n", title(opened, map).replacen("; ", "\n", 1));
     let rows = map.rows();
     let mut at = 0;
     while let Some(upper) = rows.get(at) {
