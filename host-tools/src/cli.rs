@@ -163,9 +163,13 @@ fn run_words(words: impl Iterator<Item = OsString>) -> Result<u8> {
     {
         Ok(cli) => cli,
         Err(e) => {
-            // Help and version are errors to clap; nothing can be done if printing fails.
-            let _ = e.print();
-            return Ok(if e.use_stderr() { USAGE } else { DONE });
+            // Help and version are errors to clap.
+            let printed = e.print();
+            if e.use_stderr() {
+                return Ok(USAGE);
+            }
+            printed?;
+            return Ok(DONE);
         }
     };
     match cli.command {

@@ -73,7 +73,11 @@ fn a_disk_that_is_full_leaves_nothing_new_and_what_was_there() {
     let before = names(&bench);
     for (words, _, outs) in WRITERS {
         let run = limited(&bench, words);
-        run.expect(3).says(" 27)");
+        run.expect(3).says("File too large (os error 27)");
+        let named = outs.iter().any(|out| run.text().contains(&format!("{out}: writing")));
+        let named =
+            named || outs.iter().any(|out| run.text().contains(&format!("{out}: extending")));
+        assert!(named, "{words}: which file is it?\n{}", run.text());
         assert_eq!(names(&bench), before, "{words}\n{}", run.text());
         for out in outs {
             bench.put(out, b"old");
@@ -95,6 +99,20 @@ fn a_disk_that_is_full_leaves_nothing_new_and_what_was_there() {
     fs::create_dir(&pages).expect("a folder");
     limited(&bench, "man ./pages").expect(3).says(" 27)");
     assert_eq!(fs::read_dir(&pages).expect("reading").count(), 0);
+}
+
+#[test]
+fn what_cannot_be_printed_is_a_failure() {
+    let bench = bench();
+    for words in ["info dump", "man info", "--version", "--help", "help info", "info --help"] {
+        let mut command = Command::new("sh");
+        command.current_dir(bench.file(".")).arg("-c");
+        command.arg(format!("exec \"$0\" {words} > /dev/full")).arg(host_binary());
+        let output = command.output().expect("running sh");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{words}: {said}");
+        assert!(said.contains("writing to standard output: No space left"), "{words}: {said}");
+    }
 }
 
 #[test]

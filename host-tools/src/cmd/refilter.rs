@@ -144,7 +144,8 @@ pub fn run(args: &Args) -> Result<u8> {
             return Err(Fail::new("standard output is a terminal").next("redirect it"));
         }
         let mut sink = Flattened::new(Stream(std::io::stdout().lock()));
-        let (report, _) = write(&mut opened, level, &work, Format::Kdump, &mut [&mut sink], 0)?;
+        let (report, _) =
+            write(&mut opened, level, &work, Format::Kdump, &mut [&mut sink], &[], 0)?;
         std::io::stdout().flush()?;
         return Ok(report_on(&opened, &report, incomplete, !erased.is_empty()));
     }
@@ -152,14 +153,14 @@ pub fn run(args: &Args) -> Result<u8> {
     let result = match args.to {
         To::Kdump | To::Elf => {
             let format = if args.to == To::Elf { Format::Elf } else { Format::Kdump };
-            write(&mut opened, level, &work, format, &mut [&mut file], 0)
+            write(&mut opened, level, &work, format, &mut [&mut file], &[], 0)
         }
         To::Flat => {
             let mut stream = std::io::BufWriter::with_capacity(1 << 20, file.appender()?);
             let mut sink = Flattened::new(Stream(&mut stream));
-            let done = write(&mut opened, level, &work, Format::Kdump, &mut [&mut sink], 0);
+            let done = write(&mut opened, level, &work, Format::Kdump, &mut [&mut sink], &[], 0);
             done.and_then(|written| {
-                stream.flush().map_err(|e| Fail::file(out, e))?;
+                stream.flush().map_err(|e| Fail::new(format_args!("writing the stream: {e}")))?;
                 Ok(written)
             })
         }

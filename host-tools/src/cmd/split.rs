@@ -59,7 +59,8 @@ pub fn run(args: &Args) -> Result<u8> {
     let work = args.effort.work(&args.codec, args.recompress, !args.no_page_checksums);
     let block = (args.block << 20) / opened.shift.bytes() as u64;
     let mut sinks: Vec<&mut dyn Sink> = files.iter_mut().map(|f| f as &mut dyn Sink).collect();
-    let (report, _) = write(&mut opened, None, &work, Format::Kdump, &mut sinks, block.max(1))?;
+    let (report, _) =
+        write(&mut opened, None, &work, Format::Kdump, &mut sinks, &args.parts, block.max(1))?;
     done(files)?;
     Ok(if report.incomplete { INCOMPLETE } else { DONE })
 }

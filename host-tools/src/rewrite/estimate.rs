@@ -135,7 +135,8 @@ impl Exact {
 /// Does all the work for each level, without writing anything.
 pub fn exact(opened: &mut Opened, work: &Work, levels: &[DumpLevel]) -> Result<Exact> {
     let levels = levels.iter().map(|level| {
-        let (report, _) = write(opened, Some(*level), work, Format::Kdump, &mut [&mut Discard], 0)?;
+        let (report, _) =
+            write(opened, Some(*level), work, Format::Kdump, &mut [&mut Discard], &[], 0)?;
         let (bytes, pages) = (report.bytes, report.tally.kept);
         Ok(ExactLevel { level: level.bits(), bytes, pages })
     });

@@ -12,6 +12,7 @@ use crate::rewrite::plan::{DATA, DESCRIPTORS, Needs};
 use crate::session::{other_sources, session, unclassified};
 use page_codec::Encode;
 use std::io;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use tamis_core::Output;
 use tamis_core::capture::{CaptureError, Notice, Observer, Phase, Report};
@@ -78,13 +79,14 @@ pub enum Format {
 }
 
 /// Writes the dump at a level; without one, with every page that it has. Reports what cannot be dropped, and
-/// why. The bytes do not depend on threads and memory.
+/// why. The bytes do not depend on threads and memory. `names` are those of the sinks, where messages are to name them.
 pub fn write(
     opened: &mut Opened,
     level: Option<DumpLevel>,
     work: &Work,
     format: Format,
     sinks: &mut [&mut dyn Sink],
+    names: &[PathBuf],
     split_block: u64,
 ) -> Result<(Report, DumpLevel)> {
     let shift = opened.shift;
@@ -162,10 +164,13 @@ pub fn write(
         )),
     }
     done.map(|report| (report, in_effect)).map_err(|e| match e {
-        CaptureError::Sink { error, .. }
-            if io::Error::from_raw_os_error(error.io.code).kind() == io::ErrorKind::BrokenPipe =>
-        {
-            Fail::Pipe
+        CaptureError::Sink { step, part, error } if error.io.code != 0 => {
+            let why = io::Error::from_raw_os_error(error.io.code);
+            if why.kind() == io::ErrorKind::BrokenPipe {
+                return Fail::Pipe;
+            }
+            let text = format!("writing {step} at offset {}: {why}", error.at);
+            names.get(part).map_or_else(|| Fail::new(&text), |name| Fail::file(name, &text))
         }
         other => Fail::new(other),
     })
