@@ -17,7 +17,9 @@ fn other_files_are_named() {
     let mut program = b"\x7fELF\x02\x01\x01".to_vec();
     program.resize(200, 0);
     program[16] = 3;
-    let cases: [(&[u8], &str); 18] = [
+    let mut module = program.clone();
+    module[16] = 1;
+    let cases: [(&[u8], &str); 19] = [
         (b"", "an empty file"),
         (b"\x1f\x8b\x08 and more", "compressed with gzip"),
         (b"\x28\xb5\x2f\xfd and more", "compressed with zstd"),
@@ -37,6 +39,7 @@ fn other_files_are_named() {
         (&ext4, "a file system"),
         (&sadump, "a dump of sadump"),
         (&program, "an ELF executable"),
+        (&module, "an ELF object file, perhaps a kernel module"),
         (&dump[..300], "dump header is cut off"),
         (&dump[..9000], "cut off inside its bitmaps"),
     ];
@@ -58,7 +61,7 @@ fn other_files_are_named() {
 }
 
 /// The first bytes of what people take for a dump, where they are, and what it is said to be.
-const KINDS: [(usize, &[u8], &str); 48] = [
+const KINDS: [(usize, &[u8], &str); 49] = [
     (0, b"XFSB", "a file system (xfs), not a dump"),
     (65_600, b"_BHRfS_M", "a file system (btrfs), not a dump"),
     (4086, b"SWAPSPACE2", "a swap area, not a dump"),
@@ -106,6 +109,7 @@ const KINDS: [(usize, &[u8], &str); 48] = [
     (0, b"sadump\0\0", "is a dump of sadump, which tamis does not read yet"),
     (4096, b"sadump\0\0", "is a dump of sadump"),
     (0, b"QEVM", "a saved machine of QEMU"),
+    (0, b"LPKSHHRH", "a journal of systemd"),
     (1080, b"\x53\xef", "a file system (ext2, ext3 or ext4)"),
 ];
 

@@ -89,6 +89,10 @@ fn probe(raw: Raw) -> Result<(FileInfo, Probed)> {
                 .raw
                 .fail("an ELF executable or library, perhaps vmlinux, not a dump")
                 .next("name the vmcore"),
+            Header::Object => info
+                .raw
+                .fail("an ELF object file, perhaps a kernel module, not a dump")
+                .next("name the vmcore"),
             Header::Other => info.raw.fail(format_args!("an ELF file, but no vmcore: {e}")),
         }),
     }

@@ -13,7 +13,7 @@ const PARTITION: &str = "the dump is a file on a partition of it";
 const SAVED: &str = "make a dump of the machine with its hypervisor's command for that";
 
 /// Other things than dumps.
-const OTHERS: [Kind; 57] = [
+const OTHERS: [Kind; 58] = [
     (0, b"\x1f\x8b", "compressed with gzip", "gunzip it first"),
     (0, b"\x28\xb5\x2f\xfd", "compressed with zstd", "unzstd it first"),
     (0, b"\xfd7zXZ\0", "compressed with xz", "unxz it first"),
@@ -70,6 +70,7 @@ const OTHERS: [Kind; 57] = [
     (0, b"LibvirtQemudPart", "an unfinished save of libvirt", "make a dump with virsh dump"),
     (0, b"PAGEDU", "a Windows crash dump", "tamis is for Linux"),
     (0, b"MDMP", "a minidump", "tamis is for kernel dumps"),
+    (0, b"LPKSHHRH", "a journal of systemd", "name the dump"),
     (0, b"OSRELEASE=", "a VMCOREINFO text", "name the dump that it belongs to"),
 ];
 
@@ -216,6 +217,8 @@ pub fn foreign_elf(raw: &Raw, head: &[u8]) -> Option<Fail> {
 pub enum Header {
     /// A program, a library, or vmlinux.
     Executable,
+    /// An object file.
+    Object,
     /// Anything else.
     Other,
 }
@@ -227,6 +230,7 @@ impl Header {
         match head.get(16..18) {
             Some([2 | 3, 0]) if !big => Header::Executable,
             Some([0, 2 | 3]) if big => Header::Executable,
+            Some([1, 0] | [0, 1]) => Header::Object,
             _ => Header::Other,
         }
     }
