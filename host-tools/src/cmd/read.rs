@@ -1,6 +1,7 @@
 //! `tamis read`.
 
 use crate::args::address::{address, number};
+use crate::args::size::size;
 use crate::classes::left_out;
 use crate::dump::open::open;
 use crate::dump::opened::Opened;
@@ -22,7 +23,7 @@ use tamis_core::units::{Pfn, PhysAddr, VirtAddr};
 ///
 /// The place is a physical address, a virtual address of the kernel, or a page frame number.
 /// Addresses are hexadecimal, with or without 0x; pfns and lengths are decimal, or hexadecimal with
-/// 0x. Without --len, 256 bytes are read, and of a pfn its page.
+/// 0x; a length may be a size such as 4K. Without --len, 256 bytes are read, and of a pfn its page.
 ///
 /// Prints offsets, bytes and characters, 16 bytes a line; --raw writes the bytes themselves, with -o
 /// to a file, which is not there unless all of them are. Memory that is not in the dump ends the
@@ -51,7 +52,7 @@ pub struct Args {
     #[arg(long, value_name = "PFN", value_parser = number)]
     pfn: Option<u64>,
     /// Bytes to read
-    #[arg(long, value_name = "BYTES", value_parser = number)]
+    #[arg(long, value_name = "BYTES", value_parser = length)]
     len: Option<u64>,
     /// Write the bytes as they are
     #[arg(long)]
@@ -83,6 +84,11 @@ pub(crate) struct Bytes {
 
 impl Document for Bytes {
     const SCHEMA: &'static str = "tamis.read/1";
+}
+
+/// A length: a number, or a size with a unit.
+fn length(text: &str) -> std::result::Result<u64, String> {
+    number(text).or_else(|why| size(text).map_err(|_| why))
 }
 
 /// Runs it.
