@@ -11,6 +11,7 @@ use crate::about::panic::Task;
 use crate::classes::map::{RangeClasses, RangePages};
 use crate::classes::pages::{Run, RunList};
 use crate::classes::stats::{Left, Stats, ZonePages};
+use crate::classes::why::{Block, StructPage, Why};
 use crate::classes::{ByClass, Class};
 use crate::cli::Cli;
 use crate::cmd::{print, read, refilter, sym, vmcoreinfo, vtop};
@@ -301,6 +302,35 @@ fn what_goes_over_pages_is_as_described() {
     one(&RangePages { ranges: vec![range] }, "classes");
     let run = Run { start_pfn: 0, end_pfn: 1, bytes: 1, state: "raw", class: Class::Kernel };
     one(&RunList::new([run].into_iter()), "");
+    let page = StructPage {
+        address: Hex(1),
+        flags: Hex(1),
+        flag_names: vec!["a".into()],
+        references: 1,
+        mapped: Some(1),
+        kind: Some("a".into()),
+        mapping: Hex(1),
+        private: Some(Hex(1)),
+        list: Some([Hex(1), Hex(1)]),
+        tail: false,
+    };
+    let why = Why {
+        pfn: 1,
+        physical: Hex(1),
+        node: Some(0),
+        zone: Some(0),
+        class: "kernel",
+        reason: "a".into(),
+        struct_page: Some(page),
+        block: Some(Block { start_pfn: 0, pages: 1 }),
+        zeros: Some(false),
+        left_out_at: vec![1],
+        state: "raw",
+        bytes: 1,
+        file: Some("a".into()),
+        offset: Some(1),
+    };
+    one(&why, "");
     let zone =
         ZonePages { node: 0, zone: Some(1), start_pfn: 0, end_pfn: 1, pages: ByClass::default() };
     let stats = Stats {

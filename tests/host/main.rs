@@ -24,3 +24,4 @@ mod stranger;
 mod sums;
 mod verify;
 mod vmlinux;
+mod why;

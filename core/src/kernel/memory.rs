@@ -6,7 +6,7 @@ use crate::arch::paging::{Mapping, TableCache, WalkError};
 use crate::endian::{Endian, Word};
 use crate::facts::Facts;
 use crate::memory::{MemoryRange, PhysMemory, ReadError};
-use crate::units::VirtAddr;
+use crate::units::{PhysAddr, VirtAddr};
 use core::fmt;
 
 /// Why a kernel structure could not be read.
@@ -77,6 +77,11 @@ impl<'a, 'b, S: PhysMemory> KernelMemory<'a, 'b, S> {
     /// Physical less virtual address, which is the same for all of the direct map.
     pub(super) fn distance(&mut self, at: VirtAddr) -> Option<u64> {
         Some(self.translate(at).ok()?.phys.0.wrapping_sub(at.0))
+    }
+
+    /// The physical address of `at`.
+    pub fn physical(&mut self, at: VirtAddr) -> Result<PhysAddr, WalkError> {
+        self.translate(at).map(|found| found.phys)
     }
 
     /// How many bytes from `at` on one entry of the page tables maps; 0 if none does.

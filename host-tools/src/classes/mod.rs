@@ -3,6 +3,7 @@
 pub mod map;
 pub mod pages;
 pub mod stats;
+pub mod why;
 
 use crate::dump::opened::{Dump, Opened};
 use crate::render::console::remark;

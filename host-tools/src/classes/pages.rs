@@ -162,7 +162,7 @@ impl Iterator for Runs<'_> {
 }
 
 /// What became of a page, and its bytes in the file.
-fn state(
+pub fn state(
     opened: &mut Opened,
     zeros: &[Option<PageDesc>],
     pfn: Pfn,

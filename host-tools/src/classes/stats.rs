@@ -220,7 +220,7 @@ fn is_in_gap(data: &[PfnSpan], pfn: Pfn) -> bool {
 }
 
 /// All zones, in the order of nodes; none where they cannot be found.
-fn zones_of(opened: &mut Opened) -> Vec<Zone> {
+pub fn zones_of(opened: &mut Opened) -> Vec<Zone> {
     let found = opened.with_memory(|memory, info| {
         let mut found = Vec::new();
         zones(info, memory, &mut |zone| found.push(zone)).map(|()| found)

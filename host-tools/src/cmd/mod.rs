@@ -27,3 +27,4 @@ pub mod tasks;
 pub mod verify;
 pub mod vmcoreinfo;
 pub mod vtop;
+pub mod why;

@@ -11,6 +11,7 @@
 //!    looks for the facts.
 //! 3. Its place in `rules.rs`: the first rule that matches decides.
 
+mod about;
 mod classifier;
 mod doubt;
 mod fields;
@@ -18,6 +19,7 @@ mod keys;
 mod rules;
 mod scan;
 
+pub use about::About;
 pub use classifier::{Classifier, Unclassified};
 pub use rules::Verdict;
 pub use scan::Block;

@@ -107,7 +107,7 @@ impl Classifier {
 
     /// Number of pages of the compound page whose head this is (1 for others), and whether it is
     /// one of hugetlbfs. An impossible order is taken as 0.
-    fn compound<R: Fields>(
+    pub(super) fn compound<R: Fields>(
         &self,
         read: &R,
         page: &[u8],
