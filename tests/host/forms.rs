@@ -153,3 +153,31 @@ fn lz4_only_behind_its_own_signature() {
     bench.put("dump", &make.bytes());
     bench.tamis("verify dump").expect(1).says("pfn 0x2: unknown page flags");
 }
+
+/// A dump of header version 0 has no pages of zeros in it: those that are not there are zeros, and not left out.
+#[test]
+fn pages_of_zeros_that_version_0_has_none_of_are_there() {
+    let bench = Bench::new();
+    for (version, state, zeros) in [(0, "zero", 3), (1, "left out", 0)] {
+        let mut make = Make::new(Form { version, ..USUAL });
+        make.pages.retain(|_, page| !matches!(page, Page::Zero));
+        let stored = make.pages.len();
+        bench.put("dump", &make.bytes());
+        for pfn in [9, 200] {
+            let run = bench.tamis(&format!("pages --pfn {pfn} dump"));
+            run.expect(0).says(state);
+        }
+        let run = bench.tamis("stats --json dump");
+        let number = |key: &str| json(run.expect(0), key).to_owned();
+        let text = run.text();
+        let (_, all) = text.split_once("\"undecided\"").expect("pages of no class");
+        assert!(all.contains(&format!("\"zero\": {zeros}")), "{version}: {text}");
+        assert!(all.contains(&format!("\"stored\": {}", stored + zeros)), "{version}: {text}");
+        assert_eq!(number("page_size"), "4096");
+        for to in ["kdump", "elf"] {
+            bench.tamis(&format!("refilter -f --to {to} dump out")).expect(0);
+            bench.tamis("diff dump out").expect(0).says("the same");
+            bench.tamis("read --pfn 200 --len 16 out").expect(if zeros > 0 { 0 } else { 3 });
+        }
+    }
+}
