@@ -13,3 +13,4 @@ mod pending;
 pub mod refuse;
 pub mod stream;
 pub mod survey;
+pub mod vmcore;
