@@ -70,6 +70,8 @@ pub struct Facts {
     pub xen: bool,
     /// Whether the notes end in something that is not a note; those before it count.
     pub notes_damaged: bool,
+    /// When it was made, where something beside the file says so.
+    pub time: Option<u64>,
     header: elf::Header,
     program_headers: u32,
 }
@@ -116,6 +118,7 @@ pub fn probe_notes(file: &mut impl RandomAccess) -> Result<Facts, OpenError> {
         cpus: 0,
         xen: false,
         notes_damaged: false,
+        time: None,
         header,
         program_headers,
     };
@@ -573,8 +576,8 @@ impl<F> Ranges for ElfVmcore<'_, F> {
 
 impl<F: RandomAccess> Dump for ElfVmcore<'_, F> {
     fn origin(&self) -> Origin {
-        let Facts { cpus, vmcoreinfo, xen, .. } = self.facts;
-        Origin { cpus, vmcoreinfo, xen, ..Origin::default() }
+        let Facts { cpus, vmcoreinfo, xen, time, .. } = self.facts;
+        Origin { cpus, vmcoreinfo, xen, crash_time: time, ..Origin::default() }
     }
 
     fn is_truncated(&self) -> bool {

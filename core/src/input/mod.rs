@@ -4,7 +4,8 @@
 //! From the file upwards: a flattened stream becomes the file it stands for ([`flat`]), a file or
 //! a set of them becomes memory ([`kdump`]), and an ELF vmcore is one already
 //! ([`crate::input::elf`]). What comes out is a [`Dump`], so that everything that works on a
-//! vmcore works on a dump.
+//! vmcore works on a dump. Memory images of other programs become the vmcore that they stand for (`image`, with the
+//! feature `alloc`).
 //!
 //! Input may be hostile: nothing panics, loops without end, or asks for memory by a length that was
 //! not held against the file.
@@ -12,6 +13,8 @@
 pub mod elf;
 #[cfg(feature = "decode")]
 pub mod flat;
+#[cfg(all(feature = "decode", feature = "alloc"))]
+pub mod image;
 #[cfg(feature = "decode")]
 pub mod kdump;
 pub mod pieces;
@@ -58,21 +61,26 @@ pub fn form(head: &[u8]) -> Option<Form> {
 }
 
 #[cfg(feature = "decode")]
-/// A file, or what a flattened stream stands for.
+/// A file, or what a flattened stream or a memory image stands for.
 pub enum MaybeFlattened<'t, F> {
     /// As it is.
     Plain(F),
     /// Through the index of its records.
     Flat(flat::Flat<'t, F>),
+    /// Through the layout of an image.
+    #[cfg(feature = "alloc")]
+    Image(image::Image<'t, F>),
 }
 
 #[cfg(feature = "decode")]
 impl<'t, F: RandomAccess> MaybeFlattened<'t, F> {
     /// A second reader, for another thread; `again` gives the same file once more.
-    pub fn reopen(&self, again: impl FnOnce(&F) -> F) -> MaybeFlattened<'t, F> {
+    pub fn reopen(&self, again: impl Fn(&F) -> F) -> MaybeFlattened<'t, F> {
         match self {
             MaybeFlattened::Plain(file) => MaybeFlattened::Plain(again(file)),
             MaybeFlattened::Flat(flat) => MaybeFlattened::Flat(flat.reopen(again)),
+            #[cfg(feature = "alloc")]
+            MaybeFlattened::Image(image) => MaybeFlattened::Image(image.reopen(again)),
         }
     }
 }
@@ -83,6 +91,8 @@ impl<F: RandomAccess> RandomAccess for MaybeFlattened<'_, F> {
         match self {
             MaybeFlattened::Plain(f) => f.read_at(at, buf),
             MaybeFlattened::Flat(f) => f.read_at(at, buf),
+            #[cfg(feature = "alloc")]
+            MaybeFlattened::Image(f) => f.read_at(at, buf),
         }
     }
 
@@ -90,6 +100,8 @@ impl<F: RandomAccess> RandomAccess for MaybeFlattened<'_, F> {
         match self {
             MaybeFlattened::Plain(f) => f.window(at, len),
             MaybeFlattened::Flat(f) => f.window(at, len),
+            #[cfg(feature = "alloc")]
+            MaybeFlattened::Image(f) => f.window(at, len),
         }
     }
 
@@ -97,6 +109,8 @@ impl<F: RandomAccess> RandomAccess for MaybeFlattened<'_, F> {
         match self {
             MaybeFlattened::Plain(f) => f.window_broke(),
             MaybeFlattened::Flat(f) => f.window_broke(),
+            #[cfg(feature = "alloc")]
+            MaybeFlattened::Image(f) => f.window_broke(),
         }
     }
 }
