@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::args::raw::Raw;
 use crate::cmd;
 use crate::fail::{DONE, NO, Result, USAGE};
 use crate::makedumpfile::{Plan, plan};
@@ -16,6 +17,12 @@ use std::path::Path;
 /// version and machine, split and flattened ones, from makedumpfile, QEMU or tamis-capture. It
 /// looks at what is in a file, never at its name. A dump named - is read from standard input.
 ///
+/// Memory images are read as well: sadump (all disks of a set), LiME, AVML, and VMware's .vmss or
+/// .vmsn (with the .vmem beside it). Memory as it is, without a header, is with --raw-memory:
+/// `tamis info --raw-memory FILE --at ADDRESS` says where it begins (0 if not given; one for each
+/// file), and --machine NAME of what machine it is, as uname -m has it (x86_64 if not given).
+/// VMCOREINFO of an image, and of a dump that lacks it, is looked for in memory.
+///
 /// `tamis help COMMAND` is the manual of a command, with examples.
 ///
 /// Exit status, for all commands; each one's own are in its help:
@@ -31,6 +38,8 @@ use std::path::Path;
 #[derive(Parser)]
 #[command(name = "tamis", version, verbatim_doc_comment, max_term_width = 100)]
 pub struct Cli {
+    #[command(flatten)]
+    raw: Raw,
     #[command(subcommand)]
     command: Command,
 }
@@ -173,6 +182,7 @@ fn run_words(words: impl Iterator<Item = OsString>) -> Result<u8> {
             return Ok(DONE);
         }
     };
+    cli.raw.apply()?;
     match cli.command {
         Command::Info(args) => cmd::info::run(&args),
         Command::Verify(args) => cmd::verify::run(&args),

@@ -62,11 +62,16 @@ const SINGLE: [&str; 4] = [
 /// Commands that take a dump of one file.
 const ONE_DUMP: [&str; 4] = ["vmcoreinfo", "notes", "estimate", "diff"];
 
-struct Kind {
-    name: &'static str,
-    files: &'static str,
-    virt: String,
-    pfn: u64,
+/// A dump that a session is held over.
+pub struct Kind {
+    /// Of the golden file.
+    pub name: &'static str,
+    /// Its files.
+    pub files: &'static str,
+    /// A virtual address.
+    pub virt: String,
+    /// A pfn.
+    pub pfn: u64,
 }
 
 fn hash(bytes: &[u8]) -> u64 {
@@ -124,7 +129,8 @@ fn show(out: &mut String, prefix: &str, bytes: &[u8]) {
     }
 }
 
-fn session(bench: &Bench, kind: &Kind) {
+/// Runs every command on a dump, and compares the transcript.
+pub fn session(bench: &Bench, kind: &Kind) {
     let mut out = String::new();
     let one = !kind.files.contains(' ');
     for command in COMMANDS.iter().chain(SINGLE.iter().filter(|_| one)) {

@@ -8,6 +8,7 @@ mod convert;
 mod every;
 mod forms;
 mod huge;
+mod images;
 mod kernel;
 mod log;
 mod makedumpfile;

@@ -6,6 +6,7 @@
 //! * [`dumpread`], [`flat`] and [`elfread`] read what the capture binary wrote.
 //! * [`check`] compares the two.
 //! * [`make`] makes up kdump-compressed dumps of any form.
+//! * [`images`] makes memory images: sadump, LiME, AVML, VMware.
 //! * [`zoo`] is a small machine with a page of every kind.
 //! * [`rig`] runs the engine inside the test's process, from a [`broken`] vmcore, into a [`disk`] that fails or is cut off;
 //!   [`judge`] looks at what is left.
@@ -21,6 +22,7 @@ pub mod disk;
 pub mod dumpread;
 pub mod elfread;
 pub mod flat;
+pub mod images;
 pub mod judge;
 pub mod make;
 pub mod oracle;

@@ -5,7 +5,7 @@ use crate::about::notes::{Notes, Registers, notes};
 use crate::about::panic::{Task, panic_line, panic_task};
 use crate::dump::input::FileInfo;
 use crate::dump::machines;
-use crate::dump::opened::{Dump, Opened};
+use crate::dump::opened::{About, Dump, Opened};
 use crate::dump::survey::{Survey, survey};
 use crate::fail::Result;
 use crate::render::json::{Document, Hex};
@@ -14,6 +14,7 @@ use crate::render::text::{Table, bad, good, number, percent, plain, size, time};
 use serde::Serialize;
 use std::io;
 use tamis_core::endian::{Endian, Word};
+use tamis_core::input::image::Kind;
 use tamis_core::input::kdump::Codec;
 use tamis_core::kernel::log::Options;
 use tamis_core::memory::{Dump as _, MemoryRange, PhysMemory as _, Ranges as _};
@@ -37,8 +38,14 @@ impl Document for Info {
 pub struct Facts {
     /// Its files.
     pub files: Vec<File>,
-    /// `kdump` or `elf`.
+    /// `kdump`, `elf`, or of a memory image `sadump`, `lime`, `vmware` or `raw`.
     pub format: &'static str,
+    /// The format of a memory image in words.
+    #[serde(skip)]
+    pub form: Option<&'static str>,
+    /// Whether VMCOREINFO was found in memory.
+    #[serde(skip)]
+    pub text_found: bool,
     /// Of a kdump dump.
     pub header_version: Option<u32>,
     /// Of a kdump dump, `KDUMP` or `TAMIS`.
@@ -269,19 +276,22 @@ impl Facts {
     pub fn of(opened: &mut Opened) -> Result<Facts> {
         let mut notes = notes(opened)?;
         notes.name(opened);
-        let qemu = notes.notes.iter().any(|n| n.name == "QEMU") || is_of_qemu(opened);
+        let of_qemu = |opened: &Opened| opened.image.is_none() && is_of_qemu(opened);
+        let qemu = notes.notes.iter().any(|n| n.name == "QEMU") || of_qemu(opened);
         let streams = opened.files.iter().filter(|f| f.stream.is_some_and(|(_, ends)| !ends));
         let missing = streams.map(|f| format!("{}: the stream has no end", f.raw.name())).collect();
         let info = opened.info();
         let kernel = Kernel {
             release: info.release().map(plain).and_then(known),
-            crash_time: info.crash_time(),
+            crash_time: info.crash_time().or(opened.dump.origin().crash_time),
             ..Kernel::default()
         };
         let lines = opened.text.split(|b| *b == b'\n' || *b == 0);
         let mut facts = Facts {
             files: opened.files.iter().map(file).collect(),
-            format: "elf",
+            format: opened.image.map_or("elf", |image| image.kind.name()),
+            form: opened.image.map(|image| image.form),
+            text_found: opened.text_found,
             header_version: None,
             signature: None,
             written_by: "unknown",
@@ -323,7 +333,15 @@ impl Facts {
         self.pages.stored = pages(|r| r.stored_len);
         self.pages.left_out = self.pages.exist.saturating_sub(self.pages.stored);
         let filtered = ranges.iter().any(|r| r.stored_len < r.len);
-        self.written_by = if qemu {
+        self.written_by = if let Some(image) = opened.image {
+            match image.kind {
+                Kind::Sadump => "the machine's firmware",
+                Kind::Lime if image.form.starts_with("AVML") => "AVML",
+                Kind::Lime => "LiME or AVML",
+                Kind::Vmware => "VMware",
+                Kind::Raw => "unknown",
+            }
+        } else if qemu {
             "QEMU"
         } else if filtered {
             "makedumpfile or tamis-capture"
@@ -337,6 +355,10 @@ impl Facts {
         let len = opened.files.first().map_or(0, |f| f.len);
         if end > len {
             self.missing.push(format!("the file ends {} bytes too early", end - len));
+        }
+        if let Some(About { missing, .. }) = opened.image.filter(|image| image.missing > 0) {
+            self.missing
+                .push(format!("{} of memory are not in the file, which is cut off", size(missing)));
         }
         let header = opened.elf.as_ref().map(|(_, header)| header);
         if header.is_some_and(|header| header.flags.contains(elf::Flags::INCOMPLETE)) {
@@ -439,7 +461,7 @@ impl Facts {
         t.row("dump", names.collect::<Vec<_>>().join(", "));
         let version = self.header_version;
         let kdump = |version| format!("kdump-compressed, version {version}");
-        t.row("format", version.map_or("ELF core".into(), kdump));
+        t.row("format", version.map_or(self.form.unwrap_or("ELF core").into(), kdump));
         for stream in self.files.iter().filter_map(|file| file.flattened.as_ref()) {
             let (bytes, records) = (size(stream.size), number(stream.records as u64));
             t.row("flattened", format!("{bytes} in {records} records"));
@@ -457,6 +479,7 @@ impl Facts {
             "VMCOREINFO",
             match self.vmcoreinfo_keys {
                 0 => "none".into(),
+                keys if self.text_found => format!("{keys} keys, found in memory"),
                 keys => format!("{keys} keys"),
             },
         );

@@ -12,6 +12,7 @@ use crate::fail::Result;
 use crate::pool::in_order;
 use crate::render::console::remark;
 use crate::render::progress::Progress;
+use crate::render::text::size;
 use page_codec::is_zero;
 use tamis_core::bitmap::Bitmap;
 use tamis_core::capture::session::KernelError;
@@ -235,6 +236,11 @@ fn pages(opened: &mut Opened, found: &mut Findings, threads: usize) -> Result<()
 
 fn elf_headers(opened: &Opened, found: &mut Findings) {
     let Some((facts, header)) = opened.elf else { return };
+    if let Some(image) = opened.image.filter(|image| image.missing > 0) {
+        let text =
+            format!("{} of memory are not in the file, which is cut off", size(image.missing));
+        found.whole(Weight::Missing, text);
+    }
     if facts.notes_damaged {
         found.whole(Weight::Damage, "the notes end in something that is not a note");
     }

@@ -3,5 +3,6 @@
 pub mod address;
 pub mod codec;
 pub mod level;
+pub mod raw;
 pub mod size;
 pub mod threads;

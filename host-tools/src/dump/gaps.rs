@@ -20,7 +20,8 @@ pub struct Extent {
 /// The memory of a vmcore without what lies in gaps of its file, range by range. Of another dump, and of a stream,
 /// only the ranges are known.
 pub fn extents(opened: &Opened) -> Vec<Extent> {
-    let raw = opened.files.first().filter(|file| file.stream.is_none()).map(|file| &file.raw);
+    let plain = opened.files.first().filter(|file| file.stream.is_none());
+    let raw = plain.filter(|_| opened.image.is_none()).map(|file| &file.raw);
     let offsets = opened.offsets.iter().copied().map(Some).chain(std::iter::repeat(None));
     let mut found = Vec::new();
     for ((range, held), offset) in opened.held().zip(offsets) {

@@ -5,15 +5,19 @@
 //! once.
 
 use crate::dump::decode::Unpackers;
+use crate::dump::file::BlockFile;
+use crate::dump::image::{self, Source};
 use crate::dump::input::{FileInfo, Raw};
 use crate::dump::opened::{Dump, Input, Opened, PAGES_KEPT, finish};
 use crate::dump::refuse::{Header, foreign_elf, refuse};
-use crate::dump::stream::scan;
+use crate::dump::scan;
+use crate::dump::stream;
 use crate::dump::vmcore::{elf as open_elf, or_in_memory, text};
 use crate::fail::{Fail, Result};
 use crate::render::text::{number, size};
 use std::path::PathBuf;
 use tamis_core::input::elf;
+use tamis_core::input::image::kind as image_kind;
 use tamis_core::input::kdump::{Kdump, Part, Storage};
 use tamis_core::input::{Form, MaybeFlattened, form, kdump};
 use tamis_core::io::RandomAccess;
@@ -31,16 +35,27 @@ const RANGES_MOST: usize = 4 << 20;
 enum Probed {
     Elf(Box<elf::Facts>, elf_wire::Header, Input),
     Kdump(Box<Part<Input>>),
+    Image(Source),
+}
+
+/// A file as it is.
+fn file(raw: Raw) -> FileInfo {
+    FileInfo { len: raw.len, raw, stream: None }
 }
 
 /// Opens one file as far as its headers.
 fn probe(raw: Raw) -> Result<(FileInfo, Probed)> {
     let head = raw.head()?;
-    let Some(mut kind) = form(&head) else { return Err(refuse(&raw, &head)) };
-    let mut info = FileInfo { len: raw.len, raw, stream: None };
+    let Some(mut kind) = form(&head) else {
+        return match Source::of(&raw, &head)? {
+            Some(image) => Ok((file(raw), Probed::Image(image))),
+            None => Err(refuse(&raw, &head)),
+        };
+    };
+    let mut info = file(raw);
     let mut input = MaybeFlattened::Plain(info.raw.reader());
     if kind == Form::Flattened {
-        let stream = scan(&info.raw)?;
+        let stream = stream::scan(&info.raw)?;
         info.stream = Some((stream.count, stream.ends));
         (input, info.len) = stream.layer(&info.raw)?;
         let mut head = vec![0; info.len.min(8192) as usize];
@@ -137,14 +152,38 @@ type Probe = (FileInfo, Probed);
 
 /// The files of each dump, and their headers.
 fn sets(paths: &[PathBuf]) -> Result<Vec<Vec<Probe>>> {
+    if image::are_raw(paths.len())? {
+        let part = |path: &PathBuf| Ok((file(Raw::open(path)?), Probed::Image(Source::Raw)));
+        return Ok(vec![paths.iter().map(part).collect::<Result<_>>()?]);
+    }
     let mut sets: Vec<Vec<Probe>> = Vec::new();
+    let mut strangers = Vec::new();
     for path in paths {
-        let mut probed = probe(Raw::open(path)?)?;
+        let raw = Raw::open(path)?;
+        if paths.len() > 1 {
+            let head = raw.head()?;
+            if form(&head).is_none() && image_kind(&head).is_none() {
+                strangers.push(raw);
+                continue;
+            }
+        }
+        let mut probed = probe(raw)?;
         probed.1.forget();
         let home = sets.iter_mut().find(|set| belongs(&set[0].1, &probed.1));
         match home {
             Some(set) => set.push(probed),
             None => sets.push(vec![probed]),
+        }
+    }
+    // What is nothing by itself may be the memory of a machine whose state is in another file.
+    for raw in strangers {
+        let state = sets.iter_mut().find(|set| match set.as_slice() {
+            [(_, Probed::Image(image))] => image.takes_memory(),
+            _ => false,
+        });
+        match state {
+            Some(set) => set.push((file(raw), Probed::Image(Source::Raw))),
+            None => return Err(refuse(&raw, &raw.head()?)),
         }
     }
     Ok(sets)
@@ -156,10 +195,12 @@ impl Probed {
         let input = match self {
             Probed::Elf(_, _, input) => input,
             Probed::Kdump(part) => &mut part.file,
+            Probed::Image(_) => return,
         };
         match input {
             MaybeFlattened::Plain(file) => file.forget(),
             MaybeFlattened::Flat(flat) => flat.stream().forget(),
+            MaybeFlattened::Image(image) => image.files().iter_mut().for_each(BlockFile::forget),
         }
     }
 }
@@ -175,19 +216,29 @@ fn belongs(a: &Probed, b: &Probed) -> bool {
                 && a.main.crash_time == b.main.crash_time
                 && (a.max_pfn, a.bitmap2) == (b.max_pfn, b.bitmap2)
         }
+        (Probed::Image(a), Probed::Image(b)) => a.belongs(b),
         _ => false,
     }
 }
 
 fn assemble(set: Vec<(FileInfo, Probed)>) -> Result<Opened> {
-    let mut files = Vec::new();
-    let mut parts = Vec::new();
+    let (mut files, mut parts, mut images) = (Vec::new(), Vec::new(), Vec::new());
     for (file, probed) in set {
-        files.push(file);
         match probed {
             Probed::Kdump(part) => parts.push(*part),
-            Probed::Elf(facts, header, input) => return open_elf(files, *facts, header, input),
+            Probed::Elf(facts, header, input) => {
+                let opened = open_elf(vec![file], *facts, header, input)?;
+                return Ok(with_text_in_memory(opened));
+            }
+            Probed::Image(source) => {
+                images.push((file, source));
+                continue;
+            }
         }
+        files.push(file);
+    }
+    if !images.is_empty() {
+        return image::open(images);
     }
     let first = &files[0].raw;
     let facts = parts[0].facts;
@@ -212,5 +263,16 @@ fn assemble(set: Vec<(FileInfo, Probed)>) -> Result<Opened> {
     let (shift, at) = (facts.main.shift, facts.vmcoreinfo);
     let text = text(at, |at, buf| kdump.read_notes(at, buf));
     let text = or_in_memory(text, &mut kdump);
-    Ok(finish(files, Dump::Kdump(kdump), None, shift, facts.max_pfn, text, at))
+    let opened = finish(files, Dump::Kdump(kdump), None, shift, facts.max_pfn, text, at);
+    Ok(with_text_in_memory(opened))
+}
+
+/// With VMCOREINFO out of memory, where it is in no note.
+fn with_text_in_memory(mut opened: Opened) -> Opened {
+    if opened.text.is_empty()
+        && let Some(text) = scan::vmcoreinfo(&mut opened)
+    {
+        opened.take_text(text);
+    }
+    opened
 }

@@ -8,6 +8,7 @@ use crate::fail::{Fail, Result};
 use tamis_core::arch::paging::TableCache;
 use tamis_core::arch::{Arch, ArchError};
 use tamis_core::facts::{Chain, Facts};
+use tamis_core::input::image::Kind;
 use tamis_core::input::kdump::Kdump;
 use tamis_core::input::{MaybeFlattened, elf};
 use tamis_core::kernel::memory::KernelMemory;
@@ -25,6 +26,19 @@ pub type Input = MaybeFlattened<'static, BlockFile>;
 /// An open dump.
 pub type Dump = tamis_core::input::AnyDump<'static, Input, Unpackers>;
 
+/// What an image is, beside the vmcore that it stands for.
+#[derive(Clone, Copy)]
+pub struct About {
+    /// Its format.
+    pub kind: Kind,
+    /// The format in words.
+    pub form: &'static str,
+    /// Bytes of memory that its files should have and do not.
+    pub missing: u64,
+    /// Ranges that are kept apart.
+    pub pieces: usize,
+}
+
 /// An open dump and all that belongs to it.
 pub struct Opened {
     /// The memory.
@@ -33,6 +47,8 @@ pub struct Opened {
     pub files: Vec<FileInfo>,
     /// Header facts of an ELF vmcore.
     pub elf: Option<(elf::Facts, elf_wire::Header)>,
+    /// What it is, if it is a memory image; the vmcore that it stands for has the headers of one.
+    pub image: Option<About>,
     /// Offsets in the file of an ELF vmcore's memory ranges, in their order.
     pub offsets: Vec<u64>,
     /// Page size.
@@ -43,6 +59,8 @@ pub struct Opened {
     pub max_pfn: Pfn,
     /// The VMCOREINFO text; empty if there is none.
     pub text: Table<'static, u8>,
+    /// Whether the text was found in memory, and is in no note of the input.
+    pub text_found: bool,
     /// Offset in the notes and bytes of the text.
     pub text_at: Option<(u64, u64)>,
     tables: Vec<u8>,
@@ -82,6 +100,23 @@ impl Opened {
     /// VMCOREINFO: what the kernel exports about itself.
     pub fn info(&self) -> Info<'_> {
         info(&self.text)
+    }
+
+    /// Takes a text of VMCOREINFO that was found in memory.
+    pub fn take_text(&mut self, text: Vec<u8>) {
+        let shift = Info::new(Some(&text), None).page_shift();
+        self.text = text.into();
+        self.text_found = true;
+        self.kernel = None;
+        if let Some(shift) = shift.filter(|_| self.page_size_assumed) {
+            self.assume(shift);
+            self.page_size_assumed = false;
+        }
+    }
+
+    /// Forgets what the kernel's own tables said.
+    pub fn forget_kernel(&mut self) {
+        self.kernel = None;
     }
 
     /// Takes another page size than the one that was assumed.
@@ -227,7 +262,8 @@ pub fn is_incomplete(opened: &Opened) -> bool {
             .as_ref()
             .is_some_and(|(_, h)| h.flags.contains(tamis_core::wire::elf::Flags::INCOMPLETE)),
     };
-    marked || opened.files.iter().any(|f| f.stream.is_some_and(|(_, ends)| !ends))
+    let cut = opened.image.is_some_and(|image| image.missing > 0);
+    marked || cut || opened.files.iter().any(|f| f.stream.is_some_and(|(_, ends)| !ends))
 }
 
 /// The level of a dump; vmcores and the oldest dumps have none left out.
@@ -261,11 +297,13 @@ pub fn finish(
         dump,
         files,
         elf,
+        image: None,
         offsets,
         shift,
         page_size_assumed,
         max_pfn,
         text,
+        text_found: false,
         text_at,
         tables,
         kernel: None,

@@ -74,15 +74,8 @@ const OTHERS: [Kind; 58] = [
     (0, b"OSRELEASE=", "a VMCOREINFO text", "name the dump that it belongs to"),
 ];
 
-const MAKEDUMPFILE: &str = "makedumpfile converts it";
-const VMSS: &str = "vmss2core converts it";
-
 /// Dumps of formats that are not read.
-const FOREIGN: [Kind; 27] = [
-    (0, b"sadump\0\0", "a dump of sadump", MAKEDUMPFILE),
-    (0, b"sadu", "a dump of sadump", MAKEDUMPFILE),
-    (4096, b"sadump\0\0", "a dump of sadump", MAKEDUMPFILE),
-    (4096, b"sadu", "a dump of sadump", MAKEDUMPFILE),
+const FOREIGN: [Kind; 15] = [
     (0, b"DISKDUMP", "a dump of diskdump", "crash reads it"),
     (0, b"\xed\x23\x8f\x61\x73\x01\x19\xa8", "an LKCD dump", "crash reads it"),
     (0, b"\xa8\x19\x01\x73\x61\x8f\x23\xed", "an LKCD dump", "crash reads it"),
@@ -95,19 +88,11 @@ const FOREIGN: [Kind; 27] = [
         "an extended stand-alone dump of s390",
         "zgetdump converts it",
     ),
-    (0, b"EMiL", "a LiME memory image", "it has no dump header"),
-    (0, b"AVML", "an AVML memory image", "avml-convert makes a LiME image of it"),
     (0, b"\xed\xeb\x0f\xf0", "a core of a Xen guest", SAVED),
     (0, b"\xee\xeb\x0f\xf0", "a core of a Xen HVM guest", SAVED),
     (0, b"LinuxGuestRecord", "a saved Xen guest", SAVED),
     (0, b"Xenlight saved domain", "a saved Xen guest", SAVED),
     (0, b"\xff\xff\xff\xff\xff\xff\xff\xffXENF", "a saved Xen guest", SAVED),
-    (0, b"\xd0\xbe\xd0\xbe", "a VMware snapshot", VMSS),
-    (0, b"\xd0\xbe\xd2\xbe", "a VMware snapshot", VMSS),
-    (0, b"\xd2\xbe\xd2\xbe", "a VMware snapshot", VMSS),
-    (0, b"\xd3\xbe\xd3\xbe", "a VMware snapshot, a part of one", VMSS),
-    (0, b"\xd1\xba\xd1\xba", "a VMware snapshot that was restored", VMSS),
-    (0, b"\xd2\xba\xd2\xba", "a VMware snapshot that was not restored", VMSS),
     (0, b"FreeBSD Kernel Dump", "a dump of FreeBSD", "tamis is for Linux"),
     (0, b"Compressed Dump", "a dump of FreeBSD", "tamis is for Linux"),
     (0, b"minidump FreeBSD/", "a minidump of FreeBSD", "tamis is for Linux"),
@@ -165,8 +150,9 @@ pub fn refuse(raw: &Raw, head: &[u8]) -> Fail {
         return refused("a text", "name a dump");
     }
     let begins = head.get(..8).unwrap_or(head).escape_ascii().to_string();
-    raw.fail(format_args!("not a dump: it begins with \"{begins}\""))
-        .next("a dump is an ELF core, a kdump file or a flattened stream")
+    raw.fail(format_args!("not a dump: it begins with \"{begins}\"")).next(
+        "a dump is an ELF core, a kdump file, a flattened stream or a memory image (tamis --help)",
+    )
 }
 
 /// A dump of a format that is not read.

@@ -57,7 +57,8 @@ impl Needs {
         };
         let segments = opened.dump.ranges().len() as u64;
         let segment = size_of::<tamis_core::memory::MemoryRange>() as u64;
-        let tables = rank + segments * segment;
+        let pieces = opened.image.map_or(0, |image| 48 * image.pieces as u64);
+        let tables = rank + segments * segment + pieces;
         // Of a flattened stream: each record, and where it begins and ends.
         let records: u64 = opened.files.iter().filter_map(|f| f.stream).map(|s| s.0 as u64).sum();
         let batches = BATCHES_PER_THREAD * (batch_pages(page as usize) as u64 + 1) * (page + 64);

@@ -1,0 +1,240 @@
+//! VMCOREINFO of dumps that do not have it in their notes: the kernel's own copy, looked for in memory.
+//!
+//! Kernels keep the text, and since 4.13 the note with it, from their start on. A text that is found may be of another
+//! kernel all the same: of a guest, of a dump in the page cache, of one that ran before. It counts if the kernel that it
+//! describes is there: if its page tables lead to a `utsname` with the release that the text names. A crash kernel's
+//! text counts only where there is no other.
+
+use crate::about::log::log;
+use crate::dump::bits::Held;
+use crate::dump::gaps::extents;
+use crate::dump::opened::{Dump, Opened};
+use crate::render::progress::Progress;
+use memchr::memmem::Finder;
+use std::io;
+use tamis_core::arch::Arch;
+use tamis_core::arch::paging::TableCache;
+use tamis_core::kernel::log::Options;
+use tamis_core::kernel::memory::KernelMemory;
+use tamis_core::kernel::utsname::Utsname;
+use tamis_core::memory::{Dump as _, PhysMemory as _};
+use tamis_core::units::PhysAddr;
+use tamis_core::vmcoreinfo::Info;
+use tamis_core::wire::note::{HEADER, VMCOREINFO};
+
+/// How the text begins, in all kernels.
+const START: &[u8] = b"OSRELEASE=";
+/// The longest text: the kernel has a page for it, of 64 KiB at most.
+const TEXT_MOST: usize = 64 << 10;
+/// Bytes of the note's header and its padded name before the text.
+const BEFORE: usize = HEADER + VMCOREINFO.len().next_multiple_of(4);
+/// Bytes that are read at a time.
+const STEP: u64 = 1 << 20;
+/// Texts that are tried, at most: a machine may have thousands of old dumps in its page cache.
+const TRIED_MOST: usize = 64;
+
+/// What a text turned out to be of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// Not of a kernel that is there.
+    Nothing,
+    /// Of a crash kernel.
+    CrashKernel,
+    /// Of the kernel.
+    Kernel,
+}
+
+/// Looks for the text of the kernel whose memory this is.
+pub fn vmcoreinfo(opened: &mut Opened) -> Option<Vec<u8>> {
+    // Under a hypervisor, addresses are not the kernel's; without page tables nothing can be held against memory.
+    if opened.dump.origin().xen || opened.dump.machine().known().is_none() {
+        return None;
+    }
+    let mut search = Search { tried: Vec::new(), second_best: None };
+    let held = Held::of(opened);
+    let by_page = matches!(opened.dump, Dump::Kdump(_));
+    let spans = extents(opened);
+    let total: u64 = spans.iter().map(|span| span.len).sum();
+    let mut progress = Progress::new("Looking for VMCOREINFO");
+    let (mut bits, mut done) = (vec![0; 32 << 10], 0);
+    let page = opened.shift.bytes() as u64;
+    for span in spans {
+        let (mut at, end) = (span.phys.0, span.phys.0.saturating_add(span.len));
+        if !by_page {
+            if let Some(text) = search.over(opened, (at, end), |step| {
+                done += step;
+                progress.set(done, total);
+            }) {
+                return Some(text);
+            }
+            continue;
+        }
+        // Of a dump that says by page what it holds, runs of pages.
+        while at < end {
+            let pages = 8 * bits.len() as u64;
+            let until = end.min(at.saturating_add(pages * page));
+            let window = opened.shift.touched(PhysAddr(at), until - at);
+            let map = held.bits(opened, window, &mut bits);
+            let mut runs = Vec::new();
+            let mut from = window.start;
+            while let Some(run) = map.next_run(from, u64::MAX) {
+                from = run.end;
+                runs.push((run.start.0 * page, run.end.0 * page));
+            }
+            for run in runs {
+                if let Some(text) = search.over(opened, run, |_| {}) {
+                    return Some(text);
+                }
+            }
+            done += until - at;
+            progress.set(done, total);
+            at = until;
+        }
+    }
+    search.second_best
+}
+
+struct Search {
+    /// Texts that are of nothing here.
+    tried: Vec<Vec<u8>>,
+    /// That of a crash kernel.
+    second_best: Option<Vec<u8>>,
+}
+
+impl Search {
+    /// Goes over memory that is there; returns the text that counts.
+    fn over(
+        &mut self,
+        opened: &mut Opened,
+        (from, end): (u64, u64),
+        mut step: impl FnMut(u64),
+    ) -> Option<Vec<u8>> {
+        let finder = Finder::new(START);
+        let mut buf = vec![0; STEP as usize + START.len()];
+        let mut at = from;
+        while at < end {
+            // A little more, so that what lies across a border is found.
+            let len = (end - at).min(buf.len() as u64) as usize;
+            let bytes = &mut buf[..len];
+            if opened.dump.read(PhysAddr(at), bytes).is_ok() {
+                let hits: Vec<usize> = finder.find_iter(bytes).collect();
+                for hit in hits {
+                    if let Some(text) = self.look(opened, at + hit as u64) {
+                        return Some(text);
+                    }
+                }
+            } else {
+                self.by_page(opened, at, len, &finder);
+            }
+            let forward = (end - at).min(STEP);
+            step(forward);
+            at += forward;
+        }
+        None
+    }
+
+    /// The same of memory of which some cannot be read.
+    fn by_page(&mut self, opened: &mut Opened, at: u64, len: usize, finder: &Finder<'_>) {
+        let size = opened.shift.bytes();
+        let mut page = vec![0; size];
+        for from in (at..at.saturating_add(len as u64)).step_by(size) {
+            if opened.dump.read(PhysAddr(from), &mut page).is_ok()
+                && let Some(hit) = finder.find(&page)
+                && let Some(text) = self.look(opened, from + hit as u64)
+            {
+                self.second_best = Some(text);
+            }
+        }
+    }
+
+    /// Looks at what begins like a text.
+    fn look(&mut self, opened: &mut Opened, at: u64) -> Option<Vec<u8>> {
+        if self.tried.len() >= TRIED_MOST {
+            return None;
+        }
+        let text = text(opened, at)?;
+        if self.tried.contains(&text) {
+            return None;
+        }
+        let found = judge(opened, &text);
+        self.tried.push(text.clone());
+        match found {
+            Found::Kernel => return Some(text),
+            Found::CrashKernel => self.second_best = Some(text),
+            Found::Nothing => {}
+        }
+        None
+    }
+}
+
+/// The text at an address, whose length the header of its note says, or its end.
+fn text(opened: &mut Opened, at: u64) -> Option<Vec<u8>> {
+    let endian = opened.dump.machine().endian;
+    let mut before = [0; BEFORE];
+    let note_at = at.checked_sub(BEFORE as u64);
+    let read = note_at.is_some_and(|at| opened.dump.read(PhysAddr(at), &mut before).is_ok());
+    let is_note = read
+        && endian.u32(&before, 0) == Some(VMCOREINFO.len() as u32)
+        && before[HEADER..].starts_with(VMCOREINFO);
+    let len = match endian.u32(&before, 4).filter(|_| is_note) {
+        Some(len) if len as usize <= TEXT_MOST => len as usize,
+        Some(_) => return None,
+        None => TEXT_MOST,
+    };
+    let mut text = vec![0; len];
+    // Up to the end of the memory that is there, page by page.
+    let page = opened.shift.bytes();
+    let mut done = 0;
+    while done < len {
+        let from = at + done as u64;
+        let step = (page - from as usize % page).min(len - done);
+        if opened.dump.read(PhysAddr(from), &mut text[done..done + step]).is_err() {
+            break;
+        }
+        done += step;
+        if text[..done].contains(&0) {
+            break;
+        }
+    }
+    text.truncate(done);
+    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
+    text.truncate(end);
+    let has = |key: &[u8]| memchr::memmem::find(&text, key).is_some();
+    let plain = text.iter().all(|byte| byte.is_ascii_graphic() || b" \n".contains(byte));
+    (plain && has(b"\nPAGESIZE=") && has(b"\nSYMBOL(")).then_some(text)
+}
+
+/// Whether the kernel that a text describes is there.
+fn judge(opened: &mut Opened, text: &[u8]) -> Found {
+    let info = Info::new(Some(text), None);
+    let mut tables = vec![0; TableCache::STORAGE];
+    let mut cache = TableCache::new(&mut tables[..]);
+    let Ok(arch) = Arch::of(&mut opened.dump, &info) else { return Found::Nothing };
+    let machine = opened.dump.machine();
+    let mut memory = KernelMemory::new(&mut opened.dump, arch, &mut cache);
+    let uts = Utsname::read(Some(&mut memory), &info, machine);
+    if !uts.read || info.release() != Some(uts.release()) {
+        return Found::Nothing;
+    }
+    // A kernel that died says when; one that was started to dump another has that on its command line.
+    if info.crash_time().is_some() || !is_crash_kernel(opened, text) {
+        return Found::Kernel;
+    }
+    Found::CrashKernel
+}
+
+/// Lines of a log among which the command line is.
+const LINES: usize = 64 << 10;
+
+fn is_crash_kernel(opened: &mut Opened, text: &[u8]) -> bool {
+    let before = std::mem::replace(&mut opened.text, text.to_vec().into());
+    let mut lines = Vec::new();
+    let options = Options { since_clear: false, strict: false };
+    let _ = log(opened, options, &mut |text| {
+        lines.extend_from_slice(&text[..text.len().min(LINES - lines.len().min(LINES))]);
+        if lines.len() < LINES { Ok(()) } else { Err(io::ErrorKind::Other.into()) }
+    });
+    opened.text = before;
+    opened.forget_kernel();
+    memchr::memmem::find(&lines, b" elfcorehdr=").is_some()
+}
