@@ -64,6 +64,7 @@ enum Command {
     Modules(cmd::modules::Args),
     Diff(cmd::diff::Args),
     Refilter(cmd::refilter::Args),
+    Convert(cmd::convert::Args),
     Estimate(cmd::estimate::Args),
     Rearrange(cmd::rearrange::Args),
     Reassemble(cmd::reassemble::Args),
@@ -80,7 +81,7 @@ enum Command {
 const GROUPS: [(&str, &[&str]); 4] = [
     ("Look into a dump", &[]),
     ("Check and compare", &["verify", "diff", "estimate"]),
-    ("Write a dump anew", &["refilter", "rearrange", "reassemble", "split", "repair"]),
+    ("Write a dump anew", &["refilter", "convert", "rearrange", "reassemble", "split", "repair"]),
     ("Prepare, and other", &["initramfs", "doctor", "makedumpfile", "completions", "man"]),
 ];
 
@@ -202,6 +203,7 @@ fn run_words(words: impl Iterator<Item = OsString>) -> Result<u8> {
         Command::Modules(args) => cmd::modules::run(&args),
         Command::Diff(args) => cmd::diff::run(&args),
         Command::Refilter(args) => cmd::refilter::run(&args),
+        Command::Convert(args) => cmd::convert::run(&args),
         Command::Estimate(args) => cmd::estimate::run(&args),
         Command::Rearrange(args) => cmd::rearrange::run(&args),
         Command::Reassemble(args) => cmd::reassemble::run(&args),

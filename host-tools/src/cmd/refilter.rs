@@ -5,12 +5,13 @@ use crate::args::level::both_levels;
 use crate::dump::open::open;
 use crate::dump::opened::{Opened, level_of};
 use crate::dump::opened::{is_incomplete, whole};
-use crate::dump::out::{Stream, create};
+use crate::dump::out::{OutFile, Stream, create};
 use crate::fail::{DONE, Fail, INCOMPLETE, Result};
 use crate::render::console::remark;
 use crate::render::json::{Document, show};
 use crate::render::text::{number, size};
 use crate::rewrite::finish::{elf_incomplete, erased, finish, look_at};
+use crate::rewrite::image;
 use crate::rewrite::refilter::{Format, Work, write};
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
@@ -19,7 +20,7 @@ use tamis_core::capture::Report;
 use tamis_core::endian::Word;
 use tamis_core::io::Flattened;
 use tamis_core::level::DumpLevel;
-use tamis_core::memory::PhysMemory as _;
+use tamis_core::memory::{Dump as _, PhysMemory as _};
 
 /// Leave more out of a dump, compress it another way, or change its format.
 ///
@@ -39,7 +40,8 @@ use tamis_core::memory::PhysMemory as _;
 /// makes in its dumps (phys_base) are mended.
 ///
 /// The formats: kdump is what crash and drgn read fastest; elf is for gdb and others, and not
-/// compressed; flat is a kdump dump as a stream, which can go to standard output (-).
+/// compressed; flat is a kdump dump as a stream, which can go to standard output (-); lime and raw
+/// are memory images without notes (see tamis help convert).
 ///
 /// Exit status: 0 done; 2 pages that the input should have are missing: the output is marked
 /// incomplete, as the input was; 3 it could not be done, and there is no output.
@@ -101,6 +103,10 @@ enum To {
     Elf,
     /// kdump-compressed, as a flattened stream
     Flat,
+    /// Memory image of LiME
+    Lime,
+    /// Memory as it is
+    Raw,
 }
 
 /// Runs it.
@@ -122,8 +128,14 @@ pub fn run(args: &Args) -> Result<u8> {
     if args.to == To::Elf && args.codec.asked() {
         return Err(Fail::new("an ELF dump is not compressed").next("use --to kdump"));
     }
+    if args.image().is_some() && (args.codec.asked() || level.is_some()) {
+        let text = "a memory image is not compressed, and holds the pages that the input has";
+        return Err(Fail::new(text).next("leave pages out of a dump first, then convert that"));
+    }
     let wide = opened.dump.machine().word == Word::Bits64;
-    if args.time_bits.is_some_and(|time| args.to == To::Elf || (wide && time == Word::Bits32)) {
+    if args.time_bits.is_some_and(|time| {
+        matches!(args.to, To::Elf | To::Lime | To::Raw) || (wide && time == Word::Bits32)
+    }) {
         let text = "--time-bits is for kdump dumps of 32-bit machines";
         return Err(Fail::new(text).next("leave it out"));
     }
@@ -150,8 +162,11 @@ pub fn run(args: &Args) -> Result<u8> {
         return Ok(report_on(&opened, &report, incomplete, !erased.is_empty()));
     }
     let mut file = create(out, args.force, inputs)?;
+    if let Some(format) = args.image() {
+        return write_image(&mut opened, args, format, file, incomplete);
+    }
     let result = match args.to {
-        To::Kdump | To::Elf => {
+        To::Kdump | To::Elf | To::Lime | To::Raw => {
             let format = if args.to == To::Elf { Format::Elf } else { Format::Kdump };
             write(&mut opened, level, &work, format, &mut [&mut file], &[], 0)
         }
@@ -189,6 +204,50 @@ pub fn run(args: &Args) -> Result<u8> {
         }
         Err(fail) => Err(named(fail)),
     }
+}
+
+impl Args {
+    /// The format of the output, if it is a memory image.
+    fn image(&self) -> Option<image::Format> {
+        match self.to {
+            To::Lime => Some(image::Format::Lime),
+            To::Raw => Some(image::Format::Raw),
+            To::Kdump | To::Elf | To::Flat => None,
+        }
+    }
+}
+
+/// Writes a memory image.
+fn write_image(
+    opened: &mut Opened,
+    args: &Args,
+    format: image::Format,
+    mut file: OutFile,
+    was_incomplete: bool,
+) -> Result<u8> {
+    let path = args.files.last().map_or(Path::new(""), |path| path);
+    let written = image::write(opened, format, &mut file, path)?;
+    file.done()?;
+    let incomplete = was_incomplete || written.lost > 0;
+    let level = level_of(opened);
+    if args.json {
+        let (kept, lost, bytes) = (written.pages, written.lost, written.bytes);
+        let pages = Pages { exist: kept + lost, kept, left_out: 0, lost };
+        show(&Done { level: level.bits(), pages, bytes, complete: !incomplete })?;
+    }
+    let (pages, bytes) = (number(written.pages), size(written.bytes));
+    remark(format_args!("{}: {pages} pages kept, {bytes} written", opened.name()));
+    let notes = opened.dump.notes().len > 0;
+    if notes {
+        remark(format_args!(
+            "the notes, with the CPUs' registers and VMCOREINFO, are not in the image"
+        ));
+    }
+    if incomplete {
+        remark(format_args!("{} pages of the input cannot be read", number(written.lost)));
+        return Ok(INCOMPLETE);
+    }
+    Ok(DONE)
 }
 
 /// What was done.

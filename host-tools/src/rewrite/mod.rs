@@ -3,6 +3,7 @@
 pub mod codec;
 pub mod estimate;
 pub mod finish;
+pub mod image;
 pub mod plan;
 pub mod rearrange;
 pub mod reassemble;
