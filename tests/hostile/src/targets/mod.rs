@@ -2,6 +2,7 @@
 
 mod codecs;
 mod dumps;
+mod images;
 mod memory;
 mod symbols;
 mod texts;
@@ -16,6 +17,7 @@ pub static TARGETS: &[Target] = &[
     dumps::PAGES,
     dumps::FLATTENED,
     dumps::SPLIT,
+    images::IMAGES,
     codecs::ZLIB,
     codecs::LZO,
     codecs::SNAPPY,
