@@ -306,7 +306,7 @@ fn snappy(data: &[u8]) -> Vec<u8> {
         out.extend([&[kind][..], &(body.len() as u32 + 4).to_le_bytes()[..3]].concat());
         out.extend(sum.to_le_bytes());
         out.extend(body);
-        if number % 3 == 0 {
+        if number % 3 == 0 && (number + 1) << 16 < data.len() {
             out.extend([0xfe, 3, 0, 0, 0, 0, 0]); // padding
         }
     }

@@ -69,7 +69,7 @@ pub enum MaybeFlattened<'t, F> {
     Flat(flat::Flat<'t, F>),
     /// Through the layout of an image.
     #[cfg(feature = "alloc")]
-    Image(image::Image<'t, F>),
+    Image(alloc::boxed::Box<image::Image<'t, F>>),
 }
 
 #[cfg(feature = "decode")]
@@ -80,7 +80,9 @@ impl<'t, F: RandomAccess> MaybeFlattened<'t, F> {
             MaybeFlattened::Plain(file) => MaybeFlattened::Plain(again(file)),
             MaybeFlattened::Flat(flat) => MaybeFlattened::Flat(flat.reopen(again)),
             #[cfg(feature = "alloc")]
-            MaybeFlattened::Image(image) => MaybeFlattened::Image(image.reopen(again)),
+            MaybeFlattened::Image(image) => {
+                MaybeFlattened::Image(alloc::boxed::Box::new(image.reopen(again)))
+            }
         }
     }
 }

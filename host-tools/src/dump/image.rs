@@ -151,7 +151,7 @@ fn with_text(mut files: Vec<FileInfo>, layout: &Layout, text: &[u8]) -> Result<O
     let made = Image::new(readers, layout, &notes(layout, text));
     let image = made.map_err(|e| refused(&files[0].raw, layout.kind, e))?;
     files[0].len = image.len();
-    let mut input: Input = MaybeFlattened::Image(image);
+    let mut input: Input = MaybeFlattened::Image(Box::new(image));
     let mut head = [0; elf_wire::HEADER_MAX];
     let failed = |file: &FileInfo, e: OpenError| file.raw.fail(e);
     input.read_at(0, &mut head).map_err(|e| files[0].raw.fail(e))?;

@@ -519,7 +519,11 @@ impl<F: RandomAccess> RandomAccess for Image<'_, F> {
 
     fn window_broke(&mut self) -> bool {
         // Each is asked, so that none keeps an old answer.
-        self.files.iter_mut().fold(false, |broke, file| file.window_broke() || broke)
+        let mut broke = false;
+        for file in &mut self.files {
+            broke |= file.window_broke();
+        }
+        broke
     }
 }
 

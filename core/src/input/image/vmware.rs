@@ -34,6 +34,9 @@ struct Region {
     pages: u64,
 }
 
+/// Takes a number for one of its fields.
+type SetField = fn(&mut Region, u64);
+
 /// What the group of memory says.
 #[derive(Default)]
 struct Memory {
@@ -113,7 +116,7 @@ fn memory(file: &mut impl RandomAccess, len: u64) -> Result<Memory, ImageError> 
         if name == b"regionsCount" {
             memory.count = value;
         }
-        let named: [(&[u8], fn(&mut Region, u64)); 3] = [
+        let named: [(&[u8], SetField); 3] = [
             (b"regionPPN", |region, value| region.ppn = value),
             (b"regionPageNum", |region, value| region.page = value),
             (b"regionSize", |region, value| region.pages = value),
