@@ -64,7 +64,8 @@ enum Command {
     Modules(cmd::modules::Args),
     Diff(cmd::diff::Args),
     Refilter(cmd::refilter::Args),
-    Convert(cmd::convert::Args),
+    #[command(about = cmd::convert::ABOUT, long_about = cmd::convert::MANUAL, override_usage = cmd::convert::USAGE)]
+    Convert(cmd::refilter::Args),
     Estimate(cmd::estimate::Args),
     Rearrange(cmd::rearrange::Args),
     Reassemble(cmd::reassemble::Args),
@@ -203,7 +204,7 @@ fn run_words(words: impl Iterator<Item = OsString>) -> Result<u8> {
         Command::Modules(args) => cmd::modules::run(&args),
         Command::Diff(args) => cmd::diff::run(&args),
         Command::Refilter(args) => cmd::refilter::run(&args),
-        Command::Convert(args) => cmd::convert::run(&args),
+        Command::Convert(args) => cmd::refilter::run(&args),
         Command::Estimate(args) => cmd::estimate::run(&args),
         Command::Rearrange(args) => cmd::rearrange::run(&args),
         Command::Reassemble(args) => cmd::reassemble::run(&args),

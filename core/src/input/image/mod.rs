@@ -6,6 +6,7 @@
 //! headers say the same in ELF, so that all that works on a vmcore works on it: [`super::elf`] reads it. Nothing is
 //! copied; a read goes to where the bytes are.
 
+mod error;
 pub mod lime;
 pub mod registers;
 pub mod sadump;
@@ -22,7 +23,7 @@ use crate::wire::elf::{self, ProgramHeader};
 use crate::wire::machine::EM_X86_64;
 use crate::wire::note::{NT_PRSTATUS, VMCOREINFO};
 use alloc::vec::Vec;
-use core::fmt;
+pub use error::ImageError;
 use snappy::{CHUNK_MOST, Chunks};
 
 /// Formats of memory images.
@@ -72,55 +73,6 @@ pub fn kind(head: &[u8]) -> Option<Kind> {
     };
     STARTS.iter().find(starts).map(|(.., kind)| *kind)
 }
-
-/// Why an image cannot be used.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[non_exhaustive]
-pub enum ImageError {
-    /// A part of it cannot be read.
-    Read {
-        /// Which.
-        what: &'static str,
-        /// Where in its file.
-        at: u64,
-        /// The system's answer.
-        io: IoError,
-    },
-    /// A part of it is not what it must be.
-    Invalid {
-        /// Which.
-        what: &'static str,
-        /// Where in its file.
-        at: u64,
-        /// What is there.
-        value: u64,
-    },
-    /// Something does not belong together.
-    Mismatch(&'static str),
-    /// A version that is not known.
-    Version(&'static str, u64),
-    /// More pieces than are read: the number of them at most.
-    Pieces(usize),
-    /// It has no memory.
-    Empty,
-}
-
-impl fmt::Display for ImageError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            ImageError::Read { what, at, io } => write!(f, "reading {what} at offset {at}: {io}"),
-            ImageError::Invalid { what, at, value } => {
-                write!(f, "invalid {what} at offset {at}: {value:#x}")
-            }
-            ImageError::Mismatch(what) => f.write_str(what),
-            ImageError::Version(what, version) => write!(f, "{what} {version} is not known"),
-            ImageError::Pieces(most) => write!(f, "its memory is in more than {most} pieces"),
-            ImageError::Empty => f.write_str("it has no memory"),
-        }
-    }
-}
-
-impl core::error::Error for ImageError {}
 
 /// Where bytes of memory are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,7 +1,7 @@
 //! Snappy's framing format (github.com/google/snappy, `framing_format.txt`): a stream of chunks, each of which
 //! decompresses by itself to 64 KiB at most.
 
-use super::ImageError;
+use super::error::ImageError;
 use crate::error::{part, part_mut};
 use crate::io::{IoError, IoKind, RandomAccess};
 use alloc::vec::Vec;
