@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use tamis_tests::run::TempDir;
 use tamis_tests::synth::{
-    Class, Content, KernelStyle, Leaf, LogLine, LogState, Machine, MemModel, Use,
+    Class, Content, Cpu, KernelStyle, Leaf, LogLine, LogState, Machine, MemModel, Use,
 };
 use tamis_tests::zoo::SINGLES;
 
@@ -102,7 +102,8 @@ impl Base {
             Some(Place { at, len: len.min(walk.left).min(left), phys: walk.phys, virt })
         };
 
-        add(Kind::Headers, in_file(0, 64 + 56 * (view.loads.len() as u64 + 1)));
+        let (first, size) = view.form.headers();
+        add(Kind::Headers, in_file(0, first + size * (view.loads.len() as u64 + 1)));
         add(Kind::Notes, in_file(view.notes.0, view.notes.1));
         let mut structs = BTreeMap::new();
         let mut last = None;
@@ -130,7 +131,7 @@ impl Base {
             }
         }
         let symbols = ["mem_section", "mem_map"].iter().filter_map(|s| view.symbol(s));
-        for virt in symbols.chain(view.root_pointer(&file, 0)) {
+        for virt in symbols.chain(view.root_pointer(&file, 0)).chain(view.nodes(&file)) {
             if let Some(place) = memory(virt, 64) {
                 add(Kind::Sections, place);
             }
@@ -143,8 +144,8 @@ impl Base {
             if let Some(place) = memory(virt, len) {
                 add(Kind::Log, place);
             }
-            for at in (virt..virt + 0x80).step_by(8).filter(|_| index < LOG.len()) {
-                let pointer = view.read_u64(&file, at).filter(|p| view.is_pointer(*p));
+            for at in (virt..virt + 0x80).step_by(view.long).filter(|_| index < LOG.len()) {
+                let pointer = view.read_long(&file, at).filter(|p| view.is_pointer(*p));
                 variables
                     .extend(pointer.filter(|p| variables.len() < 60 && !variables.contains(p)));
             }
@@ -194,7 +195,7 @@ impl Base {
 }
 
 /// How many made-up machines there are.
-pub const MACHINES: usize = 10;
+pub const MACHINES: usize = 16;
 
 /// One of the made-up machines; built once.
 pub fn machine(index: usize) -> &'static Base {
@@ -224,7 +225,28 @@ fn describe(index: usize) -> (&'static str, Machine) {
         }
         7 => ("5.10, encrypted", of(KernelStyle::V5_10).sme_mask(1 << 47)),
         8 => ("6.12 for arm64, four levels", of(KernelStyle::V6_12).arm64(48)),
-        _ => ("7.1 for arm64, five levels", of(KernelStyle::V7_1).arm64(52)),
+        9 => ("7.1 for arm64, five levels", of(KernelStyle::V7_1).arm64(52)),
+        10 => {
+            let cpu = Cpu::S390x { moved: true };
+            ("7.1 for s390x", small(Machine::new(KernelStyle::V7_1).on(cpu)))
+        }
+        11 => {
+            let machine = Machine::new(KernelStyle::V5_10).model(MemModel::SparseExtreme);
+            ("5.10 for s390x, sparse", small(machine.on(Cpu::S390x { moved: false })))
+        }
+        12 => {
+            let cpu = Cpu::Ppc64le { radix: true };
+            ("6.12 for ppc64le, radix", small(Machine::new(KernelStyle::V6_12).on(cpu)))
+        }
+        13 => {
+            let machine = Machine::new(KernelStyle::V6_9).on(Cpu::I386 { pae: true });
+            ("6.9 for i386 with PAE, flat", small(machine))
+        }
+        14 => {
+            let machine = Machine::new(KernelStyle::V4_18).on(Cpu::I386 { pae: false });
+            ("4.18 for i386, two nodes", small(machine.model(MemModel::Nodes)))
+        }
+        _ => ("5.10, two nodes", of(KernelStyle::V5_10).model(MemModel::Nodes)),
     }
 }
 

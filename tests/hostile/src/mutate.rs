@@ -167,8 +167,9 @@ fn write(
 }
 
 fn word(base: &Base, file: &mut Overlay<'_>, input: &mut Input<'_>, focus: Focus, ruin: &mut Ruin) {
-    let spot = spot(base, input, focus, 8);
-    let old = file.u64(spot.1.at + spot.2).unwrap_or(0);
+    let (form, len) = (base.view.form, base.view.long);
+    let spot = spot(base, input, focus, len as u64);
+    let old = form.read(file, spot.1.at + spot.2, len).unwrap_or(0);
     let (other_kind, other) = place(base, input, focus);
     let value = match input.byte() % 16 {
         0 => 0,
@@ -192,7 +193,7 @@ fn word(base: &Base, file: &mut Overlay<'_>, input: &mut Input<'_>, focus: Focus
         _ => input.u64(),
     };
     let _ = other_kind;
-    write(file, ruin, spot, &value.to_le_bytes());
+    write(file, ruin, spot, &form.number(value, len));
 }
 
 fn bytes(
@@ -233,17 +234,25 @@ fn copy(base: &Base, file: &mut Overlay<'_>, input: &mut Input<'_>, focus: Focus
 /// A field of the ELF header or of a program header.
 fn header(base: &Base, file: &mut Overlay<'_>, input: &mut Input<'_>, ruin: &mut Ruin) {
     let count = base.view.loads.len() as u64 + 1;
-    let which = input.below(count + 1);
+    let (form, which) = (base.view.form, input.below(count + 1));
+    let (first, size) = form.headers();
     let (at, len) = if which == count {
-        let fields = [(4, 1), (5, 1), (16, 2), (18, 2), (32, 8), (40, 8), (54, 2), (56, 2)];
+        let fields = match form.wide {
+            true => [(4, 1), (5, 1), (16, 2), (18, 2), (32, 8), (40, 8), (54, 2), (56, 2)],
+            false => [(4, 1), (5, 1), (16, 2), (18, 2), (28, 4), (32, 4), (42, 2), (44, 2)],
+        };
         fields[input.below(8) as usize]
     } else {
-        let fields = [(0, 4), (8, 8), (16, 8), (24, 8), (32, 8), (40, 8), (24, 8), (32, 8)];
+        let fields = match form.wide {
+            true => [(0, 4), (8, 8), (16, 8), (24, 8), (32, 8), (40, 8), (24, 8), (32, 8)],
+            false => [(0, 4), (4, 4), (8, 4), (12, 4), (16, 4), (20, 4), (12, 4), (16, 4)],
+        };
         let (at, len) = fields[input.below(8) as usize];
-        (64 + 56 * which + at, len)
+        (first + size * which + at, len)
     };
-    let old = file.u64(at).unwrap_or(0);
-    let other = file.u64(64 + 56 * input.below(count) + 24).unwrap_or(0);
+    let old = form.read(file, at, len).unwrap_or(0);
+    let (paddr, long) = if form.wide { (24, 8) } else { (12, 4) };
+    let other = form.read(file, first + size * input.below(count) + paddr, long).unwrap_or(0);
     let value: u64 = match input.byte() % 12 {
         0 => 0,
         1 => u64::MAX,
@@ -258,7 +267,7 @@ fn header(base: &Base, file: &mut Overlay<'_>, input: &mut Input<'_>, ruin: &mut
         10 => old.wrapping_add(input.byte().into()),
         _ => input.u64(),
     };
-    file.write(at, &value.to_le_bytes()[..len]);
+    file.write(at, &form.number(value, len));
     ruin.kinds.insert(Kind::Headers);
     ruin.steps.push(format!("header bytes {at:#x}: {value:#x}"));
 }
@@ -272,7 +281,7 @@ fn number(base: &Base, file: &mut Overlay<'_>, input: &mut Input<'_>, ruin: &mut
         9 => input.u32(),
         n => values[n as usize],
     };
-    file.write(at, &value.to_le_bytes());
+    file.write(at, &base.view.form.number(value.into(), 4));
     ruin.kinds.insert(Kind::Notes);
     ruin.steps.push(format!("note bytes {:#x}: {value:#x}", at - start));
 }
@@ -349,7 +358,8 @@ fn rewrite(base: &Base, file: &mut Overlay<'_>, text: &[u8]) {
         return;
     }
     let head = notes.len() - 24;
-    notes[head + 4..head + 8].copy_from_slice(&(text.len() as u32).to_le_bytes());
+    let form = base.view.form;
+    notes[head + 4..head + 8].copy_from_slice(&form.number(text.len() as u64, 4));
     notes.extend(text);
     notes.resize(notes.len().next_multiple_of(4), 0);
     let behind = text_at + text_len.next_multiple_of(4);
@@ -358,6 +368,5 @@ fn rewrite(base: &Base, file: &mut Overlay<'_>, text: &[u8]) {
         notes.extend(rest);
     }
     let at = file.append(&notes);
-    file.write(header + 8, &at.to_le_bytes());
-    file.write(header + 32, &(notes.len() as u64).to_le_bytes());
+    form.move_segment(file, header, at, notes.len() as u64);
 }

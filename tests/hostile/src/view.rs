@@ -5,7 +5,8 @@
 use crate::overlay::Overlay;
 use std::collections::BTreeMap;
 
-/// Bytes of a page. The view is of x86_64 and arm64 with pages of this size.
+/// Bytes of a page. The view is of machines with pages of this size: x86_64, arm64, s390x, ppc64le with radix tables, and
+/// i386.
 pub const PAGE: u64 = 4096;
 /// Start of the mapping of the kernel image.
 const KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
@@ -36,6 +37,77 @@ enum Model {
     Plain(u64),
     /// Pointers to roots are at the symbol, or where a pointer there leads.
     Roots { symbol: u64, pointed: bool },
+    /// Pointers to so many nodes, each with an array, are at the symbol.
+    Nodes { symbol: u64, count: u64 },
+}
+
+/// What is known of the file by its first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// The most significant byte comes first.
+    pub big: bool,
+    /// ELF64.
+    pub wide: bool,
+}
+
+impl Form {
+    /// Offset of the first program header, and the bytes of each.
+    pub fn headers(self) -> (u64, u64) {
+        if self.wide { (64, 56) } else { (52, 32) }
+    }
+
+    /// Offsets of `p_offset` and `p_filesz` in a program header.
+    fn place_and_size(self) -> (u64, u64) {
+        if self.wide { (8, 32) } else { (4, 16) }
+    }
+
+    /// Points a program header at other bytes.
+    pub fn move_segment(self, file: &mut Overlay<'_>, header: u64, at: u64, len: u64) {
+        let (place, size) = self.place_and_size();
+        for (offset, value) in [(place, at), (size, len)] {
+            file.write(header + offset, &self.number(value, if self.wide { 8 } else { 4 }));
+        }
+    }
+
+    /// The bytes of a number.
+    pub fn number(self, value: u64, len: usize) -> Vec<u8> {
+        match self.big {
+            true => value.to_be_bytes()[8 - len..].to_vec(),
+            false => value.to_le_bytes()[..len].to_vec(),
+        }
+    }
+
+    /// The number of so many bytes in a file.
+    pub fn read(self, file: &Overlay<'_>, at: u64, len: usize) -> Option<u64> {
+        let mut raw = [0; 8];
+        file.get(at, &mut raw[..len]).then(|| self.value(&raw[..len]))
+    }
+
+    fn value(self, bytes: &[u8]) -> u64 {
+        let add = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
+        match self.big {
+            true => bytes.iter().fold(0, add),
+            false => bytes.iter().rev().fold(0, add),
+        }
+    }
+}
+
+/// Whose page tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cpu {
+    /// With so many levels, and these bits in each address.
+    X86 {
+        levels: u32,
+        mask: u64,
+    },
+    /// With addresses of so many bits.
+    Arm64(u32),
+    S390x,
+    /// Radix.
+    Ppc64,
+    I386 {
+        pae: bool,
+    },
 }
 
 /// What is known of the kernel in a vmcore.
@@ -51,11 +123,12 @@ pub struct View {
     pub info: BTreeMap<String, String>,
     /// `SIZE(page)`.
     pub page_struct: u64,
+    /// Byte order and class of the file.
+    pub form: Form,
+    /// Bytes of an `unsigned long` of the kernel.
+    pub long: usize,
     root: u64,
-    levels: u32,
-    mask: u64,
-    /// Bits of a virtual address on arm64.
-    arm64: Option<u32>,
+    cpu: Cpu,
     model: Model,
 }
 
@@ -69,28 +142,35 @@ pub struct Walk {
     pub entries: Vec<u64>,
 }
 
-fn word(file: &Overlay<'_>, at: u64, len: usize) -> Option<u64> {
-    let mut raw = [0; 8];
-    file.get(at, &mut raw[..len]).then(|| u64::from_le_bytes(raw))
-}
-
 impl View {
-    /// Looks at an intact vmcore: 64-bit, little-endian, with VMCOREINFO.
+    /// Looks at an intact vmcore with VMCOREINFO.
     pub fn new(file: &Overlay<'_>) -> Option<View> {
-        let (phoff, count) = (word(file, 32, 8)?, word(file, 56, 2)?);
+        let mut ident = [0; 6];
+        file.get(0, &mut ident).then_some(())?;
+        let form = Form { big: ident[5] == 2, wide: ident[4] == 2 };
+        let word = |at, len| form.read(file, at, len);
+        let ((_, size), long) = (form.headers(), if form.wide { 8 } else { 4 });
+        let (phoff, count) = match form.wide {
+            true => (word(32, 8)?, word(56, 2)?),
+            false => (word(28, 4)?, word(44, 2)?),
+        };
         let (mut loads, mut notes) = (Vec::new(), None);
         for index in 0..count {
-            let at = phoff + 56 * index;
-            let field = |offset| word(file, at + offset, 8);
-            match word(file, at, 4)? {
-                1 if field(24)? != u64::MAX => loads.push(Load {
-                    at: field(8)?,
-                    virt: field(16)?,
-                    phys: field(24)?,
-                    len: field(32)?,
-                    mem: field(40)?,
+            let at = phoff + size * index;
+            // p_offset, p_vaddr, p_paddr, p_filesz, p_memsz.
+            let field = |number: u64| {
+                let (place, _) = form.place_and_size();
+                word(at + place + number * long as u64, long)
+            };
+            match word(at, 4)? {
+                1 if field(2)? != u64::MAX => loads.push(Load {
+                    at: field(0)?,
+                    virt: field(1)?,
+                    phys: field(2)?,
+                    len: field(3)?,
+                    mem: field(4)?,
                 }),
-                4 => notes = notes.or(Some((field(8)?, field(32)?, at))),
+                4 => notes = notes.or(Some((field(0)?, field(3)?, at))),
                 _ => {}
             }
         }
@@ -98,7 +178,7 @@ impl View {
         let mut text = None;
         let mut at = notes.0;
         while at + 12 <= notes.0 + notes.1 {
-            let (name, desc) = (word(file, at, 4)?, word(file, at + 4, 4)?);
+            let (name, desc) = (word(at, 4)?, word(at + 4, 4)?);
             let desc_at = at + 12 + name.next_multiple_of(4);
             let mut found = [0; 10];
             if name == 11 && file.get(at + 12, &mut found) && &found == b"VMCOREINFO" {
@@ -121,29 +201,43 @@ impl View {
             text,
             info,
             page_struct: 0,
+            form,
+            long: 8,
             root: 0,
-            levels: 4,
-            mask: 0,
-            arm64: None,
+            cpu: Cpu::S390x,
             model: Model::Flat(0),
         };
         view.page_struct = view.number("SIZE(page)")?;
         let tops = ["init_level4_pgt", "init_top_pgt", "swapper_pg_dir"];
         let top = tops.iter().find_map(|name| view.symbol(name))?;
-        let base = view.number("NUMBER(phys_base)").unwrap_or_else(|| {
-            let text = view.loads.iter().find(|l| l.virt >= KERNEL_MAP);
-            text.map_or(0, |l| l.phys.wrapping_sub(l.virt - KERNEL_MAP))
-        });
-        view.root = top.wrapping_sub(KERNEL_MAP).wrapping_add(base);
-        view.levels =
-            if view.number("NUMBER(pgtable_l5_enabled)").unwrap_or(0) != 0 { 5 } else { 4 };
-        view.mask = view.number("NUMBER(sme_mask)").unwrap_or(0);
-        if word(file, 18, 2)? == 183 {
-            let bits = 64 - view.number("NUMBER(TCR_EL1_T1SZ)")? as u32;
-            view.arm64 = Some(bits);
-            view.root = top.wrapping_sub(view.number("NUMBER(kimage_voffset)")?);
-            view.levels = (bits - 12).div_ceil(9);
-        }
+        (view.cpu, view.root) = match word(18, 2)? {
+            183 => {
+                let bits = 64 - view.number("NUMBER(TCR_EL1_T1SZ)")? as u32;
+                (Cpu::Arm64(bits), top.wrapping_sub(view.number("NUMBER(kimage_voffset)")?))
+            }
+            22 => {
+                let hex = |key: &str| u64::from_str_radix(view.info.get(key)?, 16).ok();
+                let image = hex("IDENTITYBASE").and_then(|_| hex("KERNELOFFSET")).unwrap_or(0);
+                (Cpu::S390x, top - image + hex("KERNELOFFPHYS").filter(|_| image > 0).unwrap_or(0))
+            }
+            21 => (Cpu::Ppc64, top & !(0xc << 60)),
+            3 => {
+                let low = view.loads.iter().find(|l| l.virt < u32::MAX.into())?;
+                let pae = view.info.get("CONFIG_X86_PAE").is_some_and(|value| value == "y");
+                view.long = 4;
+                (Cpu::I386 { pae }, top - (low.virt - low.phys))
+            }
+            _ => {
+                let base = view.number("NUMBER(phys_base)").unwrap_or_else(|| {
+                    let text = view.loads.iter().find(|l| l.virt >= KERNEL_MAP);
+                    text.map_or(0, |l| l.phys.wrapping_sub(l.virt - KERNEL_MAP))
+                });
+                let five = view.number("NUMBER(pgtable_l5_enabled)").unwrap_or(0) != 0;
+                let mask = view.number("NUMBER(sme_mask)").unwrap_or(0);
+                let root = top.wrapping_sub(KERNEL_MAP).wrapping_add(base);
+                (Cpu::X86 { levels: if five { 5 } else { 4 }, mask }, root & ADDRESS & !mask)
+            }
+        };
         view.model = view.find_model(file)?;
         Some(view)
     }
@@ -164,10 +258,18 @@ impl View {
 
     fn find_model(&self, file: &Overlay<'_>) -> Option<Model> {
         let Some(symbol) = self.symbol("mem_section") else {
-            return Some(Model::Flat(self.symbol("mem_map")?));
+            return self.symbol("mem_map").map(Model::Flat).or_else(|| {
+                let count = self.number("LENGTH(node_data)")?;
+                Some(Model::Nodes { symbol: self.symbol("node_data")?, count })
+            });
         };
-        let bits = self.number("NUMBER(MAX_PHYSMEM_BITS)").unwrap_or(46);
-        if self.number("LENGTH(mem_section)") == Some(1 << (bits - 27)) {
+        let bits = self.number("NUMBER(MAX_PHYSMEM_BITS)").unwrap_or(match self.cpu {
+            Cpu::I386 { pae: false } => 32,
+            Cpu::I386 { pae: true } => 36,
+            _ => 46,
+        });
+        if self.number("LENGTH(mem_section)") == Some(1 << (bits - u64::from(self.section_bits())))
+        {
             return Some(Model::Plain(symbol));
         }
         // The one with which the first page that is stored has a structure.
@@ -203,58 +305,112 @@ impl View {
 
     /// Whether a number may be a pointer of the kernel's.
     pub fn is_pointer(&self, value: u64) -> bool {
-        value >= self.arm64.map_or(0xffff_8000_0000_0000, |bits| (1u64 << bits).wrapping_neg())
+        match self.cpu {
+            Cpu::X86 { .. } => value >= 0xffff_8000_0000_0000,
+            Cpu::Arm64(bits) => value >= (1u64 << bits).wrapping_neg(),
+            // Any number may.
+            Cpu::S390x => value > 0x10_0000,
+            Cpu::Ppc64 => value >= 0xc << 60,
+            Cpu::I386 { .. } => value >= 0xc000_0000,
+        }
     }
 
     /// Whether an address of the kernel's can have these bits.
     fn is_canonical(&self, virt: u64) -> bool {
-        match self.arm64 {
+        match self.cpu {
             // The hardware ignores the top byte.
-            Some(bits) => virt >> 55 & 1 != 0 && virt | 0xff << 56 >= (1u64 << bits).wrapping_neg(),
-            None => {
-                let unused = 64 - (12 + 9 * self.levels);
+            Cpu::Arm64(bits) => {
+                virt >> 55 & 1 != 0 && virt | 0xff << 56 >= (1u64 << bits).wrapping_neg()
+            }
+            Cpu::X86 { levels, .. } => {
+                let unused = 64 - (12 + 9 * levels);
                 ((virt << unused) as i64 >> unused) as u64 == virt
             }
+            // As many bits as there are levels.
+            Cpu::S390x => true,
+            // The other bits say in which region it is; there is nothing in between.
+            Cpu::Ppc64 => virt >> 60 >= 0xc && virt << 4 >> 56 == 0,
+            Cpu::I386 { .. } => virt >> 32 == 0,
+        }
+    }
+
+    /// Where the indexes of the levels begin, from the last level up, and where that of the first ends.
+    fn shifts(&self, file: &Overlay<'_>) -> (&'static [u32], u32) {
+        match self.cpu {
+            Cpu::X86 { levels, .. } => (&[12, 21, 30, 39, 48], 12 + 9 * levels),
+            Cpu::Arm64(bits) => (&[12, 21, 30, 39, 48], bits),
+            Cpu::S390x => {
+                let mut raw = [0; 8];
+                let there = self.read_phys(file, self.root, &mut raw);
+                let kind = if there { raw[7] >> 2 & 3 } else { 1 };
+                (&[12, 20, 31, 42, 53], [31, 42, 53, 64][usize::from(kind)])
+            }
+            Cpu::Ppc64 => (&[12, 21, 30, 39], 52),
+            Cpu::I386 { pae: true } => (&[12, 21, 30], 32),
+            Cpu::I386 { pae: false } => (&[12, 22], 32),
         }
     }
 
     /// What an entry of a table says: the address in it, and whether memory is there, not a table.
     fn entry(&self, entry: u64, level: u32) -> Option<(u64, bool)> {
-        match (self.arm64, entry & 3) {
-            (Some(bits), kind @ (1 | 3)) => {
-                // A block is never on the last level, a page nowhere else.
-                let leaf = level == 0 || kind == 1;
+        let leaf = level == 0;
+        match self.cpu {
+            Cpu::Arm64(bits) if entry & 1 != 0 => {
+                let block = entry & 3 == 1;
                 let high = if bits == 52 { (entry >> 8 & 3) << 50 | entry & 3 << 48 } else { 0 };
-                (level > 0 || kind == 3).then_some((entry & 0xffff_ffff_f000 | high, leaf))
+                // A block is never on the last level, a page nowhere else.
+                (level > 0 || !block).then_some((entry & 0xffff_ffff_f000 | high, leaf || block))
             }
-            (None, 1 | 3) => {
-                let leaf = level == 0 || (level <= 2 && entry & 0x80 != 0);
-                Some((entry & ADDRESS & !self.mask, leaf))
+            Cpu::X86 { mask, .. } if entry & 1 != 0 => {
+                let large = level <= 2 && entry & 0x80 != 0;
+                Some((entry & ADDRESS & !mask, leaf || large))
             }
+            Cpu::S390x if leaf => (entry & 0x400 == 0).then_some((entry, true)),
+            Cpu::S390x => {
+                let there = entry & 0x20 == 0 && entry >> 2 & 3 == u64::from(level) - 1;
+                let large = level <= 2 && entry & 0x400 != 0;
+                let table = if level == 1 { entry & !0x7ff } else { entry & !0xfff };
+                there.then_some((if large { entry } else { table }, large))
+            }
+            Cpu::Ppc64 if entry >> 63 != 0 => match entry >> 62 & 1 {
+                1 => (level <= 2).then_some((entry & ((1 << 53) - 1), true)),
+                _ => (level > 0).then_some((entry & 0x3fff_ffff_ffff_ff00, false)),
+            },
+            Cpu::I386 { pae: true } if entry & 1 != 0 => {
+                Some((entry & ADDRESS, leaf || level == 1 && entry & 0x80 != 0))
+            }
+            Cpu::I386 { pae: false } if entry & 1 != 0 => match (level, entry & 0x80) {
+                (1, 0x80) => Some((entry & 0xffc0_0000 | (entry >> 13 & 0xff) << 32, true)),
+                _ => Some((entry & 0xffff_f000, leaf)),
+            },
             _ => None,
         }
     }
 
     /// Follows the page tables.
     pub fn walk(&self, file: &Overlay<'_>, virt: u64) -> Option<Walk> {
-        if !self.is_canonical(virt) {
+        let (shifts, bits) = self.shifts(file);
+        if !self.is_canonical(virt) || self.cpu == Cpu::S390x && bits < 64 && virt >> bits != 0 {
             return None;
         }
-        let mut table = match self.arm64 {
-            Some(_) => self.root,
-            None => self.root & ADDRESS & !self.mask,
-        };
+        // Tables of ppc64 and s390x are big-endian.
+        let big = matches!(self.cpu, Cpu::S390x | Cpu::Ppc64);
+        let size = if self.cpu == (Cpu::I386 { pae: false }) { 4 } else { 8 };
+        let mut table = self.root;
         let mut entries = Vec::new();
-        for level in (0..self.levels).rev() {
-            let shift = 12 + 9 * level;
-            let width = self.arm64.map_or(9, |bits| (bits - shift).min(9));
-            let at = table.checked_add((virt >> shift & ((1 << width) - 1)) * 8)?;
+        let levels = shifts.iter().filter(|shift| **shift < bits).count();
+        for level in (0..levels).rev() {
+            let shift = shifts[level];
+            let end = if level + 1 == levels { bits } else { shifts[level + 1] };
+            let index = virt >> shift & ((1 << (end - shift)) - 1);
+            let at = table.checked_add(index * size as u64)?;
             entries.push(at);
             let mut raw = [0; 8];
-            if !self.read_phys(file, at, &mut raw) {
+            if !self.read_phys(file, at, &mut raw[..size]) {
                 return None;
             }
-            let (to, leaf) = self.entry(u64::from_le_bytes(raw), level)?;
+            let value = Form { big, wide: true }.value(&raw[..size]);
+            let (to, leaf) = self.entry(value, level as u32)?;
             table = to;
             if leaf {
                 let inside = virt & ((1 << shift) - 1);
@@ -269,7 +425,9 @@ impl View {
     pub fn read(&self, file: &Overlay<'_>, virt: u64, buf: &mut [u8]) -> bool {
         let mut done = 0;
         while done < buf.len() {
-            let Some(walk) = self.walk(file, virt.wrapping_add(done as u64)) else { return false };
+            let Some(walk) = self.walk(file, self.wrap(virt.wrapping_add(done as u64))) else {
+                return false;
+            };
             let len = (buf.len() - done).min(walk.left as usize);
             if !self.read_phys(file, walk.phys, &mut buf[done..done + len]) {
                 return false;
@@ -279,43 +437,100 @@ impl View {
         true
     }
 
-    /// The eight bytes at a virtual address.
-    pub fn read_u64(&self, file: &Overlay<'_>, virt: u64) -> Option<u64> {
+    /// An address as the kernel's words have it.
+    fn wrap(&self, virt: u64) -> u64 {
+        if self.long == 4 { virt & 0xffff_ffff } else { virt }
+    }
+
+    /// The `unsigned long` at a virtual address.
+    pub fn read_long(&self, file: &Overlay<'_>, virt: u64) -> Option<u64> {
         let mut raw = [0; 8];
-        self.read(file, virt, &mut raw).then(|| u64::from_le_bytes(raw))
+        let raw = &mut raw[..self.long];
+        self.read(file, virt, raw).then(|| self.form.value(raw))
+    }
+
+    /// log2 of the bytes of a section.
+    fn section_bits(&self) -> u32 {
+        let usual = match self.cpu {
+            Cpu::S390x => 28,
+            Cpu::Ppc64 => 24,
+            Cpu::I386 { pae: true } => 29,
+            Cpu::I386 { pae: false } => 26,
+            _ => 27,
+        };
+        self.number("NUMBER(SECTION_SIZE_BITS)").map_or(usual, |bits| bits as u32)
     }
 
     /// Virtual address of the word of the section table that a pfn's `struct page` hangs on.
     pub fn section_word(&self, file: &Overlay<'_>, pfn: u64) -> Option<u64> {
-        let bits = self.number("NUMBER(SECTION_SIZE_BITS)").unwrap_or(27) as u32;
-        let nr = pfn >> (bits - 12);
+        if matches!(self.model, Model::Flat(_) | Model::Nodes { .. }) {
+            return None;
+        }
+        let nr = pfn >> (self.section_bits() - 12);
         let entry = self.number("SIZE(mem_section)")?;
         let offset = self.number("OFFSET(mem_section.section_mem_map)")?;
-        match self.model {
-            Model::Flat(_) => None,
-            Model::Plain(symbol) => Some(symbol.wrapping_add(nr * entry + offset)),
-            Model::Roots { .. } => {
-                let per_root = PAGE / entry;
-                let root = self.read_u64(file, self.root_pointer(file, nr / per_root)?)?;
-                (root != 0).then(|| root.wrapping_add(nr % per_root * entry + offset))
-            }
-        }
+        let Model::Plain(symbol) = self.model else {
+            let per_root = PAGE / entry;
+            let root = self.read_long(file, self.root_pointer(file, nr / per_root)?)?;
+            return (root != 0).then(|| root.wrapping_add(nr % per_root * entry + offset));
+        };
+        Some(symbol.wrapping_add(nr * entry + offset))
     }
 
     /// Virtual address of a pointer to a root.
     pub fn root_pointer(&self, file: &Overlay<'_>, root: u64) -> Option<u64> {
         let Model::Roots { symbol, pointed } = self.model else { return None };
-        let table = if pointed { self.read_u64(file, symbol)? } else { symbol };
-        Some(table.wrapping_add(8 * root))
+        let table = if pointed { self.read_long(file, symbol)? } else { symbol };
+        Some(table.wrapping_add(self.long as u64 * root))
+    }
+
+    /// Virtual addresses of the structures of nodes, and of the pointers to them.
+    pub fn nodes(&self, file: &Overlay<'_>) -> Vec<u64> {
+        let Model::Nodes { symbol, count } = self.model else { return Vec::new() };
+        let pointers = (0..count).map(|n| symbol.wrapping_add(n * self.long as u64));
+        pointers.flat_map(|at| [Some(at), self.read_long(file, at)]).flatten().collect()
+    }
+
+    /// Virtual address of the first structure of the node that a pfn is in, and that pfn; none where it is in no node
+    /// or in two, or where one cannot be read, which may have it.
+    fn node_of(&self, file: &Overlay<'_>, pfn: u64) -> Option<(u64, u64)> {
+        let Model::Nodes { symbol, count } = self.model else { return None };
+        let mut found = None;
+        for n in 0..count {
+            let node = self.read_long(file, symbol.wrapping_add(n * self.long as u64))?;
+            if node == 0 {
+                continue;
+            }
+            let member = |name: &str| {
+                let at = self.number(&format!("OFFSET(pglist_data.{name})"))?;
+                self.read_long(file, node.wrapping_add(at))
+            };
+            let (start, spanned) = (member("node_start_pfn")?, member("node_spanned_pages")?);
+            let map = member("node_mem_map")?;
+            if pfn >= start && pfn - start < spanned && found.replace((map, start)).is_some() {
+                return None;
+            }
+        }
+        found.filter(|(map, _)| self.is_pointer(*map))
     }
 
     /// Virtual address of a pfn's `struct page`.
     pub fn struct_at(&self, file: &Overlay<'_>, pfn: u64) -> Option<u64> {
-        if let Model::Flat(symbol) = self.model {
-            return Some(self.read_u64(file, symbol)?.wrapping_add(pfn * self.page_struct));
-        }
-        let word = self.read_u64(file, self.section_word(file, pfn)?)?;
-        (word & 3 == 3).then(|| (word & !0x3f).wrapping_add(pfn.wrapping_mul(self.page_struct)))
+        let at = match self.model {
+            Model::Flat(symbol) => {
+                self.read_long(file, symbol)?.wrapping_add(pfn * self.page_struct)
+            }
+            Model::Nodes { .. } => {
+                let (map, first) = self.node_of(file, pfn)?;
+                map.wrapping_add((pfn - first) * self.page_struct)
+            }
+            _ => {
+                let word = self.read_long(file, self.section_word(file, pfn)?)?;
+                let there = word & 3 == 3;
+                there.then(|| (word & !0x3f).wrapping_add(pfn.wrapping_mul(self.page_struct)))?
+            }
+        };
+        Some(self.wrap(at))
     }
 
     /// The bytes of a pfn's `struct page`, if they can be read.

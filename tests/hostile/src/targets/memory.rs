@@ -103,8 +103,12 @@ fn walk(data: &[u8], reach: &mut Reach) {
     for at in addresses {
         match arch.translate(VirtAddr(at), &mut vmcore, &mut cache) {
             Ok(map) => {
-                assert!(map.len > 0 && map.len <= 1 << 30);
-                assert!(map.phys.0 < 1 << 52, "no physical address has so many bits");
+                // All of ppc64's linear map is one mapping.
+                let linear = base.view.info.contains_key("SIZE(vmemmap_backing)");
+                assert!(map.len > 0 && (linear || map.len <= 1 << 31));
+                // All bits of an entry of s390x that are not others are those of an address.
+                let many = base.view.form.big;
+                assert!(many || map.phys.0 < 1 << 52, "no physical address has so many bits");
                 reach.at("translated");
             }
             Err(_) => reach.at("not mapped"),
