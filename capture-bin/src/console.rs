@@ -413,7 +413,8 @@ impl Observer for Console {
             Notice::OfflineSection(_) => 2,
             Notice::PageLost(..) => 3,
             Notice::NotesLost(..) => 4,
-            Notice::DamagedSection(..) | Notice::DoubtfulBlock(_) | Notice::StrayStructs(_) => 5,
+            // What is damaged.
+            _ => 5,
         };
         let Some(count) = self.counts.get_mut(kind) else { return };
         *count += 1;

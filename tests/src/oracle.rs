@@ -165,7 +165,12 @@ fn scans(image: &Image, level: u32) -> bool {
             || (level & 16 != 0 && knows_free(image)))
 }
 
+/// By a mark, or by lists where the kernel has zones.
 fn knows_free(image: &Image) -> bool {
+    image.machine.has_zones() || marks_free(image)
+}
+
+fn marks_free(image: &Image) -> bool {
     matches!(image.machine.facts().buddy, BuddyMark::Value(_))
         && image.machine.has_key("NUMBER(PAGE_BUDDY_MAPCOUNT_VALUE)")
 }
@@ -263,7 +268,8 @@ fn reason(image: &Image, level: u32, class: Class) -> Option<Reason> {
         | Class::Offline
         | Class::Poisoned => None,
         Class::Free { order } => {
-            when(free && knows_free(image) && order < facts.free_orders, Reason::Free)
+            let known = marks_free(image) || image.machine.lists_free(order);
+            when(free && known && order < facts.free_orders, Reason::Free)
         }
         // An order no kernel uses: something is wrong with the structure, so the page is kept.
         Class::FreeAbsurd { .. } => None,

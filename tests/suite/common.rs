@@ -3,9 +3,12 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use tamis_core::capture::Notice;
 use tamis_tests::check;
+use tamis_tests::disk::Disk;
 use tamis_tests::dumpread::Dump;
 use tamis_tests::oracle::{self, Expected};
+use tamis_tests::rig::{self, Watch, Wish};
 use tamis_tests::run::{self, Run, TempDir};
 use tamis_tests::synth::Image;
 
@@ -64,6 +67,24 @@ impl Bench {
         assert_report(&run, &expected);
         (run, dump)
     }
+}
+
+/// Captures a machine's vmcore by the engine alone, with buffers of a usual size, and holds the dump against the oracle;
+/// gives what was told.
+#[track_caller]
+pub fn check_inside(image: &Image, vmcore: &[u8], mut wish: Wish) -> Vec<Notice> {
+    let (mut disk, mut watch) = (Disk::new(), Watch::default());
+    let [bitmap, ..] = wish.sizes;
+    wish.sizes = [if bitmap > 1024 { bitmap } else { 1 << 20 }, 1 << 20, 1 << 16];
+    let outcome = rig::capture(vmcore, wish, &mut [&mut disk], &mut watch);
+    outcome.result.expect("a capture without faults");
+    let dump = Dump::new(disk.file).expect("a dump");
+    let expected = oracle::expect(image, wish.level.into());
+    let (machine, level) = (&image.machine, wish.level);
+    let (cpu, model) = (machine.cpu(), machine.mem_model());
+    let what = format!("-d {level}: {cpu:?}, {}, {model:?}", machine.facts().release);
+    check::assert_dump(&dump, image, &expected, &what);
+    watch.notices
 }
 
 /// Fails the test if the report's numbers are not the oracle's.

@@ -15,6 +15,7 @@ mod dmesg;
 mod elf_output;
 mod flattened;
 mod formats;
+mod free_lists;
 mod golden;
 mod inherited;
 mod layers;

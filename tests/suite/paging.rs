@@ -1,14 +1,10 @@
 //! Address translation, memory models and places where the kernel and its structures may lie.
 
-use tamis_tests::check;
-use tamis_tests::disk::Disk;
-use tamis_tests::dumpread::Dump;
-use tamis_tests::oracle;
-use tamis_tests::rig::{self, Watch, Wish};
+use tamis_tests::rig::{self, Wish};
 use tamis_tests::synth::{Cpu, KernelStyle, Leaf, Machine, MemModel, SectionTable};
 use tamis_tests::zoo::{zoo, zoo_at};
 
-use crate::common::Bench;
+use crate::common::{self, Bench};
 
 /// Levels 31 and 1: everything that can be left out, and nothing that need not.
 fn check(machine: Machine) {
@@ -23,17 +19,7 @@ fn check_inside(machine: Machine) {
     let image = machine.build();
     let vmcore = rig::vmcore(&image);
     for level in [31, 1] {
-        let mut disk = Disk::new();
-        let mut wish = Wish::new("-c", level);
-        wish.sizes = [1 << 20, 1 << 20, 1 << 16];
-        let outcome = rig::capture(&vmcore[..], wish, &mut [&mut disk], &mut Watch::default());
-        outcome.result.expect("a capture without faults");
-        let dump = Dump::new(disk.file).expect("a dump");
-        let expected = oracle::expect(&image, level.into());
-        let machine = &image.machine;
-        let (cpu, model) = (machine.cpu(), machine.mem_model());
-        let what = format!("-d {level}: {cpu:?}, {}, {model:?}", machine.facts().release);
-        check::assert_dump(&dump, &image, &expected, &what);
+        common::check_inside(&image, &vmcore, Wish::new("", level));
     }
 }
 

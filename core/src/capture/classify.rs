@@ -82,6 +82,27 @@ impl<'m> Scanner<'m> {
         tally: &mut impl DropObserver,
         observer: &mut dyn Observer,
     ) {
+        self.scan_structs(source, map, tally, observer);
+        #[cfg(feature = "free-lists")]
+        if let Some(lists) = self.classifier.free_lists() {
+            let mut memory = KernelMemory::new(source, self.arch, &mut self.tables);
+            let is_first = map.span().start == Pfn(0);
+            let mut damaged = |span, order| observer.notice(Notice::DamagedFreeList(span, order));
+            let (mem_map, roots) = (&self.mem_map, &mut self.roots);
+            let done = lists.clear(&mut memory, mem_map, roots, map, tally, &mut damaged);
+            if let (Err(why), true) = (done, is_first) {
+                observer.notice(Notice::NoZones(why));
+            }
+        }
+    }
+
+    fn scan_structs<S: Dump>(
+        &mut self,
+        source: &mut S,
+        map: &mut Bitmap<'_>,
+        tally: &mut impl DropObserver,
+        observer: &mut dyn Observer,
+    ) {
         if !self.classifier.is_needed() {
             return;
         }

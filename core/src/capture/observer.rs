@@ -2,6 +2,8 @@
 
 use crate::io::IoError;
 use crate::kernel::mem_map::Doubt;
+#[cfg(feature = "free-lists")]
+use crate::kernel::zones::ZonesError;
 use crate::memory::ReadError;
 use crate::tally::Tally;
 use crate::units::{Pfn, PfnSpan};
@@ -34,6 +36,13 @@ pub enum Notice {
     /// The lists that the `struct page`s of these pages are on do not lead back to them, so that they are not theirs:
     /// the pages are kept.
     StrayStructs(PfnSpan),
+    /// A list of free blocks of this order, in the zone of these pfns, does not lead back to its head or has what is no
+    /// free block: its pages are kept.
+    #[cfg(feature = "free-lists")]
+    DamagedFreeList(PfnSpan, u64),
+    /// The kernel's zones could not be found: all free pages are kept.
+    #[cfg(feature = "free-lists")]
+    NoZones(ZonesError),
     /// This page could not be read: the dump is incomplete.
     PageLost(Pfn, ReadError),
     /// The notes could not be read from this byte on: they are zeros, the dump is incomplete.
@@ -58,6 +67,12 @@ impl fmt::Display for Notice {
             Notice::StrayStructs(s) => {
                 span(f, s, format_args!("struct pages that no list leads back to"))
             }
+            #[cfg(feature = "free-lists")]
+            Notice::DamagedFreeList(s, order) => {
+                span(f, s, format_args!("the list of free blocks of order {order} is damaged"))
+            }
+            #[cfg(feature = "free-lists")]
+            Notice::NoZones(why) => write!(f, "free pages kept: {why}"),
             Notice::PageLost(pfn, fault) => write!(f, "pfn {pfn} lost: {fault}"),
             Notice::NotesLost(at, io) => write!(f, "notes lost from byte {at} on: {io}"),
         }

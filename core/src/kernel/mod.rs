@@ -1,5 +1,7 @@
 //! What the dead kernel's memory means.
 
+#[cfg(feature = "free-lists")]
+pub mod free_lists;
 pub mod log;
 pub mod mem_map;
 pub mod memory;

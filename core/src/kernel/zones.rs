@@ -16,6 +16,8 @@ pub struct Zone {
     pub zone: Option<u64>,
     /// Its pfns.
     pub span: PfnSpan,
+    /// Address of its `struct zone`; `None` where only the node is known.
+    pub at: Option<VirtAddr>,
 }
 
 /// Why zones could not be found.
@@ -80,31 +82,65 @@ pub fn zones<S: PhysMemory>(
     memory: &mut KernelMemory<'_, '_, S>,
     each: &mut dyn FnMut(Zone),
 ) -> Result<(), ZonesError> {
-    let layout = NodeLayout {
-        start: facts.need(Kind::Offset, "pglist_data.node_start_pfn")?,
-        spanned: facts.need(Kind::Offset, "pglist_data.node_spanned_pages")?,
-        zones: ZoneLayout::find(facts),
-    };
-    let Some(table) = facts.get(Kind::Symbol, "node_data") else {
-        let node = facts.need(Kind::Symbol, "contig_page_data")?;
-        return layout.node(memory, 0, node, each);
-    };
-    let count = facts.need(Kind::Length, "node_data")?.min(NODES_MOST);
-    let word = memory.word_size().bytes() as u64;
-    for index in 0..count {
-        let at = table.checked_add(index * word);
-        let at = at.ok_or(ZonesError::Implausible { node: index })?;
-        match memory.word(VirtAddr(at)) {
-            Ok(0) => {}
-            Ok(node) => layout.node(memory, index, node, each)?,
-            // The rest of the table is gone, too.
-            Err(_) => break,
-        }
+    Nodes::find(facts)?.each(memory, &mut |_, zone| each(zone))
+}
+
+/// Where the nodes are, and what is in them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Nodes {
+    /// Address of the table of nodes, and how many it has room for; or of the only node.
+    table: Result<(u64, u64), u64>,
+    layout: NodeLayout,
+}
+
+impl Nodes {
+    /// See [`zones`].
+    pub(super) fn find(facts: &dyn Facts) -> Result<Nodes, MissingKey> {
+        let layout = NodeLayout {
+            start: facts.need(Kind::Offset, "pglist_data.node_start_pfn")?,
+            spanned: facts.need(Kind::Offset, "pglist_data.node_spanned_pages")?,
+            zones: ZoneLayout::find(facts).ok(),
+        };
+        let table = match facts.get(Kind::Symbol, "node_data") {
+            Some(table) => Ok((table, facts.need(Kind::Length, "node_data")?.min(NODES_MOST))),
+            None => Err(facts.need(Kind::Symbol, "contig_page_data")?),
+        };
+        Ok(Nodes { table, layout })
     }
-    Ok(())
+
+    /// The key without which no zones of a node are known.
+    #[cfg(feature = "free-lists")]
+    pub(super) fn need_zones(facts: &dyn Facts) -> Result<(), MissingKey> {
+        ZoneLayout::find(facts).map(drop)
+    }
+
+    /// Hands all zones to `each`, with the memory that they are in.
+    pub(super) fn each<S: PhysMemory>(
+        &self,
+        memory: &mut KernelMemory<'_, '_, S>,
+        each: &mut dyn FnMut(&mut KernelMemory<'_, '_, S>, Zone),
+    ) -> Result<(), ZonesError> {
+        let (table, count) = match self.table {
+            Ok(table) => table,
+            Err(node) => return self.layout.node(memory, 0, node, each),
+        };
+        let word = memory.word_size().bytes() as u64;
+        for index in 0..count {
+            let at = table.checked_add(index * word);
+            let at = at.ok_or(ZonesError::Implausible { node: index })?;
+            match memory.word(VirtAddr(at)) {
+                Ok(0) => {}
+                Ok(node) => self.layout.node(memory, index, node, each)?,
+                // The rest of the table is gone, too.
+                Err(_) => break,
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Offsets in `struct pglist_data`.
+#[derive(Clone, Copy, Debug)]
 struct NodeLayout {
     start: u64,
     spanned: u64,
@@ -117,7 +153,7 @@ impl NodeLayout {
         memory: &mut KernelMemory<'_, '_, S>,
         index: u64,
         node: u64,
-        each: &mut dyn FnMut(Zone),
+        each: &mut dyn FnMut(&mut KernelMemory<'_, '_, S>, Zone),
     ) -> Result<(), ZonesError> {
         let implausible = ZonesError::Implausible { node: index };
         let mut member = |offset: u64| {
@@ -134,16 +170,18 @@ impl NodeLayout {
         match zones.filter(|zones| zones.iter().any(|span| !span.is_empty())) {
             Some(zones) => {
                 for (zone, span) in (0..).zip(zones).filter(|(_, span)| !span.is_empty()) {
-                    each(Zone { node: index, zone: Some(zone), span });
+                    let at = self.zones.as_ref().and_then(|zones| zones.at(node, zone));
+                    each(memory, Zone { node: index, zone: Some(zone), span, at });
                 }
             }
-            None => each(Zone { node: index, zone: None, span: whole }),
+            None => each(memory, Zone { node: index, zone: None, span: whole, at: None }),
         }
         Ok(())
     }
 }
 
 /// Where the zones of a node are, and offsets in `struct zone`.
+#[derive(Clone, Copy, Debug)]
 struct ZoneLayout {
     zones: u64,
     count: u64,
@@ -152,13 +190,19 @@ struct ZoneLayout {
 }
 
 impl ZoneLayout {
-    fn find(facts: &dyn Facts) -> Option<ZoneLayout> {
-        Some(ZoneLayout {
-            zones: facts.get(Kind::Offset, "pglist_data.node_zones")?,
-            count: facts.get(Kind::Offset, "pglist_data.nr_zones")?,
-            size: facts.get(Kind::Size, "zone")?,
-            spanned: facts.get(Kind::Offset, "zone.spanned_pages")?,
+    fn find(facts: &dyn Facts) -> Result<ZoneLayout, MissingKey> {
+        Ok(ZoneLayout {
+            zones: facts.need(Kind::Offset, "pglist_data.node_zones")?,
+            count: facts.need(Kind::Offset, "pglist_data.nr_zones")?,
+            size: facts.need(Kind::Size, "zone")?,
+            spanned: facts.need(Kind::Offset, "zone.spanned_pages")?,
         })
+    }
+
+    /// Address of a zone of a node.
+    fn at(&self, node: u64, zone: u64) -> Option<VirtAddr> {
+        let inside = self.zones.checked_add(self.size.checked_mul(zone)?)?;
+        node.checked_add(inside).map(VirtAddr)
     }
 
     /// The zones of a node by their numbers, if what is read looks like zones: in ascending order,
@@ -178,8 +222,7 @@ impl ZoneLayout {
             let mut found = [PfnSpan::new(Pfn(0), Pfn(0)); ZONES_MOST];
             let mut end = whole.start.0;
             for (index, zone) in (0..).zip(found.iter_mut().take(count)) {
-                let offset = self.zones.checked_add(self.size.checked_mul(index)?)?;
-                let at = node.checked_add(offset)?;
+                let VirtAddr(at) = self.at(node, index)?;
                 let spanned = memory.word(VirtAddr(at.checked_add(self.spanned)?)).ok()?;
                 let start = memory.word(VirtAddr(at.checked_add(start_at)?)).ok()?;
                 if spanned == 0 {

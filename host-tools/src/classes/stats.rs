@@ -80,7 +80,7 @@ pub struct ZonePages {
 
 impl ZonePages {
     fn new(zone: Zone) -> ZonePages {
-        let Zone { node, zone, span } = zone;
+        let Zone { node, zone, span, .. } = zone;
         let pages = ByClass::default();
         ZonePages { node, zone, start_pfn: span.start.0, end_pfn: span.end.0, pages }
     }

@@ -218,7 +218,7 @@ fn describe(index: usize) -> (&'static str, Machine) {
         2 => ("7.1, five levels", of(KernelStyle::V7_1).five_level()),
         3 => ("3.10, vmemmap", of(KernelStyle::V3_10)),
         4 => ("6.6, plain sparse", of(KernelStyle::V6_6).model(MemModel::SparsePlain)),
-        5 => ("2.6.24, flat", of(KernelStyle::V2_6_24).model(MemModel::Flat)),
+        5 => ("2.6.24, flat", of(KernelStyle::V2_6_24).model(MemModel::Flat).zones()),
         6 => {
             let machine = of(KernelStyle::V6_3).page_struct(80);
             ("6.3, 80-byte struct page", machine.leaves(Leaf::Block, Leaf::Block, Leaf::Block))

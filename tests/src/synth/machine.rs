@@ -60,6 +60,21 @@ pub enum Fault {
     NotInFile,
 }
 
+/// What is wrong with the lists of free blocks of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BentList {
+    /// The last block leads back to the first one, not to the head of the list.
+    Ring,
+    /// The first block is in use.
+    InUse,
+    /// It is on the list of the order above.
+    OtherOrder,
+    /// It is on the list of the other zone.
+    OtherZone,
+    /// The first block's list leads nowhere.
+    Nowhere,
+}
+
 /// A machine under description. Frame numbers and byte addresses are physical.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -100,8 +115,12 @@ pub struct Machine {
     pub(super) back_notes: Vec<Note>,
     pub(super) log: Option<(Vec<LogLine>, usize)>,
     pub(super) own_tables: bool,
+    pub(super) zones: bool,
+    pub(super) bent: Option<(u32, BentList)>,
 }
 
+/// Where the first zone of a node ends, if it has more than one.
+pub const ZONE_END: u64 = 0x1000;
 /// Bytes of the kernel image.
 const IMAGE: u64 = 4 << 20;
 /// Offset in the image of `init_uts_ns`.
@@ -157,6 +176,8 @@ impl Machine {
             back_notes: Vec::new(),
             log: None,
             own_tables: false,
+            zones: false,
+            bent: None,
             facts,
         }
     }
@@ -380,6 +401,28 @@ impl Machine {
         self
     }
 
+    /// Gives the kernel zones with lists of their free blocks, two in each node: up to [`ZONE_END`], and above.
+    pub fn zones(mut self) -> Self {
+        self.zones = true;
+        self
+    }
+
+    /// Damages the lists of free blocks of an order.
+    pub fn bend_lists(mut self, order: u32, how: BentList) -> Self {
+        self.bent = Some((order, how));
+        self
+    }
+
+    /// Whether the kernel has zones.
+    pub fn has_zones(&self) -> bool {
+        self.zones
+    }
+
+    /// Whether free blocks of this order are on lists that are as they should be.
+    pub fn lists_free(&self, order: u32) -> bool {
+        self.zones && self.bent.is_none_or(|(bent, _)| bent != order)
+    }
+
     /// What the generation is like.
     pub fn facts(&self) -> &Facts {
         &self.facts
@@ -422,6 +465,16 @@ impl Machine {
     /// One past the last byte of memory that the direct map has.
     pub(super) fn direct_end(&self) -> u64 {
         (self.first_pfn * PAGE as u64).saturating_add(self.cpu.direct_len())
+    }
+
+    /// Bits of the number of a section in the flags of a `struct page`: none where a vmemmap makes it superfluous.
+    pub(super) fn section_width(&self) -> u32 {
+        match self.model {
+            MemModel::SparseExtreme | MemModel::SparsePlain => {
+                self.physmem_bits - self.section_bits
+            }
+            _ => 0,
+        }
     }
 
     /// The memory model.

@@ -9,11 +9,14 @@ use super::machine::{Fault, Kit, Machine, MemModel, SectionTable};
 use super::page::{self, Class, Use};
 use super::style::HugetlbMark;
 use super::tables::Leaf;
+use super::zones;
 
 /// `LENGTH(node_data)`.
 pub(super) const NODES: usize = 16;
 /// `OFFSET(pglist_data.node_mem_map)`.
 pub(super) const NODE_MEM_MAP: u64 = 4992;
+/// `SIZE(pglist_data)`.
+pub(super) const NODE_SIZE: u64 = 5888;
 /// A physical address that no RAM of any test covers.
 const NOWHERE: u64 = 0x3f_0000_0000;
 
@@ -21,8 +24,8 @@ const NOWHERE: u64 = 0x3f_0000_0000;
 /// the sections that are present.
 pub(super) fn write(machine: &Machine, kit: &mut Kit) -> BTreeSet<u64> {
     let place = Place::new(machine, kit);
-    let (frames, listed) = (BTreeSet::new(), Vec::new());
-    let mut written = Structures { machine, place: &place, kit, frames, listed };
+    let (frames, listed, free) = (BTreeSet::new(), Vec::new(), Vec::new());
+    let mut written = Structures { machine, place: &place, kit, frames, listed, free };
     for block in &machine.blocks {
         written.block(block.pfn, block.class);
     }
@@ -32,6 +35,7 @@ pub(super) fn write(machine: &Machine, kit: &mut Kit) -> BTreeSet<u64> {
         }
     }
     written.link();
+    let free = std::mem::take(&mut written.free);
     place.finish(machine, kit);
     match machine.model {
         MemModel::Flat => {
@@ -39,9 +43,16 @@ pub(super) fn write(machine: &Machine, kit: &mut Kit) -> BTreeSet<u64> {
             let start = kit.words.long(start);
             kit.variable("mem_map", &start);
         }
-        MemModel::Nodes => nodes(kit, &place),
+        MemModel::Nodes => nodes(machine, kit, &place, &free),
         MemModel::SparsePlain => sections_plain(machine, kit, &place),
         MemModel::Vmemmap | MemModel::SparseExtreme => sections_extreme(machine, kit, &place),
+    }
+    if machine.zones && machine.model != MemModel::Nodes {
+        let ends = machine.frames(kit).into_iter().map(|range| range.end);
+        let span = machine.first_pfn..ends.max().unwrap_or(0);
+        let node = vec![0; NODE_SIZE as usize];
+        let at = kit.variable("contig_page_data", &node);
+        zones::write(machine, kit, at, span, &free);
     }
     if let Cpu::Ppc64le { radix } = machine.cpu {
         let spec = kit.alloc_va(64);
@@ -166,6 +177,8 @@ struct Structures<'a> {
     frames: BTreeSet<u64>,
     /// Addresses of the structures that are on a list, each with its copies ("fake heads").
     listed: Vec<Vec<u64>>,
+    /// Free blocks that zones have lists of: frame, order, and address of the structure.
+    free: Vec<(u64, u32, u64)>,
 }
 
 impl Structures<'_> {
@@ -173,6 +186,10 @@ impl Structures<'_> {
         self.frames.insert(pfn);
         if self.machine.poisoned.contains(&pfn) {
             page.flag(self.machine.facts.flags.hwpoison);
+        }
+        let width = self.machine.section_width();
+        if self.machine.zones && width > 0 {
+            page.section(pfn / self.machine.section_pages(), width);
         }
         let Some(va) = self.place.of(pfn) else { return };
         let (first, last) = (va & !0xfff, (va + self.place.size - 1) & !0xfff);
@@ -188,7 +205,13 @@ impl Structures<'_> {
     fn block(&mut self, pfn: u64, class: Class) {
         let (facts, size) = (&self.machine.facts, self.place.size);
         self.put(pfn, page::head(facts, size, class));
-        if class.is_listed(facts) {
+        let zoned = match class {
+            Class::Free { order } if self.machine.zones && order < facts.free_orders => Some(order),
+            _ => None,
+        };
+        if let (Some(order), Some(va)) = (zoned, self.place.of(pfn)) {
+            self.free.push((pfn, order, va));
+        } else if class.is_listed(facts) {
             self.listed.extend(self.place.of(pfn).map(|va| vec![va]));
         }
         let Class::Compound { order, of } = class else {
@@ -236,14 +259,17 @@ impl Structures<'_> {
 }
 
 /// A table of nodes: in places 1 and 3 of it, the upper one first.
-fn nodes(kit: &mut Kit, place: &Place) {
+fn nodes(machine: &Machine, kit: &mut Kit, place: &Place, free: &[(u64, u32, u64)]) {
     let mut table = [0u64; NODES];
     for (n, (span, start)) in place.arrays.iter().rev().enumerate() {
-        let node = kit.alloc_va(5888);
+        let node = kit.alloc_va(NODE_SIZE);
         for (offset, value) in
             [(NODE_MEM_MAP, *start), (5008, span.start), (5024, span.end - span.start)]
         {
             kit.write_long(node + offset, value);
+        }
+        if machine.zones {
+            zones::write(machine, kit, node, span.clone(), free);
         }
         table[1 + 2 * n] = node;
     }

@@ -21,12 +21,13 @@ mod page;
 mod style;
 mod tables;
 mod words;
+mod zones;
 
 pub use content::{Content, Noise, PAGE, marker};
 pub use cpu::Cpu;
 pub use elf::{Image, Load, NO_PADDR, Note, UNCLAIMED};
 pub use log::{LogLine, LogState, expected_text};
-pub use machine::{Block, Fault, Machine, MemModel, SectionTable};
+pub use machine::{BentList, Block, Fault, Machine, MemModel, SectionTable, ZONE_END};
 pub use page::{Class, Use};
 pub use style::{BuddyMark, Facts, HugetlbMark, KernelStyle, LogStyle};
 pub use tables::Leaf;

@@ -149,6 +149,15 @@ impl<'a> PageStruct<'a> {
         top.into_iter().for_each(|bit| self.flag(bit));
     }
 
+    /// Puts the number of the page's section into the upper bits of the flags.
+    pub fn section(&mut self, number: u64, width: u32) {
+        let (words, at) = (self.facts.words, self.facts.page.flags as usize);
+        let bits = 8 * words.len() as u32;
+        let flags = words.number(&self.bytes[at..at + words.len() as usize]);
+        let below = (1 << (bits - width)) - 1;
+        self.long(at as u64, flags & below | number << (bits - width));
+    }
+
     fn mapping(&mut self, value: u64) {
         self.long(self.facts.page.mapping, value);
     }

@@ -107,4 +107,30 @@ impl MemMap {
             Model::Nodes(nodes) => nodes.run_at(pfn, self.page_struct, self.max_pfn, memory),
         }
     }
+
+    /// The pfn of which the `struct page` is at `at`: one in the array that has that of `near`, or one of the section
+    /// of which `flags` has the number in its upper bits (`SECTIONS_PGSHIFT`).
+    #[cfg(feature = "free-lists")]
+    pub(super) fn pfn_of<S: PhysMemory>(
+        &self,
+        at: VirtAddr,
+        near: Pfn,
+        flags: u64,
+        memory: &mut KernelMemory<'_, '_, S>,
+        cache: &mut RootCache<'_>,
+    ) -> Option<Pfn> {
+        let size = self.page_struct as i64;
+        let section = match &self.model {
+            Model::Sparse(sections) => sections.first_pfn(flags, memory.word_size()),
+            _ => near,
+        };
+        [near, section].into_iter().find_map(|start| {
+            let run = self.run_at(start, memory, cache);
+            let State::At(base) = run.state else { return None };
+            let distance = at.0.wrapping_sub(base.0) as i64;
+            let pages = distance.checked_div(size).filter(|pages| pages * size == distance)?;
+            let pfn = Pfn(start.0.checked_add_signed(pages).filter(|pfn| *pfn < self.max_pfn.0)?);
+            (self.run_at(pfn, memory, cache).state == State::At(at)).then_some(pfn)
+        })
+    }
 }

@@ -55,6 +55,9 @@ pub(super) struct Sections {
     count: u64,
     /// log2 of the pages of a section.
     order: u32,
+    /// Bits of a section's number.
+    #[cfg(feature = "free-lists")]
+    width: u32,
     /// Whether this kernel marks online sections at all.
     marks_online: bool,
     /// Where the array of a vmemmap begins.
@@ -136,6 +139,8 @@ impl Sections {
             word_at: at as usize,
             count: (max_pfn.0.div_ceil(1 << order)).min(all),
             order,
+            #[cfg(feature = "free-lists")]
+            width: physmem_bits.saturating_sub(section_bits),
             marks_online: false,
             vmemmap: None,
             end: 0,
@@ -291,6 +296,14 @@ impl Sections {
         Pfn(self.end << self.order)
     }
 
+    /// The first pfn of the section that the flags of a `struct page` name, if its kernel has no vmemmap.
+    #[cfg(feature = "free-lists")]
+    pub(super) fn first_pfn(&self, flags: u64, word: Word) -> Pfn {
+        let below = (8 * word.bytes() as u32).saturating_sub(self.width);
+        let number = flags.checked_shr(below).unwrap_or(0);
+        Pfn(number.min(self.count).saturating_mul(1 << self.order))
+    }
+
     pub(super) fn run_at<S: PhysMemory>(
         &self,
         pfn: Pfn,
@@ -354,6 +367,8 @@ mod tests {
             word_at: 0,
             count: 128,
             order: 17,
+            #[cfg(feature = "free-lists")]
+            width: 7,
             marks_online: false,
             vmemmap: None,
             end: 0,

@@ -2,6 +2,8 @@
 
 use crate::endian::{Endian, Word};
 use crate::facts::MissingKey;
+#[cfg(feature = "free-lists")]
+use crate::kernel::free_lists::FreeLists;
 use crate::level::DumpLevel;
 
 /// Number of rules that need facts.
@@ -124,6 +126,9 @@ pub struct Classifier {
     pub(super) cache: Cache,
     pub(super) user: bool,
     pub(super) buddy: Option<Blocks>,
+    /// Where free pages are looked for, if nothing marks them.
+    #[cfg(feature = "free-lists")]
+    pub(super) free_lists: Option<FreeLists>,
     pub(super) unaccepted: Option<Blocks>,
     pub(super) offline: Option<u32>,
     /// What each rule lacks.
@@ -142,8 +147,18 @@ impl Classifier {
         let mut known = DumpLevel::ZERO;
         known.set(DumpLevel::CACHE | DumpLevel::CACHE_PRIVATE, self.cache.lru != 0);
         known.set(DumpLevel::USER, self.user && (large || self.slab != SlabBy::Unknown));
-        known.set(DumpLevel::FREE, self.buddy.is_some() || self.unaccepted.is_some());
+        #[cfg(feature = "free-lists")]
+        let listed = self.free_lists.is_some();
+        #[cfg(not(feature = "free-lists"))]
+        let listed = false;
+        known.set(DumpLevel::FREE, listed || self.buddy.is_some() || self.unaccepted.is_some());
         self.level & known
+    }
+
+    /// The lists that free pages are looked for on, if nothing marks them.
+    #[cfg(feature = "free-lists")]
+    pub(crate) fn free_lists(&self) -> Option<FreeLists> {
+        self.free_lists
     }
 
     /// Bytes of a `struct page`.

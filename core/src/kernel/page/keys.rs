@@ -6,6 +6,8 @@ use super::classifier::{
 use crate::arch::Arch;
 use crate::endian::{Endian, Word};
 use crate::facts::{Facts, KernelVersion, MissingKey};
+#[cfg(feature = "free-lists")]
+use crate::kernel::free_lists::FreeLists;
 use crate::level::DumpLevel;
 use crate::memory::Machine;
 use crate::wire::vmcoreinfo::Kind;
@@ -143,6 +145,8 @@ impl Classifier {
             cache: Cache::default(),
             user: false,
             buddy: None,
+            #[cfg(feature = "free-lists")]
+            free_lists: None,
             unaccepted: None,
             offline: None,
             missing: [None; classifier::RULES],
@@ -385,6 +389,14 @@ fn hugetlbfs(c: &mut Classifier, _: &Keys<'_>) -> Result<(), MissingKey> {
 /// Blocks of the buddy allocator.
 fn free(c: &mut Classifier, keys: &Keys<'_>) -> Result<(), MissingKey> {
     let key = "PAGE_BUDDY_MAPCOUNT_VALUE";
+    // Exported since 3.10.
+    #[cfg(feature = "free-lists")]
+    if keys.kind(key).is_none() && keys.before(KernelVersion(3, 10, 0)) {
+        c.free_lists = FreeLists::find(keys.facts).ok();
+        if c.free_lists.is_some() {
+            return Ok(());
+        }
+    }
     let kind = keys.kind(key).ok_or(number(key))?;
     c.need_mapcount()?;
     c.layout.private.ok_or(offset("page.private"))?;
