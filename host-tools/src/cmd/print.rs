@@ -3,6 +3,7 @@
 use crate::dump::open::open;
 use crate::fail::{DONE, Fail, Result};
 use crate::kernel::expr::{Expr, parse, print};
+use crate::kernel::split::types_of;
 use crate::kernel::types::Types;
 use crate::kernel::value::Value;
 use crate::kernel::with_types;
@@ -17,7 +18,8 @@ use std::path::PathBuf;
 /// behind it members, elements and what pointers point to. The types are the kernel's own (BTF),
 /// which are in its memory and so in every dump; no debug information is needed. They have no types
 /// of variables: of a few variables tamis knows it (init_task, init_net, jiffies); of others name the
-/// type, as in the examples. Types of modules are not known.
+/// type, as in the examples. Types that a module has of its own are known with --module NAME, in
+/// kernels that have them (CONFIG_DEBUG_INFO_BTF_MODULES).
 ///
 /// Structures are printed as C has them, members of members without a name as members of the
 /// structure itself, equal elements of arrays once. A pointer to a symbol has its name behind it.
@@ -28,6 +30,7 @@ use std::path::PathBuf;
 ///   $ tamis print vmcore init_task.comm
 ///   $ tamis print vmcore '*(struct page *)0xffffea0000000000'
 ///   $ tamis print --json vmcore '((struct list_head *)modules)->next'
+///   $ tamis print --module dm_mod vmcore '*(struct mapped_device *)0xffff888004a1c000'
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -37,6 +40,9 @@ pub struct Args {
     /// What to print, as in C
     #[arg(value_parser = Written::parse)]
     expression: Written,
+    /// With the types of this module, too
+    #[arg(short, long, value_name = "NAME")]
+    module: Option<String>,
     /// Print JSON (schema tamis.print/1)
     #[arg(long)]
     json: bool,
@@ -72,6 +78,12 @@ pub fn run(args: &Args) -> Result<u8> {
     let mut opened = open(&args.dumps)?;
     let Written(expression, expr) = &args.expression;
     let printed = with_types(&mut opened, |kernel, btf| {
+        let mut index = Vec::new();
+        let of_module = match &args.module {
+            Some(module) => Some(types_of(kernel, btf, module, &mut index)?),
+            None => None,
+        };
+        let btf = of_module.as_ref().unwrap_or(btf);
         print(&mut Types { kernel, btf }, expr).map_err(|fail| match fail {
             Fail::Error { text, next } => {
                 Fail::Error { text: format!("{text} (in {expression})"), next }

@@ -13,15 +13,15 @@ use tamis_core::kernel::symbols::{Btf, MODULE_MEMBERS, Member, ModuleSymbols};
 const MOST: usize = 1 << 20;
 
 /// A list, as far as it goes.
-struct List {
+pub(super) struct List {
     /// Addresses of the elements.
-    elements: Vec<u64>,
+    pub(super) elements: Vec<u64>,
     /// Why it ended early.
-    error: Option<String>,
+    pub(super) error: Option<String>,
 }
 
 /// Follows a `list_head`; `offset` is where that is in the elements.
-fn list(kernel: &mut Kernel<'_>, head: u64, offset: u64) -> List {
+pub(super) fn list(kernel: &mut Kernel<'_>, head: u64, offset: u64) -> List {
     let word = kernel.reader.word_size().bytes() as u64;
     let (mut elements, mut seen, mut at) = (Vec::new(), HashSet::new(), head);
     let error = loop {
@@ -40,8 +40,26 @@ fn list(kernel: &mut Kernel<'_>, head: u64, offset: u64) -> List {
     List { elements, error }
 }
 
-/// A text that ends with a NUL.
-fn text(kernel: &mut Kernel<'_>, at: u64, size: u64) -> Result<String> {
+/// The element that a pointer into it points to; `None` for none.
+pub(super) fn chain(at: u64, offset: u64) -> Option<u64> {
+    (at != 0).then(|| at.wrapping_sub(offset))
+}
+
+/// The text at an address up to its NUL, as far as 256 bytes go.
+pub(super) fn string(kernel: &mut Kernel<'_>, at: u64) -> Result<String> {
+    let mut raw = Vec::new();
+    while raw.len() < 256 {
+        let byte = kernel.reader.u8("a text", at.wrapping_add(raw.len() as u64));
+        match kernel.table(byte)? {
+            0 => break,
+            byte => raw.push(byte),
+        }
+    }
+    Ok(plain(&raw))
+}
+
+/// A text that ends with a NUL, in an array of so many bytes.
+pub(super) fn text(kernel: &mut Kernel<'_>, at: u64, size: u64) -> Result<String> {
     let mut raw = vec![0; size.min(256) as usize];
     kernel.read(at, &mut raw)?;
     Ok(plain(raw.split(|byte| *byte == 0).next().unwrap_or_default()))

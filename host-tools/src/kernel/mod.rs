@@ -3,15 +3,20 @@
 pub mod expr;
 pub mod lists;
 pub mod names;
+pub mod split;
 pub mod stack;
 pub mod types;
 pub mod value;
 
 use crate::dump::opened::Opened;
 use crate::fail::{Fail, Result};
-use tamis_core::kernel::memory::KernelMemory;
+use std::cell::RefCell;
+use std::rc::Rc;
+use tamis_core::endian::{Endian, Word};
+use tamis_core::kernel::memory::{KernelMemory, TranslateError};
 use tamis_core::kernel::symbols::{
-    Btf, Image, Kallsyms, Member, Members, Reader, SymbolsError, Wanted, Words,
+    Btf, Image, Kallsyms, Member, Members, Place, Reader, SymbolsError, VirtMemory, Wanted, Words,
+    members,
 };
 use tamis_core::memory::{PhysMemory as _, Ranges as _};
 use tamis_core::units::VirtAddr;
@@ -19,12 +24,49 @@ use tamis_core::units::VirtAddr;
 /// Types that the index of BTF has room for: all of a kernel's.
 const TYPES: usize = 1 << 17;
 
+/// CPUs of a machine.
+const CPUS: u64 = 1 << 13;
+
+/// Where bytes that are laid over the memory are: where no kernel has anything.
+const OVERLAY: u64 = 0x1000_0000;
+
+/// Memory, and bytes that are to be read as if they were in it.
+struct Overlaid<'m> {
+    memory: &'m mut dyn VirtMemory,
+    bytes: Rc<RefCell<Vec<u8>>>,
+}
+
+impl VirtMemory for Overlaid<'_> {
+    fn fill(&mut self, at: VirtAddr, buf: &mut [u8]) -> std::result::Result<(), TranslateError> {
+        let bytes = self.bytes.borrow();
+        match at.0.checked_sub(OVERLAY).and_then(|at| bytes.get(usize::try_from(at).ok()?..)) {
+            Some(from) if !from.is_empty() => {
+                // Pieces that are read go on behind it.
+                let len = from.len().min(buf.len());
+                buf[..len].copy_from_slice(&from[..len]);
+                buf[len..].fill(0);
+                Ok(())
+            }
+            _ => self.memory.fill(at, buf),
+        }
+    }
+
+    fn byte_order(&self) -> Endian {
+        self.memory.byte_order()
+    }
+
+    fn long(&self) -> Word {
+        self.memory.long()
+    }
+}
+
 /// The symbols of a kernel, and its memory.
 pub struct Kernel<'m> {
     /// The memory.
     pub reader: Reader<'m>,
     /// The symbols.
     pub kallsyms: Kallsyms,
+    over: Rc<RefCell<Vec<u8>>>,
     name: String,
 }
 
@@ -37,11 +79,13 @@ pub fn with_kernel<T>(
     let (machine, ram) = (opened.dump.machine(), opened.dump.ranges().to_vec());
     opened.with_memory(|memory: &mut KernelMemory<'_, '_, _>, facts| {
         let image = Image::find(machine, facts, &ram);
-        let mut reader = Reader::new(memory);
+        let over = Rc::<RefCell<Vec<u8>>>::default();
+        let mut memory = Overlaid { memory, bytes: Rc::clone(&over) };
+        let mut reader = Reader::new(&mut memory);
         let kallsyms = Kallsyms::find(&mut reader, facts, image.as_ref()).map_err(|error| {
             Fail::new(format_args!("{name}: its kernel's symbols cannot be used: {error}"))
         })?;
-        act(&mut Kernel { reader, kallsyms, name })
+        act(&mut Kernel { reader, kallsyms, over, name })
     })?
 }
 
@@ -60,13 +104,33 @@ pub fn with_types<T>(
 impl Kernel<'_> {
     /// The types; `index` becomes as large as they need it.
     pub fn load_types<'i>(&mut self, index: &'i mut Vec<u32>) -> Result<Btf<'i>> {
+        let [start, end] = self.bounds()?;
+        self.load_between(start, end, index)
+    }
+
+    /// Where the types begin and end.
+    fn bounds(&mut self) -> Result<[u64; 2]> {
         let ends = [self.address("__start_BTF")?, self.address("__stop_BTF")?];
         let [Some(start), Some(end)] = ends else {
             return Err(self.fail("its kernel has no types (CONFIG_DEBUG_INFO_BTF)"));
         };
+        Ok([start, end])
+    }
+
+    fn load_between<'i>(
+        &mut self,
+        start: u64,
+        end: u64,
+        index: &'i mut Vec<u32>,
+    ) -> Result<Btf<'i>> {
         index.resize(TYPES, 0);
         let btf = Btf::load(&mut self.reader, start, end, index);
         self.table(btf)
+    }
+
+    /// Lets bytes be read from [`OVERLAY`] on.
+    fn lay_over(&mut self, bytes: Vec<u8>) {
+        self.over.replace(bytes);
     }
 
     /// An error about the dump.
@@ -130,6 +194,91 @@ impl Kernel<'_> {
         Ok(members)
     }
 
+    /// Where members of structures are, bit fields too: a structure and a member; `None` for those that this kernel has
+    /// not.
+    pub fn places<const N: usize>(
+        &mut self,
+        btf: &Btf<'_>,
+        wanted: [(&str, &str); N],
+    ) -> Result<[Option<Place>; N]> {
+        let mut words = Words::<32>::new();
+        let room =
+            wanted.iter().all(|(structure, member)| words.add(structure) && words.add(member));
+        assert!(room, "room for all words");
+        let done = btf.find_words(&mut self.reader, &mut words);
+        self.table(done)?;
+        let mut places = [None; N];
+        let done = btf.each(&mut self.reader, &mut |reader, record| {
+            for ((structure, member), place) in wanted.iter().zip(&mut places) {
+                if record.kind.has_members()
+                    && words.offset(structure) == Some(record.name)
+                    && let Some(member) = words.offset(member)
+                    && place.is_none()
+                {
+                    *place = members::member(reader, btf, record.id, member)?;
+                }
+            }
+            Ok(false)
+        });
+        self.table(done)?;
+        Ok(places)
+    }
+
+    /// A bit field, or a member of 8 bytes at most, of the structure at an address.
+    pub fn bits(&mut self, at: u64, place: Place) -> Result<u64> {
+        let first = at.wrapping_add(place.bits / 8);
+        if place.width == 0 {
+            return self.number(first, 4);
+        }
+        let mut raw = [0; 9];
+        let (inside, width) = (place.bits % 8, place.width.min(64));
+        let len = (inside + u64::from(width)).div_ceil(8) as usize;
+        self.read(first, &mut raw[..len])?;
+        Ok(bits(self.reader.endian(), &raw[..len], inside, width).unwrap_or(0))
+    }
+
+    /// The values of enumerators: an enumeration and a name; `None` for those that this kernel has not.
+    pub fn enumerators(
+        &mut self,
+        btf: &Btf<'_>,
+        wanted: &[(&str, &str)],
+    ) -> Result<Vec<Option<u64>>> {
+        let mut words = Words::<64>::new();
+        let room = wanted.iter().all(|(of, name)| words.add(of) && words.add(name));
+        assert!(room, "room for all words");
+        let done = btf.find_words(&mut self.reader, &mut words);
+        self.table(done)?;
+        let offsets: Vec<_> =
+            wanted.iter().map(|(of, name)| words.offset(of).zip(words.offset(name))).collect();
+        let mut values = vec![None; wanted.len()];
+        let found = Members::<1>::find(&mut self.reader, btf, &words, &mut |of, name, value| {
+            for (offset, found) in offsets.iter().zip(&mut values) {
+                if *offset == Some((of, name)) {
+                    *found = Some(value);
+                }
+            }
+        });
+        self.table(found)?;
+        Ok(values)
+    }
+
+    /// The variable of so many bytes; `None` where there is none of this name.
+    pub fn variable(&mut self, name: &str, size: u64) -> Result<Option<u64>> {
+        match self.address(name)? {
+            Some(at) => self.number(at, size).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// For each CPU that there may be, how far its variables are from where the kernel was linked for them.
+    pub fn cpus(&mut self) -> Result<Vec<u64>> {
+        let word = self.reader.word_size().bytes() as u64;
+        // Kernels for one CPU have them where they were linked for.
+        let Some(at) = self.address("__per_cpu_offset")? else { return Ok(vec![0]) };
+        let cpus = self.variable("nr_cpu_ids", 4)?.unwrap_or(1).min(CPUS);
+        (0..cpus).map(|cpu| self.number(at.wrapping_add(cpu * word), word)).collect()
+    }
+
     /// Bytes of a structure or union; `None` where this kernel has none of the name.
     pub fn size_of(&mut self, btf: &Btf<'_>, name: &str) -> Result<Option<u64>> {
         let mut words = Words::<1>::new();
@@ -148,10 +297,26 @@ impl Kernel<'_> {
 }
 
 /// Bytes as a number.
-pub fn number(endian: tamis_core::endian::Endian, raw: &[u8]) -> u64 {
+pub fn number(endian: Endian, raw: &[u8]) -> u64 {
     let step = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
     match endian {
-        tamis_core::endian::Endian::Little => raw.iter().rev().fold(0, step),
-        tamis_core::endian::Endian::Big => raw.iter().fold(0, step),
+        Endian::Little => raw.iter().rev().fold(0, step),
+        Endian::Big => raw.iter().fold(0, step),
     }
+}
+
+/// The bits of a number: `bit` counts from the start of `bytes`.
+pub fn bits(endian: Endian, bytes: &[u8], bit: u64, width: u32) -> Option<u64> {
+    let first = usize::try_from(bit / 8).ok()?;
+    let end = usize::try_from((bit + u64::from(width)).div_ceil(8)).ok()?;
+    let raw = bytes.get(first..end).filter(|raw| raw.len() <= 9)?;
+    let inside = (bit % 8) as u32;
+    let wide = match endian {
+        Endian::Little => raw.iter().rev().fold(0u128, |v, b| v << 8 | u128::from(*b)) >> inside,
+        Endian::Big => {
+            let all = raw.iter().fold(0u128, |v, b| v << 8 | u128::from(*b));
+            all >> (8 * raw.len() as u32 - inside - width)
+        }
+    };
+    Some((wide & ((1 << width) - 1)) as u64)
 }

@@ -1,7 +1,7 @@
 //! Values of the kernel's memory, by their types.
 
-use super::number;
 use super::types::Types;
+use super::{bits, number};
 use crate::fail::Result;
 use crate::render::json::{Hex, Members};
 use crate::render::text::plain;
@@ -115,22 +115,6 @@ impl Value {
         }
         out.push('}');
     }
-}
-
-/// The bits of a number: `bit` counts from the start of `bytes`.
-fn bits(endian: Endian, bytes: &[u8], bit: u64, width: u32) -> Option<u64> {
-    let first = usize::try_from(bit / 8).ok()?;
-    let end = usize::try_from((bit + u64::from(width)).div_ceil(8)).ok()?;
-    let raw = bytes.get(first..end).filter(|raw| raw.len() <= 9)?;
-    let inside = (bit % 8) as u32;
-    let wide = match endian {
-        Endian::Little => raw.iter().rev().fold(0u128, |v, b| v << 8 | u128::from(*b)) >> inside,
-        Endian::Big => {
-            let all = raw.iter().fold(0u128, |v, b| v << 8 | u128::from(*b));
-            all >> (8 * raw.len() as u32 - inside - width)
-        }
-    };
-    Some((wide & ((1 << width) - 1)) as u64)
 }
 
 /// Reads values out of the bytes of an object.
