@@ -4,6 +4,7 @@ use crate::about::log::{Lines, log};
 use crate::dump::open::open;
 use crate::dump::out::create;
 use crate::fail::{DONE, NO, Result};
+use crate::kernel::annotate::annotate;
 use crate::render::console::{remark, stdout};
 use crate::render::json::show;
 use std::io::Write;
@@ -20,6 +21,9 @@ use tamis_core::kernel::log::Options;
 /// Where page tables are missing, as in a dump that was cut off, the log is looked for where the
 /// kernel image and the direct map have it (x86_64 and arm64); a remark reports it.
 ///
+/// With --symbols, addresses have the names of the kernel's and its modules' symbols behind them, out
+/// of the kernel's own memory: CR2: ffffffff81a0c000 <init_task+0x40>.
+///
 /// Give all files of a split dump, in any order.
 ///
 /// Exit status: 0 all of it; 1 records are missing, damaged or unfinished; 3 it could not be done.
@@ -28,6 +32,7 @@ use tamis_core::kernel::log::Options;
 ///   $ tamis dmesg vmcore | tail -40
 ///   $ tamis dmesg --since-clear part1 part2
 ///   $ tamis dmesg -o dmesg.txt vmcore
+///   $ tamis dmesg --symbols vmcore | grep RIP
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
@@ -37,6 +42,9 @@ pub struct Args {
     /// Only what was logged since the log was last cleared (dmesg -c)
     #[arg(long)]
     since_clear: bool,
+    /// Put the names of symbols behind addresses
+    #[arg(long)]
+    symbols: bool,
     /// Write to a file, for its owner only, instead of standard output
     #[arg(short, long, value_name = "FILE", conflicts_with = "json")]
     output: Option<PathBuf>,
@@ -52,17 +60,28 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<u8> {
     let mut opened = open(&args.dumps)?;
     let options = Options { since_clear: args.since_clear, strict: true };
-    let read = if args.json {
+    let mut file = match &args.output {
+        Some(path) => Some(create(path, args.force, &args.dumps)?),
+        None => None,
+    };
+    let read = if args.json || args.symbols || file.is_some() {
         let mut text = Vec::new();
         let read = log(&mut opened, options, &mut |part| text.write_all(part))?;
-        show(&Lines::new(read, &text))?;
-        read
-    } else if let Some(path) = &args.output {
-        let mut file = create(path, args.force, &args.dumps)?;
-        let mut text = Vec::new();
-        let read = log(&mut opened, options, &mut |part| text.write_all(part))?;
-        file.put(0, &text)?;
-        file.done()?;
+        if args.symbols {
+            text = annotate(&mut opened, &text);
+        }
+        match file.take() {
+            _ if args.json => show(&Lines::new(read, &text))?,
+            Some(mut file) => {
+                file.put(0, &text)?;
+                file.done()?;
+            }
+            None => {
+                let mut out = stdout();
+                out.write_all(&text)?;
+                out.flush()?;
+            }
+        }
         read
     } else {
         let mut out = stdout();

@@ -1,5 +1,6 @@
 //! A dead kernel by its own symbols and types.
 
+pub mod annotate;
 pub mod expr;
 pub mod lists;
 pub mod names;
