@@ -62,6 +62,8 @@ enum Command {
     Tasks(cmd::tasks::Args),
     Bt(cmd::bt::Args),
     Modules(cmd::modules::Args),
+    Slabs(cmd::slabs::Args),
+    Top(cmd::top::Args),
     Diff(cmd::diff::Args),
     Refilter(cmd::refilter::Args),
     #[command(about = cmd::convert::ABOUT, long_about = cmd::convert::MANUAL, override_usage = cmd::convert::USAGE)]
@@ -202,6 +204,8 @@ fn run_words(words: impl Iterator<Item = OsString>) -> Result<u8> {
         Command::Tasks(args) => cmd::tasks::run(&args),
         Command::Bt(args) => cmd::bt::run(&args),
         Command::Modules(args) => cmd::modules::run(&args),
+        Command::Slabs(args) => cmd::slabs::run(&args),
+        Command::Top(args) => cmd::top::run(&args),
         Command::Diff(args) => cmd::diff::run(&args),
         Command::Refilter(args) => cmd::refilter::run(&args),
         Command::Convert(args) => cmd::refilter::run(&args),

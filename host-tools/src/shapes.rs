@@ -17,7 +17,9 @@ use crate::cli::Cli;
 use crate::cmd::{print, read, refilter, sym, vmcoreinfo, vtop};
 use crate::doctor;
 use crate::kernel::lists::{Module, Modules, Task as KernelTask, Tasks};
+use crate::kernel::slabs::{Cache, Slabs};
 use crate::kernel::stack::{Call, Stack, Stacks};
+use crate::kernel::usage::{self, Usage, Use};
 use crate::kernel::value;
 use crate::render::json::{Document, Hex, Members, write};
 use crate::rewrite::estimate::{Exact, ExactLevel, Level, Sampled};
@@ -29,7 +31,7 @@ use std::collections::BTreeSet;
 const MANUAL: &str = include_str!("../docs/json.md");
 
 /// Words in backticks that are no members: values, and names of other things.
-const OTHERS: [&str; 54] = [
+const OTHERS: [&str; 55] = [
     "sadump",
     "lime",
     "vmware",
@@ -68,6 +70,7 @@ const OTHERS: [&str; 54] = [
     "struct page",
     "struct task_struct",
     "struct module",
+    "struct kmem_cache",
     "live",
     "coming",
     "going",
@@ -275,6 +278,46 @@ fn what_shows_a_dump_is_as_described() {
     let (name, address, module) = ("a".to_owned(), Hex(1), Hex(1));
     let module = Module { name, state: "live", address, size: 1, module };
     one(&Modules { modules: vec![module], error: Some("a".into()) }, "");
+    let cache = || Cache {
+        name: "a".into(),
+        object_size: 1,
+        size: 1,
+        objects: 1,
+        in_use: 1,
+        slabs: 1,
+        bytes: 1,
+        cache: Hex(1),
+    };
+    one(&Slabs { caches: vec![cache()], error: Some("a".into()) }, "");
+    let process = usage::Process {
+        pid: 1,
+        name: "a".into(),
+        resident: 1,
+        anonymous: 1,
+        file: 1,
+        shared: 1,
+        swapped: 1,
+        page_tables: 1,
+        oom_score_adj: 1,
+    };
+    let file = usage::File {
+        bytes: 1,
+        file_system: "a".into(),
+        device: "a".into(),
+        path: Some("a".into()),
+        inode: 1,
+    };
+    let usage = Usage {
+        memory: vec![Use { what: "a", bytes: 1 }],
+        processes: vec![process],
+        processes_not_listed: 0,
+        caches: vec![cache()],
+        caches_not_listed: 0,
+        files: vec![file],
+        files_not_listed: 0,
+        error: Some("a".into()),
+    };
+    one(&usage, "");
     let text = || Some("a".to_owned());
     let call = Call {
         address: Hex(1),

@@ -4,9 +4,11 @@ pub mod annotate;
 pub mod expr;
 pub mod lists;
 pub mod names;
+pub mod slabs;
 pub mod split;
 pub mod stack;
 pub mod types;
+pub mod usage;
 pub mod value;
 
 use crate::dump::opened::Opened;

@@ -1,7 +1,7 @@
 """`vm symbols`: a kernel by its own symbols and types, against drgn with debug information.
 
-The tool has no debug information: symbols, tasks, modules and structures are held against what drgn
-reads of the same vmcore. Then the keys of VMCOREINFO go, one by one and all together: the classes of
+The tool has no debug information: symbols, tasks, modules, structures, slab caches and who uses the memory are
+held against what drgn reads of the same vmcore. VMCOREINFO made out of the vmlinux is held against the kernel's own. Then the keys of VMCOREINFO go, one by one and all together: the classes of
 pages must stay what they are.
 """
 
@@ -14,7 +14,7 @@ import subprocess
 
 from . import packages
 from .classify import kernel_of
-from .common import VmError, say
+from .common import VmError, run, say
 
 # What nothing in the kernel's tables says: where its image lies, and how wide arm64's addresses are.
 STAYS = re.compile(rb"OSRELEASE|KERNELOFFSET|PAGESIZE|CRASHTIME|BUILD-ID|"
@@ -70,6 +70,8 @@ def hold_against_drgn(vmcore, vmlinux, tamis, report):
     report.check(same == asked > 50, "symbols", f"{asked} looked up, {same} the same")
 
     stacks(prog, drgn, vmcore, tamis, report)
+    slab_caches(prog, vmcore, tamis, report)
+    usage(prog, vmcore, tamis, report)
 
     same, different = 0, []
     for task in random.sample(sorted(tasks), 10):
@@ -116,6 +118,100 @@ def stacks(prog, drgn, vmcore, tamis, report):
                  f"guessed frames, different: {different[:5]}, of these not marked: {unmarked[:5]}")
 
 
+def slab_caches(prog, vmcore, tamis, report):
+    """Slab caches: slabs, objects, and those in use."""
+    from drgn.helpers.linux import (for_each_online_cpu, for_each_possible_cpu, for_each_slab_cache,
+                                    slab_cache_for_each_allocated_object, slab_cache_usage)
+    wanted = {}
+    for cache in for_each_slab_cache(prog):
+        use = slab_cache_usage(cache)
+        wanted[cache.value_()] = (cache.name.string_().decode(), use.num_slabs, use.num_objs)
+    found = {int(cache["cache"], 16): cache
+             for cache in tamis_json(tamis, "slabs", "--json", vmcore)["caches"]}
+    got = {at: (cache["name"], cache["slabs"], cache["objects"]) for at, cache in found.items()}
+    different = [(wanted.get(at), got.get(at)) for at in {*wanted, *got}
+                 if wanted.get(at) != got.get(at)]
+    report.check(len(wanted) > 50 and not different, "slab caches",
+                 f"{len(wanted)} of drgn, {len(different)} different {different[:3]}")
+    if [*for_each_online_cpu(prog)] != [*for_each_possible_cpu(prog)]:
+        # What a CPU that was stopped by the panic holds ready is in use to drgn.
+        return
+    # Object by object: what drgn itself sums up leaves out some that a CPU holds ready.
+    caches = [cache for cache in for_each_slab_cache(prog)
+              if 0 < wanted[cache.value_()][2] < 2000]
+    random.seed(2)
+    different = []
+    for cache in random.sample(caches, min(30, len(caches))):
+        used = sum(1 for _ in slab_cache_for_each_allocated_object(cache, "char"))
+        if used != found.get(cache.value_(), {}).get("in_use"):
+            different.append((wanted[cache.value_()], used, found.get(cache.value_())))
+    report.check(not different, "objects in use",
+                 f"of {min(30, len(caches))} caches, {len(different)} different {different[:3]}")
+
+
+def resident(task):
+    """Pages of a process: of files, anonymous, shared, swapped out."""
+    import drgn
+    from drgn.helpers.linux import for_each_possible_cpu, per_cpu_ptr, task_rss
+    stat = task.mm.rss_stat
+    if stat.type_.kind != drgn.TypeKind.ARRAY:
+        rss = task_rss(task)
+        return rss.file, rss.anon, rss.shmem, rss.swap
+    # drgn leaves out CPUs that were stopped by the panic.
+    cpus = list(for_each_possible_cpu(task.prog_))
+    file, anon, swap, shmem = (
+        counter.count.value_() + sum(per_cpu_ptr(counter.counters, cpu)[0].value_() for cpu in cpus)
+        for counter in stat)
+    return file, anon, shmem, swap
+
+
+def usage(prog, vmcore, tamis, report):
+    """Memory of processes, and files in the page cache."""
+    from drgn.helpers.linux import for_each_task, inode_path, list_for_each_entry
+    found = tamis_json(tamis, "top", "-n", "1000000", "--json", vmcore)
+    page = prog["PAGE_SIZE"].value_()
+    wanted = {}
+    for task in for_each_task(prog):
+        if task.mm and task.pid == task.tgid:
+            wanted[task.pid.value_()] = tuple(page * pages for pages in resident(task))
+    got = {one["pid"]: (one["file"], one["anonymous"], one["shared"], one["swapped"])
+           for one in found["processes"]}
+    different = [(pid, wanted.get(pid), got.get(pid)) for pid in {*wanted, *got}
+                 if wanted.get(pid) != got.get(pid)]
+    report.check(wanted and not different, "memory of processes",
+                 f"{len(wanted)} of drgn, {len(different)} different {different[:3]}")
+    wanted = []
+    for block in list_for_each_entry("struct super_block", prog["super_blocks"].address_of_(),
+                                     "s_list"):
+        for inode in list_for_each_entry("struct inode", block.s_inodes.address_of_(),
+                                         "i_sb_list"):
+            pages = inode.i_mapping.nrpages.value_() if inode.i_mapping else 0
+            if pages:
+                path = inode_path(inode)
+                wanted.append((page * pages, block.s_type.name.string_().decode(),
+                               block.s_id.string_().decode(), inode.i_ino.value_(),
+                               path and path.decode() or None))
+    # drgn leaves the first slash out.
+    got = [(one["bytes"], one["file_system"], one["device"], one["inode"],
+            one["path"] and one["path"].removeprefix("/")) for one in found["files"]]
+    different = sorted({*wanted} ^ {*got}, key=str)
+    report.check(len(wanted) > 5 and not different, "files in the page cache",
+                 f"{len(wanted)} of drgn, {len(different)} different {different[:4]}")
+    by_name = {one["what"]: one["bytes"] for one in found["memory"]}
+    counted = {"free": ("vm_zone_stat", "NR_FREE_PAGES"), "page cache": ("vm_node_stat", "NR_FILE_PAGES"),
+               "anonymous memory": ("vm_node_stat", "NR_ANON_MAPPED"),
+               "page tables": ("vm_node_stat", "NR_PAGETABLE")}
+    different = []
+    for what, (array, item) in counted.items():
+        try:
+            value = page * prog[array][prog.constant(item)].counter.value_()
+        except LookupError:
+            continue
+        if by_name.get(what) != value:
+            different.append((what, value, by_name.get(what)))
+    report.check(not different, "what the kernel counts", f"{different}")
+
+
 def numbers(object_, drgn, path=()):
     """All numbers and pointers of a structure, not those in arrays."""
     kind = object_.type_
@@ -130,6 +226,48 @@ def numbers(object_, drgn, path=()):
                 yield from numbers(object_.member_(member.name), drgn, (*path, member.name))
     elif kind.kind in (drgn.TypeKind.INT, drgn.TypeKind.POINTER):
         yield path, object_.value_()
+
+
+def keys_of(text):
+    """Keys of VMCOREINFO, and their values."""
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+def out_of_vmlinux(vmcore, vmlinux, work, tamis, capture, report):
+    """VMCOREINFO made out of the vmlinux, against the kernel's own; captures with it alone."""
+    file = work / "vmcoreinfo"
+    run([tamis, "vmcoreinfo", "-f", "-x", vmlinux, "-o", file], "making VMCOREINFO out of a vmlinux")
+    made = keys_of(file.read_text())
+    own = keys_of(run([tamis, "vmcoreinfo", vmcore], "reading VMCOREINFO").stdout)
+    moved = int(own.get("KERNELOFFSET", "0"), 16)
+    same, different = 0, []
+    for key in {*made} & {*own}:
+        value = made[key]
+        if key.startswith("SYMBOL("):
+            value = f"{(int(value, 16) + moved) % 2**64:x}"
+        # The kernel has what this pointer points to, the file the pointer itself.
+        if key != "SYMBOL(mem_section)":
+            same += value == own[key]
+            different += [(key, value, own[key])] if value != own[key] else []
+    report.check(same > 60 and not different, "VMCOREINFO out of the vmlinux",
+                 f"{same} keys the same, {len(different)} different {different[:3]}")
+    copy, whole, alone = work / "vmcore", work / "whole", work / "alone"
+    shutil.copyfile(vmcore, copy)
+    with open(copy, "r+b") as bare:
+        head = bare.read(1 << 20)
+        start = head.index(b"OSRELEASE=")
+        text = head[start:head.index(b"\0", start)]
+        bare.seek(start)
+        bare.write(b"\n".join(line if STAYS.match(line) else b"#" * len(line)
+                              for line in text.split(b"\n")))
+    run([capture, "-f", "-l", "-d", "31", vmcore, whole], "capturing")
+    run([capture, "-f", "-l", "-d", "31", "-i", file, copy, alone], "capturing with -i")
+    pages = [run([tamis, "pages", "--json", dump], "listing pages").stdout for dump in (whole, alone)]
+    states = [re.findall(r'"start_pfn": \d+|"end_pfn": \d+|"state": "\w+', text) for text in pages]
+    report.check(states[0] == states[1] and states[0], "a capture by the file alone",
+                 f"{len(states[0]) // 3} runs of pages")
+    for name in (copy, whole, alone):
+        name.unlink()
 
 
 def without_keys(vmcore, work, tamis, report):
@@ -171,7 +309,7 @@ def without_keys(vmcore, work, tamis, report):
     copy.unlink()
 
 
-def check(home, one, tamis, report):
+def check(home, one, tamis, capture, report):
     """All of it, of one vmcore."""
     vmlinux = packages.debug_vmlinux(kernel_of(home, one))
     vmcore = home / "vmcore"
@@ -179,5 +317,6 @@ def check(home, one, tamis, report):
     work.mkdir(exist_ok=True)
     say(f"{one.name}: by the kernel's own symbols and types")
     hold_against_drgn(vmcore, vmlinux, tamis, report)
+    out_of_vmlinux(vmcore, vmlinux, work, tamis, capture, report)
     without_keys(vmcore, work, tamis, report)
     shutil.rmtree(work)
