@@ -19,7 +19,7 @@ fn symbols_tasks_modules_and_structures_are_shown() {
     bench.tamis("refilter -c -d 31 vmcore dump").expect(0);
     let inside = format!("{:x}", INIT_TASK + 5);
     let page = "*(struct page *)0xffd4000000005000";
-    let commands: [&[&str]; 32] = [
+    let commands: [&[&str]; 41] = [
         &["sym", "vmcore", "init_task"],
         &["sym", "vmcore", &inside],
         &["sym", "--json", "vmcore", &inside],
@@ -40,6 +40,11 @@ fn symbols_tasks_modules_and_structures_are_shown() {
         &["tasks", "--json", "vmcore"],
         &["modules", "vmcore"],
         &["modules", "--json", "vmcore"],
+        &["slabs", "vmcore"],
+        &["slabs", "--json", "vmcore"],
+        &["top", "vmcore"],
+        &["top", "--json", "vmcore"],
+        &["top", "-n", "1", "vmcore"],
         // It has no tables of callers.
         &["bt", "vmcore"],
         &["print", "vmcore", "init_task.comm"],
@@ -54,6 +59,10 @@ fn symbols_tasks_modules_and_structures_are_shown() {
         &["print", "vmcore", "init_task.nothing"],
         &["print", "vmcore", "*(struct nothing *)1"],
         &["print", "vmcore", "*(struct page *)0x10"],
+        &["print", "--module", "synthetic", "vmcore", "*(struct synth_outer *)0xffffffff81201800"],
+        &["print", "-m", "synthetic", "vmcore", "init_task.comm"],
+        &["print", "-m", "nothing", "vmcore", "init_task.comm"],
+        &["print", "vmcore", "*(struct synth_outer *)0xffffffff81201800"],
         &["print", "vmcore", "linux_banner"],
         &["print", "vmcore", "init_task["],
     ];
@@ -89,6 +98,25 @@ fn same_pages(bench: &Bench, first: &str, second: &str) {
     for none in ["only_in_first", "only_in_second", "different", "unreadable"] {
         assert_eq!(json(&run, none), "0", "{none} of {first} and {second}");
     }
+}
+
+#[test]
+fn addresses_in_the_log_have_symbols() {
+    let say = |line: &str| LogLine::new(1_000_000, 7, line);
+    let lines = [
+        say("CR2: ffffffff81201010 of ffffffffc0000110"),
+        say("no address: 12345678, printk+0x1/0x2"),
+    ];
+    let bench = Bench::of(&zoo(KernelStyle::V6_12).log(&lines, 0).own_tables().build());
+    let plain = String::from_utf8(bench.tamis("dmesg vmcore").stdout).unwrap();
+    let wanted = plain.replace("201010", "201010 <init_task+0x10>");
+    let wanted = wanted.replace("0000110", "0000110 <synth_init+0x10 [synthetic]>");
+    let run = bench.tamis("dmesg --symbols vmcore");
+    assert_eq!(String::from_utf8_lossy(&run.expect(0).stdout), wanted);
+    assert_ne!(plain, wanted);
+    bench.tamis("dmesg --symbols --json vmcore").expect(0).says("<init_task+0x10>");
+    bench.tamis("dmesg --symbols -o log vmcore").expect(0);
+    assert_eq!(bench.get("log"), wanted.as_bytes());
 }
 
 #[test]
@@ -187,4 +215,28 @@ fn facts_that_fill_a_gap_are_named_and_those_that_disagree_too() {
     change("SIZE(zone)=1664", "SIZE(zone)=1660");
     let run = bench.tamis("pages changed");
     assert_eq!(String::from_utf8_lossy(&run.expect(0).stderr), "");
+}
+
+/// Whatever is in the lists of slab caches, processes and files, they end, and what is left is shown.
+#[test]
+fn ruined_lists_end() {
+    let bench = bench();
+    let whole = bench.get("vmcore");
+    let caches = whole.windows(11).position(|bytes| bytes == b"kmalloc-64\0").expect("a name");
+    let usage = caches - 0x210;
+    let (mut told, mut shown) = (0, 0);
+    for (n, word) in (0..0x440).step_by(8).enumerate() {
+        let mut ruined = whole.clone();
+        let at = usage + word;
+        // What points to the place itself, to nothing, to another list, or is an absurd number.
+        let to = 0xffff_ffff_8120_0a00u64;
+        let value = [to + word as u64, 0x10, to + 0x80, u64::MAX >> 1][n % 4];
+        ruined[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        bench.put("ruined", &ruined);
+        let run = bench.tamis(if n % 3 == 0 { "slabs ruined" } else { "top ruined" });
+        assert!(matches!(run.code, Some(0 | 2 | 3)), "{word:#x}: {}", run.text());
+        told += u32::from(run.code == Some(2));
+        shown += u32::from(String::from_utf8_lossy(&run.stdout).contains("dentry"));
+    }
+    assert!(told > 10 && shown > 60, "{told} {shown}");
 }
