@@ -70,6 +70,16 @@ pub struct Base {
     pub places: BTreeMap<Kind, Vec<Place>>,
     /// The `struct page`s of pages that are stored, by pfn.
     pub structs: BTreeMap<u64, Option<Vec<u8>>>,
+    /// Those of them of which bytes lie in a piece of the file, by its offset; see [`Overlay::changes`].
+    lying: BTreeMap<u64, Vec<Lying>>,
+}
+
+/// Where a part of a `struct page` lies.
+#[derive(Clone, Copy, Debug)]
+struct Lying {
+    pfn: u64,
+    at: u64,
+    len: u64,
 }
 
 /// Variables of the log.
@@ -106,6 +116,7 @@ impl Base {
         add(Kind::Headers, in_file(0, first + size * (view.loads.len() as u64 + 1)));
         add(Kind::Notes, in_file(view.notes.0, view.notes.1));
         let mut structs = BTreeMap::new();
+        let mut lying: BTreeMap<u64, Vec<Lying>> = BTreeMap::new();
         let mut last = None;
         for load in &view.loads {
             let pages = load.phys / PAGE..(load.phys + load.len).div_ceil(PAGE);
@@ -115,6 +126,19 @@ impl Base {
                 }
                 structs.insert(pfn, view.struct_page(&file, pfn));
                 let Some(virt) = view.struct_at(&file, pfn) else { continue };
+                let end = virt.saturating_add(view.page_struct);
+                let mut from = virt;
+                while from < end {
+                    let until = end.min(from / PAGE * PAGE + PAGE);
+                    let lies = view.walk(&file, from).and_then(|walk| view.offset(walk.phys));
+                    if let Some((at, _)) = lies {
+                        let part = Lying { pfn, at, len: until - from };
+                        for piece in at / PAGE..=(at + part.len - 1) / PAGE {
+                            lying.entry(piece * PAGE).or_default().push(part);
+                        }
+                    }
+                    from = until;
+                }
                 // A place for each page of structures is enough.
                 if last == Some(virt / PAGE) {
                     continue;
@@ -173,7 +197,7 @@ impl Base {
             list.dedup_by_key(|place| place.at);
         }
         places.retain(|_, list| !list.is_empty());
-        Some(Base { name: name.into(), view, places, structs, bytes })
+        Some(Base { name: name.into(), view, places, structs, lying, bytes })
     }
 
     /// A vmcore from a file.
@@ -186,6 +210,27 @@ impl Base {
     /// The file without changes.
     pub fn file(&self) -> Overlay<'_> {
         Overlay::new(&self.bytes)
+    }
+
+    /// Pfns whose `struct page`s have other bytes than before, where they lie in the intact vmcore: whatever leads
+    /// there now.
+    pub fn touched(&self, file: &Overlay<'_>) -> BTreeSet<u64> {
+        let parts = file.changes().flat_map(|(piece, _)| self.lying.get(&piece)).flatten();
+        let is_other = |part: &&Lying| {
+            let (mut now, at) = (vec![0; part.len as usize], part.at as usize);
+            !file.get(part.at, &mut now) || now != self.bytes[at..at + now.len()]
+        };
+        parts.filter(is_other).map(|part| part.pfn).collect()
+    }
+
+    /// Whether what leads to the array with a pfn's `struct page` reads otherwise than before, where it lies.
+    pub fn is_moved(&self, file: &Overlay<'_>, pfn: u64) -> bool {
+        let intact = self.file();
+        let place = || {
+            let virt = self.view.array_pointer(&intact, pfn)?;
+            self.view.offset(self.view.walk(&intact, virt)?.phys)
+        };
+        place().is_some_and(|(at, _)| file.u64(at) != intact.u64(at))
     }
 
     /// Pfns that are stored.

@@ -477,6 +477,15 @@ impl View {
         Some(symbol.wrapping_add(nr * entry + offset))
     }
 
+    /// Virtual address of what leads to the array that a pfn's `struct page` is in: the word of its section, or the pointer
+    /// to the only one.
+    pub fn array_pointer(&self, file: &Overlay<'_>, pfn: u64) -> Option<u64> {
+        match self.model {
+            Model::Flat(symbol) => Some(symbol),
+            _ => self.section_word(file, pfn),
+        }
+    }
+
     /// Virtual address of a pointer to a root.
     pub fn root_pointer(&self, file: &Overlay<'_>, root: u64) -> Option<u64> {
         let Model::Roots { symbol, pointed } = self.model else { return None };
