@@ -4,11 +4,12 @@ use std::ffi::OsString;
 
 /// Do what a command line of makedumpfile asks for.
 ///
-/// For scripts on a running system that call makedumpfile on dumps: `-R`, `--reassemble`, `--dump-
-/// dmesg`, `--mem-usage`, `-g`, `--check-params`, `-v`, and new dumps out of vmcores and dumps, by
-/// the commands of tamis (rearrange, reassemble, dmesg, estimate, stats, vmcoreinfo, refilter,
-/// split). Options, final messages and exit statuses are makedumpfile's. `tamis` under the name
-/// makedumpfile does the same. In a crash kernel's initramfs, tamis-capture takes that name.
+/// For scripts on a running system that call makedumpfile on dumps: `-R`, `--reassemble`,
+/// `--dump-dmesg`, `--mem-usage`, `-g`, `--check-params`, `-v`, and new dumps out of vmcores and
+/// dumps, by the commands of tamis (rearrange, reassemble, dmesg, estimate, stats, vmcoreinfo,
+/// refilter, split). Options, final messages and exit statuses are makedumpfile's. `tamis` under
+/// the name makedumpfile does the same. In a crash kernel's initramfs, tamis-capture takes that
+/// name.
 ///
 /// `tamis makedumpfile --help` lists the options.
 ///
