@@ -57,6 +57,8 @@ pub mod io;
 pub mod kernel;
 pub mod level;
 pub mod memory;
+#[cfg(feature = "seal")]
+pub mod seal;
 pub mod storage;
 pub mod tally;
 #[cfg(test)]

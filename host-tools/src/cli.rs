@@ -73,8 +73,11 @@ enum Command {
     Reassemble(cmd::reassemble::Args),
     Split(cmd::split::Args),
     Repair(cmd::repair::Args),
+    Seal(cmd::seal::Args),
+    Unseal(cmd::unseal::Args),
     Initramfs(Box<cmd::initramfs::Args>),
     Doctor(cmd::doctor::Args),
+    Keygen(cmd::keygen::Args),
     Makedumpfile(cmd::makedumpfile::Args),
     Completions(cmd::completions::Args),
     Man(cmd::man::Args),
@@ -84,8 +87,14 @@ enum Command {
 const GROUPS: [(&str, &[&str]); 4] = [
     ("Look into a dump", &[]),
     ("Check and compare", &["verify", "diff", "estimate"]),
-    ("Write a dump anew", &["refilter", "convert", "rearrange", "reassemble", "split", "repair"]),
-    ("Prepare, and other", &["initramfs", "doctor", "makedumpfile", "completions", "man"]),
+    (
+        "Write a dump anew",
+        &["refilter", "convert", "rearrange", "reassemble", "split", "repair", "seal", "unseal"],
+    ),
+    (
+        "Prepare, and other",
+        &["initramfs", "doctor", "keygen", "makedumpfile", "completions", "man"],
+    ),
 ];
 
 /// The command line, with the commands in groups.
@@ -214,8 +223,11 @@ fn run_words(words: impl Iterator<Item = OsString>) -> Result<u8> {
         Command::Reassemble(args) => cmd::reassemble::run(&args),
         Command::Split(args) => cmd::split::run(&args),
         Command::Repair(args) => cmd::repair::run(&args),
+        Command::Seal(args) => cmd::seal::run(&args),
+        Command::Unseal(args) => cmd::unseal::run(&args),
         Command::Initramfs(args) => cmd::initramfs::run(&args),
         Command::Doctor(args) => cmd::doctor::run(&args),
+        Command::Keygen(args) => cmd::keygen::run(&args),
         Command::Makedumpfile(args) => makedumpfile(&args.words()),
         Command::Completions(args) => cmd::completions::run(&args, Cli::command()),
         Command::Man(args) => cmd::man::run(&args, Cli::command()),

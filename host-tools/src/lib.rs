@@ -27,6 +27,7 @@ pub mod makedumpfile;
 pub mod pool;
 pub mod render;
 pub mod rewrite;
+pub mod sealing;
 pub mod session;
 pub mod vmlinux;
 

@@ -10,7 +10,7 @@ use tamis_tests::run::host_command;
 use tamis_tests::synth::{KernelStyle, LogLine};
 use tamis_tests::zoo::zoo;
 
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 33] = [
     "info",
     "verify",
     "dmesg",
@@ -19,6 +19,7 @@ const COMMANDS: [&str; 25] = [
     "map",
     "pages",
     "stats",
+    "why",
     "read",
     "vtop",
     "sym",
@@ -26,14 +27,21 @@ const COMMANDS: [&str; 25] = [
     "tasks",
     "modules",
     "bt",
+    "slabs",
+    "top",
     "diff",
     "refilter",
+    "convert",
     "estimate",
     "rearrange",
     "reassemble",
     "split",
     "repair",
+    "seal",
+    "unseal",
     "initramfs",
+    "doctor",
+    "keygen",
     "completions",
     "man",
 ];
