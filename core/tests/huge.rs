@@ -43,9 +43,15 @@ const INFO: &str = "OSRELEASE=6.12.0\nPAGESIZE=4096\nSYMBOL(init_top_pgt)=ffffff
     NUMBER(PAGE_SLAB_MAPCOUNT_VALUE)=-184549376\nNUMBER(PAGE_HUGETLB_MAPCOUNT_VALUE)=-201326592\n\
     NUMBER(PAGE_OFFLINE_MAPCOUNT_VALUE)=-251658240\n";
 
-/// Of 1024 pages, 512 are one free block, 256 page cache, one is of the kernel, the rest anonymous.
+/// Of 1024 pages, 512 are one free block, 256 page cache, one is of the kernel, the rest anonymous. Each that is on a list
+/// is alone on it.
 fn struct_page(pfn: u64) -> [u8; 64] {
     let mut page = [0; 64];
+    if matches!(pfn % 1024, 0 | 512..1023) {
+        let list = (VMEMMAP + 64 * pfn + 8).to_le_bytes();
+        page[8..16].copy_from_slice(&list);
+        page[16..24].copy_from_slice(&list);
+    }
     page[48..52].copy_from_slice(&(-1i32).to_le_bytes());
     match pfn % 1024 {
         0 => {
@@ -77,6 +83,11 @@ impl Huge {
                 }
                 _ if (SECTIONS..SECTIONS + 2048 * 4096).contains(&at) && at.is_multiple_of(16) => {
                     VMEMMAP | 7
+                }
+                _ if (MEM_MAP..MEM_MAP + TIB).contains(&at) => {
+                    let (pfn, within) = ((at - MEM_MAP) / 64, (at % 64) as usize);
+                    let page = struct_page(pfn);
+                    u64::from_le_bytes(page[within..within + 8].try_into().unwrap())
                 }
                 _ => 0,
             }

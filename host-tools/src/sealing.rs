@@ -151,11 +151,12 @@ pub fn open_all(
         let at = opener.next();
         let Some(body) = open_chunk(&mut opener, &mut chunk[..len], more == 0, at) else {
             // Where it was cut between two chunks, the one before is whole, but not the last.
-            if more == 0 && len == SEALED_CHUNK {
-                if let Some(body) = open_chunk(&mut opener, &mut chunk[..len], false, at) {
-                    out.write_all(body)?;
-                    return Ok(Opened::Cut { chunk: at + 1, bytes: bytes + body.len() as u64 });
-                }
+            if more == 0
+                && len == SEALED_CHUNK
+                && let Some(body) = open_chunk(&mut opener, &mut chunk[..len], false, at)
+            {
+                out.write_all(body)?;
+                return Ok(Opened::Cut { chunk: at + 1, bytes: bytes + body.len() as u64 });
             }
             return Ok(Opened::Cut { chunk: at, bytes });
         };

@@ -22,7 +22,7 @@ fn machine() -> Image {
 /// Every page of an image is what the vmcore has, at level 31 too.
 #[track_caller]
 fn assert_same_pages(bench: &Bench, files: &str) {
-    bench.tamis(&format!("refilter -f --raw vmcore want")).expect(0);
+    bench.tamis("refilter -f --raw vmcore want").expect(0);
     bench.tamis(&format!("refilter -f --raw {files} got")).expect(0);
     let run = bench.tamis("diff --json want got");
     // The note itself, and what the headers say.
@@ -105,7 +105,7 @@ fn registers_of_sadump_become_notes() {
 
 #[test]
 fn larger_blocks_of_sadump_are_its_pages() {
-    let memory = Memory::new(vec![1..9], |pfn| vec![pfn as u8; 8192]);
+    let memory = Memory::new(std::iter::once(1..9).collect(), |pfn| vec![pfn as u8; 8192]);
     let sadump = Sadump { memory: &memory, cpus: Vec::new(), block: 8192 };
     let bench = Bench::new();
     bench.put("sadump", &sadump.partition());

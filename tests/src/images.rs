@@ -300,7 +300,7 @@ fn snappy(data: &[u8]) -> Vec<u8> {
     let mut out = b"\xff\x06\0\0sNaPpY".to_vec();
     for (number, part) in data.chunks(1 << 16).enumerate() {
         let sum = crc(part);
-        let sum = (sum >> 15 | sum << 17).wrapping_add(0xa282_ead8);
+        let sum = sum.rotate_right(15).wrapping_add(0xa282_ead8);
         let packed = snappy_block(part);
         let (kind, body) = if packed.len() < part.len() { (0, &packed[..]) } else { (1, part) };
         out.extend([&[kind][..], &(body.len() as u32 + 4).to_le_bytes()[..3]].concat());

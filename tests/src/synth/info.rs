@@ -70,7 +70,7 @@ pub(super) fn full(machine: &Machine, built: &Addresses) -> String {
         line(format!("SIZE(mem_section)={}", facts.mem_section_size));
         line("OFFSET(mem_section.section_mem_map)=0".into());
     }
-    let (page, long) = (&facts.page, facts.words.len());
+    let (page, long) = (&facts.page, facts.words.bytes());
     line(format!("SIZE(page)={}", machine.page_struct));
     for (name, size) in
         [("pglist_data", 5888), ("zone", 1664), ("free_area", 11 * long), ("list_head", 2 * long)]
@@ -131,7 +131,7 @@ pub(super) fn full(machine: &Machine, built: &Addresses) -> String {
     if let Some(log) = &machine.log
         && !log.0.is_empty()
     {
-        log_lines(facts.log, facts.words.len(), &mut line);
+        log_lines(facts.log, facts.words.bytes(), &mut line);
     }
     let has_own_line = machine.cpu == (Cpu::S390x { moved: true });
     if facts.style as u32 >= KernelStyle::V3_16 as u32 && !has_own_line {

@@ -176,7 +176,7 @@ fn records(kit: &mut Kit, lines: &[LogLine], clear_from: usize, caller: bool) {
 
 fn ring(kit: &mut Kit, lines: &[LogLine], clear_from: u64, latched: bool, info_size: u64) {
     let words = kit.words;
-    let long = words.len();
+    let long = words.bytes();
     // The two upper bits of a word are its state.
     let ids = 1u64 << (8 * long - 2);
     let count = 1u64 << COUNT_BITS;
@@ -225,7 +225,7 @@ fn ring(kit: &mut Kit, lines: &[LogLine], clear_from: u64, latched: bool, info_s
             (begin, end)
         };
         let desc = &mut descs[slot * desc_size..(slot + 1) * desc_size];
-        put_at(desc, 0, &words.long(state * ids | id));
+        put_at(desc, 0, &words.long((state * ids) | id));
         put_at(desc, long, &words.long(begin));
         put_at(desc, 2 * long, &words.long(next));
         let info = &mut infos[slot * info_size as usize..][..info_size as usize];

@@ -321,7 +321,7 @@ fn sections_plain(machine: &Machine, kit: &mut Kit, place: &Place) {
 }
 
 fn sections_extreme(machine: &Machine, kit: &mut Kit, place: &Place) {
-    let (size, long) = (machine.facts.mem_section_size, kit.words.len());
+    let (size, long) = (machine.facts.mem_section_size, kit.words.bytes());
     let per_root = PAGE as u64 / size;
     let bytes = roots(machine) * long;
     let table = match machine.table {

@@ -106,7 +106,7 @@ impl Memory {
             }
         }
         self.clear_table(top, first, nothing[first]);
-        let size = tables.words.len();
+        let size = tables.words.bytes();
         let maps: Vec<_> = self.maps.iter().map(|(va, map)| (*va, *map)).collect();
         for (start, (pa, len, leaf)) in maps.into_iter().filter(|(va, _)| is_in(*va)) {
             let step = tables.bytes(leaf);

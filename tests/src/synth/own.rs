@@ -175,7 +175,7 @@ fn usage(kit: &mut Kit, at: u64) -> Vec<(String, u64)> {
     for (cache, [size, name, order, node]) in
         caches.into_iter().zip([[192, 0x200, 1, 0x140], [64, 0x210, 0, 0x170]])
     {
-        let slots = order << 16 | 4096 * (1 << order) / size;
+        let slots = (order << 16) | (4096 * (1 << order) / size);
         words.extend([
             (cache, if size == 192 { at + cpus } else { 0 }),
             (cache + 8, (size - 8) << 32 | size),
@@ -401,7 +401,9 @@ fn of_usage(all: &mut Types, [int, long, short, char, void, list]: [u32; 6]) {
     let counters = all.add(3, "", 0, 0, &[counter, int, 4]);
     let name = all.structure("qstr", 16, &[("len", int, 0, 0), ("name", void, 64, 0)]);
     let first = all.structure("hlist_head", 8, &[("first", void, 0, 0)]);
-    let structures: [(&str, u32, &[(&str, u32, u32, u32)]); 13] = [
+    /// Its name, bytes and members: name, type, bit, bits.
+    type Structure<'a> = (&'a str, u32, &'a [(&'a str, u32, u32, u32)]);
+    let structures: [Structure<'_>; 13] = [
         (
             "kmem_cache",
             64,

@@ -139,7 +139,7 @@ impl<'a> PageStruct<'a> {
     pub fn flag(&mut self, bit: u32) {
         let at = self.facts.page.flags;
         let (words, start) = (self.facts.words, at as usize);
-        let flags = words.number(&self.bytes[start..start + words.len() as usize]);
+        let flags = words.number(&self.bytes[start..start + words.bytes() as usize]);
         self.long(at, flags | 1 << bit);
     }
 
@@ -152,8 +152,8 @@ impl<'a> PageStruct<'a> {
     /// Puts the number of the page's section into the upper bits of the flags.
     pub fn section(&mut self, number: u64, width: u32) {
         let (words, at) = (self.facts.words, self.facts.page.flags as usize);
-        let bits = 8 * words.len() as u32;
-        let flags = words.number(&self.bytes[at..at + words.len() as usize]);
+        let bits = 8 * words.bytes() as u32;
+        let flags = words.number(&self.bytes[at..at + words.bytes() as usize]);
         let below = (1 << (bits - width)) - 1;
         self.long(at as u64, flags & below | number << (bits - width));
     }
@@ -314,7 +314,7 @@ pub fn tail<'a>(
                     layout.lru,
                     if is_hugetlb { free_huge_page } else { free_huge_page + 64 },
                 );
-                page.long(layout.lru + facts.words.len(), order.into());
+                page.long(layout.lru + facts.words.bytes(), order.into());
             }
             HugetlbMark::U16 { .. } => {
                 page.put(layout.compound_dtor, &facts.words.u16(dtor as u16));

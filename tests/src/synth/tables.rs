@@ -135,7 +135,7 @@ impl Tables {
 
     /// Bytes of a table of a level.
     pub fn room(&self, level: usize) -> Room {
-        let len = self.count(level) * self.words.len();
+        let len = self.count(level) * self.words.bytes();
         let align = match self.entries {
             Entries::S390x if level > 0 => 4096,
             // Tables of a quarter or half of a page are given out as such.

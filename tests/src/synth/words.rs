@@ -14,7 +14,7 @@ impl Words {
     pub const USUAL: Words = Words { big: false, wide: true };
 
     /// Bytes of an `unsigned long`.
-    pub fn len(self) -> u64 {
+    pub fn bytes(self) -> u64 {
         if self.wide { 8 } else { 4 }
     }
 
@@ -40,7 +40,7 @@ impl Words {
 
     /// The number that these bytes are; eight at most.
     pub fn number(self, bytes: &[u8]) -> u64 {
-        let add = |number: u64, byte: &u8| number << 8 | u64::from(*byte);
+        let add = |number: u64, byte: &u8| (number << 8) | u64::from(*byte);
         match self.big {
             true => bytes.iter().fold(0, add),
             false => bytes.iter().rev().fold(0, add),

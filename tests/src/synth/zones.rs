@@ -23,7 +23,7 @@ pub(super) fn write(
     span: Range<u64>,
     free: &[(u64, u32, u64)],
 ) {
-    let long = kit.words.len();
+    let long = kit.words.bytes();
     kit.write_long(node + NODE_START, span.start);
     kit.write_long(node + NODE_SPANNED, span.end - span.start);
     let count = kit.words.u32(3);
@@ -67,7 +67,7 @@ pub(super) fn write(
 
 /// Makes a list of these entries, behind its head.
 fn link(kit: &mut Kit, head: u64, entries: &[u64]) {
-    let long = kit.words.len();
+    let long = kit.words.bytes();
     let ring: Vec<u64> = [&[head][..], entries].concat();
     for (n, at) in ring.iter().enumerate() {
         kit.write_long(*at, ring[(n + 1) % ring.len()]);

@@ -31,7 +31,7 @@ pub const IMAGES: Target = Target {
     run: images,
     seeds: || {
         let mut memory = Memory::new(vec![1..4, 6..9], |pfn| vec![pfn as u8; PAGE]);
-        memory.left_out = vec![2..3];
+        memory.left_out.push(2..3);
         let cpus: Vec<images::Registers<'static>> = vec![&[("rip", 0xffff_ffff_8100_0000)]; 2];
         let sadump = Sadump { memory: &memory, cpus, block: PAGE };
         let (state, vmem) = images::vmware(&memory, &[0..3, 6..9]);
