@@ -345,6 +345,32 @@ fn pages_of_the_same_codec_are_copied() {
     }
 }
 
+/// Without an option for the codec, it stays what it is.
+#[test]
+fn the_codec_of_the_input_is_kept() {
+    let image = zoo(KernelStyle::V6_12).build();
+    let bench = Bench::of(&image);
+    for (option, codec) in [
+        ("-c", "zlib"),
+        ("-l", "lzo"),
+        ("-p", "snappy"),
+        ("-z", "zstd"),
+        ("", "zstd"),
+        ("--lz4", "zstd"),
+    ] {
+        bench.capture(&format!("-f -d 1 {option}"), &["dump"]);
+        let refiltered = bench.tamis("refilter -f -d 31 dump out");
+        bench.tamis("split -f dump a b").expect(0);
+        let is_said =
+            refiltered.expect(0).text().contains("compressed with lz4, those of the output");
+        assert_eq!(is_said, option == "--lz4", "{}", refiltered.text());
+        for files in ["out", "a b"] {
+            let run = bench.tamis(&format!("info --json {files}"));
+            assert_eq!(json(run.expect(0), "codec"), codec, "{option}, {files}: {}", run.text());
+        }
+    }
+}
+
 /// Nothing is copied that is no page.
 #[test]
 fn damaged_pages_of_the_same_codec_are_lost() {

@@ -19,11 +19,17 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// What a run may take, and what it makes. With `recompress` no page stays as it is.
-    pub fn work(&self, codec: &Codec, recompress: bool, page_checksums: bool) -> Work {
+    /// What a run may take, and what it makes of an input. With `recompress` no page stays as it is.
+    pub fn work(
+        &self,
+        codec: &Codec,
+        input: Option<page_codec::Codec>,
+        recompress: bool,
+        page_checksums: bool,
+    ) -> Work {
         let memory = self.memory_limit.unwrap_or(DEFAULT);
         let keep = !recompress && codec.zstd_level().is_none();
-        let (compress, threads) = (codec.compress(), self.threads.count());
+        let (compress, threads) = (codec.or_that_of(input), self.threads.count());
         Work { compress, keep, page_checksums, threads, memory, time: None }
     }
 }
@@ -41,7 +47,8 @@ pub struct Codec {
     /// Compress pages with Snappy
     #[arg(short = 'p', long)]
     snappy: bool,
-    /// Compress pages with zstd, at a level from 1 to 19 (-z19, --zstd=19); the default, at level 1
+    /// Compress pages with zstd, at a level from 1 to 19 (-z19, --zstd=19); the default, at level 1, where
+    /// pages are not compressed yet
     #[arg(short = 'z', long, value_name = "LEVEL", num_args = 0..=1, require_equals = true,
         value_parser = clap::value_parser!(i32).range(1..=19))]
     zstd: Option<Option<i32>>,
@@ -63,6 +70,17 @@ impl Codec {
             Compress::Raw
         } else {
             Compress::Zstd(self.zstd_level().unwrap_or(1))
+        }
+    }
+
+    /// The same; without one, that of the input.
+    fn or_that_of(&self, input: Option<page_codec::Codec>) -> Compress {
+        match input {
+            _ if self.is_given() => self.compress(),
+            Some(page_codec::Codec::Zlib) => Compress::Zlib,
+            Some(page_codec::Codec::Lzo) => Compress::Lzo,
+            Some(page_codec::Codec::Snappy) => Compress::Snappy,
+            _ => self.compress(),
         }
     }
 

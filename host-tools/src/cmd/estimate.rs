@@ -65,7 +65,7 @@ pub fn run(args: &Args) -> Result<u8> {
     whole(&mut opened)?;
     let levels = levels(level_of(&opened), &args.levels);
     if args.exact {
-        let exact = exact(&mut opened, &args.effort.work(&args.codec, true, true), &levels)?;
+        let exact = exact(&mut opened, &args.effort.work(&args.codec, None, true, true), &levels)?;
         if args.json { show(&exact)? } else { print(exact.text())? }
     } else {
         let sampled = sample(&mut opened, args.dumps == [PathBuf::from(KCORE)], &levels);

@@ -12,7 +12,7 @@ use crate::render::json::{Document, show};
 use crate::render::text::{number, size};
 use crate::rewrite::finish::{elf_incomplete, erased, finish, look_at};
 use crate::rewrite::image;
-use crate::rewrite::refilter::{Format, Work, write};
+use crate::rewrite::refilter::{Format, Work, codec_of_input, write};
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -30,7 +30,8 @@ use tamis_core::memory::{Dump as _, PhysMemory as _};
 /// compression change. Where tamis cannot know what a kernel used a page for, it keeps the page
 /// and reports that.
 ///
-/// A page that is compressed with the codec in question already stays as it is, after a check
+/// Without an option for the codec, the output has that of the input, and zstd where that has none
+/// that is written here. A page that is compressed with it already stays as it is, after a check
 /// that it decompresses to a page: how small it is depends on its writer. With a level of
 /// zstd (-z1, -z19) or with --recompress every page is compressed anew.
 ///
@@ -141,7 +142,11 @@ pub fn run(args: &Args) -> Result<u8> {
     }
     let erased = erased(&mut opened)?;
     let incomplete = is_incomplete(&opened);
-    let work = args.effort.work(&args.codec, args.recompress, !args.no_page_checksums);
+    let input = codec_of_input(
+        &mut opened,
+        args.codec.is_given() || !matches!(args.to, To::Kdump | To::Flat),
+    );
+    let work = args.effort.work(&args.codec, input, args.recompress, !args.no_page_checksums);
     let work = Work { time: args.time_bits, ..work };
 
     if out == Path::new("-") {

@@ -5,7 +5,7 @@ use crate::dump::open::open;
 use crate::dump::opened::{is_incomplete, whole};
 use crate::dump::out::{OutFile, create, done};
 use crate::fail::{DONE, INCOMPLETE, Result};
-use crate::rewrite::refilter::{Format, write};
+use crate::rewrite::refilter::{Format, codec_of_input, write};
 use std::path::PathBuf;
 use tamis_core::io::Sink;
 
@@ -56,7 +56,8 @@ pub fn run(args: &Args) -> Result<u8> {
     }
     let create = |path: &PathBuf| create(path, args.force, std::slice::from_ref(&args.dump));
     let mut files = args.parts.iter().map(create).collect::<Result<Vec<OutFile>>>()?;
-    let work = args.effort.work(&args.codec, args.recompress, !args.no_page_checksums);
+    let input = codec_of_input(&mut opened, args.codec.is_given());
+    let work = args.effort.work(&args.codec, input, args.recompress, !args.no_page_checksums);
     let block = (args.block << 20) / opened.shift.bytes() as u64;
     let mut sinks: Vec<&mut dyn Sink> = files.iter_mut().map(|f| f as &mut dyn Sink).collect();
     let (report, _) =

@@ -76,6 +76,27 @@ pub fn zero_pages(kdump: &mut KdumpFile) -> Vec<Option<PageDesc>> {
         .collect()
 }
 
+/// Descriptors that show which codec a dump has.
+const LOOKED_AT: u64 = 4096;
+
+/// The codec that most of the first pages are compressed with, if any is.
+pub fn codec_of(kdump: &mut KdumpFile) -> Option<Codec> {
+    let (mut runs, mut left) = (Runs::new(true), LOOKED_AT);
+    let mut found: BTreeMap<Codec, u64> = BTreeMap::new();
+    while left > 0 {
+        let Ok(Some(run)) = runs.next(kdump) else { break };
+        for pfn in (run.start.0..run.end.0).take(left as usize) {
+            left -= 1;
+            if let Ok((desc, part)) = kdump.descriptor(Pfn(pfn))
+                && let Ok(Some(codec)) = kdump.check(desc, part)
+            {
+                *found.entry(codec).or_default() += 1;
+            }
+        }
+    }
+    found.into_iter().max_by_key(|(_, pages)| *pages).map(|(codec, _)| codec)
+}
+
 /// Looks at every descriptor.
 pub fn survey(kdump: &mut KdumpFile, mut progress: impl FnMut(u64, u64)) -> Result<Survey> {
     let (exist, kept) = kdump.counts();

@@ -3,6 +3,7 @@
 use crate::crew;
 use crate::crew::{RUN, Worker};
 use crate::dump::opened::{Dump, Opened, level_of};
+use crate::dump::survey::codec_of;
 use crate::fail::{Fail, Result};
 use crate::render::console::remark;
 use crate::render::progress::Progress;
@@ -10,7 +11,7 @@ use crate::render::text::number;
 use crate::rewrite::codec::{Checked, Compress};
 use crate::rewrite::plan::{DATA, DESCRIPTORS, Needs};
 use crate::session::{other_sources, session, unclassified};
-use page_codec::Encode;
+use page_codec::{Codec, Encode};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
@@ -76,6 +77,18 @@ pub enum Format {
     Kdump,
     /// ELF.
     Elf,
+}
+
+/// The codec that pages of the input have; says so where they get another one that was not asked for.
+pub fn codec_of_input(opened: &mut Opened, is_asked: bool) -> Option<Codec> {
+    let found = codec_of(opened.kdump()?);
+    if found == Some(Codec::Lz4) && !is_asked {
+        let name = opened.name();
+        remark(format_args!(
+            "{name}: its pages are compressed with lz4, those of the output with zstd; -c, -l and -p are other codecs"
+        ));
+    }
+    found
 }
 
 /// Writes the dump at a level; without one, with every page that it has. Reports what cannot be dropped, and
