@@ -232,7 +232,15 @@ fn i386_with_two_and_three_levels() {
     for (n, style) in [V2_6_24, V3_10, V4_4, V4_16, V5_10, V6_3, V6_12].into_iter().enumerate() {
         for pae in [false, true] {
             let model = |n: usize| MODELS[(n + usize::from(pae)) % 3];
-            let machine = |n| Machine::new(style).model(model(n)).on(Cpu::I386 { pae });
+            let machine = |n| {
+                let machine = Machine::new(style).model(model(n)).on(Cpu::I386 { pae });
+                // Nodes of a kernel that does not mark its free pages have zones with lists of them.
+                if style == V2_6_24 && model(n) == MemModel::Nodes {
+                    machine.zones()
+                } else {
+                    machine
+                }
+            };
             check_inside(zoo_at(machine(n), 0));
             // Above the direct map.
             check_inside(zoo_at(machine(n + 1), 0x3_8000));

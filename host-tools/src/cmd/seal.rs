@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 ///
 /// Examples:
 ///   $ tamis seal -R dumps.pub vmcore vmcore.age
-///   $ tamis seal -r age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p vmcore - | ssh host 'cat > vmcore.age'
+///   $ tamis seal -R dumps.pub vmcore - | ssh host 'cat > vmcore.age'
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {

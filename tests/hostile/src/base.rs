@@ -233,6 +233,16 @@ impl Base {
         place().is_some_and(|(at, _)| file.u64(at) != intact.u64(at))
     }
 
+    /// Whether the page tables lead from a pfn's `struct page` to another frame than before, by an entry that maps little.
+    pub fn is_remapped(&self, file: &Overlay<'_>, pfn: u64) -> bool {
+        let intact = self.file();
+        let walks = || {
+            let virt = self.view.struct_at(&intact, pfn)?;
+            Some((self.view.walk(&intact, virt)?, self.view.walk(file, virt)?))
+        };
+        walks().is_some_and(|(a, b)| a.phys != b.phys && b.left <= 64 << 10)
+    }
+
     /// Pfns that are stored.
     pub fn pfns(&self) -> Vec<u64> {
         self.structs.keys().copied().collect()

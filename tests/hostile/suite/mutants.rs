@@ -131,8 +131,11 @@ fn check_memory(intact: &Intact<'_>, file: &Overlay<'_>, now: &Scanned, what: &d
     }
     for pfn in intact.base.pfns() {
         if before.keeps(pfn) && !now.keeps(pfn) {
+            // What leads to a whole array, where nothing contradicts it; and entries of page tables that map less than
+            // is judged at once, as a look at each of these would make the scan a fifth slower.
+            let led = intact.base.is_moved(file, pfn) || intact.base.is_remapped(file, pfn);
             assert!(
-                speaks(&touched, pfn) || (intact.base.is_moved(file, pfn) && speaks(&other, pfn)),
+                speaks(&touched, pfn) || (led && speaks(&other, pfn)),
                 "{}: pfn {pfn:#x} goes, and no structure that speaks for it changed",
                 what()
             );
@@ -303,10 +306,13 @@ fn ruined_vmcores_of_real_kernels() {
 /// changed.
 #[test]
 fn a_page_that_goes_without_a_reason_is_noticed() {
-    let intact = Intact::new(machine(0));
-    let pfn = intact.base.pfns().into_iter().find(|pfn| pfn % 2 == 1 && intact.scanned.keeps(*pfn));
-    let pfn = pfn.expect("a page that is kept");
+    // The structures of the second one are mapped by 2 MiB, which is looked at.
+    let machines = [machine(0), machine(6)].map(Intact::new);
     for touched in ["nothing", "another structure", "the way to its structure"] {
+        let intact = &machines[usize::from(touched == "the way to its structure")];
+        let pfns = intact.base.pfns();
+        let pfn = pfns.into_iter().find(|pfn| pfn % 2 == 1 && intact.scanned.keeps(*pfn));
+        let pfn = pfn.expect("a page that is kept");
         let mut file = intact.base.file();
         if touched == "another structure" {
             // One of another page, on whose word nothing hangs: nobody's first page.
@@ -321,17 +327,17 @@ fn a_page_that_goes_without_a_reason_is_noticed() {
                 *view.walk(&file, at).expect("it is mapped").entries.last().expect("an entry");
             let (entry, _) = view.offset(entry).expect("it is in the file");
             let flags = file.u64(entry).expect("an entry") & 0xfff;
-            let moved = intact.base.places[&Kind::Pages].iter().any(|place| {
-                file.write(entry, &(place.phys & !0xfff | flags).to_le_bytes());
+            let moved = (0..64u64).any(|frame| {
+                file.write(entry, &(frame << 21 | flags).to_le_bytes());
                 changed(intact.base, &file).0.contains(&pfn)
             });
             assert!(moved, "everywhere the same bytes");
         }
         let mut now = scan(&mut file, most(intact.base)).expect("an intact vmcore");
-        check_memory(&intact, &file, &now, &|| touched.to_owned());
+        check_memory(intact, &file, &now, &|| touched.to_owned());
         now.kept[pfn as usize / 8] &= !(1 << (pfn % 8));
         let check =
-            std::panic::AssertUnwindSafe(|| check_memory(&intact, &file, &now, &String::new));
+            std::panic::AssertUnwindSafe(|| check_memory(intact, &file, &now, &String::new));
         assert!(std::panic::catch_unwind(check).is_err(), "pfn {pfn:#x} went, and nobody noticed");
     }
 }

@@ -74,10 +74,15 @@ impl Classifier {
         if !memory.arch().is_kernel_address(VirtAddr(next)) {
             return Some(false);
         }
-        // Its pointer to the one before it.
+        let own = at.0.wrapping_add(lru as u64);
+        // The next one's pointer to the one before it.
         match memory.word(VirtAddr(next.wrapping_add(word.bytes() as u64))) {
-            Ok(before) => Some(before == at.0.wrapping_add(lru as u64)),
-            Err(TranslateError::Walk(WalkError::NotMapped { .. })) => Some(false),
+            Ok(before) => Some(before == own),
+            // Then the one before it tells, by its pointer to the next one.
+            Err(TranslateError::Walk(WalkError::NotMapped { .. })) => {
+                let before = endian.word(word, page, lru.checked_add(word.bytes())?)?;
+                Some(memory.word(VirtAddr(before)).is_ok_and(|next| next == own))
+            }
             // What cannot be read contradicts nothing.
             Err(_) => None,
         }
