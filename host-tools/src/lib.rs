@@ -29,6 +29,7 @@ pub mod render;
 pub mod rewrite;
 pub mod sealing;
 pub mod session;
+pub mod streams;
 pub mod vmlinux;
 
 #[cfg(test)]

@@ -1,24 +1,11 @@
 //! Sealing of files, and opening of sealed ones, as streams.
 
 use crate::fail::{Fail, Result};
-use std::fs::{File, read_to_string};
+use crate::streams::{fill, random};
+use std::fs::read_to_string;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use tamis_core::seal::{self, CHUNK, HEADER_MOST, Identity, Opener, Recipient, SEALED_CHUNK, TAG};
-
-/// Random bytes of the system.
-pub fn random(bytes: &mut [u8]) -> std::io::Result<()> {
-    let mut done = 0;
-    while done < bytes.len() {
-        let flags = rustix::rand::GetRandomFlags::empty();
-        match rustix::rand::getrandom(&mut bytes[done..], flags) {
-            Ok(len) => done += len,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
-}
 
 /// The lines of a file of keys: `#` begins a comment.
 fn lines(path: &Path) -> Result<Vec<(usize, String)>> {
@@ -66,29 +53,6 @@ pub fn identities(files: &[PathBuf]) -> Result<Vec<Identity>> {
     Ok(all)
 }
 
-/// An input by its name, and how messages name it.
-pub fn input(path: &Path) -> Result<(Box<dyn Read>, String)> {
-    if path == Path::new("-") {
-        return Ok((Box::new(std::io::stdin().lock()), "standard input".into()));
-    }
-    let file = File::open(path).map_err(|e| Fail::file(path, e))?;
-    Ok((Box::new(file), path.display().to_string()))
-}
-
-/// Reads until the buffer is full or the input ends.
-fn fill(input: &mut dyn Read, name: &str, buf: &mut [u8]) -> Result<usize> {
-    let mut len = 0;
-    while len < buf.len() {
-        match input.read(&mut buf[len..]) {
-            Ok(0) => break,
-            Ok(more) => len += more,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(Fail::new(format_args!("{name}: reading: {e}"))),
-        }
-    }
-    Ok(len)
-}
-
 /// Seals all of an input.
 pub fn seal_all(
     input: &mut dyn Read,
@@ -99,10 +63,10 @@ pub fn seal_all(
     let (header, mut sealer) = seal::seal(to, random).map_err(Fail::new)?;
     out.write_all(&header)?;
     let (mut chunk, mut next) = (vec![0; CHUNK], vec![0; CHUNK]);
-    let mut len = fill(input, name, &mut chunk)?;
+    let mut len = fill(input, &mut chunk, name)?;
     loop {
         // Only what follows says whether a full chunk is the last one.
-        let more = if len == CHUNK { fill(input, name, &mut next)? } else { 0 };
+        let more = if len == CHUNK { fill(input, &mut next, name)? } else { 0 };
         let body = &mut chunk[..len];
         let tag = sealer
             .seal(body, more == 0)
@@ -138,16 +102,16 @@ pub fn open_all(
     out: &mut dyn Write,
 ) -> Result<Opened> {
     let mut head = vec![0; HEADER_MOST];
-    let len = fill(input, name, &mut head)?;
+    let len = fill(input, &mut head, name)?;
     head.truncate(len);
     let (mut opener, start) =
         seal::open(&head, with).map_err(|why| Fail::new(format_args!("{name} {why}")))?;
     let mut input = head[start..].chain(input);
     let (mut chunk, mut next) = (vec![0; SEALED_CHUNK], vec![0; SEALED_CHUNK]);
-    let mut len = fill(&mut input, name, &mut chunk)?;
+    let mut len = fill(&mut input, &mut chunk, name)?;
     let mut bytes = 0;
     loop {
-        let more = if len == SEALED_CHUNK { fill(&mut input, name, &mut next)? } else { 0 };
+        let more = if len == SEALED_CHUNK { fill(&mut input, &mut next, name)? } else { 0 };
         let at = opener.next();
         let Some(body) = open_chunk(&mut opener, &mut chunk[..len], more == 0, at) else {
             // Where it was cut between two chunks, the one before is whole, but not the last.

@@ -3,7 +3,7 @@
 use crate::dump::out::create;
 use crate::fail::{DONE, Fail, Result};
 use crate::render::console::print;
-use crate::sealing::random;
+use crate::streams::random;
 use std::path::PathBuf;
 use tamis_core::seal::Identity;
 

@@ -3,10 +3,9 @@
 use crate::dump::out::create;
 use crate::fail::{DONE, Fail, Result};
 use crate::render::console::remark;
-use crate::rewrite::rearrange::{copy, fill};
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use crate::rewrite::rearrange::copy;
+use crate::streams::{Input, fill, input};
+use std::path::PathBuf;
 use tamis_core::wire::flattened::{START, is_start};
 
 /// Make a dump file of a flattened stream.
@@ -38,15 +37,7 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result<u8> {
-    let stdin = args.stream == Path::new("-");
-    let name = if stdin { "standard input".into() } else { args.stream.display().to_string() };
-    let (mut input, len): (Box<dyn Read>, u64) = if stdin {
-        (Box::new(std::io::stdin().lock()), 0)
-    } else {
-        let file = File::open(&args.stream).map_err(|e| Fail::file(&args.stream, e))?;
-        let len = file.metadata().map_or(0, |m| m.len());
-        (Box::new(file), len)
-    };
+    let Input { bytes: mut input, name, len } = input(&args.stream)?;
     let mut start = vec![0; START];
     let read = fill(&mut input, &mut start, &name)?;
     if read < START || !is_start(&start) {

@@ -2,7 +2,8 @@
 
 use crate::dump::out::create;
 use crate::fail::{DONE, Fail, Result};
-use crate::sealing::{input, recipients, seal_all};
+use crate::sealing::{recipients, seal_all};
+use crate::streams::input;
 use std::io::{BufWriter, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -38,18 +39,18 @@ pub struct Args {
 /// Runs it.
 pub fn run(args: &Args) -> Result<u8> {
     let to = recipients(&args.recipients, &args.files)?;
-    let (mut from, name) = input(&args.input)?;
+    let mut from = input(&args.input)?;
     if args.output == Path::new("-") {
         let stdout = std::io::stdout();
         if stdout.is_terminal() {
             return Err(Fail::new("standard output is a terminal").next("name a file"));
         }
         let mut out = BufWriter::new(stdout.lock());
-        seal_all(&mut from, &name, &to, &mut out)?;
+        seal_all(&mut from.bytes, &from.name, &to, &mut out)?;
         out.flush()?;
     } else {
         let out = create(&args.output, args.force, std::slice::from_ref(&args.input))?;
-        seal_all(&mut from, &name, &to, &mut out.appender()?)?;
+        seal_all(&mut from.bytes, &from.name, &to, &mut out.appender()?)?;
         out.done()?;
     }
     Ok(DONE)

@@ -3,7 +3,8 @@
 use crate::dump::out::create;
 use crate::fail::{DONE, Fail, INCOMPLETE, Result};
 use crate::render::console::remark;
-use crate::sealing::{Opened, identities, input, open_all};
+use crate::sealing::{Opened, identities, open_all};
+use crate::streams::{Input, input};
 use std::path::PathBuf;
 
 /// Open a sealed dump.
@@ -38,11 +39,11 @@ pub struct Args {
 /// Runs it.
 pub fn run(args: &Args) -> Result<u8> {
     let with = identities(&args.identities)?;
-    let (mut from, name) = input(&args.input)?;
+    let Input { mut bytes, name, .. } = input(&args.input)?;
     let mut inputs = args.identities.clone();
     inputs.push(args.input.clone());
     let out = create(&args.output, args.force, &inputs)?;
-    let opened = open_all(&mut from, &name, &with, &mut out.appender()?)?;
+    let opened = open_all(&mut bytes, &name, &with, &mut out.appender()?)?;
     match opened {
         Opened::Whole => {
             out.done()?;

@@ -7,6 +7,7 @@
 
 use crate::fail::{Fail, Result};
 use crate::render::console::remark;
+use crate::streams;
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
@@ -51,7 +52,7 @@ const NAME_MOST: usize = 255;
 /// A name that is not there yet: that of the output with something behind it that cannot be guessed.
 pub fn name_for(wanted: &[u8]) -> io::Result<OsString> {
     let mut random = [0; 8];
-    rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())?;
+    streams::random(&mut random)?;
     let end = format!(".{:016x}.unfinished", u64::from_ne_bytes(random));
     let room = NAME_MOST - 1 - end.len();
     let mut name = b".".to_vec();

@@ -3,22 +3,9 @@
 use crate::dump::out::OutFile;
 use crate::fail::{Fail, Result};
 use crate::render::progress::Progress;
+use crate::streams::fill;
 use std::io::Read;
 use tamis_core::wire::flattened::{Head, RECORD, START, parse};
-
-/// Reads until `buf` is full or the input ends.
-pub fn fill(input: &mut dyn Read, buf: &mut [u8], name: &str) -> Result<usize> {
-    let mut done = 0;
-    while done < buf.len() {
-        match input.read(&mut buf[done..]) {
-            Ok(0) => break,
-            Ok(n) => done += n,
-            Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(Fail::new(format_args!("{name}: reading: {e}"))),
-        }
-    }
-    Ok(done)
-}
 
 /// Writes the records of a stream to their places.
 pub fn copy(input: &mut dyn Read, name: &str, len: u64, out: &mut OutFile) -> Result<()> {
