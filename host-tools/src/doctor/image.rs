@@ -1,11 +1,11 @@
 //! The initramfs of the crash kernel, as `tamis initramfs` makes it: its orders, its modules, and the target.
 
 use crate::doctor::check::{Check, Outcome};
-use crate::doctor::place::{Place, same_module};
 use crate::fail::{Fail, Result};
+use crate::initramfs::machine::Machine;
+use crate::initramfs::modules::name_of;
 use crate::initramfs::{Contents, contents, obeyed};
 use crate::render::text::size;
-use std::fs;
 use std::path::{Path, PathBuf};
 use tamis_boot::orders::RAW;
 
@@ -17,7 +17,7 @@ pub struct Image {
 
 impl Image {
     /// The one that was named, or that `tamis-kdump` loads; `None` if there is none, or it is another program's.
-    pub fn find(place: &Place, named: Option<&Path>) -> Result<Option<Image>> {
+    pub fn find(machine: &Machine, named: Option<&Path>) -> Result<Option<Image>> {
         if let Some(path) = named {
             let contents = contents(path)?.ok_or_else(|| {
                 Fail::file(path, "was not made by `tamis initramfs`")
@@ -25,13 +25,13 @@ impl Image {
             })?;
             return Ok(Some(Image { path: path.to_owned(), contents }));
         }
-        let conf = place.read("etc/tamis-kdump.conf").unwrap_or_default();
+        let conf = machine.read("etc/tamis-kdump.conf").unwrap_or_default();
         let named = conf.lines().find_map(|line| line.trim().strip_prefix("KDUMP_INITRD="));
         let path = match named {
             Some(name) => name.trim_matches(['"', '\'']).to_owned(),
-            None => format!("/boot/tamis-kdump-{}.img", place.machine.release()?),
+            None => format!("/boot/tamis-kdump-{}.img", machine.release()?),
         };
-        let path = place.root.join(path.trim_start_matches('/'));
+        let path = machine.path(&path);
         // What cannot be read is as good as not there.
         let contents = contents(&path).ok().flatten();
         Ok(contents.map(|contents| Image { path, contents }))
@@ -39,17 +39,17 @@ impl Image {
 
     /// Whether it has a module.
     pub fn has(&self, module: &str) -> bool {
-        self.contents.modules.iter().any(|path| same_module(path, module))
+        self.contents.modules.iter().any(|path| name_of(path) == name_of(module))
     }
 }
 
 /// Looks at the image, the target that it orders, and the room there.
-pub fn checks(place: &Place, image: Option<&Image>) -> Vec<Check> {
+pub fn checks(machine: &Machine, image: Option<&Image>) -> Vec<Check> {
     let Some(image) = image else {
         let found =
             "no image of `tamis initramfs` is known: its orders and modules are not looked at";
         let check = Check::new("image", Outcome::Note, found).next("--image names it");
-        return vec![check, room(place, Path::new("/var/crash"))];
+        return vec![check, room(machine, Path::new("/var/crash"))];
     };
     let shown = image.path.display();
     let check = |outcome, found: String| Check::new("image", outcome, found);
@@ -69,7 +69,7 @@ pub fn checks(place: &Place, image: Option<&Image>) -> Vec<Check> {
                 .next("tamis.target= has to be on the crash kernel's command line"),
         ];
     }
-    let found = match place.machine.needs(&target) {
+    let found = match machine.needs(&target) {
         Ok(found) => found,
         Err(fail) => return vec![check(Outcome::Bad, format!("{shown}: {}", fail.line()))],
     };
@@ -80,7 +80,7 @@ pub fn checks(place: &Place, image: Option<&Image>) -> Vec<Check> {
     };
     let needed = found.drivers.iter().chain([&kind]).filter(|module| !module.is_empty());
     let missing: Vec<&str> = needed
-        .filter(|module| !image.has(module) && !place.is_built_in(module))
+        .filter(|module| !image.has(module) && !machine.is_built_in(module))
         .map(String::as_str)
         .collect();
     let mut checks = Vec::new();
@@ -99,8 +99,8 @@ pub fn checks(place: &Place, image: Option<&Image>) -> Vec<Check> {
     });
     if orders.fstype != RAW {
         let folder = String::from_utf8_lossy(orders.path).into_owned();
-        match place.mounted(&target) {
-            Some(at) => checks.push(room(place, &at.join(folder.trim_start_matches('/')))),
+        match machine.mounted(&target) {
+            Some(at) => checks.push(room(machine, &at.join(folder.trim_start_matches('/')))),
             None => checks.push(Check::new(
                 "room",
                 Outcome::Note,
@@ -112,18 +112,16 @@ pub fn checks(place: &Place, image: Option<&Image>) -> Vec<Check> {
 }
 
 /// Whether a dump has room where it goes: against what the kernel itself takes now, which a dump of level 31 holds.
-fn room(place: &Place, folder: &Path) -> Check {
+fn room(machine: &Machine, folder: &Path) -> Check {
     let check = |outcome, found: String| Check::new("room", outcome, found);
-    let below = place.root.join(folder.strip_prefix("/").unwrap_or(folder));
+    let below = machine.path(&folder.to_string_lossy());
     let shown = folder.display();
-    let there = below.ancestors().find(|folder| folder.exists()).unwrap_or(&place.root);
+    let there = below.ancestors().find(|folder| folder.exists()).unwrap_or(&below);
     let Ok(free) = rustix::fs::statvfs(there).map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize))
     else {
         return check(Outcome::Note, format!("how much room {shown} has is not known"));
     };
-    let Some(kept) =
-        kernel_memory(&fs::read_to_string(place.root.join("proc/meminfo")).unwrap_or_default())
-    else {
+    let Some(kept) = kernel_memory(&machine.read("proc/meminfo").unwrap_or_default()) else {
         return check(Outcome::Note, format!("{shown} has {} free", size(free)));
     };
     let found = format!("{shown} has {} free; the kernel takes {} now", size(free), size(kept));

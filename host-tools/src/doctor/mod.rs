@@ -2,15 +2,14 @@
 
 mod check;
 mod image;
-mod place;
 
 pub use check::{Check, Examination, Outcome};
 
 use crate::fail::Result;
 use crate::initramfs::gzip;
+use crate::initramfs::machine::Machine;
 use crate::render::text::size;
 use image::Image;
-use place::Place;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -38,28 +37,28 @@ const LITTLE: u64 = 80 << 20;
 
 /// Looks at a machine.
 pub struct Doctor {
-    place: Place,
+    machine: Machine,
     image: Option<PathBuf>,
 }
 
 impl Doctor {
     /// For this machine; `image` is the initramfs of its crash kernel.
     pub fn new(image: Option<&Path>) -> Doctor {
-        Doctor { place: Place::running(), image: image.map(Path::to_owned) }
+        Doctor { machine: Machine::running(), image: image.map(Path::to_owned) }
     }
 
     #[cfg(test)]
     fn pictured(root: &Path) -> Doctor {
-        Doctor { place: Place::pictured(root), image: None }
+        Doctor { machine: Machine::pictured(root), image: None }
     }
 
     /// Looks at everything. An error: the image that was named cannot be read.
     pub fn examine(&self) -> Result<Examination> {
-        let image = Image::find(&self.place, self.image.as_deref())?;
+        let image = Image::find(&self.machine, self.image.as_deref())?;
         let mut checks = vec![self.reserved(), self.loaded()];
         checks.extend(self.locked());
         checks.push(self.kernel());
-        checks.extend(image::checks(&self.place, image.as_ref()));
+        checks.extend(image::checks(&self.machine, image.as_ref()));
         checks.push(self.watchdog(image.as_ref()));
         checks.push(self.panic());
         Ok(Examination { checks })
@@ -68,14 +67,14 @@ impl Doctor {
     fn reserved(&self) -> Check {
         let check = |outcome, found: String| Check::new("memory", outcome, found);
         let boot = "boot with crashkernel=128M on the kernel's command line, for one";
-        let Some(reserved) = self.place.read("sys/kernel/kexec_crash_size") else {
+        let Some(reserved) = self.machine.read("sys/kernel/kexec_crash_size") else {
             return check(Outcome::Bad, "this kernel cannot load a crash kernel".into())
                 .next("take one with CONFIG_KEXEC and CONFIG_CRASH_DUMP");
         };
         match reserved.parse::<u64>() {
             Ok(0)
                 if self
-                    .place
+                    .machine
                     .read("proc/cmdline")
                     .is_some_and(|line| line.contains("crashkernel=")) =>
             {
@@ -106,9 +105,9 @@ impl Doctor {
 
     fn loaded(&self) -> Check {
         let check = |outcome, found: &str| Check::new("loaded", outcome, found);
-        match self.place.read("sys/kernel/kexec_crash_loaded").as_deref() {
+        match self.machine.read("sys/kernel/kexec_crash_loaded").as_deref() {
             Some("1") => check(Outcome::Good, "a crash kernel is loaded"),
-            _ if self.place.read("proc/sys/kernel/kexec_load_disabled").as_deref() == Some("1") => {
+            _ if self.machine.read("proc/sys/kernel/kexec_load_disabled").as_deref() == Some("1") => {
                 check(Outcome::Bad, "no crash kernel is loaded, and loading is disabled until the next boot")
                     .next("load it at boot, before kernel.kexec_load_disabled is set")
             }
@@ -119,7 +118,7 @@ impl Doctor {
 
     /// What the kernel asks of kernels that are loaded.
     fn locked(&self) -> Option<Check> {
-        let state = self.place.read("sys/kernel/security/lockdown")?;
+        let state = self.machine.read("sys/kernel/security/lockdown")?;
         let found = match state.contains("[none]") {
             true => return None,
             false => "this kernel is locked down: it loads only kernels whose signature it knows",
@@ -133,12 +132,12 @@ impl Doctor {
     /// The options of the running kernel, which is the crash kernel as well unless another one is named.
     fn kernel(&self) -> Check {
         let check = |outcome, found: String| Check::new("kernel", outcome, found);
-        let release = self.place.read("proc/sys/kernel/osrelease").unwrap_or_default();
+        let release = self.machine.read("proc/sys/kernel/osrelease").unwrap_or_default();
         let packed = || {
-            let bytes = fs::read(self.place.root.join("proc/config.gz")).ok()?;
+            let bytes = fs::read(self.machine.path("proc/config.gz")).ok()?;
             String::from_utf8(gzip::unpack(&bytes).ok()?).ok()
         };
-        let Some(config) = self.place.read(&format!("boot/config-{release}")).or_else(packed)
+        let Some(config) = self.machine.read(&format!("boot/config-{release}")).or_else(packed)
         else {
             return check(Outcome::Note, format!("the options of {release} are not known"))
                 .next(format!("put its configuration at /boot/config-{release}"));
@@ -162,14 +161,14 @@ impl Doctor {
 
     fn watchdog(&self, image: Option<&Image>) -> Check {
         let check = |outcome, found: String| Check::new("watchdog", outcome, found);
-        let running = self.place.machine.watchdogs();
+        let running = self.machine.watchdogs();
         let Some(first) = running.first() else {
             return check(Outcome::Note, "no watchdog runs: a crash kernel that hangs stays like that".into())
                 .next("have one run (RuntimeWatchdogSec= of systemd); `tamis initramfs --from-running` packs its driver");
         };
         match image {
             None => check(Outcome::Note, format!("{first} runs: the crash kernel has to feed it")),
-            Some(image) if running.iter().any(|driver| image.has(driver) || self.place.is_built_in(driver)) => {
+            Some(image) if running.iter().any(|driver| image.has(driver) || self.machine.is_built_in(driver)) => {
                 check(Outcome::Good, format!("{first} runs, and the image has its driver"))
             }
             Some(_) => check(
@@ -183,8 +182,9 @@ impl Doctor {
     fn panic(&self) -> Check {
         let check = |outcome, found: String| Check::new("panic", outcome, found);
         let setting =
-            |name: &str| self.place.read(&format!("proc/sys/kernel/{name}")).unwrap_or_default();
-        let notifiers = self.place.read("sys/module/kernel/parameters/crash_kexec_post_notifiers");
+            |name: &str| self.machine.read(&format!("proc/sys/kernel/{name}")).unwrap_or_default();
+        let notifiers =
+            self.machine.read("sys/module/kernel/parameters/crash_kexec_post_notifiers");
         if notifiers.as_deref() == Some("Y") {
             return check(
                 Outcome::Note,

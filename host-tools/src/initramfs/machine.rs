@@ -1,5 +1,6 @@
 //! What this machine needs to reach a disk, as sysfs reports it.
 
+use super::modules::name_of;
 use crate::fail::{Fail, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,16 @@ impl Machine {
     /// A picture of one, below a folder.
     pub fn pictured(root: &Path) -> Machine {
         Machine { root: root.to_owned() }
+    }
+
+    /// The path of a file of this machine.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// The text of a file without white space around it, if it can be read.
+    pub fn read(&self, path: &str) -> Option<String> {
+        fs::read_to_string(self.path(path)).ok().map(|text| text.trim().to_owned())
     }
 
     /// The kernel's version.
@@ -97,6 +108,26 @@ impl Machine {
         drivers
     }
 
+    /// Whether a module is built into the kernel.
+    pub fn is_built_in(&self, module: &str) -> bool {
+        let Ok(release) = self.release() else { return false };
+        let list = self.read(&format!("lib/modules/{release}/modules.builtin")).unwrap_or_default();
+        list.lines().any(|line| name_of(line) == name_of(module))
+    }
+
+    /// Where a target is mounted now.
+    pub fn mounted(&self, target: &str) -> Option<PathBuf> {
+        let name = self.block_device(target).ok()?;
+        let number = self.read(&format!("sys/class/block/{name}/dev"))?;
+        let mounts = self.read("proc/self/mountinfo")?;
+        // 36 35 98:0 /mnt1 /mnt2 rw,noatime ... - ext4 /dev/root rw: number of the device, root in it, mount point.
+        let mut fields = mounts.lines().map(|line| line.split(' ').skip(2));
+        fields.find_map(|mut fields| {
+            let whole = fields.next() == Some(&number) && fields.next() == Some("/");
+            fields.next().filter(|_| whole).map(PathBuf::from)
+        })
+    }
+
     /// The kernel's name of the block device that a target names.
     pub fn block_device(&self, target: &str) -> Result<String> {
         let device = self.device(target)?;
@@ -109,7 +140,7 @@ impl Machine {
             Some(("UUID", id)) => self.find_link("by-uuid", id),
             Some(("LABEL", label)) => self.find_link("by-label", label),
             Some(("PARTUUID", id)) => self.find_link("by-partuuid", id),
-            _ => Some(self.root.join(target.trim_start_matches('/'))),
+            _ => Some(self.path(target)),
         };
         link.and_then(|link| fs::canonicalize(link).ok()).ok_or_else(|| {
             Fail::new(format_args!("{target} is not there on this machine"))

@@ -3,7 +3,7 @@
 pub mod cpio;
 pub mod gzip;
 pub mod machine;
-mod modules;
+pub mod modules;
 
 use crate::dump::out;
 use crate::fail::{Fail, Result};

@@ -34,7 +34,9 @@ impl Wanted {
 
 /// A module, unpacked.
 pub struct Module {
+    /// Its name.
     pub name: String,
+    /// Its bytes.
     pub data: Vec<u8>,
 }
 
@@ -51,7 +53,7 @@ pub struct Modules {
 }
 
 /// A module's name as the kernel has it.
-fn name_of(path: &str) -> String {
+pub fn name_of(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     file.split(".ko").next().unwrap_or(file).replace('-', "_")
 }
