@@ -19,7 +19,8 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// What a run may take, and what it makes of an input. With `recompress` no page stays as it is.
+    /// What a run may take, and what it makes: with the codec of the input, if that is to stay. With `recompress` no
+    /// page stays as it is.
     pub fn work(
         &self,
         codec: &Codec,
@@ -73,10 +74,9 @@ impl Codec {
         }
     }
 
-    /// The same; without one, that of the input.
+    /// That of the input, which is `None` where the command line has one; of codecs that are not written, ours.
     fn or_that_of(&self, input: Option<page_codec::Codec>) -> Compress {
         match input {
-            _ if self.is_given() => self.compress(),
             Some(page_codec::Codec::Zlib) => Compress::Zlib,
             Some(page_codec::Codec::Lzo) => Compress::Lzo,
             Some(page_codec::Codec::Snappy) => Compress::Snappy,

@@ -110,6 +110,13 @@ enum To {
     Raw,
 }
 
+impl To {
+    /// Whether it is kdump-compressed, as a file or as a stream.
+    fn is_kdump(self) -> bool {
+        matches!(self, To::Kdump | To::Flat)
+    }
+}
+
 /// Runs it.
 pub fn run(args: &Args) -> Result<u8> {
     let Some((out, inputs)) = args.files.split_last() else { return Err(Fail::new("no files")) };
@@ -134,18 +141,15 @@ pub fn run(args: &Args) -> Result<u8> {
         return Err(Fail::new(text).next("leave pages out of a dump first, then convert that"));
     }
     let wide = opened.dump.machine().word == Word::Bits64;
-    if args.time_bits.is_some_and(|time| {
-        matches!(args.to, To::Elf | To::Lime | To::Raw) || (wide && time == Word::Bits32)
-    }) {
+    if args.time_bits.is_some_and(|time| !args.to.is_kdump() || (wide && time == Word::Bits32)) {
         let text = "--time-bits is for kdump dumps of 32-bit machines";
         return Err(Fail::new(text).next("leave it out"));
     }
     let erased = erased(&mut opened)?;
     let incomplete = is_incomplete(&opened);
-    let input = codec_of_input(
-        &mut opened,
-        args.codec.is_given() || !matches!(args.to, To::Kdump | To::Flat),
-    );
+    // An output with pages of a codec has that of the input, if nothing else was said.
+    let keeps = args.to.is_kdump() && !args.codec.is_given();
+    let input = if keeps { codec_of_input(&mut opened) } else { None };
     let work = args.effort.work(&args.codec, input, args.recompress, !args.no_page_checksums);
     let work = Work { time: args.time_bits, ..work };
 

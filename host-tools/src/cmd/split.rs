@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> Result<u8> {
     }
     let create = |path: &PathBuf| create(path, args.force, std::slice::from_ref(&args.dump));
     let mut files = args.parts.iter().map(create).collect::<Result<Vec<OutFile>>>()?;
-    let input = codec_of_input(&mut opened, args.codec.is_given());
+    let input = if args.codec.is_given() { None } else { codec_of_input(&mut opened) };
     let work = args.effort.work(&args.codec, input, args.recompress, !args.no_page_checksums);
     let block = (args.block << 20) / opened.shift.bytes() as u64;
     let mut sinks: Vec<&mut dyn Sink> = files.iter_mut().map(|f| f as &mut dyn Sink).collect();

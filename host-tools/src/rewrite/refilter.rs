@@ -79,10 +79,10 @@ pub enum Format {
     Elf,
 }
 
-/// The codec that pages of the input have; says so where they get another one that was not asked for.
-pub fn codec_of_input(opened: &mut Opened, is_asked: bool) -> Option<Codec> {
+/// The codec that pages of the input have, where none was asked for; says so where they get another one.
+pub fn codec_of_input(opened: &mut Opened) -> Option<Codec> {
     let found = codec_of(opened.kdump()?);
-    if found == Some(Codec::Lz4) && !is_asked {
+    if found == Some(Codec::Lz4) {
         let name = opened.name();
         remark(format_args!(
             "{name}: its pages are compressed with lz4, those of the output with zstd; -c, -l and -p are other codecs"
