@@ -116,15 +116,12 @@ impl Search {
             // A little more, so that what lies across a border is found.
             let len = (end - at).min(buf.len() as u64) as usize;
             let bytes = &mut buf[..len];
-            if opened.dump.read(PhysAddr(at), bytes).is_ok() {
-                let hits: Vec<usize> = finder.find_iter(bytes).collect();
-                for hit in hits {
-                    if let Some(text) = self.look(opened, at + hit as u64) {
-                        return Some(text);
-                    }
-                }
-            } else {
-                self.by_page(opened, at, len, &finder);
+            let found = match opened.dump.read(PhysAddr(at), bytes) {
+                Ok(()) => self.within(opened, at, bytes, &finder),
+                Err(_) => self.by_page(opened, at, len, &finder),
+            };
+            if found.is_some() {
+                return found;
             }
             let forward = (end - at).min(STEP);
             step(forward);
@@ -133,18 +130,31 @@ impl Search {
         None
     }
 
-    /// The same of memory of which some cannot be read.
-    fn by_page(&mut self, opened: &mut Opened, at: u64, len: usize, finder: &Finder<'_>) {
+    /// Goes over bytes that were read at an address.
+    fn within(
+        &mut self,
+        opened: &mut Opened,
+        at: u64,
+        bytes: &[u8],
+        finder: &Finder<'_>,
+    ) -> Option<Vec<u8>> {
+        finder.find_iter(bytes).find_map(|hit| self.look(opened, at + hit as u64))
+    }
+
+    /// Goes over memory of which some cannot be read.
+    fn by_page(
+        &mut self,
+        opened: &mut Opened,
+        at: u64,
+        len: usize,
+        finder: &Finder<'_>,
+    ) -> Option<Vec<u8>> {
         let size = opened.shift.bytes();
         let mut page = vec![0; size];
-        for from in (at..at.saturating_add(len as u64)).step_by(size) {
-            if opened.dump.read(PhysAddr(from), &mut page).is_ok()
-                && let Some(hit) = finder.find(&page)
-                && let Some(text) = self.look(opened, from + hit as u64)
-            {
-                self.second_best = Some(text);
-            }
-        }
+        (at..at.saturating_add(len as u64)).step_by(size).find_map(|from| {
+            opened.dump.read(PhysAddr(from), &mut page).ok()?;
+            self.within(opened, from, &page, finder)
+        })
     }
 
     /// Looks at what begins like a text.
