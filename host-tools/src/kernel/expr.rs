@@ -193,7 +193,7 @@ pub fn print(types: &mut Types<'_, '_, '_>, expr: &Expr) -> Result<Printed> {
         }
         Found::Pointer(id, at) => {
             let of = format!("{} *", types.text(id)?);
-            let size = types.kernel.reader.word_size().bytes() as u64;
+            let size = types.kernel.word();
             let value = Value::Pointer(at, types.kernel.symbol_at(at));
             Ok(Printed { of, address: None, size, value })
         }
@@ -258,7 +258,7 @@ impl Types<'_, '_, '_> {
         if record.kind != Kind::Ptr {
             return Ok(None);
         }
-        let word = self.kernel.reader.word_size().bytes() as u64;
+        let word = self.kernel.word();
         Ok(Some((record.value, self.kernel.number(at, word)?)))
     }
 

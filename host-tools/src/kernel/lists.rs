@@ -22,7 +22,7 @@ pub(super) struct List {
 
 /// Follows a `list_head`; `offset` is where that is in the elements.
 pub(super) fn list(kernel: &mut Kernel<'_>, head: u64, offset: u64) -> List {
-    let word = kernel.reader.word_size().bytes() as u64;
+    let word = kernel.word();
     let (mut elements, mut seen, mut at) = (Vec::new(), HashSet::new(), head);
     let error = loop {
         match kernel.number(at, word) {
@@ -170,7 +170,7 @@ pub fn tasks_of(kernel: &mut Kernel<'_>, btf: &Btf<'_>) -> Result<Tasks> {
     };
     let processes = list(kernel, init.wrapping_add(tasks.offset), tasks.offset);
     let mut error = processes.error;
-    let word = kernel.reader.word_size().bytes() as u64;
+    let word = kernel.word();
     let mut all = vec![init];
     for process in processes.elements {
         all.push(process);

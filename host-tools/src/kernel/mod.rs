@@ -136,6 +136,11 @@ impl Kernel<'_> {
         self.over.replace(bytes);
     }
 
+    /// Bytes of an `unsigned long` and of a pointer.
+    pub fn word(&self) -> u64 {
+        self.reader.word_size().bytes() as u64
+    }
+
     /// An error about the dump.
     pub fn fail(&self, text: impl std::fmt::Display) -> Fail {
         Fail::new(format_args!("{}: {text}", self.name))
@@ -275,7 +280,7 @@ impl Kernel<'_> {
 
     /// For each CPU that there may be, how far its variables are from where the kernel was linked for them.
     pub fn cpus(&mut self) -> Result<Vec<u64>> {
-        let word = self.reader.word_size().bytes() as u64;
+        let word = self.word();
         // Kernels for one CPU have them where they were linked for.
         let Some(at) = self.address("__per_cpu_offset")? else { return Ok(vec![0]) };
         let cpus = self.variable("nr_cpu_ids", 4)?.unwrap_or(1).min(CPUS);

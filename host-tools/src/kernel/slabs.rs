@@ -122,7 +122,7 @@ impl CacheAt {
         btf: &Btf<'_>,
         found: &[Option<Member>; MEMBERS.len()],
     ) -> Result<CacheAt> {
-        let word = kernel.reader.word_size().bytes() as u64;
+        let word = kernel.word();
         let [in_slab, of_slab, in_page, of_page] = kernel.places(btf, COUNTS)?;
         if found[5].is_none() || found[4].is_none() {
             return Err(kernel.fail(
@@ -174,7 +174,7 @@ impl CacheAt {
     /// The sheaves full of objects that a node holds ready, through a pointer to them.
     fn barn(&self, kernel: &mut Kernel<'_>, pointer: u64) -> Result<List> {
         let none = List { elements: Vec::new(), error: None };
-        let word = kernel.reader.word_size().bytes() as u64;
+        let word = kernel.word();
         let (Some(in_sheaf), Some(full)) = (self.ready[13], self.ready[14]) else {
             return Ok(none);
         };
@@ -195,7 +195,7 @@ impl CacheAt {
 
     /// Free objects that a CPU holds ready.
     fn of_cpu(&self, kernel: &mut Kernel<'_>, cache: u64, cpu: u64) -> Result<u64> {
-        let word = kernel.reader.word_size().bytes() as u64;
+        let word = kernel.word();
         let mut free = 0u64;
         let pointer = |kernel: &mut Kernel<'_>, base: u64, member: Member| {
             kernel.number(base.wrapping_add(member.offset), word)
@@ -238,7 +238,7 @@ impl CacheAt {
     /// (`freelist_ptr_decode` of mm/slub.c).
     fn freelist(&self, kernel: &mut Kernel<'_>, cache: u64, first: u64) -> Result<u64> {
         let Some(inside) = self.ready[7] else { return Ok(0) };
-        let word = kernel.reader.word_size().bytes() as u64;
+        let word = kernel.word();
         let inside = kernel.number(cache.wrapping_add(inside.offset), inside.size)?;
         let random = match self.ready[8] {
             Some(random) => Some(kernel.number(cache.wrapping_add(random.offset), word)?),
@@ -276,7 +276,7 @@ impl CacheAt {
         nodes: u64,
         page: u64,
     ) -> Result<(Cache, Option<String>)> {
-        let word = kernel.reader.word_size().bytes() as u64;
+        let word = kernel.word();
         let mut one =
             |member: Member| kernel.number(cache.wrapping_add(member.offset), member.size);
         let (size, object_size, order) =

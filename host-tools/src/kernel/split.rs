@@ -78,7 +78,7 @@ pub fn types_of<'i>(
             kernel.fail("its kernel has no types of modules (CONFIG_DEBUG_INFO_BTF_MODULES)")
         );
     };
-    let word = kernel.reader.word_size().bytes() as u64;
+    let word = kernel.word();
     let all = list(kernel, head, in_list.offset);
     let mut others = Vec::new();
     for element in all.elements {

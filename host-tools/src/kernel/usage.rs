@@ -194,7 +194,7 @@ fn memory(
     found: &[Option<Member>; MEMBERS.len()],
     page: u64,
 ) -> Result<Vec<Use>> {
-    let word = kernel.reader.word_size().bytes() as u64;
+    let word = kernel.word();
     let mut wanted = Vec::new();
     for (_, names) in COUNTERS {
         wanted.extend(
@@ -291,7 +291,7 @@ impl RssAt {
 
     /// What is counted for a process.
     fn of_mm(&self, kernel: &mut Kernel<'_>, mm: u64) -> Result<[i64; 4]> {
-        let word = kernel.reader.word_size().bytes() as u64;
+        let word = kernel.word();
         let mut rss = [0i64; 4];
         for (index, sum) in (0..).zip(&mut rss) {
             match self {
@@ -340,7 +340,7 @@ fn processes(
     let (mm_at, signal_at) =
         (kernel.need(found[0], MEMBERS[0])?, kernel.need(found[1], MEMBERS[1])?);
     let rss_at = RssAt::find(kernel, btf, found)?;
-    let word = kernel.reader.word_size().bytes() as u64;
+    let word = kernel.word();
     let tasks = tasks_of(kernel, btf)?;
     let mut error = tasks.error;
     let mut all: Vec<(Process, [i64; 4])> = Vec::new();
@@ -418,7 +418,7 @@ fn files(kernel: &mut Kernel<'_>, btf: &Btf<'_>, page: u64) -> Result<(Vec<File>
         parent: need(10)?,
         name: need(11)?.offset + need(12)?.offset,
     };
-    let word = kernel.reader.word_size().bytes() as u64;
+    let word = kernel.word();
     let Some(head) = kernel.address("super_blocks")? else {
         return Err(kernel.fail("its kernel has no symbol super_blocks"));
     };
@@ -469,7 +469,7 @@ struct NamesAt {
 impl NamesAt {
     /// The path of an inode in its file system, by the first of its names; `None` where none is in memory.
     fn path(&self, kernel: &mut Kernel<'_>, inode: u64) -> Option<String> {
-        let word = kernel.reader.word_size().bytes() as u64;
+        let word = kernel.word();
         let first = kernel.number(inode.wrapping_add(self.aliases.offset), word).ok()?;
         let mut dentry = chain(first, self.alias)?;
         let mut names = Vec::new();
