@@ -14,6 +14,7 @@ use rows::{From, ROWS, Wanted};
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
+use tamis_core::kernel::symbols::{mark_of_bit, mark_of_byte};
 
 /// What to do where a file lacks something.
 const NEXT: &str = "take the vmlinux of the kernel's package with debug information";
@@ -146,17 +147,10 @@ impl Facts {
             From::Bit(of, bit) => {
                 self.enumerator(of, bit)?.filter(|bit| *bit < 64).map(|bit| 1 << bit)
             }
-            From::PageType(now, before) => {
-                // As VMCOREINFO has them: numbers of 32 bits with a sign.
-                let of_byte = self.enumerator("pagetype", now)?.map(|value| (value as u32) << 24);
-                let of_bit =
-                    || Ok(self.enumerator("pagetype", before)?.map(|value| !(value as u32)));
-                let value = match of_byte {
-                    None => of_bit()?,
-                    some => some,
-                };
-                value.map(|value| i64::from(value as i32) as u64)
-            }
+            From::PageType(now, before) => match self.enumerator("pagetype", now)? {
+                Some(value) => Some(mark_of_byte(value)),
+                None => self.enumerator("pagetype", before)?.map(mark_of_bit),
+            },
         })
     }
 

@@ -48,6 +48,6 @@ pub use image::{Image, ImageMemory};
 pub use kallsyms::{Kallsyms, NAME, Rule, Symbol, Wanted};
 pub use members::{Member, Members, Place};
 pub use modules::{MODULE_MEMBERS, ModuleSymbol, ModuleSymbols};
-pub use provider::{Disagreement, KernelFacts};
+pub use provider::{Disagreement, KernelFacts, mark_of_bit, mark_of_byte};
 pub use reader::{Reader, VirtMemory};
 pub use words::{Word, Words};

@@ -383,16 +383,25 @@ fn look_at_types(
                 enumerator(of, bit).filter(|bit| *bit < 64).map(|bit| 1 << bit)
             }
             (_, From::PageType(now, before)) => {
-                // As VMCOREINFO has them: numbers of 32 bits with a sign.
-                let of_byte = enumerator(PAGE_TYPES, now).map(|value| (value as u32) << 24);
-                let of_bit = enumerator(PAGE_TYPES, before).map(|value| !(value as u32));
-                of_byte.or(of_bit).map(|value| i64::from(value as i32) as u64)
+                let of_bit = || enumerator(PAGE_TYPES, before).map(mark_of_bit);
+                enumerator(PAGE_TYPES, now).map(mark_of_byte).or_else(of_bit)
             }
             _ => continue,
         };
         *value = found;
     }
     Ok(())
+}
+
+/// The mark of a type of pages as VMCOREINFO has it, a number of 32 bits with a sign, of an enumerator of `pagetype` that
+/// stands in its top byte (`PGTY_` of Linux 6.12 and later, `include/linux/page-flags.h`).
+pub fn mark_of_byte(value: u64) -> u64 {
+    i64::from(((value as u32) << 24) as i32) as u64
+}
+
+/// The same of one that is a bit which is cleared (`PG_` of Linux 6.11).
+pub fn mark_of_bit(value: u64) -> u64 {
+    i64::from(!(value as u32) as i32) as u64
 }
 
 impl Facts for KernelFacts {
