@@ -24,7 +24,8 @@ pub fn session(
     sizes: [usize; 4],
 ) -> Session<'static, &mut Dump> {
     let kernel = if skip_classes { None } else { opened.kernel_facts().ok() };
-    let by_types = || kernel?.size("page").map(|size| size.value).filter(|size| *size <= 4096);
+    let by_types =
+        || kernel.as_ref()?.size("page").map(|size| size.value).filter(|size| *size <= 4096);
     let said = opened.info().page_struct().or_else(by_types);
     let bytes = |len: usize| vec![0; len].into();
     let [bitmap, run, data, descriptors] = sizes.map(bytes);

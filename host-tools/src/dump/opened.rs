@@ -158,8 +158,8 @@ impl Opened {
 
     /// What the kernel's own symbols and types say; `None` where they cannot be used.
     pub fn kernel_facts(&mut self) -> std::result::Result<KernelFacts, SymbolsError> {
-        if let Some(found) = self.kernel {
-            return found;
+        if let Some(found) = &self.kernel {
+            return found.clone();
         }
         let info = info(&self.text);
         let found = match self.text.is_empty() {
@@ -169,7 +169,7 @@ impl Opened {
                 KernelFacts::of(&mut self.dump, &info, &mut cache)
             }
         };
-        *self.kernel.insert(found)
+        self.kernel.insert(found).clone()
     }
 
     /// The dump, and all that is known of its kernel as far as it was looked for.

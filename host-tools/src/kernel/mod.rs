@@ -18,7 +18,7 @@ use std::rc::Rc;
 use tamis_core::endian::{Endian, Word};
 use tamis_core::kernel::memory::{KernelMemory, TranslateError};
 use tamis_core::kernel::symbols::{
-    Btf, Image, Kallsyms, Member, Members, Place, Reader, SymbolsError, VirtMemory, Wanted, Words,
+    Btf, Failed, Image, Kallsyms, Member, Members, Place, Reader, VirtMemory, Wanted, Words,
     members,
 };
 use tamis_core::memory::{PhysMemory as _, Ranges as _};
@@ -85,7 +85,8 @@ pub fn with_kernel<T>(
         let over = Rc::<RefCell<Vec<u8>>>::default();
         let mut memory = Overlaid { memory, bytes: Rc::clone(&over) };
         let mut reader = Reader::new(&mut memory);
-        let kallsyms = Kallsyms::find(&mut reader, facts, image.as_ref()).map_err(|error| {
+        let kallsyms = Kallsyms::find(&mut reader, facts, image.as_ref()).map_err(|Failed| {
+            let error = reader.error();
             Fail::new(format_args!("{name}: its kernel's symbols cannot be used: {error}"))
         })?;
         act(&mut Kernel { reader, kallsyms, over, name })
@@ -147,8 +148,8 @@ impl Kernel<'_> {
     }
 
     /// What went wrong while the kernel's tables were read, as an error about the dump.
-    pub fn table<T>(&self, done: std::result::Result<T, SymbolsError>) -> Result<T> {
-        done.map_err(|error| self.fail(error))
+    pub fn table<T>(&self, done: std::result::Result<T, Failed>) -> Result<T> {
+        done.map_err(|Failed| self.fail(self.reader.error()))
     }
 
     /// The address of a symbol; `None` if there is none, or if there are several.

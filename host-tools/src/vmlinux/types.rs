@@ -5,7 +5,7 @@ use super::layout::{Layouts, Place, Structure};
 use super::rows::Wanted;
 use std::collections::{HashMap, HashSet};
 use tamis_core::kernel::symbols::btf::{Kind, Record};
-use tamis_core::kernel::symbols::{Btf, Reader, SymbolsError, Words};
+use tamis_core::kernel::symbols::{Btf, Failed, Reader, SymbolsError, Words};
 
 /// Types that the index has room for: all of a kernel's.
 const TYPES: usize = 1 << 17;
@@ -24,8 +24,17 @@ pub(super) fn gather(
     wanted: &Wanted,
 ) -> Result<Layouts, SymbolsError> {
     let mut reader = Reader::new(elf);
+    gather_from(&mut reader, start, end, wanted).map_err(|Failed| reader.error())
+}
+
+fn gather_from(
+    reader: &mut Reader<'_>,
+    start: u64,
+    end: u64,
+    wanted: &Wanted,
+) -> Result<Layouts, Failed> {
     let mut index = vec![0; TYPES];
-    let btf = Btf::load(&mut reader, start, end, &mut index)?;
+    let btf = Btf::load(reader, start, end, &mut index)?;
     let mut words = Words::<512>::new();
     let mut names: HashSet<&'static str> = HashSet::new();
     for (name, members) in wanted.structures.iter().chain(&wanted.enumerations) {
@@ -33,10 +42,10 @@ pub(super) fn gather(
         names.extend(members);
     }
     assert!(names.iter().all(|name| words.add(name)), "room for all words");
-    btf.find_words(&mut reader, &mut words)?;
+    btf.find_words(reader, &mut words)?;
     let names: Names = names.iter().filter_map(|name| Some((words.offset(name)?, *name))).collect();
     let mut layouts = Layouts::default();
-    btf.each(&mut reader, &mut |reader, record| {
+    btf.each(reader, &mut |reader, record| {
         let Some(name) = names.get(&record.name).copied() else { return Ok(false) };
         if let Some(wanted) = wanted.structures.get(name)
             && (record.kind.has_members() || record.kind == Kind::Typedef)
@@ -84,7 +93,7 @@ impl Walk<'_, '_> {
         of: &Record,
         bits: u64,
         depth: u32,
-    ) -> Result<(), SymbolsError> {
+    ) -> Result<(), Failed> {
         for index in 0..of.count {
             let Some(left) = self.left.checked_sub(1) else { break };
             self.left = left;

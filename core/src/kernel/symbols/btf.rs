@@ -5,10 +5,9 @@
 //! makes a number a record in a few steps.
 
 use super::words::Hash;
-use super::{Reader, SymbolsError, Words, limits};
+use super::{Failed, Reader, Words, limits};
 use crate::endian::Endian;
 use crate::error::part;
-use crate::units::VirtAddr;
 
 const WHAT_HEADER: &str = "the header of BTF";
 const WHAT_TYPES: &str = "the types of BTF";
@@ -92,21 +91,25 @@ const KINDS: [(Kind, u8, u8); 20] = [
 ];
 
 impl Kind {
+    #[inline]
     fn of(number: u8) -> Kind {
         KINDS.get(usize::from(number)).map_or(Kind::Other(number), |kind| kind.0)
     }
 
     /// Whether it has members.
+    #[inline]
     pub fn has_members(self) -> bool {
         matches!(self, Kind::Struct | Kind::Union)
     }
 
     /// Whether it is an enumeration.
+    #[inline]
     pub fn is_enum(self) -> bool {
         matches!(self, Kind::Enum | Kind::Enum64)
     }
 
     /// Whether it stands for another type, of the same size and with the same members.
+    #[inline]
     pub fn is_alias(self) -> bool {
         matches!(
             self,
@@ -173,6 +176,7 @@ struct Index<'i> {
 
 impl Index<'_> {
     /// Notes that the type behind as many others is there.
+    #[inline]
     fn note(&mut self, number: u32, at: u32) {
         if !number.is_multiple_of(self.stride) {
             return;
@@ -196,6 +200,7 @@ impl Index<'_> {
     }
 
     /// The type of the largest number that is not behind this one, and where it is.
+    #[inline]
     fn before(&self, number: u32) -> Option<(u32, u32)> {
         let index = (number / self.stride) as usize;
         let entry = self.entries.get(..self.used)?.get(index)?;
@@ -219,13 +224,13 @@ pub struct Btf<'i> {
 impl<'i> Btf<'i> {
     /// The BTF between `start` and `end`; `index` is room for as many numbers: 1,024 make every answer fast enough.
     /// Reads all types once.
+    #[inline]
     pub fn load(
         reader: &mut Reader<'_>,
         start: u64,
         end: u64,
         index: &'i mut [u32],
-    ) -> Result<Btf<'i>, SymbolsError> {
-        let malformed = |what, at: u64| Err(SymbolsError::Malformed { what, at: VirtAddr(at) });
+    ) -> Result<Btf<'i>, Failed> {
         let size = end.checked_sub(start).and_then(|size| u32::try_from(size).ok()).unwrap_or(0);
         let mut field = |offset| reader.u32(WHAT_HEADER, start.wrapping_add(offset));
         let (header, types, types_len) = (field(4)?, field(8)?, field(12)?);
@@ -236,7 +241,7 @@ impl<'i> Btf<'i> {
             || header < 24
             || index.is_empty()
         {
-            return malformed(WHAT_HEADER, start);
+            return Err(reader.malformed(WHAT_HEADER, start));
         }
         // Sections lie inside, each by itself.
         let inside = |offset: u32, len: u32| {
@@ -244,7 +249,7 @@ impl<'i> Btf<'i> {
             len <= limits::SECTION && end.is_some_and(|end| end <= size)
         };
         if !inside(types, types_len) || !inside(strings, strings_len) || strings_len == 0 {
-            return malformed(WHAT_HEADER, start);
+            return Err(reader.malformed(WHAT_HEADER, start));
         }
         let layout = layout.filter(|(at, len)| *len > 0 && inside(*at, *len));
         let body = start.wrapping_add(header.into());
@@ -252,7 +257,7 @@ impl<'i> Btf<'i> {
         let strings = at(strings);
         let last = strings.wrapping_add(u64::from(strings_len) - 1);
         if reader.u8(WHAT_STRINGS, strings)? != 0 || reader.u8(WHAT_STRINGS, last)? != 0 {
-            return malformed(WHAT_STRINGS, strings);
+            return Err(reader.malformed(WHAT_STRINGS, strings));
         }
         let mut btf = Btf {
             types: at(types),
@@ -269,7 +274,8 @@ impl<'i> Btf<'i> {
     }
 
     /// Goes over all types, up to one that cannot be stepped over.
-    fn index_types(&mut self, reader: &mut Reader<'_>) -> Result<(), SymbolsError> {
+    #[inline]
+    fn index_types(&mut self, reader: &mut Reader<'_>) -> Result<(), Failed> {
         let (mut at, mut id) = (0, 1);
         while at < self.types_len && id < limits::TYPES {
             let record = match self.parse(reader, id, at)? {
@@ -287,22 +293,25 @@ impl<'i> Btf<'i> {
     }
 
     /// One more than the largest number of a type.
+    #[inline]
     pub fn count(&self) -> u32 {
         self.count
     }
 
     /// The kind of the first type that could not be stepped over: those behind it are not known.
+    #[inline]
     pub fn cut(&self) -> Option<u8> {
         self.cut
     }
 
     /// The type whose record is there; the error is the number of a kind that is not known.
+    #[inline]
     fn parse(
         &self,
         reader: &mut Reader<'_>,
         id: u32,
         at: u32,
-    ) -> Result<Result<Record, u8>, SymbolsError> {
+    ) -> Result<Result<Record, u8>, Failed> {
         let virt = self.types.wrapping_add(at.into());
         let mut raw = [0; RECORD as usize];
         reader.bytes(WHAT_TYPES, virt, &mut raw)?;
@@ -330,21 +339,23 @@ impl<'i> Btf<'i> {
                 let (kind, flag) = (Kind::of(number), info >> 31 != 0);
                 Ok(Ok(Record { id, kind, name, count, flag, value, at, len }))
             }
-            None => Err(SymbolsError::Malformed { what: WHAT_TYPES, at: VirtAddr(virt) }),
+            None => Err(reader.malformed(WHAT_TYPES, virt)),
         }
     }
 
     /// The type of this number.
-    pub fn record(&self, reader: &mut Reader<'_>, id: u32) -> Result<Record, SymbolsError> {
-        let malformed = SymbolsError::Malformed { what: WHAT_TYPES, at: VirtAddr(self.types) };
+    #[inline]
+    pub fn record(&self, reader: &mut Reader<'_>, id: u32) -> Result<Record, Failed> {
         let Some(number) = id.checked_sub(1) else { return Ok(Record::VOID) };
-        if id >= self.count {
-            return Err(malformed);
-        }
-        let (first, mut at) = self.index.before(number).ok_or(malformed)?;
+        let before = self.index.before(number).filter(|_| id < self.count);
+        let Some((first, mut at)) = before else {
+            return Err(reader.malformed(WHAT_TYPES, self.types));
+        };
         let mut id = first + 1;
         loop {
-            let record = self.parse(reader, id, at)?.map_err(|_| malformed)?;
+            let Ok(record) = self.parse(reader, id, at)? else {
+                return Err(reader.malformed(WHAT_TYPES, self.types));
+            };
             if id == number + 1 {
                 return Ok(record);
             }
@@ -353,11 +364,12 @@ impl<'i> Btf<'i> {
     }
 
     /// Calls `each` with every type, in the order of their numbers, until it says that it has seen enough.
+    #[inline]
     pub fn each(
         &self,
         reader: &mut Reader<'_>,
-        each: &mut dyn FnMut(&mut Reader<'_>, &Record) -> Result<bool, SymbolsError>,
-    ) -> Result<(), SymbolsError> {
+        each: &mut dyn FnMut(&mut Reader<'_>, &Record) -> Result<bool, Failed>,
+    ) -> Result<(), Failed> {
         let mut at = 0;
         for id in 1..self.count {
             let Ok(record) = self.parse(reader, id, at)? else { break };
@@ -370,25 +382,27 @@ impl<'i> Btf<'i> {
     }
 
     /// Fills `raw` with element `index` of a type.
+    #[inline]
     fn element(
         &self,
         reader: &mut Reader<'_>,
         record: &Record,
         offset: u32,
         raw: &mut [u8],
-    ) -> Result<Endian, SymbolsError> {
+    ) -> Result<Endian, Failed> {
         let at = u64::from(record.at) + u64::from(RECORD) + u64::from(offset);
         reader.bytes(WHAT_TYPES, self.types.wrapping_add(at), raw)?;
         Ok(reader.endian())
     }
 
     /// A member of a structure or union; `None` behind the last one.
+    #[inline]
     pub fn member(
         &self,
         reader: &mut Reader<'_>,
         record: &Record,
         index: u32,
-    ) -> Result<Option<RawMember>, SymbolsError> {
+    ) -> Result<Option<RawMember>, Failed> {
         if !record.kind.has_members() || index >= record.count {
             return Ok(None);
         }
@@ -405,12 +419,13 @@ impl<'i> Btf<'i> {
 
     /// The name of an enumerator and its value, negative ones in two's complement of 64 bits; `None` behind the
     /// last one.
+    #[inline]
     pub fn enumerator(
         &self,
         reader: &mut Reader<'_>,
         record: &Record,
         index: u32,
-    ) -> Result<Option<(u32, u64)>, SymbolsError> {
+    ) -> Result<Option<(u32, u64)>, Failed> {
         let len = match record.kind {
             Kind::Enum => 8,
             Kind::Enum64 => 12,
@@ -432,11 +447,8 @@ impl<'i> Btf<'i> {
     }
 
     /// What an array is of; `None` for other types.
-    pub fn array(
-        &self,
-        reader: &mut Reader<'_>,
-        record: &Record,
-    ) -> Result<Option<Array>, SymbolsError> {
+    #[inline]
+    pub fn array(&self, reader: &mut Reader<'_>, record: &Record) -> Result<Option<Array>, Failed> {
         if record.kind != Kind::Array {
             return Ok(None);
         }
@@ -447,12 +459,13 @@ impl<'i> Btf<'i> {
     }
 
     /// Parameter `index` of [`Kind::FuncProto`]: its name and the number of its type.
+    #[inline]
     pub fn parameter(
         &self,
         reader: &mut Reader<'_>,
         record: &Record,
         index: u32,
-    ) -> Result<Option<(u32, u32)>, SymbolsError> {
+    ) -> Result<Option<(u32, u32)>, Failed> {
         if record.kind != Kind::FuncProto || index >= record.count {
             return Ok(None);
         }
@@ -463,11 +476,8 @@ impl<'i> Btf<'i> {
     }
 
     /// What integers are: bit 0 signed, bit 1 characters, bit 2 truth values.
-    pub fn int_encoding(
-        &self,
-        reader: &mut Reader<'_>,
-        record: &Record,
-    ) -> Result<u8, SymbolsError> {
+    #[inline]
+    pub fn int_encoding(&self, reader: &mut Reader<'_>, record: &Record) -> Result<u8, Failed> {
         if record.kind != Kind::Int {
             return Ok(0);
         }
@@ -477,7 +487,8 @@ impl<'i> Btf<'i> {
     }
 
     /// Past typedefs and qualifiers.
-    pub fn strip(&self, reader: &mut Reader<'_>, id: u32) -> Result<Record, SymbolsError> {
+    #[inline]
+    pub fn strip(&self, reader: &mut Reader<'_>, id: u32) -> Result<Record, Failed> {
         let mut record = self.record(reader, id)?;
         for _ in 0..limits::CHAIN {
             if !record.kind.is_alias() {
@@ -485,12 +496,12 @@ impl<'i> Btf<'i> {
             }
             record = self.record(reader, record.value)?;
         }
-        let at = VirtAddr(self.types.wrapping_add(record.at.into()));
-        Err(SymbolsError::Malformed { what: "a typedef in BTF", at })
+        Err(reader.malformed("a typedef in BTF", self.types.wrapping_add(record.at.into())))
     }
 
     /// Bytes of a type: 0 for `void`, functions, and what is not whole.
-    pub fn size_of(&self, reader: &mut Reader<'_>, id: u32) -> Result<u64, SymbolsError> {
+    #[inline]
+    pub fn size_of(&self, reader: &mut Reader<'_>, id: u32) -> Result<u64, Failed> {
         let (mut id, mut times) = (id, 1u64);
         for _ in 0..limits::CHAIN {
             let record = self.strip(reader, id)?;
@@ -512,16 +523,16 @@ impl<'i> Btf<'i> {
             };
             return Ok(times.saturating_mul(size));
         }
-        let at = VirtAddr(self.types);
-        Err(SymbolsError::Malformed { what: "an array in BTF", at })
+        Err(reader.malformed("an array in BTF", self.types))
     }
 
     /// Looks for names among the strings, in one pass over them.
+    #[inline]
     pub fn find_words<const MOST: usize>(
         &self,
         reader: &mut Reader<'_>,
         words: &mut Words<'_, MOST>,
-    ) -> Result<(), SymbolsError> {
+    ) -> Result<(), Failed> {
         let (mut hash, mut start, mut at) = (Hash::NONE, 0u32, 0u32);
         let (mut string, mut len) = ([0u8; limits::WORD], 0usize);
         while at < self.strings_len {
@@ -547,12 +558,13 @@ impl<'i> Btf<'i> {
     }
 
     /// The string there, as much of it as `buf` has room for.
+    #[inline]
     pub fn string<'b>(
         &self,
         reader: &mut Reader<'_>,
         offset: u32,
         buf: &'b mut [u8],
-    ) -> Result<&'b [u8], SymbolsError> {
+    ) -> Result<&'b [u8], Failed> {
         let mut len = 0;
         while offset.saturating_add(len as u32) < self.strings_len {
             let at = self.strings.wrapping_add(u64::from(offset) + len as u64);

@@ -4,6 +4,13 @@ use crate::kernel::memory::TranslateError;
 use crate::units::VirtAddr;
 use core::fmt;
 
+/// That a part of the kernel's tables cannot be used. Which, and why, is what [`Reader::error`] says: carried along
+/// by every call, it would make the program a good deal larger.
+///
+/// [`Reader::error`]: super::Reader::error
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Failed;
+
 /// Why the kernel's tables say nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -33,6 +40,7 @@ pub enum SymbolsError {
 }
 
 impl fmt::Display for SymbolsError {
+    #[inline]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SymbolsError::Read { what, at, why } => write!(f, "reading {what} at {at}: {why}"),
@@ -51,6 +59,7 @@ impl fmt::Display for SymbolsError {
 }
 
 impl core::error::Error for SymbolsError {
+    #[inline]
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             SymbolsError::Read { why, .. } => Some(why),

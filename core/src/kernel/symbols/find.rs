@@ -8,7 +8,7 @@
 use super::names::{Expanded, Names, finish};
 use super::numbers::{Numbers, Proof, Rule, choose};
 use super::tokens::{COUNT, Tokens};
-use super::{Image, Reader, SymbolsError, limits};
+use super::{Failed, Image, Reader, SymbolsError, limits};
 
 /// Steps between two markers: 256 names of one token at least, of 127 on average at most.
 const STEP: core::ops::RangeInclusive<u32> = 512..=32_768;
@@ -26,12 +26,13 @@ pub(super) struct Parts {
 }
 
 /// Finds all tables.
+#[inline]
 pub(super) fn by_shape(
     reader: &mut Reader<'_>,
     image: &Image,
     proof: &mut Proof,
     wide: Option<bool>,
-) -> Result<Parts, SymbolsError> {
+) -> Result<Parts, Failed> {
     let (table, index) = tokens(reader, image)?;
     let end = table & !3;
     let (mut at, mut next, mut run) = (end, None, 0u32);
@@ -58,11 +59,12 @@ pub(super) fn by_shape(
             }
         }
     }
-    Err(SymbolsError::NotFound("kallsyms markers"))
+    Err(reader.fail(SymbolsError::NotFound("kallsyms markers")))
 }
 
 /// Where the token table and its index are.
-fn tokens(reader: &mut Reader<'_>, image: &Image) -> Result<(u64, u64), SymbolsError> {
+#[inline]
+fn tokens(reader: &mut Reader<'_>, image: &Image) -> Result<(u64, u64), Failed> {
     let mut proofs = 0;
     let mut from = *image;
     while proofs < limits::PROOFS {
@@ -73,11 +75,12 @@ fn tokens(reader: &mut Reader<'_>, image: &Image) -> Result<(u64, u64), SymbolsE
         }
         from.start = letters + 1;
     }
-    Err(SymbolsError::NotFound("kallsyms"))
+    Err(reader.fail(SymbolsError::NotFound("kallsyms")))
 }
 
 /// Where the tokens `a` to `z` stand behind one another.
-fn letters(reader: &mut Reader<'_>, image: &Image) -> Result<Option<u64>, SymbolsError> {
+#[inline]
+fn letters(reader: &mut Reader<'_>, image: &Image) -> Result<Option<u64>, Failed> {
     const LETTERS: u64 = 26;
     // Bytes that are as they shall be, and the address behind them.
     let (mut fit, mut expected, mut found) = (0u64, 0, None);
@@ -105,6 +108,7 @@ fn letters(reader: &mut Reader<'_>, image: &Image) -> Result<Option<u64>, Symbol
 
 /// Goes back from the token `a`, the 98th, to the first, and looks for the index behind the last one. What
 /// cannot be read proves nothing.
+#[inline]
 fn prove(reader: &mut Reader<'_>, letters: u64) -> Option<(u64, u64)> {
     const WHAT: &str = "the token table";
     // The NULs that end tokens 96 down to 0; in front of token 0 there may be one, or not.
@@ -135,6 +139,7 @@ fn prove(reader: &mut Reader<'_>, letters: u64) -> Option<(u64, u64)> {
 }
 
 /// The index of a token table that begins here, if there is one.
+#[inline]
 fn index_behind(reader: &mut Reader<'_>, table: u64) -> Option<(u64, u64)> {
     let mut at = table;
     for _ in 0..COUNT {
@@ -159,13 +164,14 @@ struct Place {
 
 impl Place {
     /// The names that end where the markers begin: in front of them is their number.
+    #[inline]
     fn names(
         &self,
         reader: &mut Reader<'_>,
         proof: &mut Proof,
         wide: Option<bool>,
         attempts: &mut u32,
-    ) -> Result<Option<Parts>, SymbolsError> {
+    ) -> Result<Option<Parts>, Failed> {
         let marker = |reader: &mut Reader<'_>, index: u32| {
             reader.u32("kallsyms_markers", self.markers.wrapping_add(4 * u64::from(index)))
         };
@@ -191,7 +197,8 @@ impl Place {
                     if blocks(reader, &names)? != Some(marks) {
                         continue;
                     }
-                    if finish(reader, &names, &mut |index, name| proof.see(index, name))
+                    let filter = proof.filter();
+                    if finish(reader, &names, &filter, &mut |index, name| proof.see(index, name))
                         == Ok(self.markers)
                     {
                         let numbers = self.numbers(reader, at - gap, count, proof)?;
@@ -204,13 +211,14 @@ impl Place {
     }
 
     /// The numbers: in front of the count of symbols, or behind the index of tokens.
+    #[inline]
     fn numbers(
         &self,
         reader: &mut Reader<'_>,
         count_at: u64,
         count: u32,
         proof: &Proof,
-    ) -> Result<Numbers, SymbolsError> {
+    ) -> Result<Numbers, Failed> {
         let long = reader.word_size().bytes() as u64;
         let count = u64::from(count);
         let up = |at: u64| at.wrapping_add(long - 1) & !(long - 1);
@@ -239,15 +247,18 @@ impl Place {
 }
 
 /// Where the second and the third block of names begin.
-fn blocks(reader: &mut Reader<'_>, names: &Names) -> Result<Option<[u64; 2]>, SymbolsError> {
+#[inline]
+fn blocks(reader: &mut Reader<'_>, names: &Names) -> Result<Option<[u64; 2]>, Failed> {
     let (mut offset, mut starts) = (0, [0; 2]);
     let mut name = Expanded::new();
     for start in &mut starts {
         for _ in 0..256 {
             offset = match names.expand(reader, offset, &mut name) {
                 Ok(next) => next,
-                Err(SymbolsError::Malformed { .. }) => return Ok(None),
-                Err(error) => return Err(error),
+                Err(Failed) if matches!(reader.error(), SymbolsError::Malformed { .. }) => {
+                    return Ok(None);
+                }
+                Err(Failed) => return Err(Failed),
             };
         }
         *start = offset;

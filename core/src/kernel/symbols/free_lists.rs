@@ -40,12 +40,14 @@ struct Numbers<'m> {
 }
 
 impl Numbers<'_> {
+    #[inline]
     fn word(&mut self, at: u64) -> Option<u64> {
         let (size, mut raw) = (self.memory.long(), [0; 8]);
         self.memory.fill(VirtAddr(at), raw.get_mut(..size.bytes())?).ok()?;
         self.memory.byte_order().word(size, &raw, 0)
     }
 
+    #[inline]
     fn u32(&mut self, at: u64) -> Option<u32> {
         let mut raw = [0; 4];
         self.memory.fill(VirtAddr(at), &mut raw).ok()?;
@@ -55,6 +57,7 @@ impl Numbers<'_> {
 
 /// The mark of free pages, if all pages of the first node's lists that are looked at have the same, and the order
 /// of their list; `None` where there are too few, or one is different.
+#[inline]
 pub(super) fn buddy_mark(memory: &mut dyn VirtMemory, facts: &dyn Facts) -> Option<u32> {
     let offset = |name| facts.get(Kind::Offset, name);
     let word = memory.long().bytes() as u64;
@@ -106,6 +109,7 @@ pub(super) fn buddy_mark(memory: &mut dyn VirtMemory, facts: &dyn Facts) -> Opti
 impl Layout {
     /// Looks at the first pages of a list; returns how many there are. `None` if one of them is not what a page
     /// of this list is.
+    #[inline]
     fn follow(
         &self,
         numbers: &mut Numbers<'_>,

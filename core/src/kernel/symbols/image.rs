@@ -1,6 +1,6 @@
 //! Where the kernel's image lies, without page tables.
 
-use super::{Reader, SymbolsError, VirtMemory, limits};
+use super::{Failed, Reader, VirtMemory, limits};
 use crate::arch::paging::WalkError;
 use crate::endian::{Endian, Word};
 use crate::facts::Facts;
@@ -29,6 +29,7 @@ pub struct Image {
 impl Image {
     /// From `SYMBOL(_stext)`, from the PT_LOAD that maps the image, or from where kernels of this machine
     /// have it; as far as PT_LOADs go on, or else as far as any image goes.
+    #[inline]
     pub fn find(machine: Machine, facts: &dyn Facts, ram: &[MemoryRange]) -> Option<Image> {
         let x86 = machine.elf_machine == EM_X86_64;
         let voffset = match machine.elf_machine {
@@ -71,12 +72,13 @@ impl Image {
 
     /// Calls `each` with the addresses and bytes of all of it that can be read, piece by piece and in order,
     /// until it says that it has found what it wants. It ends behind what is not mapped for long.
+    #[inline]
     pub(super) fn search(
         &self,
         reader: &mut Reader<'_>,
         each: &mut dyn FnMut(u64, &[u8]) -> bool,
-    ) -> Result<(), SymbolsError> {
-        let (mut at, mut unmapped, mut first_error) = (self.start, 0, None);
+    ) -> Result<(), Failed> {
+        let (mut at, mut unmapped) = (self.start, 0);
         while at < self.end {
             match reader.piece("the kernel's image", at) {
                 Ok(bytes) => {
@@ -86,8 +88,7 @@ impl Image {
                     }
                     (at, unmapped) = (at.saturating_add(len), 0);
                 }
-                Err(error) => {
-                    first_error = first_error.or(Some(error));
+                Err(Failed) => {
                     let next = (at | 0xfff).saturating_add(1);
                     unmapped += next - at;
                     if unmapped > limits::UNMAPPED || next <= at {
@@ -98,10 +99,7 @@ impl Image {
             }
         }
         // Nothing at all can be read: that is why nothing is found.
-        match first_error {
-            Some(error) if at.saturating_sub(self.start) <= unmapped => Err(error),
-            _ => Ok(()),
-        }
+        if unmapped > 0 && at.saturating_sub(self.start) <= unmapped { Err(Failed) } else { Ok(()) }
     }
 }
 
@@ -114,12 +112,14 @@ pub struct ImageMemory<'s, S> {
 
 impl<'s, S: PhysMemory> ImageMemory<'s, S> {
     /// `None` where the image's physical address is not known.
+    #[inline]
     pub fn new(source: &'s mut S, image: Image) -> Option<ImageMemory<'s, S>> {
         Some(ImageMemory { source, image, phys: image.phys? })
     }
 }
 
 impl<S: PhysMemory> VirtMemory for ImageMemory<'_, S> {
+    #[inline]
     fn fill(&mut self, at: VirtAddr, buf: &mut [u8]) -> Result<(), TranslateError> {
         // A piece begins before the image does.
         let start = self.image.start & !0xfff;
@@ -130,10 +130,12 @@ impl<S: PhysMemory> VirtMemory for ImageMemory<'_, S> {
         self.source.read(PhysAddr(phys), buf).map_err(TranslateError::Read)
     }
 
+    #[inline]
     fn byte_order(&self) -> Endian {
         self.source.machine().endian
     }
 
+    #[inline]
     fn long(&self) -> Word {
         self.source.machine().word
     }

@@ -5,11 +5,10 @@
 //! say in VMCOREINFO where the tables are; in others they are found by their shape.
 
 use super::find::{self, Parts};
-use super::names::{BLOCK, Expanded, Names, finish};
+use super::names::{BLOCK, Expanded, Filter, Names, finish};
 use super::numbers::{Numbers, Proof, choose};
 use super::tokens::Tokens;
-use super::words::Hash;
-use super::{Image, Reader, SymbolsError};
+use super::{Failed, Image, Reader, SymbolsError};
 use crate::facts::{Facts, KernelVersion};
 use crate::wire::vmcoreinfo::Kind;
 
@@ -33,11 +32,13 @@ pub struct Wanted<'n> {
 
 impl<'n> Wanted<'n> {
     /// Not found yet.
+    #[inline]
     pub fn new(name: &'n str) -> Wanted<'n> {
         Wanted { name, index: None, count: 0, address: 0, ambiguous: false }
     }
 
     /// The address, if there is one, and one only.
+    #[inline]
     pub fn unique(&self) -> Option<u64> {
         Some(self.address).filter(|_| self.count > 0 && !self.ambiguous)
     }
@@ -77,11 +78,12 @@ pub struct Kallsyms {
 impl Kallsyms {
     /// Finds the tables, by `SYMBOL(kallsyms_names)` and its like, or by their shape in `image`, and holds
     /// them against what else is known. Reads all names once: 1 to 6 MB; the search reads up to 30 MB more.
+    #[inline]
     pub fn find(
         reader: &mut Reader<'_>,
         facts: &dyn Facts,
         image: Option<&Image>,
-    ) -> Result<Kallsyms, SymbolsError> {
+    ) -> Result<Kallsyms, Failed> {
         let mut proof = Proof::new(facts);
         let wide = facts.version().map(|version| version >= KernelVersion(6, 1, 0));
         let by_keys = Kallsyms::by_keys(reader, facts, &mut proof, wide);
@@ -95,18 +97,19 @@ impl Kallsyms {
                     Ok(Kallsyms { names, numbers, markers, found_by: FoundBy::Shape })
                 }
             }
-            (Ok(None), None) => Err(SymbolsError::NoImage),
-            (Err(error), None) => Err(error),
+            (Ok(None), None) => Err(reader.fail(SymbolsError::NoImage)),
+            (Err(Failed), None) => Err(Failed),
         }
     }
 
     /// `None` where a key is missing.
+    #[inline]
     fn by_keys(
         reader: &mut Reader<'_>,
         facts: &dyn Facts,
         proof: &mut Proof,
         wide: Option<bool>,
-    ) -> Result<Option<Kallsyms>, SymbolsError> {
+    ) -> Result<Option<Kallsyms>, Failed> {
         let key = |name| facts.get(Kind::Symbol, name);
         let keys = (
             key("kallsyms_names"),
@@ -136,10 +139,13 @@ impl Kallsyms {
         let mut names = Names { at: names, count, tokens, wide: wide.unwrap_or(true) };
         // Without a release, and where a vendor's kernel has what its version has not, lengths are tried both
         // ways: the markers, which follow the names, show which is right.
-        let mut found = finish(reader, &names, &mut |index, name| proof.see(index, name));
+        let filter = proof.filter();
+        let mut found = finish(reader, &names, &filter, &mut |index, name| proof.see(index, name));
         if found.is_err() {
+            let error = reader.error();
             names.wide = !names.wide;
-            found = finish(reader, &names, &mut |index, name| proof.see(index, name)).or(found);
+            found = finish(reader, &names, &filter, &mut |index, name| proof.see(index, name))
+                .map_err(|Failed| reader.fail(error));
         }
         let markers = found?;
         let numbers = choose(reader, &numbers, proof)?;
@@ -147,63 +153,62 @@ impl Kallsyms {
     }
 
     /// Number of symbols.
+    #[inline]
     pub fn len(&self) -> u32 {
         self.names.count
     }
 
     /// Whether there are none: never so.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.names.count == 0
     }
 
     /// What the numbers of symbols mean.
+    #[inline]
     pub fn rule(&self) -> Rule {
         self.numbers.rule
     }
 
     /// How the tables were found.
+    #[inline]
     pub fn found_by(&self) -> FoundBy {
         self.found_by
     }
 
     /// The address of a symbol.
-    pub fn address(&self, reader: &mut Reader<'_>, index: u32) -> Result<u64, SymbolsError> {
+    #[inline]
+    pub fn address(&self, reader: &mut Reader<'_>, index: u32) -> Result<u64, Failed> {
         self.numbers.address(reader, index)
     }
 
     /// Calls `each` with the number, the letter of the type, and the name of every symbol, in the order of
     /// addresses, until it says that it has seen enough.
+    #[inline]
     pub fn each(
         &self,
         reader: &mut Reader<'_>,
         each: &mut dyn FnMut(u32, u8, &[u8]) -> bool,
-    ) -> Result<(), SymbolsError> {
+    ) -> Result<(), Failed> {
         self.names.walk(reader, &mut |index, _, name| each(index, name.letter(), name.name()))?;
         Ok(())
     }
 
     /// Looks for names, in one pass over all.
+    #[inline]
     pub fn look_up(
         &self,
         reader: &mut Reader<'_>,
         wanted: &mut [Wanted<'_>],
-    ) -> Result<(), SymbolsError> {
-        // A name is compared where its hash is one of those; there are few.
-        let hash = |name: &[u8]| Hash::NONE.with(name).0;
-        let mut bits = [0u64; 64];
-        let slot = |hash: u32| ((hash >> 6 & 63) as usize, 1u64 << (hash & 63));
-        for wanted in &*wanted {
-            let (word, bit) = slot(hash(wanted.name.as_bytes()));
-            if let Some(word) = bits.get_mut(word) {
-                *word |= bit;
-            }
-        }
-        let mut failed = None;
+    ) -> Result<(), Failed> {
+        let mut filter = Filter::new();
+        wanted.iter().for_each(|wanted| filter.add(wanted.name.as_bytes()));
+        let mut failed = false;
         let (mut offset, mut name) = (0, Expanded::new());
         for index in 0..self.names.count {
-            offset = self.names.expand(reader, offset, &mut name)?;
-            let (word, bit) = slot(hash(name.name()));
-            if bits.get(word).is_none_or(|word| word & bit == 0) {
+            let (next, passes) = self.names.pass(reader, offset, &filter, &mut name)?;
+            offset = next;
+            if !passes {
                 continue;
             }
             for wanted in wanted.iter_mut().filter(|w| w.name.as_bytes() == name.name()) {
@@ -215,20 +220,17 @@ impl Kallsyms {
                         wanted.count += 1;
                         wanted.ambiguous |= address != wanted.address;
                     }
-                    Err(error) => failed = Some(error),
+                    Err(Failed) => failed = true,
                 }
             }
         }
-        failed.map_or(Ok(()), Err)
+        if failed { Err(Failed) } else { Ok(()) }
     }
 
     /// The symbol that an address is in, or behind; of several with one address, the first. `None` below the
     /// first symbol.
-    pub fn at(
-        &self,
-        reader: &mut Reader<'_>,
-        address: u64,
-    ) -> Result<Option<Symbol>, SymbolsError> {
+    #[inline]
+    pub fn at(&self, reader: &mut Reader<'_>, address: u64) -> Result<Option<Symbol>, Failed> {
         // Per-CPU variables come first, and their addresses are the lowest.
         let (mut low, mut high) = (0, self.names.count);
         while low < high {
@@ -254,12 +256,13 @@ impl Kallsyms {
     }
 
     /// Calls `show` with the letter and the name of a symbol. Reads a marker and 256 names at most.
+    #[inline]
     pub fn with_name<T>(
         &self,
         reader: &mut Reader<'_>,
         index: u32,
         show: impl FnOnce(u8, &[u8]) -> T,
-    ) -> Result<T, SymbolsError> {
+    ) -> Result<T, Failed> {
         let marker = self.markers.wrapping_add(4 * u64::from(index / BLOCK));
         let mut offset = u64::from(reader.u32("kallsyms_markers", marker)?);
         for _ in 0..index % BLOCK {

@@ -1,8 +1,7 @@
 //! Where members of structures are, by their names.
 
 use super::btf::{Btf, Kind, Record};
-use super::{Reader, SymbolsError, Words, limits};
-use crate::units::VirtAddr;
+use super::{Failed, Reader, Words, limits};
 
 /// Structures of one name: the kernel has up to three.
 const SAME_NAME: usize = 4;
@@ -39,12 +38,13 @@ pub struct Members<const MOST: usize = 192> {
 impl<const MOST: usize> Members<MOST> {
     /// Notes all structures, unions and typedefs of these names, in one pass over the types. `enumerator` is called with
     /// the names of enumerations and of their enumerators, and with the values of these.
+    #[inline]
     pub fn find<const WORDS: usize>(
         reader: &mut Reader<'_>,
         btf: &Btf<'_>,
         words: &Words<'_, WORDS>,
         enumerator: &mut dyn FnMut(u32, u32, u64),
-    ) -> Result<Members<MOST>, SymbolsError> {
+    ) -> Result<Members<MOST>, Failed> {
         let mut types = heapless::Vec::new();
         btf.each(reader, &mut |reader, record| {
             if record.kind.has_members() || record.kind == Kind::Typedef {
@@ -66,18 +66,20 @@ impl<const MOST: usize> Members<MOST> {
     }
 
     /// The structures of this name.
+    #[inline]
     fn named(&self, name: u32) -> heapless::Vec<u32, SAME_NAME> {
         self.types.iter().filter(|(n, _)| *n == name).map(|(_, id)| *id).take(SAME_NAME).collect()
     }
 
     /// Bytes of a structure; `None` where there is none of this name, or several of different sizes.
+    #[inline]
     pub fn size<const WORDS: usize>(
         &self,
         reader: &mut Reader<'_>,
         btf: &Btf<'_>,
         words: &Words<'_, WORDS>,
         structure: &str,
-    ) -> Result<Option<u64>, SymbolsError> {
+    ) -> Result<Option<u64>, Failed> {
         let Some(name) = words.offset(structure) else { return Ok(None) };
         let mut found = None;
         for id in self.named(name) {
@@ -92,6 +94,7 @@ impl<const MOST: usize> Members<MOST> {
 
     /// Where a member is whose name is `field`, which may be a path (`desc_ring.head`). `None` where there is
     /// none, where two structures of the name have it in different places, and for bit fields.
+    #[inline]
     pub fn member<const WORDS: usize>(
         &self,
         reader: &mut Reader<'_>,
@@ -99,7 +102,7 @@ impl<const MOST: usize> Members<MOST> {
         words: &Words<'_, WORDS>,
         structure: &str,
         field: &str,
-    ) -> Result<Option<Member>, SymbolsError> {
+    ) -> Result<Option<Member>, Failed> {
         let Some(name) = words.offset(structure) else { return Ok(None) };
         let mut found: Option<Member> = None;
         for id in self.named(name) {
@@ -122,13 +125,14 @@ impl<const MOST: usize> Members<MOST> {
 }
 
 /// Follows a path of members from a structure on; `offset` says where a word is among the strings.
+#[inline]
 pub fn path(
     reader: &mut Reader<'_>,
     btf: &Btf<'_>,
     id: u32,
     field: &str,
     offset: &dyn Fn(&str) -> Option<u32>,
-) -> Result<Option<Place>, SymbolsError> {
+) -> Result<Option<Place>, Failed> {
     let mut place = Place { bits: 0, width: 0, of: id };
     for word in field.split('.') {
         let Some(name) = offset(word) else { return Ok(None) };
@@ -139,21 +143,21 @@ pub fn path(
 }
 
 /// Where the member of this name is, in the structure itself or in its members without a name.
+#[inline]
 pub fn member(
     reader: &mut Reader<'_>,
     btf: &Btf<'_>,
     id: u32,
     name: u32,
-) -> Result<Option<Place>, SymbolsError> {
+) -> Result<Option<Place>, Failed> {
     if name == 0 {
         return Ok(None);
     }
     // Structures that are gone into: the next of their members, and where they are.
     let mut open = heapless::Vec::<(Record, u32, u64), { limits::NESTED as usize }>::new();
-    let malformed =
-        || SymbolsError::Malformed { what: "a structure in BTF", at: VirtAddr(id.into()) };
+    const WHAT: &str = "a structure in BTF";
     let record = btf.strip(reader, id)?;
-    open.push((record, 0, 0)).map_err(|_| malformed())?;
+    open.push((record, 0, 0)).map_err(|_| Failed)?;
     for _ in 0..limits::MEMBERS {
         let Some((record, next, bits)) = open.last_mut() else { return Ok(None) };
         let (record, index, start) = (*record, *next, *bits);
@@ -169,9 +173,9 @@ pub fn member(
         if member.name == 0 {
             let inner = btf.strip(reader, member.of)?;
             if matches!(inner.kind, Kind::Struct | Kind::Union) {
-                open.push((inner, 0, at)).map_err(|_| malformed())?;
+                open.push((inner, 0, at)).map_err(|_| reader.malformed(WHAT, id.into()))?;
             }
         }
     }
-    Err(malformed())
+    Err(reader.malformed(WHAT, id.into()))
 }

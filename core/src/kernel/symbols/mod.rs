@@ -18,6 +18,10 @@
 //! the kernel's own banner. Where something does not hold, there are no symbols, or no types, and the
 //! error says which part of the tables it was.
 //!
+//! # Size
+//! All of this runs once, if at all, and takes its place in the capture program. So errors are small ([`Failed`]), and
+//! functions are `#[inline]`: they are compiled with whoever calls them, there for size.
+//!
 //! # Sources
 //! Linux `kernel/kallsyms.c`, `scripts/kallsyms.c`, `include/uapi/linux/btf.h`,
 //! `Documentation/bpf/btf.rst`.
@@ -43,7 +47,7 @@ mod tokens;
 mod words;
 
 pub use btf::Btf;
-pub use error::SymbolsError;
+pub use error::{Failed, SymbolsError};
 pub use image::{Image, ImageMemory};
 pub use kallsyms::{Kallsyms, NAME, Rule, Symbol, Wanted};
 pub use members::{Member, Members, Place};

@@ -6,10 +6,9 @@
 //! Linux `include/linux/module.h` (`struct mod_kallsyms`), `kernel/module/kallsyms.c`; the ELF specification,
 //! "Symbol Table".
 
-use super::{Member, Reader, SymbolsError, limits};
+use super::{Failed, Member, Reader, limits};
 use crate::endian::Word;
 use crate::error::part;
-use crate::units::VirtAddr;
 
 const WHAT: &str = "the symbols of a module";
 
@@ -53,11 +52,12 @@ pub struct ModuleSymbol<'n> {
 impl ModuleSymbols {
     /// Of the `struct module` at `module`. `None` where the kernel's types have no such members
     /// ([`MODULE_MEMBERS`]), or where the module has no symbols.
+    #[inline]
     pub fn of(
         reader: &mut Reader<'_>,
         members: &[Option<Member>; MODULE_MEMBERS.len()],
         module: u64,
-    ) -> Result<Option<ModuleSymbols>, SymbolsError> {
+    ) -> Result<Option<ModuleSymbols>, Failed> {
         let [pointer, embedded, table, count, strings, letters, old, old_count, old_strings] =
             *members;
         let embedded = embedded.map(|member| module.wrapping_add(member.offset));
@@ -79,7 +79,7 @@ impl ModuleSymbols {
         let letters = letters.map(word).transpose()?.filter(|at| *at != 0);
         let count = reader.u32(WHAT, base.wrapping_add(count.offset))?;
         if count > limits::MODULE_SYMBOLS {
-            return Err(SymbolsError::Malformed { what: WHAT, at: VirtAddr(base) });
+            return Err(reader.malformed(WHAT, base));
         }
         Ok((symbols != 0 && count > 0).then_some(ModuleSymbols {
             symbols,
@@ -90,22 +90,25 @@ impl ModuleSymbols {
     }
 
     /// Number of records: the first is none, and others may be of what other modules have.
+    #[inline]
     pub fn len(&self) -> u32 {
         self.count
     }
 
     /// Whether there are none.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.count <= 1
     }
 
     /// Calls `each` with every symbol that the module itself has, in no order, until it says that it has seen
     /// enough.
+    #[inline]
     pub fn each(
         &self,
         reader: &mut Reader<'_>,
         each: &mut dyn FnMut(&ModuleSymbol<'_>) -> bool,
-    ) -> Result<(), SymbolsError> {
+    ) -> Result<(), Failed> {
         let wide = reader.word_size() == Word::Bits64;
         // Of a record: its bytes, and where it has the section and the address.
         let (size, section_at, address_at) = if wide { (24, 6, 8) } else { (16, 14, 4) };
@@ -139,6 +142,7 @@ impl ModuleSymbols {
 }
 
 /// Marks of an assembler, which name nothing: `$x` and `$d` of ARM, `.L` and `L0` of others.
+#[inline]
 fn is_mark(name: &[u8]) -> bool {
     matches!(name, [b'$', b'a' | b'd' | b't' | b'x', rest @ ..] if rest.first().is_none_or(|c| *c == b'.'))
         || name.starts_with(b".L")
@@ -146,7 +150,8 @@ fn is_mark(name: &[u8]) -> bool {
 }
 
 /// Fills `buf` with a text up to its NUL; returns its bytes.
-fn text(reader: &mut Reader<'_>, at: u64, buf: &mut [u8]) -> Result<usize, SymbolsError> {
+#[inline]
+fn text(reader: &mut Reader<'_>, at: u64, buf: &mut [u8]) -> Result<usize, Failed> {
     for (len, slot) in buf.iter_mut().enumerate() {
         match reader.u8(WHAT, at.wrapping_add(len as u64))? {
             0 => return Ok(len),
@@ -158,6 +163,7 @@ fn text(reader: &mut Reader<'_>, at: u64, buf: &mut [u8]) -> Result<usize, Symbo
 
 #[cfg(test)]
 mod tests {
+    use super::super::SymbolsError;
     use super::super::testing::Flat;
     use super::*;
     use crate::endian::Endian;
@@ -260,8 +266,9 @@ mod tests {
         // Too many symbols.
         let (mut memory, module) = made(true, Endian::Little);
         memory.bytes[0x148..0x14c].fill(0xff);
-        let of = ModuleSymbols::of(&mut Reader::new(&mut memory), &by_pointer, module);
-        assert!(matches!(of, Err(SymbolsError::Malformed { .. })), "{of:?}");
+        let mut reader = Reader::new(&mut memory);
+        assert_eq!(ModuleSymbols::of(&mut reader, &by_pointer, module), Err(Failed));
+        assert!(matches!(reader.error(), SymbolsError::Malformed { .. }));
         // No types of modules, and no symbols.
         let (mut memory, module) = made(true, Endian::Little);
         let of = ModuleSymbols::of(&mut Reader::new(&mut memory), &[None; 9], module);

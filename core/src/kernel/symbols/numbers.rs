@@ -1,6 +1,7 @@
 //! What the numbers of symbols mean, and what proves it.
 
-use super::{Reader, SymbolsError};
+use super::names::Filter;
+use super::{Failed, Reader, SymbolsError};
 use crate::facts::Facts;
 use crate::wire::vmcoreinfo::Kind;
 
@@ -30,7 +31,8 @@ pub(super) struct Numbers {
 
 impl Numbers {
     /// The address of symbol `index`.
-    pub(super) fn address(&self, reader: &mut Reader<'_>, index: u32) -> Result<u64, SymbolsError> {
+    #[inline]
+    pub(super) fn address(&self, reader: &mut Reader<'_>, index: u32) -> Result<u64, Failed> {
         const WHAT: &str = "kallsyms_offsets";
         if self.rule == Rule::Absolute {
             let size = reader.word_size().bytes() as u64;
@@ -85,6 +87,7 @@ pub(super) struct Proof {
 }
 
 impl Proof {
+    #[inline]
     pub(super) fn new(facts: &dyn Facts) -> Proof {
         let known = KNOWN.iter().filter_map(|name| {
             let address = facts.get(Kind::Symbol, name)?;
@@ -95,7 +98,17 @@ impl Proof {
         Proof { known: known.collect(), banner: None, release }
     }
 
+    /// Lets the names pass that are looked for.
+    #[inline]
+    pub(super) fn filter(&self) -> Filter {
+        let mut filter = Filter::new();
+        let known = self.known.iter().map(|known| known.name);
+        known.chain([BANNER]).for_each(|name| filter.add(name.as_bytes()));
+        filter
+    }
+
     /// Notes the number of a symbol.
+    #[inline]
     pub(super) fn see(&mut self, index: u32, name: &[u8]) {
         for known in &mut self.known {
             if known.index.is_none() && known.name.as_bytes() == name {
@@ -109,17 +122,18 @@ impl Proof {
 
     /// Whether numbers that are understood so are right: all known symbols agree, or, where none is known, the
     /// banner is where it shall be. The error has how many agree, and names one that does not.
+    #[inline]
     pub(super) fn check(
         &self,
         reader: &mut Reader<'_>,
         numbers: &Numbers,
-    ) -> Result<(), (u32, SymbolsError)> {
+    ) -> Result<(), (u32, &'static str)> {
         let (mut agreed, mut wrong) = (0, None);
         for known in &self.known {
             if let Some(index) = known.index {
                 match numbers.address(reader, index) {
                     Ok(address) if address == known.address => agreed += 1,
-                    _ => wrong = wrong.or(Some(SymbolsError::Unproven(known.name))),
+                    _ => wrong = wrong.or(Some(known.name)),
                 }
             }
         }
@@ -128,11 +142,12 @@ impl Proof {
         let enough = agreed >= 2 || agreed == 1 && self.banner.is_none();
         match wrong {
             None if enough || self.is_banner(reader, numbers) => Ok(()),
-            wrong => Err((agreed, wrong.unwrap_or(SymbolsError::Unproven(BANNER)))),
+            wrong => Err((agreed, wrong.unwrap_or(BANNER))),
         }
     }
 
     /// Whether the banner is where these numbers have it, and names the release.
+    #[inline]
     fn is_banner(&self, reader: &mut Reader<'_>, numbers: &Numbers) -> bool {
         let mut text = [0; BANNER_TEXT.len() + 64];
         let len = BANNER_TEXT.len() + self.release.len();
@@ -144,12 +159,13 @@ impl Proof {
 }
 
 /// The one way to understand the numbers that agrees with what is known.
+#[inline]
 pub(super) fn choose(
     reader: &mut Reader<'_>,
     numbers: &[Numbers],
     proof: &Proof,
-) -> Result<Numbers, SymbolsError> {
-    let mut nearest = (0, SymbolsError::NotFound("symbols"));
+) -> Result<Numbers, Failed> {
+    let mut nearest = (0, BANNER);
     for numbers in numbers {
         match proof.check(reader, numbers) {
             Ok(()) => return Ok(*numbers),
@@ -157,5 +173,5 @@ pub(super) fn choose(
             Err(_) => {}
         }
     }
-    Err(nearest.1)
+    Err(reader.fail(SymbolsError::Unproven(nearest.1)))
 }

@@ -3,7 +3,7 @@
 use super::btf::Btf;
 use super::free_lists::buddy_mark;
 use super::kallsyms::{FoundBy, Kallsyms, Wanted};
-use super::{Image, ImageMemory, Members, Reader, SymbolsError, Words};
+use super::{Failed, Image, ImageMemory, Members, Reader, SymbolsError, Words};
 use crate::arch::Arch;
 use crate::arch::paging::TableCache;
 use crate::endian::Word;
@@ -12,6 +12,7 @@ use crate::kernel::memory::KernelMemory;
 use crate::memory::Dump;
 use crate::units::PageShift;
 use crate::wire::vmcoreinfo::Kind;
+use core::cell::Cell;
 use core::fmt;
 
 /// Where a fact comes from, if it has not the name that VMCOREINFO has for it.
@@ -21,18 +22,41 @@ enum From {
     Same,
     /// What the variable of this name points to, if it is a pointer; else the variable.
     Pointer,
-    /// The 32-bit variable of another name.
-    Variable32(&'static str),
-    /// The `unsigned long` of another name.
-    Variable(&'static str),
-    /// An enumerator of the same name, of this enumeration.
-    Enumerator(&'static str),
-    /// A mask of the bit that is an enumerator of this enumeration and name.
-    Bit(&'static str, &'static str),
-    /// A type of pages: an enumerator that stands in the top byte (6.12 and later), or a bit that is cleared
-    /// (6.11). Before, it is a macro, which BTF does not have.
-    PageType(&'static str, &'static str),
+    /// The 32-bit variable [`LEVELS`].
+    Levels,
+    /// The `unsigned long` [`ENCRYPTION`].
+    Encryption,
+    /// A page flag of the same name: an enumerator.
+    Flag,
+    /// A destructor of compound pages of the same name: an enumerator.
+    Destructor,
+    /// A mask of the page flag [`HEAD`].
+    HeadMask,
+    /// A type of pages, by its place in [`KINDS`].
+    PageType(u8),
 }
+
+/// Variables that VMCOREINFO has under other names.
+const LEVELS: &str = "__pgtable_l5_enabled";
+const ENCRYPTION: &str = "sme_me_mask";
+/// Where types begin and end.
+const START: &str = "__start_BTF";
+const STOP: &str = "__stop_BTF";
+/// Enumerations.
+const FLAGS: &str = "pageflags";
+const DESTRUCTORS: &str = "compound_dtor_id";
+const PAGE_TYPES: &str = "pagetype";
+/// What the first page of a compound page has.
+const HEAD: &str = "PG_head";
+/// Types of pages: enumerators that stand in the top byte (6.12 and later), and those of a bit that is cleared
+/// (6.11). Before, they are macros, which BTF does not have.
+static KINDS: [[&str; 2]; 5] = [
+    ["PGTY_buddy", "PG_buddy"],
+    ["PGTY_offline", "PG_offline"],
+    ["PGTY_hugetlb", "PG_hugetlb"],
+    ["PGTY_slab", "PG_slab"],
+    ["PGTY_unaccepted", "PG_unaccepted"],
+];
 
 type Row = (Kind, &'static str, From);
 
@@ -53,11 +77,11 @@ const fn offset(name: &'static str) -> Row {
 }
 
 const fn flag(name: &'static str) -> Row {
-    (Kind::Number, name, From::Enumerator("pageflags"))
+    (Kind::Number, name, From::Flag)
 }
 
-const fn page_type(name: &'static str, now: &'static str, before: &'static str) -> Row {
-    (Kind::Number, name, From::PageType(now, before))
+const fn page_type(name: &'static str, number: u8) -> Row {
+    (Kind::Number, name, From::PageType(number))
 }
 
 /// All that is looked for. Of types, only what a kernel with BTF (5.2 and later) can have.
@@ -78,8 +102,8 @@ static ROWS: [Row; 86] = [
     symbol("log_first_idx"),
     symbol("log_next_idx"),
     symbol("clear_idx"),
-    (Kind::Number, "pgtable_l5_enabled", From::Variable32("__pgtable_l5_enabled")),
-    (Kind::Number, "sme_mask", From::Variable("sme_me_mask")),
+    (Kind::Number, "pgtable_l5_enabled", From::Levels),
+    (Kind::Number, "sme_mask", From::Encryption),
     size("page"),
     offset("page.flags"),
     offset("page._refcount"),
@@ -141,31 +165,31 @@ static ROWS: [Row; 86] = [
     flag("PG_slab"),
     flag("PG_hwpoison"),
     flag("PG_hugetlb"),
-    (Kind::Number, "PG_head_mask", From::Bit("pageflags", "PG_head")),
-    (Kind::Number, "HUGETLB_PAGE_DTOR", From::Enumerator("compound_dtor_id")),
-    page_type(BUDDY, "PGTY_buddy", "PG_buddy"),
-    page_type("PAGE_OFFLINE_MAPCOUNT_VALUE", "PGTY_offline", "PG_offline"),
-    page_type("PAGE_HUGETLB_MAPCOUNT_VALUE", "PGTY_hugetlb", "PG_hugetlb"),
-    page_type("PAGE_SLAB_MAPCOUNT_VALUE", "PGTY_slab", "PG_slab"),
-    page_type(UNACCEPTED, "PGTY_unaccepted", "PG_unaccepted"),
+    (Kind::Number, "PG_head_mask", From::HeadMask),
+    (Kind::Number, "HUGETLB_PAGE_DTOR", From::Destructor),
+    page_type(BUDDY, 0),
+    page_type("PAGE_OFFLINE_MAPCOUNT_VALUE", 1),
+    page_type("PAGE_HUGETLB_MAPCOUNT_VALUE", 2),
+    page_type("PAGE_SLAB_MAPCOUNT_VALUE", 3),
+    page_type(UNACCEPTED, 4),
 ];
 
 /// What marks free pages.
 const BUDDY: &str = "PAGE_BUDDY_MAPCOUNT_VALUE";
 /// Kernels that do not export it (before 6.16) are treated as if they had no such pages.
 const UNACCEPTED: &str = "PAGE_UNACCEPTED_MAPCOUNT_VALUE";
-/// The enumeration of page types.
-const PAGE_TYPES: &str = "pagetype";
 const WHAT_VARIABLE: &str = "a variable of the kernel";
 
 /// What the kernel's own tables say: 1.5 KiB.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct KernelFacts {
     values: [Option<u64>; ROWS.len()],
     types: Result<(), SymbolsError>,
     found_by: FoundBy,
     /// The mark of free pages, by the free lists.
     buddy: Option<u64>,
+    /// A bit for each row that was given to whoever asked.
+    given: Cell<u128>,
 }
 
 /// Two providers that do not agree.
@@ -182,6 +206,7 @@ pub struct Disagreement {
 }
 
 impl fmt::Display for Disagreement {
+    #[inline]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Disagreement { kind, name, first, second } = self;
         let (one, other) = (first.source, second.source);
@@ -193,6 +218,7 @@ impl fmt::Display for Disagreement {
 impl core::error::Error for Disagreement {}
 
 /// Structure and member of a path.
+#[inline]
 fn split(name: &str) -> Option<(&str, &str)> {
     let dot = name.bytes().position(|b| b == b'.')?;
     Some((name.get(..dot)?, name.get(dot + 1..)?))
@@ -201,6 +227,7 @@ fn split(name: &str) -> Option<(&str, &str)> {
 impl KernelFacts {
     /// Looks for the facts of the kernel in a dump: through its page tables, or, where what is known does not
     /// suffice for these, through its image alone. Takes less than 32 KiB of stack.
+    #[inline]
     pub fn of<D: Dump>(
         dump: &mut D,
         facts: &dyn Facts,
@@ -218,6 +245,7 @@ impl KernelFacts {
         Ok(found)
     }
 
+    #[inline]
     fn look<D: Dump>(
         dump: &mut D,
         facts: &dyn Facts,
@@ -242,42 +270,44 @@ impl KernelFacts {
     }
 
     /// Looks for the facts. Without types, symbols are facts all the same; see [`KernelFacts::types`].
+    #[inline]
     pub fn find(
         reader: &mut Reader<'_>,
         facts: &dyn Facts,
         image: Option<&Image>,
     ) -> Result<KernelFacts, SymbolsError> {
-        let kallsyms = Kallsyms::find(reader, facts, image)?;
+        let found = Kallsyms::find(reader, facts, image);
+        let kallsyms = found.map_err(|Failed| reader.error())?;
         let mut wanted = heapless::Vec::<Wanted<'_>, 24>::new();
-        let names = ROWS.iter().filter_map(|(kind, name, from)| match (kind, from) {
-            (Kind::Symbol, From::Same | From::Pointer) => Some(*name),
-            (_, From::Variable32(other) | From::Variable(other)) => Some(*other),
-            _ => None,
-        });
-        wanted.extend(names.chain(["__start_BTF", "__stop_BTF"]).map(Wanted::new));
-        kallsyms.look_up(reader, &mut wanted)?;
+        let symbols = ROWS.iter().filter(|row| row.0 == Kind::Symbol).map(|row| row.1);
+        wanted.extend(symbols.chain([LEVELS, ENCRYPTION, START, STOP]).map(Wanted::new));
+        kallsyms.look_up(reader, &mut wanted).map_err(|Failed| reader.error())?;
         let address = |name: &str| wanted.iter().find(|w| w.name == name)?.unique();
         let mut values = [None; ROWS.len()];
         let wide = reader.word_size() == Word::Bits64;
         for ((kind, name, from), value) in ROWS.iter().zip(&mut values) {
-            *value = match (kind, from) {
-                (Kind::Symbol, From::Same) => address(name),
-                (_, From::Pointer) => address(name).map(|at| {
+            let variable = match (kind, from) {
+                (_, From::Levels) => LEVELS,
+                (_, From::Encryption) => ENCRYPTION,
+                (Kind::Symbol, _) => name,
+                _ => continue,
+            };
+            let Some(at) = address(variable) else { continue };
+            *value = match from {
+                From::Levels => reader.u32(WHAT_VARIABLE, at).ok().map(u64::from),
+                From::Encryption => reader.word(WHAT_VARIABLE, at).ok(),
+                From::Pointer => {
                     // An address of the kernel is a pointer to the table; anything else is the table.
                     let to = reader.word(WHAT_VARIABLE, at).ok();
-                    to.filter(|to| wide && to >> 63 == 1 && to & 7 == 0).unwrap_or(at)
-                }),
-                (_, From::Variable32(other)) => {
-                    address(other).and_then(|at| reader.u32(WHAT_VARIABLE, at).ok().map(u64::from))
+                    to.filter(|to| wide && to >> 63 == 1 && to & 7 == 0).or(Some(at))
                 }
-                (_, From::Variable(other)) => {
-                    address(other).and_then(|at| reader.word(WHAT_VARIABLE, at).ok())
-                }
-                _ => None,
+                _ => Some(at),
             };
         }
-        let types = match (address("__start_BTF"), address("__stop_BTF")) {
-            (Some(start), Some(end)) => look_at_types(reader, start, end, &mut values),
+        let types = match (address(START), address(STOP)) {
+            (Some(start), Some(end)) => {
+                look_at_types(reader, start, end, &mut values).map_err(|Failed| reader.error())
+            }
             _ => Err(SymbolsError::NotFound("types (BTF)")),
         };
         // What VMCOREINFO has the members of itself for, is not asked of types: it would come first.
@@ -288,29 +318,52 @@ impl KernelFacts {
                 *value = None;
             }
         }
-        Ok(KernelFacts { values, types, found_by: kallsyms.found_by(), buddy: None })
+        let given = Cell::new(0);
+        Ok(KernelFacts { values, types, found_by: kallsyms.found_by(), buddy: None, given })
     }
 
     /// Whether the kernel's types were found; without them there are symbols only.
+    #[inline]
     pub fn types(&self) -> Result<(), SymbolsError> {
         self.types
     }
 
     /// How the symbols were found.
+    #[inline]
     pub fn found_by(&self) -> FoundBy {
         self.found_by
     }
 
+    /// The facts that were asked for and given so far, and who knew them: those that no provider in front of this
+    /// one had.
+    #[inline]
+    pub fn given(&self) -> impl Iterator<Item = (Kind, &'static str, FactSource)> + '_ {
+        let given = self.given.get();
+        let rows = ROWS.iter().zip(&self.values).enumerate();
+        rows.filter(move |(index, _)| given >> index & 1 != 0).map(|(_, (row, value))| {
+            // The free lists know what the tables do not.
+            let source = if value.is_some() { source(row) } else { FactSource::FreeLists };
+            (row.0, row.1, source)
+        })
+    }
+
+    #[inline]
     fn value(&self, kind: Kind, name: &dyn Fn(&str) -> bool) -> Option<Fact<u64>> {
-        let row = |(row, _): &(&Row, _)| row.0 == kind && name(row.1);
-        let ((_, _, from), value) = ROWS.iter().zip(&self.values).find(row)?;
-        let of_symbols = kind == Kind::Symbol
-            || matches!(from, From::Pointer | From::Variable32(_) | From::Variable(_));
-        let source = if of_symbols { FactSource::Kallsyms } else { FactSource::Btf };
-        value.map(|value| Fact { value, source })
+        let index = ROWS.iter().position(|row| row.0 == kind && name(row.1))?;
+        let row = ROWS.get(index)?;
+        let value = match self.values.get(index).copied().flatten() {
+            Some(value) => Fact { value, source: source(row) },
+            None => {
+                let value = self.buddy.filter(|_| row.1 == BUDDY)?;
+                Fact { value, source: FactSource::FreeLists }
+            }
+        };
+        self.given.set(self.given.get() | 1 << index);
+        Some(value)
     }
 
     /// A member of `struct page`, or its size, of which `other` knows something else.
+    #[inline]
     pub fn disagreement(&self, other: &dyn Facts) -> Option<Disagreement> {
         ROWS.iter().find_map(|(kind, name, _)| {
             let first = match kind {
@@ -322,34 +375,44 @@ impl KernelFacts {
                 }
                 _ => None,
             }?;
+            let given = self.given.get();
             let second = self.value(*kind, &|row| row == *name)?;
+            // That was only a look.
+            self.given.set(given);
             let differ = first.value != second.value;
             differ.then_some(Disagreement { kind: *kind, name, first, second })
         })
     }
 }
 
+/// Which of the tables a row comes from.
+#[inline]
+fn source((kind, _, from): &Row) -> FactSource {
+    let variable = matches!(from, From::Pointer | From::Levels | From::Encryption);
+    if *kind == Kind::Symbol || variable { FactSource::Kallsyms } else { FactSource::Btf }
+}
+
 /// Fills in what types say.
+#[inline]
 fn look_at_types(
     reader: &mut Reader<'_>,
     start: u64,
     end: u64,
     values: &mut [Option<u64>; ROWS.len()],
-) -> Result<(), SymbolsError> {
+) -> Result<(), Failed> {
     let mut index = [0; 1024];
     let btf = Btf::load(reader, start, end, &mut index)?;
     let mut words = Words::<160>::new();
-    let mut room = words.add(PAGE_TYPES);
+    let mut room = true;
     for (kind, name, from) in &ROWS {
         room &= match (kind, from) {
-            (Kind::Symbol, _) | (_, From::Variable32(_) | From::Variable(_) | From::Pointer) => {
-                true
-            }
-            (_, From::Same) => words.add_path(name),
-            (_, From::Enumerator(of)) => words.add(name) && words.add(of),
-            (_, From::Bit(of, bit)) => words.add(bit) && words.add(of),
-            (_, From::PageType(now, before)) => words.add(now) && words.add(before),
+            (Kind::Symbol, _) | (_, From::Levels | From::Encryption) => continue,
+            _ => words.add_path(name),
         };
+    }
+    let others = [FLAGS, DESTRUCTORS, PAGE_TYPES, HEAD];
+    for word in others.iter().chain(KINDS.iter().flatten()) {
+        room &= words.add(word);
     }
     debug_assert!(room, "more words than there is room for");
     btf.find_words(reader, &mut words)?;
@@ -364,31 +427,31 @@ fn look_at_types(
         enumerators.iter().find(|e| e.0 == of && e.1 == name).map(|(_, _, value)| *value)
     };
     for ((kind, name, from), value) in ROWS.iter().zip(values) {
-        let member = |reader: &mut Reader<'_>| match split(name) {
-            Some((structure, field)) => members.member(reader, &btf, &words, structure, field),
-            None => Ok(None),
-        };
-        let found = match (kind, from) {
-            (Kind::Size, From::Same) => members.size(reader, &btf, &words, name)?,
-            (Kind::Offset, From::Same) => member(reader)?.map(|member| member.offset),
-            (Kind::Length, From::Same) => match member(reader)? {
-                Some(member) => {
-                    let array = btf.strip(reader, member.of)?;
-                    btf.array(reader, &array)?.map(|array| array.count.into())
-                }
-                None => None,
-            },
-            (_, From::Enumerator(of)) => enumerator(of, name),
-            (_, From::Bit(of, bit)) => {
-                enumerator(of, bit).filter(|bit| *bit < 64).map(|bit| 1 << bit)
+        *value = match (kind, from) {
+            (_, From::Flag) => enumerator(FLAGS, name),
+            (_, From::Destructor) => enumerator(DESTRUCTORS, name),
+            (_, From::HeadMask) => {
+                enumerator(FLAGS, HEAD).filter(|bit| *bit < 64).map(|bit| 1 << bit)
             }
-            (_, From::PageType(now, before)) => {
+            (_, From::PageType(number)) => {
+                let [now, before] = KINDS.get(usize::from(*number)).copied().unwrap_or_default();
                 let of_bit = || enumerator(PAGE_TYPES, before).map(mark_of_bit);
                 enumerator(PAGE_TYPES, now).map(mark_of_byte).or_else(of_bit)
             }
+            (Kind::Size, _) => members.size(reader, &btf, &words, name)?,
+            (Kind::Offset | Kind::Length, _) => {
+                let (structure, field) = split(name).unwrap_or_default();
+                let member = members.member(reader, &btf, &words, structure, field)?;
+                match member {
+                    Some(array) if *kind == Kind::Length => {
+                        let array = btf.strip(reader, array.of)?;
+                        btf.array(reader, &array)?.map(|array| array.count.into())
+                    }
+                    member => member.map(|member| member.offset),
+                }
+            }
             _ => continue,
         };
-        *value = found;
     }
     Ok(())
 }
@@ -405,44 +468,49 @@ pub fn mark_of_bit(value: u64) -> u64 {
 }
 
 impl Facts for KernelFacts {
+    #[inline]
     fn symbol(&self, name: &str) -> Option<Fact<u64>> {
         self.value(Kind::Symbol, &|row| row == name)
     }
 
+    #[inline]
     fn size(&self, structure: &str) -> Option<Fact<u64>> {
         self.value(Kind::Size, &|row| row == structure)
     }
 
+    #[inline]
     fn member(&self, structure: &str, field: &str) -> Option<Fact<Member>> {
         let Fact { value: offset, source } =
             self.value(Kind::Offset, &|row| split(row) == Some((structure, field)))?;
         Some(Fact { value: Member { offset, size: None }, source })
     }
 
+    #[inline]
     fn length(&self, array: &str) -> Option<Fact<u64>> {
         self.value(Kind::Length, &|row| row == array)
     }
 
+    #[inline]
     fn number(&self, name: &str) -> Option<Fact<u64>> {
-        let by_lists = || {
-            let value = self.buddy.filter(|_| name == BUDDY)?;
-            Some(Fact { value, source: FactSource::FreeLists })
-        };
-        self.value(Kind::Number, &|row| row == name).or_else(by_lists)
+        self.value(Kind::Number, &|row| row == name)
     }
 
+    #[inline]
     fn plain(&self, _: &str) -> Option<Fact<&[u8]>> {
         None
     }
 
+    #[inline]
     fn release(&self) -> Option<Fact<&[u8]>> {
         None
     }
 
+    #[inline]
     fn page_shift(&self) -> Option<Fact<PageShift>> {
         None
     }
 
+    #[inline]
     fn kaslr_offset(&self) -> Option<Fact<u64>> {
         None
     }

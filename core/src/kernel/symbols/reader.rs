@@ -1,6 +1,6 @@
 //! Reading virtual memory piece by piece.
 
-use super::SymbolsError;
+use super::{Failed, SymbolsError};
 use crate::endian::{Endian, Word};
 use crate::error::{part, part_mut};
 use crate::kernel::memory::{KernelMemory, TranslateError};
@@ -20,14 +20,17 @@ pub trait VirtMemory {
 }
 
 impl<S: PhysMemory> VirtMemory for KernelMemory<'_, '_, S> {
+    #[inline]
     fn fill(&mut self, at: VirtAddr, buf: &mut [u8]) -> Result<(), TranslateError> {
         self.read(at, buf)
     }
 
+    #[inline]
     fn byte_order(&self) -> Endian {
         self.endian()
     }
 
+    #[inline]
     fn long(&self) -> Word {
         self.word_size()
     }
@@ -50,34 +53,62 @@ pub struct Reader<'m> {
     memory: &'m mut dyn VirtMemory,
     pieces: [Piece; 2],
     last: usize,
+    error: SymbolsError,
     /// Bytes that were asked of the memory.
     pub filled: u64,
 }
 
 impl<'m> Reader<'m> {
     /// Over this memory.
+    #[inline]
     pub fn new(memory: &'m mut dyn VirtMemory) -> Reader<'m> {
         let piece = || Piece { at: None, bytes: [0; PIECE] };
-        Reader { memory, pieces: [piece(), piece()], last: 0, filled: 0 }
+        let error = SymbolsError::NoImage;
+        Reader { memory, pieces: [piece(), piece()], last: 0, error, filled: 0 }
+    }
+
+    /// What the last [`Failed`] is about.
+    #[inline]
+    pub fn error(&self) -> SymbolsError {
+        self.error
+    }
+
+    /// Notes an error.
+    #[cold]
+    #[inline]
+    pub(super) fn fail(&mut self, error: SymbolsError) -> Failed {
+        self.error = error;
+        Failed
+    }
+
+    /// Notes that a part of the tables is not what it must be.
+    #[cold]
+    #[inline]
+    pub(super) fn malformed(&mut self, what: &'static str, at: u64) -> Failed {
+        self.fail(SymbolsError::Malformed { what, at: VirtAddr(at) })
     }
 
     /// Byte order of integers.
+    #[inline]
     pub fn endian(&self) -> Endian {
         self.memory.byte_order()
     }
 
     /// Size of an `unsigned long` and of a pointer.
+    #[inline]
     pub fn word_size(&self) -> Word {
         self.memory.long()
     }
 
     /// The memory.
+    #[inline]
     pub fn memory(&mut self) -> &mut dyn VirtMemory {
         self.memory
     }
 
     /// The bytes from `at` to the end of the piece that they are in: one at least.
-    pub fn piece(&mut self, what: &'static str, at: u64) -> Result<&[u8], SymbolsError> {
+    #[inline]
+    pub fn piece(&mut self, what: &'static str, at: u64) -> Result<&[u8], Failed> {
         let start = at & !(PIECE as u64 - 1);
         let inside = (at - start) as usize;
         let held = |piece: &Piece| piece.at == Some(start);
@@ -88,9 +119,9 @@ impl<'m> Reader<'m> {
             {
                 piece.at = None;
                 self.filled += PIECE as u64;
-                self.memory
-                    .fill(VirtAddr(start), &mut piece.bytes)
-                    .map_err(|why| SymbolsError::Read { what, at: VirtAddr(at), why })?;
+                if let Err(why) = self.memory.fill(VirtAddr(start), &mut piece.bytes) {
+                    return Err(self.fail(SymbolsError::Read { what, at: VirtAddr(at), why }));
+                }
                 piece.at = Some(start);
             }
         }
@@ -98,12 +129,8 @@ impl<'m> Reader<'m> {
     }
 
     /// Fills `buf` from `at`.
-    pub fn bytes(
-        &mut self,
-        what: &'static str,
-        at: u64,
-        buf: &mut [u8],
-    ) -> Result<(), SymbolsError> {
+    #[inline]
+    pub fn bytes(&mut self, what: &'static str, at: u64, buf: &mut [u8]) -> Result<(), Failed> {
         let mut done = 0;
         while done < buf.len() {
             let from = self.piece(what, at.wrapping_add(done as u64))?;
@@ -115,26 +142,30 @@ impl<'m> Reader<'m> {
     }
 
     /// The byte at `at`.
-    pub fn u8(&mut self, what: &'static str, at: u64) -> Result<u8, SymbolsError> {
+    #[inline]
+    pub fn u8(&mut self, what: &'static str, at: u64) -> Result<u8, Failed> {
         Ok(self.piece(what, at)?.first().copied().unwrap_or(0))
     }
 
     /// The 16-bit integer at `at`, aligned or not.
-    pub fn u16(&mut self, what: &'static str, at: u64) -> Result<u16, SymbolsError> {
+    #[inline]
+    pub fn u16(&mut self, what: &'static str, at: u64) -> Result<u16, Failed> {
         let mut raw = [0; 2];
         self.bytes(what, at, &mut raw)?;
         Ok(self.endian().u16(&raw, 0).unwrap_or(0))
     }
 
     /// The 32-bit integer at `at`, aligned or not.
-    pub fn u32(&mut self, what: &'static str, at: u64) -> Result<u32, SymbolsError> {
+    #[inline]
+    pub fn u32(&mut self, what: &'static str, at: u64) -> Result<u32, Failed> {
         let mut raw = [0; 4];
         self.bytes(what, at, &mut raw)?;
         Ok(self.endian().u32(&raw, 0).unwrap_or(0))
     }
 
     /// The `unsigned long` at `at`, aligned or not.
-    pub fn word(&mut self, what: &'static str, at: u64) -> Result<u64, SymbolsError> {
+    #[inline]
+    pub fn word(&mut self, what: &'static str, at: u64) -> Result<u64, Failed> {
         let (size, mut raw) = (self.word_size(), [0; 8]);
         self.bytes(what, at, part_mut(&mut raw, 0..size.bytes()))?;
         Ok(self.endian().word(size, &raw, 0).unwrap_or(0))

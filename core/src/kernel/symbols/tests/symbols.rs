@@ -1,7 +1,7 @@
 use crate::endian::Endian;
 use crate::kernel::symbols::kallsyms::FoundBy;
 use crate::kernel::symbols::testing::{Dice, IMAGE, Made, Numbered, Order, kernel};
-use crate::kernel::symbols::{Image, Kallsyms, Reader, Rule, SymbolsError, Wanted};
+use crate::kernel::symbols::{Failed, Image, Kallsyms, Reader, Rule, SymbolsError, Wanted};
 use crate::testing::info;
 use std::format;
 use std::string::{String, ToString};
@@ -48,7 +48,15 @@ fn release(wide: bool) -> &'static str {
 
 fn find(made: &mut Made, text: &str) -> Result<Kallsyms, SymbolsError> {
     let image = image(made);
-    Kallsyms::find(&mut Reader::new(&mut made.memory), &info(text), Some(&image))
+    find_in(&mut Reader::new(&mut made.memory), text, Some(&image))
+}
+
+fn find_in(
+    reader: &mut Reader<'_>,
+    text: &str,
+    image: Option<&Image>,
+) -> Result<Kallsyms, SymbolsError> {
+    Kallsyms::find(reader, &info(text), image).map_err(|Failed| reader.error())
 }
 
 /// All symbols are as they were made, from either side.
@@ -146,7 +154,7 @@ fn symbols_that_do_not_agree_with_vmcoreinfo_are_not_believed() {
         let text = good.replace(&line, &bad);
         assert_ne!(text, good);
         // Without an image to search, the error is that of the keys.
-        let error = Kallsyms::find(&mut Reader::new(&mut made.memory), &info(&text), None).err();
+        let error = find_in(&mut Reader::new(&mut made.memory), &text, None).err();
         assert_eq!(error, Some(SymbolsError::Unproven(name)));
         let text = error.unwrap().to_string();
         assert_eq!(text, format!("kallsyms have another address for {name} than the kernel"));
@@ -204,9 +212,8 @@ fn an_address_has_the_symbol_in_front_of_it() {
 fn tokens_that_are_none_are_refused() {
     let made = || kernel(Order::NumbersLast, Numbered::Base, Endian::Little, true, 1000);
     let text = text(&made(), "6.6.0", true, true);
-    let find = |made: &mut Made| {
-        Kallsyms::find(&mut Reader::new(&mut made.memory), &info(&text), None).err().unwrap()
-    };
+    let find =
+        |made: &mut Made| find_in(&mut Reader::new(&mut made.memory), &text, None).err().unwrap();
     let offset = |name: &str| (made().table(name) - IMAGE) as usize;
     // An index that points into a token.
     let mut one = made();
@@ -260,9 +267,9 @@ fn an_image_without_symbols_has_none() {
     assert_eq!(find(&mut made, &text).err(), Some(SymbolsError::NotFound("kallsyms")));
     let none = Image { start: IMAGE - 0x1000_0000, end: IMAGE - 0x10_0000, phys: None };
     let mut reader = Reader::new(&mut made.memory);
-    let error = Kallsyms::find(&mut reader, &info(&text), Some(&none)).err();
+    let error = find_in(&mut reader, &text, Some(&none)).err();
     assert!(matches!(error, Some(SymbolsError::Read { .. })), "{error:?}");
-    let error = Kallsyms::find(&mut reader, &info(&text), None).err();
+    let error = find_in(&mut reader, &text, None).err();
     assert_eq!(error, Some(SymbolsError::NoImage));
 }
 
@@ -285,7 +292,7 @@ fn mutants_end() {
                 made.memory.bytes.truncate(first + dice.below(whole.len() - first));
             }
             let mut reader = Reader::new(&mut made.memory);
-            let Ok(symbols) = Kallsyms::find(&mut reader, &info(&text), None) else { continue };
+            let Ok(symbols) = find_in(&mut reader, &text, None) else { continue };
             found += 1;
             let mut wanted = [Wanted::new("prb"), Wanted::new("twice")];
             let _ = symbols.look_up(&mut reader, &mut wanted);

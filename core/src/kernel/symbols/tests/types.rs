@@ -2,7 +2,7 @@ use crate::endian::Endian;
 use crate::kernel::symbols::btf::Kind;
 use crate::kernel::symbols::members::member;
 use crate::kernel::symbols::testing::{Dice, Flat, MakeBtf, kind};
-use crate::kernel::symbols::{Btf, Members, Reader, SymbolsError, Words};
+use crate::kernel::symbols::{Btf, Failed, Members, Reader, SymbolsError, Words};
 use std::vec;
 use std::vec::Vec;
 
@@ -79,7 +79,7 @@ fn with<T>(
     layout: Option<&[u8]>,
     index: usize,
     act: impl FnOnce(&mut Reader<'_>, &Btf<'_>) -> T,
-) -> Result<T, SymbolsError> {
+) -> Result<T, Failed> {
     let (mut memory, start, end) = made.memory(layout);
     let mut entries = vec![0; index];
     let mut reader = Reader::new(&mut memory);
@@ -249,12 +249,12 @@ fn types_that_go_round_have_no_answer() {
     let names = (made.name("end"), made.name("deep"), made.name("never"));
     with(&made, None, 2, |reader, btf| {
         for id in 1..=4 {
-            assert!(matches!(btf.size_of(reader, id), Err(SymbolsError::Malformed { .. })));
+            assert_eq!(btf.size_of(reader, id), Err(Failed));
+            assert!(matches!(reader.error(), SymbolsError::Malformed { .. }));
         }
-        assert!(matches!(
-            member(reader, btf, itself, names.2),
-            Err(SymbolsError::Malformed { .. })
-        ));
+        assert_eq!(member(reader, btf, itself, names.2), Err(Failed));
+        let what = "a structure in BTF";
+        assert!(matches!(reader.error(), SymbolsError::Malformed { what: w, .. } if w == what));
         assert!(member(reader, btf, nested[15], names.1).unwrap().is_some());
         assert!(member(reader, btf, nested[16], names.1).is_err());
     })
@@ -268,8 +268,9 @@ fn headers_that_cannot_be_are_refused() {
         let (mut memory, start, end) = made.memory(None);
         change(&mut memory);
         let mut entries = [0; 8];
-        let btf = Btf::load(&mut Reader::new(&mut memory), start, end - shorter, &mut entries);
-        btf.map(|_| ())
+        let mut reader = Reader::new(&mut memory);
+        let btf = Btf::load(&mut reader, start, end - shorter, &mut entries);
+        btf.map(|_| ()).map_err(|Failed| reader.error())
     };
     assert_eq!(load(&|_| (), 0), Ok(()));
     assert!(load(&|_| (), 1).is_err());
