@@ -33,6 +33,8 @@ use crate::checksum::Fold;
 use crate::endian::Word;
 #[cfg(feature = "symbols")]
 use crate::facts::Chain;
+#[cfg(feature = "symbols")]
+use crate::facts::FactSource;
 use crate::facts::{Facts, MissingKey};
 use crate::input::elf::{self, ElfVmcore, OpenError, Place};
 use crate::io::RandomAccess;
@@ -42,7 +44,7 @@ use crate::kernel::mem_map::{MemMap, MemMapError, RootCache};
 use crate::kernel::memory::KernelMemory;
 use crate::kernel::page::{Classifier, Unclassified};
 #[cfg(feature = "symbols")]
-use crate::kernel::symbols::{Disagreement, KernelFacts};
+use crate::kernel::symbols::{Disagreement, KernelFacts, SymbolsError};
 use crate::kernel::utsname::Utsname;
 use crate::level::DumpLevel;
 use crate::memory::{Dump, MemoryRange};
@@ -51,6 +53,7 @@ use crate::units::{PageShift, Pfn};
 #[cfg(feature = "write")]
 use crate::units::{PfnSpan, PhysAddr};
 use crate::vmcoreinfo::{Info, is_page_struct};
+use crate::wire::disk_header::UTS;
 #[cfg(feature = "write")]
 use crate::wire::machine::EM_ARM;
 use crate::wire::vmcoreinfo::{Kind, VmcoreInfo};
@@ -449,7 +452,10 @@ pub struct Session<'m, D> {
     mem_map: Result<MemMap, KernelError>,
     classifier: Result<Classifier, KernelError>,
     utsname: Utsname,
+    /// One past the last pfn that the input may have.
+    end: Pfn,
     max_pfn: Pfn,
+    skip_classes: bool,
     level: DumpLevel,
     input_level: DumpLevel,
     #[cfg(feature = "write")]
@@ -553,22 +559,56 @@ impl<'m, D: Dump> Session<'m, D> {
     }
 
     fn knowing(
-        mut dump: D,
+        dump: D,
         text: Table<'m, u8>,
         file_text: Option<&'m [u8]>,
         (shift, end): (PageShift, Pfn),
-        mut storage: Storage<'m>,
+        storage: Storage<'m>,
         options: &Options,
-        tables_of_kernel: Tables,
+        tables: Tables,
     ) -> Session<'m, D> {
-        let info = info(&text, file_text);
-        let facts = known(info, &tables_of_kernel);
+        let arch = Err(ArchError::Unknown(dump.machine()));
+        let mut session = Session {
+            dump,
+            text,
+            file_text,
+            tables,
+            storage,
+            shift,
+            arch,
+            mem_map: Err(KernelError::NoInfo),
+            classifier: Err(KernelError::NoInfo),
+            utsname: Utsname { raw: [0; UTS], read: false },
+            end,
+            max_pfn: end,
+            skip_classes: options.skip_classes,
+            level: options.level,
+            input_level: DumpLevel::empty(),
+            #[cfg(feature = "write")]
+            sync_every: SYNC_EVERY,
+            page_checksums: options.page_checksums,
+            crc_fold: None,
+            #[cfg(feature = "write")]
+            time: None,
+            #[cfg(feature = "write")]
+            filter: None,
+            #[cfg(feature = "write")]
+            report: Report::default(),
+        };
+        session.find_kernel();
+        session
+    }
+
+    /// Finds out about the kernel what the facts let it find out.
+    fn find_kernel(&mut self) {
+        let info = info(&self.text, self.file_text);
+        let facts = known(info, &self.tables);
+        let (dump, storage, shift) = (&mut self.dump, &mut self.storage, self.shift);
         let machine = dump.machine();
-        let arch = Arch::of(&mut dump, &facts);
+        let arch = Arch::of(dump, &facts);
         let named = dump.origin().utsname;
         let mut tables = TableCache::new(&mut storage.tables[..]);
-        let mut memory =
-            arch.as_ref().ok().map(|arch| KernelMemory::new(&mut dump, *arch, &mut tables));
+        let mut memory = arch.as_ref().ok().map(|arch| KernelMemory::new(dump, *arch, &mut tables));
         // What the dump says, or else what the kernel's memory does.
         let header = named.map(|raw| Utsname::of_header(&raw));
         let utsname = match header {
@@ -585,19 +625,19 @@ impl<'m, D: Dump> Session<'m, D> {
         let mem_map = match (&arch, &mut memory) {
             (Err(error @ ArchError::Xen), _) => Err(KernelError::Arch(*error)),
             _ if info.is_empty() => Err(KernelError::NoInfo),
-            _ if options.skip_classes => Err(KernelError::NotClassified),
+            _ if self.skip_classes => Err(KernelError::NotClassified),
             (Err(error), _) => Err(KernelError::Arch(*error)),
             (Ok(_), None) => Err(KernelError::NoInfo),
             (Ok(_), Some(memory)) => {
                 let mut roots = RootCache::new(&mut storage.sections[..]);
                 let facts: &dyn Facts = &facts;
                 let size = facts.get(Kind::Size, "page").filter(is_page_struct).unwrap_or(0);
-                MemMap::find(facts, memory, &mut roots, shift, size, end)
+                MemMap::find(facts, memory, &mut roots, shift, size, self.end)
                     .map_err(KernelError::MemMap)
             }
         };
         #[cfg(feature = "symbols")]
-        let mem_map = match doubt(&info, &tables_of_kernel) {
+        let mem_map = match doubt(&info, &self.tables) {
             Some(doubt) if mem_map.is_ok() => Err(doubt),
             _ => mem_map,
         };
@@ -607,34 +647,42 @@ impl<'m, D: Dump> Session<'m, D> {
             stored = range.phys.0.saturating_add(range.stored_len).max(stored);
         }
         let stored = Pfn(stored.div_ceil(shift.bytes() as u64));
-        let max_pfn = mem_map.as_ref().map_or(end, |map| end.min(stored.max(map.end())));
-        let mut session = Session {
-            dump,
-            text,
-            file_text,
-            tables: tables_of_kernel,
-            storage,
-            shift,
-            arch,
-            mem_map,
-            classifier: Err(KernelError::NoInfo),
-            utsname,
-            max_pfn,
-            level: options.level,
-            input_level: DumpLevel::empty(),
-            #[cfg(feature = "write")]
-            sync_every: SYNC_EVERY,
-            page_checksums: options.page_checksums,
-            crc_fold: None,
-            #[cfg(feature = "write")]
-            time: None,
-            #[cfg(feature = "write")]
-            filter: None,
-            #[cfg(feature = "write")]
-            report: Report::default(),
-        };
-        session.set_level(options.level);
-        session
+        self.max_pfn = mem_map.as_ref().map_or(self.end, |map| self.end.min(stored.max(map.end())));
+        (self.arch, self.mem_map, self.utsname) = (arch, mem_map, utsname);
+        self.set_level(self.level);
+    }
+
+    /// Whether a fact is missing by which pages of this level are recognised, so that the kernel's own tables are
+    /// worth a look.
+    #[cfg(feature = "symbols")]
+    pub fn lacks_facts(&self) -> bool {
+        match &self.classifier {
+            Ok(classifier) => classifier.lacks_facts(),
+            Err(KernelError::Arch(ArchError::Missing(_))) => true,
+            Err(KernelError::MemMap(_) | KernelError::Key(_)) => true,
+            Err(_) => false,
+        }
+    }
+
+    /// Looks at the kernel's own tables for what VMCOREINFO lacks, and finds out about the kernel once more. Takes
+    /// 32 KiB of stack. The error is that there are no symbols, or, with the facts of symbols alone, no types.
+    #[cfg(feature = "symbols")]
+    pub fn ask_tables(&mut self) -> Result<(), SymbolsError> {
+        let info = info(&self.text, self.file_text);
+        let mut tables = TableCache::new(&mut self.storage.tables[..]);
+        let found = KernelFacts::of(&mut self.dump, &info, &mut tables)?;
+        let types = found.types();
+        self.tables = Some(found);
+        self.find_kernel();
+        types
+    }
+
+    /// Calls `each` with the facts that the kernel's own tables gave so far, as VMCOREINFO lacks them.
+    #[cfg(feature = "symbols")]
+    pub fn facts_of_tables(&self, each: &mut dyn FnMut(Kind, &'static str, FactSource)) {
+        if let Some(tables) = &self.tables {
+            tables.given(each);
+        }
     }
 
     /// Which pages are left out from now on.
@@ -784,12 +832,13 @@ impl<'m, D: Dump> Session<'m, D> {
     /// Calls `act` with the kernel's virtual memory, its facts, and a buffer of a page or more.
     pub fn with_memory<T>(
         &mut self,
-        act: impl FnOnce(&mut KernelMemory<'_, '_, D>, &Info<'_>, &mut [u8]) -> T,
+        act: impl FnOnce(&mut KernelMemory<'_, '_, D>, &dyn Facts, &mut [u8]) -> T,
     ) -> Result<T, ArchError> {
         let arch = self.arch?;
+        let facts = known(info(&self.text, self.file_text), &self.tables);
         let mut tables = TableCache::new(&mut self.storage.tables[..]);
         let mut memory = KernelMemory::new(&mut self.dump, arch, &mut tables);
-        Ok(act(&mut memory, &info(&self.text, self.file_text), &mut self.storage.run))
+        Ok(act(&mut memory, &facts, &mut self.storage.run))
     }
 
     /// Where the memory of a 32-bit ARM machine begins: makedumpfile and crash count its pages from there. `None`

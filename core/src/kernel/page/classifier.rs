@@ -141,6 +141,15 @@ impl Classifier {
         self.missing.iter().flatten().copied()
     }
 
+    /// Whether a fact is missing that the kernel may have elsewhere, also the one for the lack of which no class is
+    /// kept: which page cache has private data. A kernel that does not name the flag of hwpoison pages was built
+    /// without it.
+    #[cfg(feature = "symbols")]
+    pub fn lacks_facts(&self) -> bool {
+        let private = self.cache.lru != 0 && self.cache.private.is_none();
+        private || self.unclassified().next().is_some()
+    }
+
     /// The bits of the level of which at least one class can be recognised.
     pub fn level_in_effect(&self) -> DumpLevel {
         let large = self.compound.head_mask != 0 && self.compound.hugetlb != HugetlbBy::Unknown;

@@ -46,18 +46,15 @@ impl Expanded {
 }
 
 /// Names that are looked for: a bit for the length, the first and the last byte of each. Few others have the same.
-#[derive(Default)]
 pub(super) struct Filter {
-    bits: heapless::Vec<u64, 64>,
+    bits: [u64; 64],
 }
 
 impl Filter {
     /// Without a name, no name passes.
     #[inline]
     pub(super) fn new() -> Filter {
-        let mut bits = heapless::Vec::new();
-        let _ = bits.resize_default(64);
-        Filter { bits }
+        Filter { bits: [0; 64] }
     }
 
     #[inline]

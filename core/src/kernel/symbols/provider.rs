@@ -84,8 +84,9 @@ const fn page_type(name: &'static str, number: u8) -> Row {
     (Kind::Number, name, From::PageType(number))
 }
 
-/// All that is looked for. Of types, only what a kernel with BTF (5.2 and later) can have.
-static ROWS: [Row; 86] = [
+/// All that is looked for. Of types, only what a kernel with BTF (5.2 and later) can have. The log of a kernel whose
+/// VMCOREINFO lacks facts is read out of its dump.
+const ROWS: &[Row] = &[
     symbol("_stext"),
     symbol("swapper_pg_dir"),
     symbol("init_top_pgt"),
@@ -95,12 +96,19 @@ static ROWS: [Row; 86] = [
     symbol("node_data"),
     symbol("contig_page_data"),
     symbol("node_online_map"),
+    #[cfg(feature = "decode")]
     symbol("prb"),
+    #[cfg(feature = "decode")]
     symbol("clear_seq"),
+    #[cfg(feature = "decode")]
     symbol("log_buf"),
+    #[cfg(feature = "decode")]
     symbol("log_buf_len"),
+    #[cfg(feature = "decode")]
     symbol("log_first_idx"),
+    #[cfg(feature = "decode")]
     symbol("log_next_idx"),
+    #[cfg(feature = "decode")]
     symbol("clear_idx"),
     (Kind::Number, "pgtable_l5_enabled", From::Levels),
     (Kind::Number, "sme_mask", From::Encryption),
@@ -135,28 +143,51 @@ static ROWS: [Row; 86] = [
     offset("list_head.next"),
     offset("list_head.prev"),
     offset("uts_namespace.name"),
+    #[cfg(feature = "decode")]
     size("printk_ringbuffer"),
+    #[cfg(feature = "decode")]
     offset("printk_ringbuffer.desc_ring"),
+    #[cfg(feature = "decode")]
     offset("printk_ringbuffer.text_data_ring"),
+    #[cfg(feature = "decode")]
     offset("prb_desc_ring.count_bits"),
+    #[cfg(feature = "decode")]
     offset("prb_desc_ring.descs"),
+    #[cfg(feature = "decode")]
     offset("prb_desc_ring.infos"),
+    #[cfg(feature = "decode")]
     offset("prb_desc_ring.head_id"),
+    #[cfg(feature = "decode")]
     offset("prb_desc_ring.tail_id"),
+    #[cfg(feature = "decode")]
     size("prb_desc"),
+    #[cfg(feature = "decode")]
     offset("prb_desc.state_var"),
+    #[cfg(feature = "decode")]
     offset("prb_desc.text_blk_lpos"),
+    #[cfg(feature = "decode")]
     offset("prb_data_blk_lpos.begin"),
+    #[cfg(feature = "decode")]
     offset("prb_data_blk_lpos.next"),
+    #[cfg(feature = "decode")]
     offset("prb_data_ring.size_bits"),
+    #[cfg(feature = "decode")]
     offset("prb_data_ring.data"),
+    #[cfg(feature = "decode")]
     size("printk_info"),
+    #[cfg(feature = "decode")]
     offset("printk_info.seq"),
+    #[cfg(feature = "decode")]
     offset("printk_info.ts_nsec"),
+    #[cfg(feature = "decode")]
     offset("printk_info.text_len"),
+    #[cfg(feature = "decode")]
     offset("printk_info.caller_id"),
+    #[cfg(feature = "decode")]
     offset("atomic_long_t.counter"),
+    #[cfg(feature = "decode")]
     size("latched_seq"),
+    #[cfg(feature = "decode")]
     offset("latched_seq.val"),
     flag("PG_lru"),
     flag("PG_private"),
@@ -334,17 +365,18 @@ impl KernelFacts {
         self.found_by
     }
 
-    /// The facts that were asked for and given so far, and who knew them: those that no provider in front of this
-    /// one had.
+    /// Calls `each` with the facts that were asked for and given so far, and who knew them: those that no provider in
+    /// front of this one had.
     #[inline]
-    pub fn given(&self) -> impl Iterator<Item = (Kind, &'static str, FactSource)> + '_ {
+    pub fn given(&self, each: &mut dyn FnMut(Kind, &'static str, FactSource)) {
         let given = self.given.get();
-        let rows = ROWS.iter().zip(&self.values).enumerate();
-        rows.filter(move |(index, _)| given >> index & 1 != 0).map(|(_, (row, value))| {
-            // The free lists know what the tables do not.
-            let source = if value.is_some() { source(row) } else { FactSource::FreeLists };
-            (row.0, row.1, source)
-        })
+        for (index, (row, value)) in ROWS.iter().zip(&self.values).enumerate() {
+            if given >> index & 1 != 0 {
+                // The free lists know what the tables do not.
+                let known = if value.is_some() { source(row) } else { FactSource::FreeLists };
+                each(row.0, row.1, known);
+            }
+        }
     }
 
     #[inline]
@@ -404,7 +436,7 @@ fn look_at_types(
     let btf = Btf::load(reader, start, end, &mut index)?;
     let mut words = Words::<160>::new();
     let mut room = true;
-    for (kind, name, from) in &ROWS {
+    for (kind, name, from) in ROWS {
         room &= match (kind, from) {
             (Kind::Symbol, _) | (_, From::Levels | From::Encryption) => continue,
             _ => words.add_path(name),
