@@ -19,10 +19,12 @@ pub enum Reason {
     HwPoison,
     /// Memory that the kernel took offline: balloons, virtio-mem (every level).
     Offline,
+    /// A rule says so (every level).
+    Rule,
 }
 
 impl Reason {
-    /// All reasons, in the order of reports.
+    /// All reasons that the kernel gives, in the order of reports: not [`Reason::Rule`].
     pub const ALL: [Reason; 7] = [
         Reason::Zero,
         Reason::Cache,
@@ -43,6 +45,7 @@ impl Reason {
             Reason::Free => "free",
             Reason::HwPoison => "hwpoison",
             Reason::Offline => "offline",
+            Reason::Rule => "by rule",
         }
     }
 
@@ -56,6 +59,7 @@ impl Reason {
             Reason::Free => "free",
             Reason::HwPoison => "hwpoison",
             Reason::Offline => "offline",
+            Reason::Rule => "rule",
         }
     }
 }
@@ -63,7 +67,7 @@ impl Reason {
 /// Pages per reason. Each page counts once: when its bit is cleared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Tally {
-    dropped: [u64; 7],
+    dropped: [u64; 8],
     /// Pages that exist (bits of bitmap 1).
     pub exist: u64,
     /// Pages that exist but whose data the input does not hold.

@@ -240,3 +240,52 @@ fn ruined_lists_end() {
     }
     assert!(told > 10 && shown > 60, "{told} {shown}");
 }
+
+/// Pages that exist less those that are in the dump.
+fn left_out(bench: &Bench, options: &[&str], output: &str) -> u64 {
+    let run =
+        bench.run(&[&["refilter", "-f", "--json"], options, &["vmcore", output]].concat(), None);
+    let text = String::from_utf8(run.expect(0).stdout.clone()).expect("UTF-8");
+    let (_, rest) = text.split_once("\"left_out\":").expect("pages left out");
+    let digits: String = rest.trim().chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().expect("a number")
+}
+
+#[test]
+fn rules_leave_pages_out_and_keep_them() {
+    let bench = bench();
+    let memory =
+        "memory modules:list_head each module.list if .name=\"synthetic\" .mem[7] .base[.size]";
+    let nowhere =
+        "memory modules:list_head each module.list if .name!=\"synthetic\" .mem[7] .base[.size]";
+    let all = left_out(&bench, &["-d", "0"], "all");
+    assert_eq!(left_out(&bench, &["-d", "0", "--drop", nowhere], "same"), all);
+    bench.assert_same("all", "same", "a rule that reaches nothing");
+    let fewer = left_out(&bench, &["-d", "0", "--drop", memory], "fewer");
+    assert!(fewer > all, "{fewer} and {all}");
+    // What is kept wins.
+    let both = ["-d", "0", "--drop", memory, "--keep", memory];
+    assert_eq!(left_out(&bench, &both, "both"), all);
+    bench.assert_same("all", "both", "a rule that keeps what another drops");
+    // From a file, by several threads, and in small windows of pages.
+    bench.put("rules", format!("# of a module\n\ndrop {memory}\n").as_bytes());
+    for more in [&["--threads", "1"][..], &["--threads", "4"], &["--memory-limit", "16M"]] {
+        let options = [&["-d", "0", "--rules", "rules"], more].concat();
+        assert_eq!(left_out(&bench, &options, "again"), fewer);
+        bench.assert_same("fewer", "again", "the same rule");
+    }
+    let said = ["refilter", "-f", "-d", "0", "--drop", memory, "vmcore", "out"];
+    bench.run(&said, None).expect(0).says("pages left out by rules");
+    // What cannot be followed is named, and drops nothing.
+    let loose = "memory modules:list_head each module.list .mem[7] .nothing";
+    let said = ["refilter", "-f", "-d", "0", "--drop", loose, "vmcore", "out"];
+    bench.run(&said, None).expect(0).says("not followed, its pages are kept: column 51: ");
+    bench.assert_same("all", "out", "a rule that cannot be followed");
+    // What cannot be read is refused, and nothing is written.
+    let wrong = ["refilter", "--drop", "slab dentry", "vmcore", "none"];
+    bench.run(&wrong, None).expect(3).says("column 6: 'dentry' is not a variable and its type");
+    bench.put("rules", b"drop slab a:b\nslab c:d\n");
+    let wrong = ["refilter", "--rules", "rules", "vmcore", "none"];
+    bench.run(&wrong, None).expect(3).says("line 2, column 1: 'slab' is not keep or drop");
+    assert!(!bench.file("none").exists());
+}

@@ -22,12 +22,12 @@ const LOOKED_AT: u64 = 8;
 
 /// Clears the bits of pages that their `struct page` says are not needed.
 pub struct Scanner<'m> {
-    arch: Arch,
-    tables: TableCache<'m>,
-    roots: RootCache<'m>,
-    mem_map: MemMap,
-    classifier: Classifier,
-    slice: ManagedSlice<'m, u8>,
+    pub(super) arch: Arch,
+    pub(super) tables: TableCache<'m>,
+    pub(super) roots: RootCache<'m>,
+    pub(super) mem_map: MemMap,
+    pub(super) classifier: Classifier,
+    pub(super) slice: ManagedSlice<'m, u8>,
     carry: Option<Block>,
     leaf: Leaf,
 }

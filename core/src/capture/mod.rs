@@ -21,6 +21,8 @@ mod pages;
 #[cfg(feature = "write")]
 mod pass;
 pub mod plan;
+#[cfg(all(feature = "rules", feature = "write"))]
+mod rules;
 pub mod session;
 #[cfg(all(feature = "std", feature = "write"))]
 pub mod threads;

@@ -2,6 +2,8 @@
 
 use super::classify::Scanner;
 use super::pages::{PageFilter, SYNC_EVERY};
+#[cfg(feature = "rules")]
+use super::rules::View;
 use super::{CaptureError, Notice, Observer, Report};
 use crate::bitmap::Bitmap;
 use crate::checksum::Crc32;
@@ -61,6 +63,8 @@ pub(super) struct Capture<'m, S> {
     /// What makes checksums, if pages have some.
     pub(super) sums: Option<&'m Crc32>,
     pub(super) filter: Option<&'m dyn PageFilter>,
+    #[cfg(feature = "rules")]
+    pub(super) rules: Option<View<'m>>,
     pub(super) report: Report,
 }
 
@@ -94,6 +98,8 @@ impl<'m, S: Dump> Capture<'m, S> {
             sync_every,
             sums: None,
             filter,
+            #[cfg(feature = "rules")]
+            rules: None,
             report,
         }
     }
@@ -161,8 +167,16 @@ impl<'m, S: Dump> Capture<'m, S> {
         self.source.ranges_in(from, until, &mut |s| {
             map.set(self.shift.touched(s.phys, s.stored_len).intersect(within));
         });
+        #[cfg(feature = "rules")]
+        if let Some(rules) = &mut self.rules {
+            rules.before(self.scanner.as_mut(), self.source, &mut map, tally);
+        }
         if let Some(scanner) = &mut self.scanner {
             scanner.scan(self.source, &mut map, tally, self.observer);
+        }
+        #[cfg(feature = "rules")]
+        if let Some(rules) = &mut self.rules {
+            rules.after(&mut map);
         }
         // A source that is a dump says page by page what it holds. Not before the scan: the head
         // of a free block may be gone, and the rest of it still be there.

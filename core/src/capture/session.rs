@@ -21,6 +21,8 @@ use super::pages::{PageFilter, SYNC_EVERY};
 #[cfg(feature = "write")]
 use super::pass::{About, Buffers, Capture};
 use super::plan::{DEFAULT_LIMIT, Needs, OverBudget, Plan};
+#[cfg(all(feature = "rules", feature = "write"))]
+use super::rules::View;
 use super::{CaptureError, Notice, Observer, Phase};
 #[cfg(feature = "write")]
 use super::{Report, elf as elf_form, kdump};
@@ -40,11 +42,17 @@ use crate::input::elf::{self, ElfVmcore, OpenError, Place};
 use crate::io::RandomAccess;
 #[cfg(feature = "write")]
 use crate::io::Sink;
+#[cfg(all(feature = "rules", feature = "write"))]
+use crate::kernel::mem_map::State;
 use crate::kernel::mem_map::{MemMap, MemMapError, RootCache};
 use crate::kernel::memory::KernelMemory;
 use crate::kernel::page::{Classifier, Unclassified};
+#[cfg(all(feature = "rules", feature = "write"))]
+use crate::kernel::rules::{self, Given, PageArray, PageRules, Unresolved};
 #[cfg(feature = "symbols")]
 use crate::kernel::symbols::{Disagreement, KernelFacts, SymbolsError};
+#[cfg(all(feature = "rules", feature = "write"))]
+use crate::kernel::symbols::{Image, Reader};
 use crate::kernel::utsname::Utsname;
 use crate::level::DumpLevel;
 use crate::memory::{Dump, MemoryRange};
@@ -466,6 +474,8 @@ pub struct Session<'m, D> {
     time: Option<Word>,
     #[cfg(feature = "write")]
     filter: Option<&'m dyn PageFilter>,
+    #[cfg(all(feature = "rules", feature = "write"))]
+    rules: Option<PageRules<'m>>,
     #[cfg(feature = "write")]
     report: Report,
 }
@@ -592,6 +602,8 @@ impl<'m, D: Dump> Session<'m, D> {
             time: None,
             #[cfg(feature = "write")]
             filter: None,
+            #[cfg(all(feature = "rules", feature = "write"))]
+            rules: None,
             #[cfg(feature = "write")]
             report: Report::default(),
         };
@@ -747,6 +759,48 @@ impl<'m, D: Dump> Session<'m, D> {
     #[cfg(feature = "write")]
     pub fn set_filter(&mut self, filter: Option<&'m dyn PageFilter>) {
         self.filter = filter;
+    }
+
+    /// Follows rules, by which pages stay or go beside their classes in the dumps that come; those of earlier calls are
+    /// forgotten. `tell` hears of each rule, by its place, how many objects it reached, or why it was not followed.
+    /// Takes 40 KiB of stack.
+    #[cfg(all(feature = "rules", feature = "write"))]
+    pub fn follow_rules<'t>(
+        &mut self,
+        given: &[Given<'t>],
+        mut found: PageRules<'m>,
+        tell: &mut dyn FnMut(usize, Result<u32, Unresolved<'t>>),
+    ) {
+        let facts = known(info(&self.text, self.file_text), &self.tables);
+        let image = Image::find(self.dump.machine(), &facts, self.dump.ranges());
+        let memory_at = self.dump.next_memory(PhysAddr(0)).map(|at| self.shift.pfn(at));
+        let Ok(arch) = self.arch else {
+            let none = Unresolved::Tables(SymbolsError::NoImage);
+            return (0..given.len()).for_each(|index| tell(index, Err(none)));
+        };
+        let mut tables = TableCache::new(&mut self.storage.tables[..]);
+        let mut memory = KernelMemory::new(&mut self.dump, arch, &mut tables);
+        let mut pages = None;
+        if let (Ok(map), Some(pfn)) = (self.mem_map, memory_at) {
+            let mut roots = RootCache::new(&mut self.storage.sections[..]);
+            let facts: &dyn Facts = &facts;
+            let size = facts.get(Kind::Size, "page").filter(is_page_struct).unwrap_or(1);
+            let mut base = |pfn: Pfn| {
+                let run = map.run_at(pfn, &mut memory, &mut roots);
+                let first = run.span.start.0.wrapping_mul(size);
+                if let State::At(at) = run.state { Some(at.0.wrapping_sub(first)) } else { None }
+            };
+            // One array, if it goes on to the last page.
+            let end = map.end();
+            let both = (base(pfn), base(Pfn(end.0.saturating_sub(1))));
+            if let (Some(base), true) = (both.0, both.0 == both.1) {
+                pages = Some(PageArray { base, size, end });
+            }
+        }
+        let (mut reader, shift) = (Reader::new(&mut memory), self.shift);
+        let about = (pages, shift);
+        rules::follow(&mut reader, &facts, image.as_ref(), about, given, &mut found, tell);
+        self.rules = Some(found).filter(|found| !found.is_empty());
     }
 
     /// The input.
@@ -956,6 +1010,10 @@ impl<'m, D: Dump> Session<'m, D> {
         capture.sync_every = self.sync_every;
         capture.sums = sums.as_ref();
         capture.first_pfn = first_pfn;
+        #[cfg(feature = "rules")]
+        {
+            capture.rules = self.rules.as_mut().map(View::of);
+        }
         let done = write(&mut capture, &about);
         self.report = capture.report;
         done.map(|()| self.report)

@@ -102,6 +102,13 @@ impl<'a, 'b, S: PhysMemory> KernelMemory<'a, 'b, S> {
         })
     }
 
+    /// Where an address is in physical memory, and how many bytes from there on; `None` where it is nowhere.
+    #[cfg(feature = "rules")]
+    pub(super) fn place(&mut self, at: VirtAddr) -> Option<(PhysAddr, u64)> {
+        let map = self.translate(at).ok()?;
+        Some((map.phys, map.len))
+    }
+
     /// The architecture.
     pub fn arch(&self) -> &Arch {
         &self.arch

@@ -6,6 +6,8 @@ pub mod log;
 pub mod mem_map;
 pub mod memory;
 pub mod page;
+#[cfg(feature = "rules")]
+pub mod rules;
 #[cfg(feature = "symbols")]
 pub mod symbols;
 pub mod utsname;

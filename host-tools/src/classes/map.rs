@@ -102,7 +102,7 @@ impl Shade {
             Class::Spare(Reason::Free) => (243, 252),
             Class::Spare(Reason::HwPoison) => (16, 238),
             Class::Spare(Reason::Offline) => (169, 225),
-            Class::Spare(Reason::Zero) => (220, 229),
+            Class::Spare(Reason::Zero | Reason::Rule) => (220, 229),
             Class::Unknown => (142, 187),
         };
         if self.quarters > 2 { most_out } else { most_in }
@@ -132,7 +132,7 @@ fn colour(class: Class) -> Colour {
         Class::Spare(Reason::Free) => [150, 150, 150],
         Class::Spare(Reason::HwPoison) => [0, 0, 0],
         Class::Spare(Reason::Offline) => [204, 121, 167],
-        Class::Spare(Reason::Zero) => [240, 228, 66],
+        Class::Spare(Reason::Zero | Reason::Rule) => [240, 228, 66],
         Class::Unknown => [160, 150, 40],
     }
 }

@@ -91,6 +91,7 @@ impl Class {
                 Reason::CachePrivate => level.contains(DumpLevel::CACHE_PRIVATE),
                 Reason::User => level.contains(DumpLevel::USER),
                 Reason::Free => level.contains(DumpLevel::FREE),
+                Reason::Rule => false,
                 Reason::HwPoison | Reason::Offline => always || level.needs_mem_map(),
             },
         }

@@ -267,6 +267,7 @@ fn reason(class: Class, seen: &std::result::Result<Seen, String>) -> String {
         Class::Spare(Reason::HwPoison) => "flag hwpoison".into(),
         Class::Spare(Reason::Offline) => "its type says that it is offline".into(),
         Class::Spare(Reason::Zero) => "it is zeros".into(),
+        Class::Spare(Reason::Rule) => "a rule says so".into(),
         Class::Kernel => match about.kind {
             Some(kind) => format!("its type is {kind}, which no level leaves out"),
             None => "nothing says that it may go".into(),

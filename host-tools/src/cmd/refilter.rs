@@ -12,15 +12,17 @@ use crate::render::json::{Document, show};
 use crate::render::text::{number, size};
 use crate::rewrite::finish::{elf_incomplete, erased, finish, look_at};
 use crate::rewrite::image;
-use crate::rewrite::refilter::{Format, Work, codec_of_input, write};
+use crate::rewrite::refilter::{Format, Work, codec_of_input, write_by_rules};
 use serde::Serialize;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use tamis_core::capture::Report;
 use tamis_core::endian::Word;
 use tamis_core::io::Flattened;
+use tamis_core::kernel::rules::{Given, Rule};
 use tamis_core::level::DumpLevel;
 use tamis_core::memory::{Dump as _, PhysMemory as _};
+use tamis_core::tally::Reason;
 
 /// Leave more out of a dump, compress it another way, or change its format.
 ///
@@ -51,6 +53,7 @@ use tamis_core::memory::{Dump as _, PhysMemory as _};
 ///   $ tamis refilter -d 31 vmcore small
 ///   $ tamis refilter -z19 vmcore archive
 ///   $ tamis refilter -c part1 part2 whole
+///   $ tamis refilter --rules rules -d 31 vmcore small
 ///   $ tamis refilter -d 31 --to flat vmcore - | ssh host 'tamis rearrange - vmcore'
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment, override_usage = "tamis refilter [OPTIONS] IN... OUT")]
@@ -77,6 +80,15 @@ pub struct Args {
     /// 32 for i386 and 64 for others
     #[arg(long, value_name = "BITS", value_parser = time_bits)]
     time_bits: Option<Word>,
+    /// Keep pages that a rule reaches, whatever their class is; may be given several times (core/docs/rules.md)
+    #[arg(long, value_name = "RULE")]
+    keep: Vec<String>,
+    /// Leave out pages that a rule reaches and no --keep does; may be given several times
+    #[arg(long, value_name = "RULE")]
+    drop: Vec<String>,
+    /// More rules: a file with a rule in each line, keep or drop in front
+    #[arg(long, value_name = "FILE")]
+    rules: Option<PathBuf>,
     #[command(flatten)]
     effort: Effort,
     /// Overwrite an existing file
@@ -117,9 +129,30 @@ impl To {
     }
 }
 
+/// The rules of the command line and of the file.
+fn rules<'t>(args: &'t Args, text: &'t str) -> Result<Vec<Given<'t>>> {
+    let mut rules = Vec::new();
+    for (keep, option, texts) in [(true, "--keep", &args.keep), (false, "--drop", &args.drop)] {
+        for text in texts {
+            Rule::parse(text).map_err(|e| Fail::new(format_args!("{option} {text}: {e}")))?;
+            rules.push(Given { keep, text });
+        }
+    }
+    let file = args.rules.as_deref().unwrap_or(Path::new(""));
+    for (number, line) in (1..).zip(text.lines()) {
+        let given = Given::line(line);
+        rules.extend(given.map_err(|e| Fail::file(file, format_args!("line {number}, {e}")))?);
+    }
+    Ok(rules)
+}
+
 /// Runs it.
 pub fn run(args: &Args) -> Result<u8> {
     let Some((out, inputs)) = args.files.split_last() else { return Err(Fail::new("no files")) };
+    let file = args.rules.as_ref();
+    let text = file.map(|name| std::fs::read_to_string(name).map_err(|e| Fail::file(name, e)));
+    let text = text.transpose()?.unwrap_or_default();
+    let rules = rules(args, &text)?;
     let mut opened = open(inputs)?;
     whole(&mut opened)?;
     let old = level_of(&opened);
@@ -132,11 +165,12 @@ pub fn run(args: &Args) -> Result<u8> {
             level
         ));
     }
-    let level = args.level.map(|_| level);
+    let what = (args.level.map(|_| level), &rules[..]);
     if args.to == To::Elf && args.codec.asked() {
         return Err(Fail::new("an ELF dump is not compressed").next("use --to kdump"));
     }
-    if args.image().is_some() && (args.codec.asked() || level.is_some()) {
+    let filters = args.level.is_some() || !rules.is_empty();
+    if args.image().is_some() && (args.codec.asked() || filters) {
         let text = "a memory image is not compressed, and holds the pages that the input has";
         return Err(Fail::new(text).next("leave pages out of a dump first, then convert that"));
     }
@@ -166,7 +200,7 @@ pub fn run(args: &Args) -> Result<u8> {
         }
         let mut sink = Flattened::new(Stream(std::io::stdout().lock()));
         let (report, _) =
-            write(&mut opened, level, &work, Format::Kdump, &mut [&mut sink], &[], 0)?;
+            write_by_rules(&mut opened, what, &work, Format::Kdump, &mut [&mut sink], &[], 0)?;
         std::io::stdout().flush()?;
         return Ok(report_on(&opened, &report, incomplete, !erased.is_empty()));
     }
@@ -177,12 +211,13 @@ pub fn run(args: &Args) -> Result<u8> {
     let result = match args.to {
         To::Kdump | To::Elf | To::Lime | To::Raw => {
             let format = if args.to == To::Elf { Format::Elf } else { Format::Kdump };
-            write(&mut opened, level, &work, format, &mut [&mut file], &[], 0)
+            write_by_rules(&mut opened, what, &work, format, &mut [&mut file], &[], 0)
         }
         To::Flat => {
             let mut stream = std::io::BufWriter::with_capacity(1 << 20, file.appender()?);
             let mut sink = Flattened::new(Stream(&mut stream));
-            let done = write(&mut opened, level, &work, Format::Kdump, &mut [&mut sink], &[], 0);
+            let done =
+                write_by_rules(&mut opened, what, &work, Format::Kdump, &mut [&mut sink], &[], 0);
             done.and_then(|written| {
                 stream.flush().map_err(|e| Fail::new(format_args!("writing the stream: {e}")))?;
                 Ok(written)
@@ -304,6 +339,10 @@ fn report_on(opened: &Opened, report: &Report, was_incomplete: bool, lost_text: 
         number(tally.exist.saturating_sub(tally.kept)),
         size(report.bytes)
     ));
+    let by_rules = tally.of(Reason::Rule);
+    if by_rules > 0 {
+        remark(format_args!("{} pages left out by rules", number(by_rules)));
+    }
     if lost_text {
         remark(format_args!("the input's list of erased data is not in the output"));
     }

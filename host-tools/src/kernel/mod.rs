@@ -22,7 +22,7 @@ use tamis_core::kernel::symbols::{
     members,
 };
 use tamis_core::memory::{PhysMemory as _, Ranges as _};
-use tamis_core::units::VirtAddr;
+use tamis_core::units::{PhysAddr, VirtAddr};
 
 /// Types that the index of BTF has room for: all of a kernel's.
 const TYPES: usize = 1 << 17;
@@ -52,6 +52,10 @@ impl VirtMemory for Overlaid<'_> {
             }
             _ => self.memory.fill(at, buf),
         }
+    }
+
+    fn place(&mut self, at: VirtAddr) -> Option<(PhysAddr, u64)> {
+        self.memory.place(at)
     }
 
     fn byte_order(&self) -> Endian {

@@ -19,10 +19,13 @@ use tamis_core::Output;
 use tamis_core::capture::{CaptureError, Notice, Observer, Phase, Report};
 use tamis_core::endian::Word;
 use tamis_core::io::Sink;
+use tamis_core::kernel::rules::{Given, PageRules};
 use tamis_core::level::DumpLevel;
 use tamis_core::memory::Ranges as _;
 use tamis_core::units::PfnSpan;
 
+/// Runs of pages that rules keep and drop, together: 1 MiB.
+const RUNS: usize = 1 << 16;
 /// Remarks of one kind before the rest are only counted.
 const REMARKS: usize = 5;
 
@@ -102,6 +105,19 @@ pub fn write(
     names: &[PathBuf],
     split_block: u64,
 ) -> Result<(Report, DumpLevel)> {
+    write_by_rules(opened, (level, &[]), work, format, sinks, names, split_block)
+}
+
+/// As [`write`], but for pages that stay or go by a rule. One that cannot be followed is reported, and drops nothing.
+pub fn write_by_rules(
+    opened: &mut Opened,
+    (level, rules): (Option<DumpLevel>, &[Given<'_>]),
+    work: &Work,
+    format: Format,
+    sinks: &mut [&mut dyn Sink],
+    names: &[PathBuf],
+    split_block: u64,
+) -> Result<(Report, DumpLevel)> {
     let shift = opened.shift;
     let page = shift.bytes();
     let name = opened.name();
@@ -141,7 +157,23 @@ pub fn write(
             remark(format_args!("{name}: {source}"));
         }
     }
-    let mut session = session(opened, level_or_none, level.is_none(), sizes);
+    let by_rules = !rules.is_empty();
+    let mut runs = vec![PfnSpan::default(); if by_rules { RUNS } else { 0 }];
+    let mut kept = vec![0; if by_rules { plan.bits } else { 0 }];
+    let mut session = session(opened, level_or_none, level.is_none() && !by_rules, sizes);
+    if by_rules {
+        let found = PageRules::new(&mut runs, &mut kept);
+        session.follow_rules(rules, found, &mut |index, done| {
+            let rule = &rules[index];
+            let word = if rule.keep { "keep" } else { "drop" };
+            let said = match done {
+                Ok(objects) => format!("{} objects", number(objects.into())),
+                Err(error) if rule.keep => format!("not followed to its end: {error}"),
+                Err(error) => format!("not followed, its pages are kept: {error}"),
+            };
+            remark(format_args!("{name}: {word} {}: {said}", rule.text));
+        });
+    }
     session.set_header_time(work.time.or(input_time));
     session.set_page_checksums(work.page_checksums);
     for doubt in unclassified(&session) {

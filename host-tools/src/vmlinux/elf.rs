@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use tamis_core::endian::{Endian, Word};
 use tamis_core::kernel::memory::TranslateError;
 use tamis_core::kernel::symbols::VirtMemory;
-use tamis_core::units::VirtAddr;
+use tamis_core::units::{PhysAddr, VirtAddr};
 
 /// Bytes of a section that is held in memory.
 const HELD: u64 = 1 << 30;
@@ -246,6 +246,10 @@ impl VirtMemory for Elf {
             }
         }
         Ok(())
+    }
+
+    fn place(&mut self, _: VirtAddr) -> Option<(PhysAddr, u64)> {
+        None
     }
 
     fn byte_order(&self) -> Endian {

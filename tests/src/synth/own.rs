@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::info;
 use super::machine::{Kit, Machine};
+use super::tables::Leaf;
 
 /// Offset in the image.
 const AT: u64 = 0x20_0000;
@@ -24,6 +25,10 @@ const NAMES: u64 = 0x1c00;
 const LETTERS: u64 = 0x1c80;
 const KALLSYMS: u64 = 0x2000;
 const BTF: u64 = 0x18_0000;
+/// Where the module's memory is in the kernel's image, where it is mapped, and its bytes.
+const MODULE_MEMORY: u64 = 0x1c_0000;
+const MODULE_AT: u64 = 0xffff_ffff_c000_0000;
+const MODULE_LEN: u64 = 0x3000;
 /// Symbols without a meaning: a kernel has more than 64 blocks of 256.
 const OTHERS: u64 = 17_000;
 
@@ -104,7 +109,7 @@ fn tasks(kit: &mut Kit, at: u64) {
     for (offset, value) in [
         (8, at + MODULES),
         (16, at + MODULES),
-        (80, 0xffff_ffff_c000_0000),
+        (80, MODULE_AT),
         // The table of symbols is in the module, with a pointer to it in front.
         (192, module + 200),
         (200, at + SYMBOLS),
@@ -115,8 +120,11 @@ fn tasks(kit: &mut Kit, at: u64) {
         bytes[offset..offset + 8].copy_from_slice(&u64::to_le_bytes(value));
     }
     bytes[24..33].copy_from_slice(b"synthetic");
-    bytes[88..92].copy_from_slice(&0x3000u32.to_le_bytes());
+    bytes[88..92].copy_from_slice(&(MODULE_LEN as u32).to_le_bytes());
     kit.memory.write(module, &bytes);
+    // Its memory, behind all that is written here.
+    let place = kit.memory.translate(at + MODULE_MEMORY).expect("the kernel's image is mapped");
+    kit.memory.map(MODULE_AT, place, MODULE_LEN, Leaf::Page);
     // None, a function, a symbol of the kernel, and a variable that is last.
     for (index, (name, section, address)) in
         [(0u32, 0u16, 0), (1, 1, 0x100), (12, 0, 0), (19, 2, 0x2000)].into_iter().enumerate()
@@ -124,7 +132,7 @@ fn tasks(kit: &mut Kit, at: u64) {
         let mut symbol = [0; 24];
         symbol[..4].copy_from_slice(&name.to_le_bytes());
         symbol[6..8].copy_from_slice(&section.to_le_bytes());
-        symbol[8..16].copy_from_slice(&(0xffff_ffff_c000_0000u64 + address).to_le_bytes());
+        symbol[8..16].copy_from_slice(&(MODULE_AT + address).to_le_bytes());
         kit.memory.write(at + SYMBOLS + 24 * index as u64, &symbol);
     }
     kit.memory.write(at + NAMES, b"\0synth_init\0printk\0synth_state\0");

@@ -16,10 +16,14 @@ mod classifier;
 mod doubt;
 mod fields;
 mod keys;
+#[cfg(feature = "rules")]
+mod owner;
 mod rules;
 mod scan;
 
 pub use about::About;
 pub use classifier::{Classifier, Unclassified};
+#[cfg(feature = "rules")]
+pub use owner::Belongs;
 pub use rules::Verdict;
 pub use scan::Block;

@@ -131,6 +131,13 @@ impl<S: PhysMemory> VirtMemory for ImageMemory<'_, S> {
     }
 
     #[inline]
+    #[cfg(feature = "rules")]
+    fn place(&mut self, at: VirtAddr) -> Option<(PhysAddr, u64)> {
+        let inside = at.0 >= self.image.start && at.0 < self.image.end;
+        let phys = self.phys.wrapping_add(at.0.wrapping_sub(self.image.start));
+        inside.then(|| (PhysAddr(phys), self.image.end - at.0))
+    }
+
     fn byte_order(&self) -> Endian {
         self.source.machine().endian
     }

@@ -71,6 +71,15 @@ impl<const MOST: usize> Members<MOST> {
         self.types.iter().filter(|(n, _)| *n == name).map(|(_, id)| *id).take(SAME_NAME).collect()
     }
 
+    /// The number of the one structure of this name; `None` where there is none, or where there are several.
+    #[inline]
+    pub fn one<const WORDS: usize>(&self, words: &Words<'_, WORDS>, name: &str) -> Option<u32> {
+        match self.named(words.offset(name)?)[..] {
+            [id] => Some(id),
+            _ => None,
+        }
+    }
+
     /// Bytes of a structure; `None` where there is none of this name, or several of different sizes.
     #[inline]
     pub fn size<const WORDS: usize>(

@@ -40,7 +40,7 @@ mod numbers;
 mod provider;
 mod reader;
 #[cfg(test)]
-mod testing;
+pub(in crate::kernel) mod testing;
 #[cfg(test)]
 mod tests;
 mod tokens;

@@ -5,12 +5,18 @@ use crate::endian::{Endian, Word};
 use crate::error::{part, part_mut};
 use crate::kernel::memory::{KernelMemory, TranslateError};
 use crate::memory::PhysMemory;
+#[cfg(feature = "rules")]
+use crate::units::PhysAddr;
 use crate::units::VirtAddr;
 
 /// Virtual memory of a dead kernel.
 pub trait VirtMemory {
     /// Fills `buf` from `at`.
     fn fill(&mut self, at: VirtAddr, buf: &mut [u8]) -> Result<(), TranslateError>;
+
+    /// Where an address is in physical memory, and how many bytes from there on; `None` where it is nowhere.
+    #[cfg(feature = "rules")]
+    fn place(&mut self, at: VirtAddr) -> Option<(PhysAddr, u64)>;
 
     /// Byte order of integers.
     fn byte_order(&self) -> Endian;
@@ -26,6 +32,11 @@ impl<S: PhysMemory> VirtMemory for KernelMemory<'_, '_, S> {
     }
 
     #[inline]
+    #[cfg(feature = "rules")]
+    fn place(&mut self, at: VirtAddr) -> Option<(PhysAddr, u64)> {
+        KernelMemory::place(self, at)
+    }
+
     fn byte_order(&self) -> Endian {
         self.endian()
     }
@@ -79,6 +90,13 @@ impl<'m> Reader<'m> {
     pub(super) fn fail(&mut self, error: SymbolsError) -> Failed {
         self.error = error;
         Failed
+    }
+
+    /// Notes that something is not there.
+    #[cfg(feature = "rules")]
+    #[cold]
+    pub(in crate::kernel) fn not_found(&mut self, what: &'static str) -> Failed {
+        self.fail(SymbolsError::NotFound(what))
     }
 
     /// Notes that a part of the tables is not what it must be.

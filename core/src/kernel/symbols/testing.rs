@@ -4,6 +4,8 @@ use super::VirtMemory;
 use crate::arch::paging::WalkError;
 use crate::endian::{Endian, Word};
 use crate::kernel::memory::TranslateError;
+#[cfg(feature = "rules")]
+use crate::units::PhysAddr;
 use crate::units::VirtAddr;
 use std::string::String;
 use std::{vec, vec::Vec};
@@ -27,6 +29,13 @@ impl VirtMemory for Flat {
             None => return Err(TranslateError::Walk(WalkError::NotCanonical(at))),
         }
         Ok(())
+    }
+
+    #[cfg(feature = "rules")]
+    fn place(&mut self, at: VirtAddr) -> Option<(PhysAddr, u64)> {
+        let end = self.base + self.bytes.len() as u64;
+        let inside = at.0 >= self.base && at.0 < end;
+        inside.then(|| (PhysAddr(at.0 - self.base), end - at.0))
     }
 
     fn byte_order(&self) -> Endian {

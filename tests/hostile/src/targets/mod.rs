@@ -29,6 +29,7 @@ pub static TARGETS: &[Target] = &[
     texts::ORDERS,
     texts::CPIO,
     texts::VOLUME,
+    texts::RULES,
     memory::WALK,
     memory::DMESG,
     memory::CAPTURE,

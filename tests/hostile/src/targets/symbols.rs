@@ -6,11 +6,12 @@ use std::sync::OnceLock;
 use tamis_core::arch::paging::WalkError;
 use tamis_core::endian::{Endian, Word};
 use tamis_core::kernel::memory::TranslateError;
+use tamis_core::kernel::rules::{self, Given, PageArray, PageRules};
 use tamis_core::kernel::symbols::kallsyms::FoundBy;
 use tamis_core::kernel::symbols::{
     Btf, Image, Kallsyms, KernelFacts, Reader, VirtMemory, Wanted, members,
 };
-use tamis_core::units::VirtAddr;
+use tamis_core::units::{PageShift, Pfn, PfnSpan, PhysAddr, VirtAddr};
 use tamis_core::vmcoreinfo::Info;
 use tamis_tests::synth::KernelStyle;
 use tamis_tests::zoo::zoo;
@@ -55,6 +56,12 @@ impl VirtMemory for Flat {
         Ok(())
     }
 
+    fn place(&mut self, at: VirtAddr) -> Option<(PhysAddr, u64)> {
+        let end = self.base + self.bytes.len() as u64;
+        let inside = at.0 >= self.base && at.0 < end;
+        inside.then(|| (PhysAddr(at.0 - self.base), end - at.0))
+    }
+
     fn byte_order(&self) -> Endian {
         Endian::Little
     }
@@ -80,7 +87,16 @@ fn places() -> Vec<(u64, u64)> {
 pub const SYMBOLS: Target = Target {
     name: "symbols",
     about: "kallsyms and BTF of a kernel, overwritten",
-    goals: &["by keys", "by shape", "refused", "types", "no types", "types refused", "member"],
+    goals: &[
+        "by keys",
+        "by shape",
+        "refused",
+        "types",
+        "no types",
+        "types refused",
+        "member",
+        "rule refused",
+    ],
     run: symbols,
     seeds: || {
         let mut seeds = vec![vec![0], vec![1], vec![2]];
@@ -128,6 +144,23 @@ fn symbols(data: &[u8], reach: &mut Reach) {
         reach.at(if facts.types().is_ok() { "types" } else { "no types" });
         let _ = facts.disagreement(&info);
     }
+    // Over whatever is there.
+    let given = [
+        "memory init_uts_ns:zone .free_area[]",
+        "pages init_uts_ns:page* .flags[4]",
+        "slab _stext:list_head each page.lru if .flags!=0 .mapping",
+        "cache init_uts_ns:list_head each page.lru .next.next.prev",
+    ];
+    let given = given.map(|text| Given { keep: head & 4 != 0, text });
+    let (mut runs, mut kept) = ([PfnSpan::default(); 8], [0; 8]);
+    let mut found = PageRules::new(&mut runs, &mut kept);
+    let array = PageArray { base: *base, size: 64, end: Pfn(1 << 20) };
+    let about = (Some(array), PageShift::FOUR_KIB);
+    rules::follow(&mut reader, &info, image, about, &given, &mut found, &mut |_, done| {
+        reach.at(if done.is_ok() { "rule" } else { "rule refused" });
+    });
+    let ascends = |runs: &[PfnSpan]| runs.windows(2).all(|two| two[0].end < two[1].start);
+    assert!(ascends(found.keep.all()) && ascends(found.drop.all()));
     let Ok(kallsyms) = Kallsyms::find(&mut reader, &info, image) else {
         reach.at("refused");
         return;

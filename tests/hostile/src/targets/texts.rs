@@ -12,6 +12,7 @@ use tamis_core::arch::Arch;
 use tamis_core::endian::{Endian, Word};
 use tamis_core::facts::Facts;
 use tamis_core::kernel::page::Classifier;
+use tamis_core::kernel::rules::{Given, Rule, Step};
 use tamis_core::level::DumpLevel;
 use tamis_core::memory::{Machine, MemoryRange};
 use tamis_core::units::{PageShift, Pfn, PhysAddr, VirtAddr};
@@ -19,6 +20,53 @@ use tamis_core::vmcoreinfo::Info;
 use tamis_core::wire::vmcoreinfo::{Kind, VmcoreInfo};
 use tamis_host::initramfs::{cpio, gzip};
 use tamis_tests::synth::{KernelStyle, Machine as Synth};
+
+pub const RULES: Target = Target {
+    name: "rules",
+    about: "rules over symbols and types, as they are written",
+    goals: &["rule", "refused", "member", "each", "if", "nothing"],
+    run: rules,
+    seeds: || {
+        let rules = [
+            "drop slab slab_caches:list_head each kmem_cache.list if .name=\"dentry\"",
+            "keep cache super_blocks:list_head each super_block.s_list if .s_id=\"vda\" .s_inodes \
+             each inode.i_sb_list if .i_ino!=0x2f .i_data",
+            "drop memory vmap_nodes:vmap_node*[nr_vmap_nodes] .busy.head each vmap_area.list .vm if \
+             .caller=&load_module .addr[.size]",
+            "drop pages a:b .c[] .d[8] .e[f]\n# nothing\n\nkeep pages a:b .c[9",
+        ];
+        rules.iter().map(|rule| rule.as_bytes().to_vec()).collect()
+    },
+};
+
+fn rules(data: &[u8], reach: &mut Reach) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    for line in text.lines() {
+        match Given::line(line) {
+            Ok(None) => reach.at("nothing"),
+            Err(error) => {
+                reach.at("refused");
+                assert!(error.column >= 1 && error.column <= line.len() + 1, "{line}: {error}");
+                assert!(line.contains(error.word) && error.to_string().contains("column"));
+            }
+            Ok(Some(given)) => {
+                reach.at("rule");
+                let rule = Rule::parse(given.text).expect("it was read before");
+                for (step, column) in &rule.steps {
+                    reach.at(match step {
+                        Step::Member { .. } => "member",
+                        Step::Each { .. } => "each",
+                        Step::If { .. } => "if",
+                    });
+                    let rest = &given.text[column - 1..];
+                    assert!(rest.starts_with(['.', 'e', 'i']), "{line}: {rest}");
+                }
+                rule.paths(&mut |path| assert!(given.text.contains(path)));
+                rule.symbols(&mut |name| assert!(given.text.contains(name)));
+            }
+        }
+    }
+}
 
 pub const VMCOREINFO: Target = Target {
     name: "vmcoreinfo",
