@@ -1,6 +1,6 @@
 //! Lists of the kernel's: its tasks, and its modules.
 
-use super::{Kernel, with_types};
+use super::{Kernel, Sought, with_types};
 use crate::dump::opened::Opened;
 use crate::fail::Result;
 use crate::render::json::{Document, Hex};
@@ -107,20 +107,23 @@ fn state(state: u64, exit: u64) -> char {
     b"RSDTtXZP".get(index).map_or('?', |letter| char::from(*letter))
 }
 
-/// Members of `struct task_struct`, in this order.
-const TASK: [&str; 11] = [
-    "task_struct.tasks",
-    "task_struct.comm",
-    "task_struct.pid",
-    "task_struct.tgid",
-    "task_struct.mm",
-    "task_struct.__state",
-    "task_struct.state",
-    "task_struct.exit_state",
-    "task_struct.signal",
-    "task_struct.thread_node",
-    "signal_struct.thread_head",
-];
+sought! {
+    /// Members of tasks.
+    InTask {
+        tasks: "task_struct.tasks",
+        comm: "task_struct.comm",
+        pid: "task_struct.pid",
+        tgid: "task_struct.tgid",
+        mm: "task_struct.mm",
+        state: "task_struct.__state",
+        // Before 5.14.
+        old_state: "task_struct.state",
+        exit: "task_struct.exit_state",
+        signal: "task_struct.signal",
+        node: "task_struct.thread_node",
+        head: "signal_struct.thread_head",
+    }
+}
 
 /// Reads tasks.
 struct TaskAt {
@@ -133,10 +136,16 @@ struct TaskAt {
 }
 
 impl TaskAt {
-    fn new(kernel: &Kernel<'_>, found: &[Option<Member>; TASK.len()]) -> Result<TaskAt> {
-        let need = |index: usize| kernel.need(found[index], TASK[index]);
-        let (comm, pid, tgid, mm) = (need(1)?, need(2)?, need(3)?, need(4)?);
-        Ok(TaskAt { comm, pid, tgid, mm, state: need(5).or(need(6))?, exit: found[7] })
+    fn new(kernel: &Kernel<'_>, found: &InTask) -> Result<TaskAt> {
+        let need = |member| kernel.need(member);
+        Ok(TaskAt {
+            comm: need(found.comm)?,
+            pid: need(found.pid)?,
+            tgid: need(found.tgid)?,
+            mm: need(found.mm)?,
+            state: need(found.state).or(need(found.old_state))?,
+            exit: found.exit.found,
+        })
     }
 
     fn read(&self, kernel: &mut Kernel<'_>, task: u64) -> Result<Task> {
@@ -151,7 +160,7 @@ impl TaskAt {
 
 /// The task whose `struct task_struct` is there.
 pub fn one_task(kernel: &mut Kernel<'_>, btf: &Btf<'_>, task: u64) -> Result<Task> {
-    let found = kernel.members(btf, TASK)?;
+    let found = InTask::find(kernel, btf)?;
     TaskAt::new(kernel, &found)?.read(kernel, task)
 }
 
@@ -162,8 +171,8 @@ pub fn tasks(opened: &mut Opened) -> Result<Tasks> {
 
 /// The same, of an open kernel.
 pub fn tasks_of(kernel: &mut Kernel<'_>, btf: &Btf<'_>) -> Result<Tasks> {
-    let found = kernel.members(btf, TASK)?;
-    let tasks = kernel.need(found[0], TASK[0])?;
+    let found = InTask::find(kernel, btf)?;
+    let tasks = kernel.need(found.tasks)?;
     let reader = TaskAt::new(kernel, &found)?;
     let Some(init) = kernel.address("init_task")? else {
         return Err(kernel.fail("its kernel has no symbol init_task"));
@@ -174,9 +183,8 @@ pub fn tasks_of(kernel: &mut Kernel<'_>, btf: &Btf<'_>) -> Result<Tasks> {
     let mut all = vec![init];
     for process in processes.elements {
         all.push(process);
-        let (Some(signal), Some(node), Some(head)) = (found[8], found[9], found[10]) else {
-            continue;
-        };
+        let threads = (found.signal.found, found.node.found, found.head.found);
+        let (Some(signal), Some(node), Some(head)) = threads else { continue };
         let signal = kernel.number(process.wrapping_add(signal.offset), word);
         let Ok(signal) = signal else { continue };
         if signal == 0 {
@@ -224,21 +232,23 @@ pub struct Module {
     pub module: Hex,
 }
 
-/// Members of `struct module` and what it is made of, in this order.
-const MODULE: [&str; 10] = [
-    "module.list",
-    "module.name",
-    "module.state",
-    // From 6.4 on.
-    "module.mem",
-    "module_memory.base",
-    "module_memory.size",
-    // From 4.5 on.
-    "module.core_layout",
-    "module_layout.base",
-    "module_layout.size",
-    "module.init_layout",
-];
+sought! {
+    /// Members of modules, and of what they are made of.
+    InModule {
+        list: "module.list",
+        name: "module.name",
+        state: "module.state",
+        // From 6.4 on.
+        memories: "module.mem",
+        memory_base: "module_memory.base",
+        memory_size: "module_memory.size",
+        // From 4.5 on.
+        core: "module.core_layout",
+        base: "module_layout.base",
+        size: "module_layout.size",
+        init: "module.init_layout",
+    }
+}
 
 /// Where the memory of a module is described: the members of a base and a size in each of so many descriptions.
 struct Memories {
@@ -248,12 +258,9 @@ struct Memories {
     size: Member,
 }
 
-fn memories(
-    kernel: &mut Kernel<'_>,
-    btf: &Btf<'_>,
-    found: &[Option<Member>; MODULE.len()],
-) -> Result<Memories> {
-    if let [_, _, _, Some(mem), Some(base), Some(size), ..] = *found {
+fn memories(kernel: &mut Kernel<'_>, btf: &Btf<'_>, found: &InModule) -> Result<Memories> {
+    let several = (found.memories.found, found.memory_base.found, found.memory_size.found);
+    if let (Some(mem), Some(base), Some(size)) = several {
         let array = btf.strip(&mut kernel.reader, mem.of);
         let array = kernel.table(array)?;
         let array = btf.array(&mut kernel.reader, &array);
@@ -262,10 +269,11 @@ fn memories(
         let at = (0..u64::from(count)).map(|n| mem.offset + n * each).collect();
         return Ok(Memories { at, base, size });
     }
-    let core = kernel.need(found[6], MODULE[3])?;
-    let base = kernel.need(found[7], MODULE[7])?;
-    let size = kernel.need(found[8], MODULE[8])?;
-    let at = [Some(core), found[9]].into_iter().flatten().map(|member| member.offset);
+    // What a kernel of today would have.
+    let core = Sought { name: found.memories.name, ..found.core };
+    let core = kernel.need(core)?;
+    let (base, size) = (kernel.need(found.base)?, kernel.need(found.size)?);
+    let at = [Some(core), found.init.found].into_iter().flatten().map(|member| member.offset);
     Ok(Memories { at: at.collect(), base, size })
 }
 
@@ -285,10 +293,10 @@ pub struct Loaded {
 
 /// All modules that were found, the one that was loaded last first, and why there may be more.
 pub fn loaded(kernel: &mut Kernel<'_>, btf: &Btf<'_>) -> Result<(Vec<Loaded>, Option<String>)> {
-    let found = kernel.members(btf, MODULE)?;
+    let found = InModule::find(kernel, btf)?;
     let symbols_at = kernel.members(btf, MODULE_MEMBERS)?;
-    let need = |index: usize| kernel.need(found[index], MODULE[index]);
-    let (list_at, name_at, state_at) = (need(0)?, need(1)?, need(2)?);
+    let need = |member| kernel.need(member);
+    let (list_at, name_at, state_at) = (need(found.list)?, need(found.name)?, need(found.state)?);
     let memories = memories(kernel, btf, &found)?;
     let Some(head) = kernel.address("modules")? else {
         return Err(kernel.fail("its kernel has no symbol modules: it has no modules"));

@@ -1,5 +1,26 @@
 //! A dead kernel by its own symbols and types.
 
+/// Members that are looked for in one go, each under a name of its own.
+macro_rules! sought {
+    ($(#[$about:meta])* $name:ident { $($(#[$said:meta])* $field:ident: $path:literal,)+ }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy)]
+        struct $name {
+            $($(#[$said])* $field: $crate::kernel::Sought,)+
+        }
+
+        impl $name {
+            fn find(
+                kernel: &mut $crate::kernel::Kernel<'_>,
+                btf: &tamis_core::kernel::symbols::Btf<'_>,
+            ) -> $crate::fail::Result<$name> {
+                let [$($field),+] = kernel.members(btf, [$($path),+])?;
+                Ok($name { $($field: $crate::kernel::Sought { name: $path, found: $field },)+ })
+            }
+        }
+    };
+}
+
 pub mod annotate;
 pub mod expr;
 pub mod lists;
@@ -23,6 +44,15 @@ use tamis_core::kernel::symbols::{
 };
 use tamis_core::memory::{PhysMemory as _, Ranges as _};
 use tamis_core::units::{PhysAddr, VirtAddr};
+
+/// A member that is looked for.
+#[derive(Clone, Copy)]
+struct Sought {
+    /// Its structure and itself, with a dot between the two.
+    name: &'static str,
+    /// Where it is, if this kernel has it.
+    found: Option<Member>,
+}
 
 /// Types that the index of BTF has room for: all of a kernel's.
 const TYPES: usize = 1 << 17;
@@ -304,8 +334,9 @@ impl Kernel<'_> {
     }
 
     /// A member that cannot be done without.
-    pub fn need(&self, member: Option<Member>, name: &str) -> Result<Member> {
-        member.ok_or_else(|| self.fail(format_args!("its kernel's types have no {name}")))
+    fn need(&self, sought: Sought) -> Result<Member> {
+        let Sought { name, found } = sought;
+        found.ok_or_else(|| self.fail(format_args!("its kernel's types have no {name}")))
     }
 }
 

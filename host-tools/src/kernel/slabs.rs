@@ -1,7 +1,7 @@
 //! The caches of the slab allocator, SLUB: how many objects each has, and how much memory.
 
 use super::lists::{List, list, string};
-use super::{Kernel, with_types};
+use super::{Kernel, Sought, with_types};
 use crate::dump::opened::Opened;
 use crate::fail::Result;
 use crate::render::json::{Document, Hex};
@@ -50,46 +50,50 @@ const OBJECTS: u64 = 1 << 15;
 /// Bytes of the largest slab.
 const SLAB: u64 = 1 << 25;
 
-/// Members of what a CPU or a node holds ready, in this order.
-const READY: [&str; 17] = [
-    "kmem_cache.cpu_slab",
-    "kmem_cache_cpu.freelist",
-    "kmem_cache_cpu.slab",
-    "kmem_cache_cpu.page",
-    "kmem_cache_cpu.partial",
-    "slab.next",
-    "page.next",
-    "kmem_cache.offset",
-    "kmem_cache.random",
-    // From 6.18 on.
-    "kmem_cache.cpu_sheaves",
-    "slub_percpu_sheaves.main",
-    "slub_percpu_sheaves.spare",
-    "slab_sheaf.size",
-    "slab_sheaf.barn_list",
-    "node_barn.sheaves_full",
-    "kmem_cache_node.barn",
-    "kmem_cache_per_node_ptrs.barn",
-];
+sought! {
+    /// Members of what a CPU or a node holds ready.
+    Ready {
+        cpu_slab: "kmem_cache.cpu_slab",
+        freelist: "kmem_cache_cpu.freelist",
+        slab: "kmem_cache_cpu.slab",
+        page: "kmem_cache_cpu.page",
+        partial: "kmem_cache_cpu.partial",
+        next_slab: "slab.next",
+        next_page: "page.next",
+        offset: "kmem_cache.offset",
+        random: "kmem_cache.random",
+        // From 6.18 on.
+        sheaves: "kmem_cache.cpu_sheaves",
+        main: "slub_percpu_sheaves.main",
+        spare: "slub_percpu_sheaves.spare",
+        in_sheaf: "slab_sheaf.size",
+        in_barn: "slab_sheaf.barn_list",
+        full: "node_barn.sheaves_full",
+        of_node: "kmem_cache_node.barn",
+        beside_node: "kmem_cache_per_node_ptrs.barn",
+    }
+}
 
-/// Members of the structures, in this order.
-const MEMBERS: [&str; 13] = [
-    "kmem_cache.list",
-    "kmem_cache.name",
-    "kmem_cache.size",
-    "kmem_cache.object_size",
-    "kmem_cache.oo",
-    "kmem_cache_node.partial",
-    "kmem_cache_node.nr_slabs",
-    "kmem_cache_node.total_objects",
-    "kmem_cache.node",
-    // From 7.3 on.
-    "kmem_cache.per_node",
-    "kmem_cache_per_node_ptrs.node",
-    // From 5.17 on; before, it is in struct page.
-    "slab.slab_list",
-    "page.slab_list",
-];
+sought! {
+    /// Members of a cache, and of what it has on each node.
+    Shape {
+        list: "kmem_cache.list",
+        name: "kmem_cache.name",
+        size: "kmem_cache.size",
+        object_size: "kmem_cache.object_size",
+        order: "kmem_cache.oo",
+        partial: "kmem_cache_node.partial",
+        slabs: "kmem_cache_node.nr_slabs",
+        objects: "kmem_cache_node.total_objects",
+        node: "kmem_cache.node",
+        // From 7.3 on.
+        per_node: "kmem_cache.per_node",
+        in_per_node: "kmem_cache_per_node_ptrs.node",
+        // From 5.17 on; before, it is in struct page.
+        slab_list: "slab.slab_list",
+        page_list: "page.slab_list",
+    }
+}
 
 /// Bit fields, the ones before 5.17 last.
 const COUNTS: [(&str, &str); 4] =
@@ -111,58 +115,53 @@ struct CacheAt {
     slab_list: Member,
     inuse: Place,
     of_slab: Place,
-    ready: [Option<Member>; READY.len()],
+    ready: Ready,
     /// How far the variables of each CPU are from where the kernel was linked for them.
     cpus: Vec<u64>,
 }
 
 impl CacheAt {
-    fn find(
-        kernel: &mut Kernel<'_>,
-        btf: &Btf<'_>,
-        found: &[Option<Member>; MEMBERS.len()],
-    ) -> Result<CacheAt> {
+    fn find(kernel: &mut Kernel<'_>, btf: &Btf<'_>, shape: &Shape) -> Result<CacheAt> {
         let word = kernel.word();
         let [in_slab, of_slab, in_page, of_page] = kernel.places(btf, COUNTS)?;
-        if found[5].is_none() || found[4].is_none() {
+        if shape.partial.found.is_none() || shape.order.found.is_none() {
             return Err(kernel.fail(
                 "its kernel's slab allocator is not SLUB: of others the caches are not read",
             ));
         }
-        let need = |index: usize| kernel.need(found[index], MEMBERS[index]);
-        let place = |place: Option<Place>, name| {
-            place.ok_or_else(|| kernel.fail(format_args!("its kernel's types have no {name}")))
-        };
-        let node = match (found[8], found[9], found[10]) {
+        let (ready, cpus) = (Ready::find(kernel, btf)?, kernel.cpus()?);
+        let in_per_node = shape.in_per_node.found;
+        let mut node = match (shape.node.found, shape.per_node.found, in_per_node) {
             (Some(node), ..) => (node.offset, word),
             (None, Some(per_node), Some(node)) => (per_node.offset + node.offset, 0),
             _ => return Err(kernel.fail("its kernel's types have no kmem_cache.node")),
         };
-        let mut at = CacheAt {
-            name: need(1)?,
-            size: need(2)?,
-            object_size: need(3)?,
-            order: need(4)?,
-            partial: need(5)?,
-            slabs: need(6)?,
-            objects: need(7)?,
-            node,
-            beside: found[10].map_or(0, |node| node.offset),
-            slab_list: need(11).or(need(12))?,
-            inuse: place(in_slab.or(in_page), "slab.inuse")?,
-            of_slab: place(of_slab.or(of_page), "slab.objects")?,
-            ready: [None; READY.len()],
-            cpus: Vec::new(),
-        };
-        at.ready = kernel.members(btf, READY)?;
-        at.cpus = kernel.cpus()?;
         if node.1 == 0 {
             let each = kernel.size_of(btf, "kmem_cache_per_node_ptrs")?;
-            at.node.1 = each.ok_or_else(|| {
+            node.1 = each.ok_or_else(|| {
                 kernel.fail("its kernel's types have no kmem_cache_per_node_ptrs")
             })?;
         }
-        Ok(at)
+        let place = |place: Option<Place>, name| {
+            place.ok_or_else(|| kernel.fail(format_args!("its kernel's types have no {name}")))
+        };
+        let need = |member: Sought| kernel.need(member);
+        Ok(CacheAt {
+            name: need(shape.name)?,
+            size: need(shape.size)?,
+            object_size: need(shape.object_size)?,
+            order: need(shape.order)?,
+            partial: need(shape.partial)?,
+            slabs: need(shape.slabs)?,
+            objects: need(shape.objects)?,
+            node,
+            beside: in_per_node.map_or(0, |node| node.offset),
+            slab_list: need(shape.slab_list).or(need(shape.page_list))?,
+            inuse: place(in_slab.or(in_page), "slab.inuse")?,
+            of_slab: place(of_slab.or(of_page), "slab.objects")?,
+            ready,
+            cpus,
+        })
     }
 
     /// Free objects of a slab.
@@ -175,7 +174,7 @@ impl CacheAt {
     fn barn(&self, kernel: &mut Kernel<'_>, pointer: u64) -> Result<List> {
         let none = List { elements: Vec::new(), error: None };
         let word = kernel.word();
-        let (Some(in_sheaf), Some(full)) = (self.ready[13], self.ready[14]) else {
+        let (Some(in_sheaf), Some(full)) = (self.ready.in_barn.found, self.ready.full.found) else {
             return Ok(none);
         };
         let barn = kernel.number(pointer, word)?;
@@ -187,7 +186,7 @@ impl CacheAt {
 
     /// Objects in a sheaf.
     fn sheaf(&self, kernel: &mut Kernel<'_>, sheaf: u64) -> Result<u64> {
-        match self.ready[12].filter(|_| sheaf != 0) {
+        match self.ready.in_sheaf.found.filter(|_| sheaf != 0) {
             Some(size) => kernel.number(sheaf.wrapping_add(size.offset), size.size),
             None => Ok(0),
         }
@@ -200,16 +199,16 @@ impl CacheAt {
         let pointer = |kernel: &mut Kernel<'_>, base: u64, member: Member| {
             kernel.number(base.wrapping_add(member.offset), word)
         };
-        if let Some(sheaves) = self.ready[9] {
+        if let Some(sheaves) = self.ready.sheaves.found {
             let own = pointer(kernel, cache, sheaves)?;
-            for member in
-                [self.ready[10], self.ready[11]].into_iter().flatten().filter(|_| own != 0)
-            {
+            let each = [self.ready.main.found, self.ready.spare.found];
+            for member in each.into_iter().flatten().filter(|_| own != 0) {
                 let sheaf = pointer(kernel, own.wrapping_add(cpu), member)?;
                 free = free.saturating_add(self.sheaf(kernel, sheaf)?);
             }
         }
-        let (Some(of_cpu), Some(freelist)) = (self.ready[0], self.ready[1]) else {
+        let ready = &self.ready;
+        let (Some(of_cpu), Some(freelist)) = (ready.cpu_slab.found, ready.freelist.found) else {
             return Ok(free);
         };
         let own = pointer(kernel, cache, of_cpu)?;
@@ -219,11 +218,12 @@ impl CacheAt {
         let own = own.wrapping_add(cpu);
         let first = pointer(kernel, own, freelist)?;
         free = free.saturating_add(self.freelist(kernel, cache, first)?);
-        if let Some(slab) = self.ready[2].or(self.ready[3]) {
+        if let Some(slab) = ready.slab.found.or(ready.page.found) {
             let slab = pointer(kernel, own, slab)?;
             free = free.saturating_add(if slab == 0 { 0 } else { self.free(kernel, slab)? });
         }
-        if let (Some(partial), Some(next)) = (self.ready[4], self.ready[5].or(self.ready[6])) {
+        let next = ready.next_slab.found.or(ready.next_page.found);
+        if let (Some(partial), Some(next)) = (ready.partial.found, next) {
             let mut slab = pointer(kernel, own, partial)?;
             let mut left = OBJECTS;
             while slab != 0 && left > 0 {
@@ -237,10 +237,10 @@ impl CacheAt {
     /// Objects on a list of free ones, each of which has the pointer to the next one in it
     /// (`freelist_ptr_decode` of mm/slub.c).
     fn freelist(&self, kernel: &mut Kernel<'_>, cache: u64, first: u64) -> Result<u64> {
-        let Some(inside) = self.ready[7] else { return Ok(0) };
+        let Some(inside) = self.ready.offset.found else { return Ok(0) };
         let word = kernel.word();
         let inside = kernel.number(cache.wrapping_add(inside.offset), inside.size)?;
-        let random = match self.ready[8] {
+        let random = match self.ready.random.found {
             Some(random) => Some(kernel.number(cache.wrapping_add(random.offset), word)?),
             None => None,
         };
@@ -299,7 +299,7 @@ impl CacheAt {
             for slab in partial.elements {
                 free = free.saturating_add(self.free(kernel, slab)?);
             }
-            let barn = match (self.ready[15], self.ready[16]) {
+            let barn = match (self.ready.of_node.found, self.ready.beside_node.found) {
                 (Some(barn), _) => node.wrapping_add(barn.offset),
                 // Beside the pointer to what the node has.
                 (None, Some(barn)) => at.wrapping_sub(self.beside).wrapping_add(barn.offset),
@@ -332,9 +332,9 @@ pub fn slabs(opened: &mut Opened) -> Result<Slabs> {
 
 /// The same, of an open kernel with pages of so many bytes.
 pub fn slabs_of(kernel: &mut Kernel<'_>, btf: &Btf<'_>, page: u64) -> Result<Slabs> {
-    let found = kernel.members(btf, MEMBERS)?;
-    let at = CacheAt::find(kernel, btf, &found)?;
-    let list_at = kernel.need(found[0], MEMBERS[0])?;
+    let shape = Shape::find(kernel, btf)?;
+    let at = CacheAt::find(kernel, btf, &shape)?;
+    let list_at = kernel.need(shape.list)?;
     let Some(head) = kernel.address("slab_caches")? else {
         return Err(kernel.fail("its kernel has no symbol slab_caches"));
     };

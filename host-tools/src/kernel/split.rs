@@ -12,15 +12,17 @@ const MOST: u64 = 64 << 20;
 /// Bytes of the header that is written.
 const HEADER: usize = 24;
 
-/// Members of the structures, in this order.
-const MEMBERS: [&str; 6] = [
-    "btf_module.list",
-    "btf_module.module",
-    "btf_module.btf",
-    "btf.data",
-    "btf.data_size",
-    "module.name",
-];
+sought! {
+    /// Members of what a module's types hang on.
+    Shape {
+        list: "btf_module.list",
+        module: "btf_module.module",
+        types: "btf_module.btf",
+        data: "btf.data",
+        data_size: "btf.data_size",
+        name: "module.name",
+    }
+}
 
 /// The sections of BTF: its types, and its strings.
 fn sections(endian: Endian, raw: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -69,10 +71,12 @@ pub fn types_of<'i>(
     module: &str,
     index: &'i mut Vec<u32>,
 ) -> Result<Btf<'i>> {
-    let found = kernel.members(btf, MEMBERS)?;
+    let shape = Shape::find(kernel, btf)?;
+    let (in_list, of, types) = (shape.list.found, shape.module.found, shape.types.found);
+    let (data, size, name) = (shape.data.found, shape.data_size.found, shape.name.found);
     let head = kernel.address("btf_modules")?;
-    let ([Some(in_list), Some(of), Some(types), Some(data), Some(size), Some(name)], Some(head)) =
-        (found, head)
+    let (Some(in_list), Some(of), Some(types), Some(data), Some(size), Some(name), Some(head)) =
+        (in_list, of, types, data, size, name, head)
     else {
         return Err(
             kernel.fail("its kernel has no types of modules (CONFIG_DEBUG_INFO_BTF_MODULES)")

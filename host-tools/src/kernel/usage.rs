@@ -103,50 +103,54 @@ const COUNTERS: [(&str, &[&str]); 11] = [
     ("vmalloc", &["NR_VMALLOC"]),
 ];
 
-/// Members of the structures, in this order.
-const MEMBERS: [&str; 12] = [
-    "task_struct.mm",
-    "task_struct.signal",
-    "mm_struct.rss_stat",
-    "mm_struct.pgtables_bytes",
-    "signal_struct.oom_score_adj",
-    // From 6.2 on.
-    "percpu_counter.count",
-    "percpu_counter.counters",
-    // Before.
-    "mm_rss_stat.count",
-    "task_struct.rss_stat",
-    "task_rss_stat.count",
-    "hstate.order",
-    "hstate.nr_huge_pages",
-];
+sought! {
+    /// Members of processes, and of what counts their memory and that of huge pages.
+    Shape {
+        mm: "task_struct.mm",
+        signal: "task_struct.signal",
+        rss: "mm_struct.rss_stat",
+        page_tables: "mm_struct.pgtables_bytes",
+        score: "signal_struct.oom_score_adj",
+        // From 6.2 on.
+        count: "percpu_counter.count",
+        counters: "percpu_counter.counters",
+        // Before.
+        words: "mm_rss_stat.count",
+        of_task: "task_struct.rss_stat",
+        words_of_task: "task_rss_stat.count",
+        order: "hstate.order",
+        huge_pages: "hstate.nr_huge_pages",
+    }
+}
 
-/// Members for the page cache, in this order.
-const FILES: [&str; 15] = [
-    "super_block.s_list",
-    "super_block.s_inodes",
-    "super_block.s_id",
-    "super_block.s_type",
-    "file_system_type.name",
-    "inode.i_sb_list",
-    "inode.i_mapping",
-    "inode.i_dentry",
-    "inode.i_ino",
-    "address_space.nrpages",
-    "dentry.d_parent",
-    "dentry.d_name",
-    "qstr.name",
-    // Before 7.3.
-    "dentry.d_u",
-    "dentry.d_alias",
-];
+sought! {
+    /// Members for the page cache.
+    InFiles {
+        list: "super_block.s_list",
+        inodes: "super_block.s_inodes",
+        id: "super_block.s_id",
+        kind: "super_block.s_type",
+        kind_name: "file_system_type.name",
+        inode_list: "inode.i_sb_list",
+        mapping: "inode.i_mapping",
+        aliases: "inode.i_dentry",
+        number: "inode.i_ino",
+        pages: "address_space.nrpages",
+        parent: "dentry.d_parent",
+        name: "dentry.d_name",
+        text: "qstr.name",
+        // Before 7.3.
+        in_union: "dentry.d_u",
+        alias: "dentry.d_alias",
+    }
+}
 
 /// Who uses the memory; `most` of each kind are listed.
 pub fn usage(opened: &mut Opened, most: usize) -> Result<Usage> {
     let page = opened.shift.bytes() as u64;
     with_types(opened, |kernel, btf| {
         let mut errors = Vec::new();
-        let found = kernel.members(btf, MEMBERS)?;
+        let found = Shape::find(kernel, btf)?;
         let memory = memory(kernel, btf, &found, page)?;
         let mut processes = or(processes(kernel, btf, &found, page), &mut errors);
         processes.sort_by(|a, b| b.resident.cmp(&a.resident).then_with(|| a.pid.cmp(&b.pid)));
@@ -188,12 +192,7 @@ fn count(value: u64, word: u64) -> u64 {
 }
 
 /// What the kernel itself counts.
-fn memory(
-    kernel: &mut Kernel<'_>,
-    btf: &Btf<'_>,
-    found: &[Option<Member>; MEMBERS.len()],
-    page: u64,
-) -> Result<Vec<Use>> {
+fn memory(kernel: &mut Kernel<'_>, btf: &Btf<'_>, found: &Shape, page: u64) -> Result<Vec<Use>> {
     let word = kernel.word();
     let mut wanted = Vec::new();
     for (_, names) in COUNTERS {
@@ -235,7 +234,7 @@ fn memory(
     let sizes = kernel.variable("hugetlb_max_hstate", 4)?.unwrap_or(0).min(HUGE_SIZES);
     let (states, each) = (kernel.address("hstates")?, kernel.size_of(btf, "hstate")?);
     if let (Some(states), Some(each), Some(order), Some(pages)) =
-        (states, each, found[10], found[11])
+        (states, each, found.order.found, found.huge_pages.found)
     {
         let mut bytes = 0u64;
         for index in 0..sizes {
@@ -267,24 +266,20 @@ enum RssAt {
 }
 
 impl RssAt {
-    fn find(
-        kernel: &mut Kernel<'_>,
-        btf: &Btf<'_>,
-        found: &[Option<Member>; MEMBERS.len()],
-    ) -> Result<RssAt> {
-        let rss = kernel.need(found[2], MEMBERS[2])?;
+    fn find(kernel: &mut Kernel<'_>, btf: &Btf<'_>, found: &Shape) -> Result<RssAt> {
+        let rss = kernel.need(found.rss)?;
         let of = btf.strip(&mut kernel.reader, rss.of);
         let of = kernel.table(of)?;
         if of.kind != Kind::Array {
-            let of_task = found[8].zip(found[9]).map(|(rss, count)| rss.offset + count.offset);
-            let count = kernel.need(found[7], MEMBERS[7])?;
+            let of_task = found.of_task.found.zip(found.words_of_task.found);
+            let of_task = of_task.map(|(rss, count)| rss.offset + count.offset);
+            let count = kernel.need(found.words)?;
             return Ok(RssAt::Words { at: rss.offset + count.offset, of_task });
         }
         let array = btf.array(&mut kernel.reader, &of);
         let elements = kernel.table(array)?.map_or(0, |array| u64::from(array.count));
         let each = rss.size.checked_div(elements).unwrap_or(0);
-        let (count, counters) =
-            (kernel.need(found[5], MEMBERS[5])?, kernel.need(found[6], MEMBERS[6])?);
+        let (count, counters) = (kernel.need(found.count)?, kernel.need(found.counters)?);
         let offsets = kernel.cpus()?;
         Ok(RssAt::PerCpu { at: rss.offset, each, count, counters, offsets })
     }
@@ -334,11 +329,10 @@ fn sign(value: u64, size: u64) -> i64 {
 fn processes(
     kernel: &mut Kernel<'_>,
     btf: &Btf<'_>,
-    found: &[Option<Member>; MEMBERS.len()],
+    found: &Shape,
     page: u64,
 ) -> Result<(Vec<Process>, Option<String>)> {
-    let (mm_at, signal_at) =
-        (kernel.need(found[0], MEMBERS[0])?, kernel.need(found[1], MEMBERS[1])?);
+    let (mm_at, signal_at) = (kernel.need(found.mm)?, kernel.need(found.signal)?);
     let rss_at = RssAt::find(kernel, btf, found)?;
     let word = kernel.word();
     let tasks = tasks_of(kernel, btf)?;
@@ -363,9 +357,9 @@ fn processes(
                         }
                         None => Ok(0),
                     };
-                    let page_tables = count(one(mm, found[3])?, word);
+                    let page_tables = count(one(mm, found.page_tables.found)?, word);
                     let signal = one(at, Some(signal_at))?;
-                    let score = found[4].filter(|_| signal != 0);
+                    let score = found.score.found.filter(|_| signal != 0);
                     let oom_score_adj =
                         sign(one(signal, score)?, score.map_or(8, |score| score.size));
                     let process = Process {
@@ -407,16 +401,17 @@ fn processes(
 
 /// All files with pages in the page cache, and why there may be more.
 fn files(kernel: &mut Kernel<'_>, btf: &Btf<'_>, page: u64) -> Result<(Vec<File>, Option<String>)> {
-    let found = kernel.members(btf, FILES)?;
-    let need = |index: usize| kernel.need(found[index], FILES[index]);
-    let (sb_list, inodes, id, kind) = (need(0)?, need(1)?, need(2)?, need(3)?);
-    let (kind_name, inode_list, mapping, number) = (need(4)?, need(5)?, need(6)?, need(8)?);
-    let pages_at = need(9)?;
+    let found = InFiles::find(kernel, btf)?;
+    let need = |member| kernel.need(member);
+    let (sb_list, inodes) = (need(found.list)?, need(found.inodes)?);
+    let (id, kind, kind_name) = (need(found.id)?, need(found.kind)?, need(found.kind_name)?);
+    let (inode_list, mapping) = (need(found.inode_list)?, need(found.mapping)?);
+    let (number, pages_at) = (need(found.number)?, need(found.pages)?);
     let names = NamesAt {
-        aliases: need(7)?,
-        alias: need(14).or(need(13))?.offset,
-        parent: need(10)?,
-        name: need(11)?.offset + need(12)?.offset,
+        aliases: need(found.aliases)?,
+        alias: need(found.alias).or(need(found.in_union))?.offset,
+        parent: need(found.parent)?,
+        name: need(found.name)?.offset + need(found.text)?.offset,
     };
     let word = kernel.word();
     let Some(head) = kernel.address("super_blocks")? else {

@@ -95,28 +95,30 @@ pub struct Call {
     pub registers: Option<Hex>,
 }
 
-/// Members that are needed, in this order.
-const MEMBERS: [&str; 16] = [
-    "task_struct.stack",
-    "task_struct.thread",
-    // x86_64.
-    "thread_struct.sp",
-    "inactive_task_frame.bp",
-    "inactive_task_frame.ret_addr",
-    "module.arch",
-    "mod_arch_specific.num_orcs",
-    "mod_arch_specific.orc_unwind_ip",
-    "mod_arch_specific.orc_unwind",
-    // arm64.
-    "thread_struct.cpu_context",
-    "cpu_context.fp",
-    "cpu_context.sp",
-    "cpu_context.pc",
-    "pt_regs.stackframe",
-    "frame_record_meta.type",
-    // All.
-    "rq.curr",
-];
+sought! {
+    /// Members of tasks, and of where their registers are.
+    Shape {
+        stack: "task_struct.stack",
+        thread: "task_struct.thread",
+        // x86_64.
+        sp: "thread_struct.sp",
+        frame_bp: "inactive_task_frame.bp",
+        frame_ip: "inactive_task_frame.ret_addr",
+        arch: "module.arch",
+        orcs: "mod_arch_specific.num_orcs",
+        orc_addresses: "mod_arch_specific.orc_unwind_ip",
+        orc_entries: "mod_arch_specific.orc_unwind",
+        // arm64.
+        context: "thread_struct.cpu_context",
+        context_fp: "cpu_context.fp",
+        context_sp: "cpu_context.sp",
+        context_pc: "cpu_context.pc",
+        frame_in_regs: "pt_regs.stackframe",
+        frame_type: "frame_record_meta.type",
+        // All.
+        current: "rq.curr",
+    }
+}
 
 /// Bytes of an address.
 const WORD: u64 = 8;
@@ -138,7 +140,7 @@ enum How {
 /// The stacks of a kernel.
 struct Walker<'k, 'm> {
     kernel: &'k mut Kernel<'m>,
-    members: [Option<Member>; MEMBERS.len()],
+    shape: Shape,
     how: How,
     /// Bytes of a stack.
     stack: u64,
@@ -245,27 +247,22 @@ impl How {
     fn of(
         kernel: &mut Kernel<'_>,
         btf: &Btf<'_>,
-        found: &[Option<Member>; MEMBERS.len()],
+        shape: &Shape,
         machine: u16,
         facts: &Known,
     ) -> Result<How> {
         match machine {
-            EM_X86_64 => How::orc(kernel, btf, found, facts),
+            EM_X86_64 => How::orc(kernel, btf, shape, facts),
             EM_AARCH64 => Ok(How::Chain(chain::Layout {
                 signed: facts.signed,
-                frame_in_regs: found[13].map(|member| member.offset),
-                typed: found[14].is_some(),
+                frame_in_regs: shape.frame_in_regs.found.map(|member| member.offset),
+                typed: shape.frame_type.found.is_some(),
             })),
             _ => Err(kernel.fail("stacks are followed on x86_64 and arm64 only")),
         }
     }
 
-    fn orc(
-        kernel: &mut Kernel<'_>,
-        btf: &Btf<'_>,
-        found: &[Option<Member>; MEMBERS.len()],
-        facts: &Known,
-    ) -> Result<How> {
+    fn orc(kernel: &mut Kernel<'_>, btf: &Btf<'_>, shape: &Shape, facts: &Known) -> Result<How> {
         const ENDS: [&str; 4] = [
             "__start_orc_unwind_ip",
             "__stop_orc_unwind_ip",
@@ -289,7 +286,9 @@ impl How {
             )));
         }
         let mut tables = vec![Orcs { addresses, entries, count }];
-        if let [_, _, _, _, _, Some(arch), Some(count), Some(addresses), Some(entries), ..] = *found
+        let of_modules = (shape.orcs.found, shape.orc_addresses.found, shape.orc_entries.found);
+        if let (Some(arch), (Some(count), Some(addresses), Some(entries))) =
+            (shape.arch.found, of_modules)
         {
             for module in loaded(kernel, btf).map(|(all, _)| all).unwrap_or_default() {
                 let at = module.module.wrapping_add(arch.offset);
@@ -338,19 +337,16 @@ struct Known {
 }
 
 impl Walker<'_, '_> {
-    fn need(&self, index: usize) -> Result<Member> {
-        self.kernel.need(self.members[index], MEMBERS[index])
-    }
-
     /// The stack of a task that is on no CPU.
     fn asleep(&mut self, task: u64, top: Option<u64>) -> Result<Walked> {
-        let thread = task.wrapping_add(self.need(1)?.offset);
+        let thread = task.wrapping_add(self.kernel.need(self.shape.thread)?.offset);
         match &self.how {
             How::Orc { layout, .. } => {
                 let layout = *layout;
-                let sp = thread.wrapping_add(self.need(2)?.offset);
+                let sp = thread.wrapping_add(self.kernel.need(self.shape.sp)?.offset);
                 let sp = self.kernel.number(sp, WORD)?;
-                let (bp, ip) = (self.need(3)?.offset, self.need(4)?.offset);
+                let bp = self.kernel.need(self.shape.frame_bp)?.offset;
+                let ip = self.kernel.need(self.shape.frame_ip)?.offset;
                 let bp = self.kernel.number(sp.wrapping_add(bp), WORD)?;
                 let at = sp.wrapping_add(ip);
                 let ip = self.kernel.number(at, WORD)?;
@@ -363,12 +359,14 @@ impl Walker<'_, '_> {
             }
             How::Chain(layout) => {
                 let layout = *layout;
-                let context = thread.wrapping_add(self.need(9)?.offset);
-                let mut of = |index: usize| {
-                    let at = context.wrapping_add(self.need(index)?.offset);
+                let context = thread.wrapping_add(self.kernel.need(self.shape.context)?.offset);
+                let shape = self.shape;
+                let mut of = |member| {
+                    let at = context.wrapping_add(self.kernel.need(member)?.offset);
                     self.kernel.number(at, WORD)
                 };
-                let (fp, sp, pc) = (of(10)?, of(11)?, of(12)?);
+                let fp = of(shape.context_fp)?;
+                let (sp, pc) = (of(shape.context_sp)?, of(shape.context_pc)?);
                 let start = chain::Start { pc, sp, fp, lr: None };
                 Ok(chain::walk(self, &start, layout))
             }
@@ -407,7 +405,7 @@ impl Walker<'_, '_> {
 
     /// The stack of a task, with names.
     fn stack(&mut self, task: Task, cpu: Option<u64>) -> Result<Stack> {
-        let stack = task.task.0.wrapping_add(self.need(0)?.offset);
+        let stack = task.task.0.wrapping_add(self.kernel.need(self.shape.stack)?.offset);
         let top = self.kernel.number(stack, WORD).ok().map(|at| at.wrapping_add(self.stack));
         let walked = match cpu {
             Some(cpu) => self.running(cpu, top),
@@ -488,10 +486,10 @@ pub fn stacks(opened: &mut Opened, which: &Which) -> Result<Stacks> {
         before_5_12: info.version().is_some_and(|v| v < tamis_core::facts::KernelVersion(5, 12, 0)),
     };
     with_types(opened, |kernel, btf| {
-        let members = kernel.members(btf, MEMBERS)?;
-        let how = How::of(kernel, btf, &members, machine.elf_machine, &known)?;
+        let shape = Shape::find(kernel, btf)?;
+        let how = How::of(kernel, btf, &shape, machine.elf_machine, &known)?;
         let stack = kernel.size_of(btf, "thread_union")?.unwrap_or(16 << 10);
-        let current = kernel.need(members[15], MEMBERS[15])?;
+        let current = kernel.need(shape.current)?;
         let on_cpus = running(kernel, current)?;
         let Tasks { mut tasks, error } = tasks_of(kernel, btf)?;
         // Idle tasks of other CPUs than the first are in no list.
@@ -550,7 +548,7 @@ pub fn stacks(opened: &mut Opened, which: &Which) -> Result<Stacks> {
         }
         by_cpu.truncate(CPUS as usize);
         let mut walker =
-            Walker { kernel, members, how, stack, names: Names::default(), notes: by_cpu };
+            Walker { kernel, shape, how, stack, names: Names::default(), notes: by_cpu };
         let mut stacks = Vec::new();
         for at in wanted {
             let Some(index) = tasks.iter().position(|task| task.task.0 == at) else { continue };
