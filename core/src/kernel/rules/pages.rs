@@ -138,7 +138,7 @@ mod tests {
         for _ in 0..200 {
             let mut room = vec![PfnSpan::default(); 64];
             let mut runs = Runs::new(&mut room);
-            let mut set = vec![false; 200];
+            let mut set = [false; 200];
             for _ in 0..40 {
                 let start = dice(180);
                 let end = start + dice(12);

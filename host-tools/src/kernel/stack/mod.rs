@@ -1,8 +1,8 @@
 //! Stacks of tasks: who called whom.
 
-mod chain;
-mod frame;
-mod orc;
+pub mod chain;
+pub mod frame;
+pub mod orc;
 
 use super::lists::{Task, Tasks, loaded, one_task, tasks_of};
 use super::names::{Named, Names};

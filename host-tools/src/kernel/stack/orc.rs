@@ -38,11 +38,13 @@ pub enum Base {
     None,
     /// The caller's stack pointer.
     Caller,
-    /// The stack pointer, or what it points to.
+    /// The stack pointer.
     Sp,
+    /// What it points to.
     SpIndirect,
-    /// The frame pointer, or what it points to.
+    /// The frame pointer.
     Bp,
+    /// What it points to.
     BpIndirect,
     /// A register, by its offset in `struct pt_regs`.
     Register(u64),

@@ -3,7 +3,9 @@
 mod codecs;
 mod dumps;
 mod images;
+mod kernel;
 mod memory;
+mod stacks;
 mod symbols;
 mod texts;
 
@@ -34,4 +36,6 @@ pub static TARGETS: &[Target] = &[
     memory::DMESG,
     memory::CAPTURE,
     symbols::SYMBOLS,
+    kernel::KERNEL,
+    stacks::STACKS,
 ];
