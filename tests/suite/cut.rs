@@ -18,7 +18,7 @@ use tamis_tests::flat;
 use tamis_tests::judge::{Has, Look, Whole, WholeElf};
 use tamis_tests::rig::{self, CODECS, Outcome, Watch, Wish};
 use tamis_tests::run::{TempDir, host_command, run_command};
-use tamis_tests::synth::{Content, Image, KernelStyle, Machine, Noise};
+use tamis_tests::synth::{Content, Cpu, Image, KernelStyle, Machine, Noise};
 
 /// How many times as many places as usual.
 fn more() -> u64 {
@@ -27,8 +27,13 @@ fn more() -> u64 {
 
 /// A machine with pages of every content, few enough that a dump of it is looked at in no time.
 fn machine() -> Image {
+    machine_on(Cpu::X86_64)
+}
+
+/// The same on another processor.
+fn machine_on(cpu: Cpu) -> Image {
     let mut machine =
-        Machine::new(KernelStyle::V6_12).ram(0x100..0x1c0).meta_at(16 << 20, 16 << 20);
+        Machine::new(KernelStyle::V6_12).on(cpu).ram(0x100..0x1c0).meta_at(16 << 20, 16 << 20);
     for (n, content) in [
         Content::Text,
         Content::Noise,
@@ -243,6 +248,32 @@ fn every_write_of_an_elf_file() {
         let mut file = Vec::new();
         disk.ops[..last].iter().for_each(|op| op.apply(&mut file, usize::MAX));
         assert_eq!(whole.judge(&file).unwrap().pages, whole.memory() / 4096);
+    }
+}
+
+/// Big-endian dumps, and those with headers of 32 bits, are as true.
+#[test]
+fn every_write_of_dumps_of_other_machines() {
+    for cpu in [Cpu::S390x { moved: true }, Cpu::I386 { pae: true }] {
+        let (image, name) = (machine_on(cpu), cpu.name());
+        let vmcore = rig::vmcore(&image);
+        for codec in CODECS {
+            let disk = record(&vmcore, Wish::new(codec, 31), 1).remove(0);
+            let whole = Whole::new(disk.file.clone(), &image);
+            if codec == "-c" {
+                let mut tried = cut_everywhere(name, &disk.ops, &whole, 7);
+                tried.repaired = verify_and_repair(name, &disk.ops, &whole, 6 * more());
+                tried.tell(&format!("{name} {codec}"));
+            }
+        }
+        for (part, disk) in record(&vmcore, Wish::new("", 31), 2).into_iter().enumerate() {
+            let whole = Whole::new(disk.file.clone(), &image);
+            let what = format!("{name} --split, part {part}");
+            cut_everywhere(&what, &disk.ops, &whole, 8).tell(&what);
+        }
+        let disk = record(&vmcore, Wish::new("", 31).elf(), 1).remove(0);
+        let whole = WholeElf::new(disk.file.clone(), &image);
+        cut_everywhere("-E", &disk.ops, &whole, 9).tell(&format!("{name} -E"));
     }
 }
 

@@ -1,9 +1,12 @@
 //! Machines made at random, held against the oracle.
 
 use proptest::prelude::*;
-use tamis_tests::synth::{Class, Content, KernelStyle, Leaf, Machine, MemModel, SectionTable, Use};
+use tamis_tests::rig::{self, Wish};
+use tamis_tests::synth::{
+    Class, Content, Cpu, KernelStyle, Leaf, Machine, MemModel, SectionTable, Use,
+};
 
-use crate::common::Bench;
+use crate::common::{Bench, check_inside};
 
 /// Frames of RAM given out to blocks.
 const RAM: std::ops::Range<u64> = 0x100..0x900;
@@ -38,8 +41,37 @@ fn model() -> impl Strategy<Value = MemModel> {
     prop_oneof![Just(MemModel::Vmemmap), Just(MemModel::SparseExtreme), Just(MemModel::Flat)]
 }
 
+/// A machine, the generations of kernels that it has had, and memory models.
+fn cpu() -> impl Strategy<Value = (Cpu, KernelStyle, MemModel)> {
+    use KernelStyle::*;
+    let all = &KernelStyle::ALL[1..];
+    let from = |style: KernelStyle| &KernelStyle::ALL[style as usize..];
+    let wide = &[MemModel::Vmemmap, MemModel::SparseExtreme, MemModel::Flat, MemModel::Nodes];
+    let narrow = &[MemModel::Flat, MemModel::SparsePlain, MemModel::Nodes];
+    let sparse = &wide[..2];
+    prop_oneof![
+        kinds(&[Cpu::X86_64], all, wide),
+        kinds(&[Cpu::S390x { moved: false }], &KernelStyle::ALL[1..V6_10 as usize], sparse),
+        kinds(&[Cpu::S390x { moved: true }], from(V6_12), sparse),
+        kinds(&[Cpu::Ppc64le { radix: true }, Cpu::Ppc64le { radix: false }], from(V4_16), sparse),
+        kinds(&[Cpu::Loongarch64, Cpu::Riscv64 { bits: 48 }], from(V5_10), &wide[..3]),
+        kinds(&[Cpu::I386 { pae: true }, Cpu::I386 { pae: false }], all, narrow),
+        kinds(&[Cpu::Arm { lpae: true }, Cpu::Arm { lpae: false }], all, &narrow[..2]),
+    ]
+}
+
+fn kinds(
+    cpus: &[Cpu],
+    styles: &[KernelStyle],
+    models: &[MemModel],
+) -> impl Strategy<Value = (Cpu, KernelStyle, MemModel)> + use<> {
+    let select = (cpus.to_vec(), styles.to_vec(), models.to_vec());
+    (prop::sample::select(select.0), prop::sample::select(select.1), prop::sample::select(select.2))
+}
+
 #[derive(Clone, Debug)]
 struct Plan {
+    cpu: Cpu,
     style: KernelStyle,
     model: MemModel,
     page_struct: u64,
@@ -65,6 +97,7 @@ fn plan() -> impl Strategy<Value = Plan> {
     )
         .prop_map(|(style, model, page_struct, table, big_leaves, kaslr, blocks, poisoned)| {
             Plan {
+                cpu: Cpu::X86_64,
                 style,
                 model,
                 page_struct,
@@ -78,14 +111,21 @@ fn plan() -> impl Strategy<Value = Plan> {
 }
 
 fn machine(plan: &Plan) -> Machine {
+    let words = plan.cpu.words();
+    let page_struct = if words.wide { plan.page_struct } else { plan.page_struct / 2 + 8 };
+    // So many sections may there be that the image has no room for an array of their roots.
+    let many = matches!(plan.cpu, Cpu::Ppc64le { .. } | Cpu::Riscv64 { .. });
+    let table = if many { SectionTable::PointedTo } else { plan.table };
     let mut machine = Machine::new(plan.style)
         .ram(RAM)
         .model(plan.model)
-        .page_struct(plan.page_struct)
-        .section_table(plan.table)
+        .on(plan.cpu)
+        .page_struct(page_struct)
+        .section_table(table)
         .kaslr(plan.kaslr.0, plan.kaslr.1)
-        .meta_at(16 << 20, 32 << 20);
-    if plan.big_leaves {
+        // Between two nodes is a hole, from half of where this is on.
+        .meta_at(if plan.model == MemModel::Nodes { 32 << 20 } else { 16 << 20 }, 32 << 20);
+    if plan.big_leaves && plan.cpu == Cpu::X86_64 {
         machine = machine.leaves(Leaf::Giant, Leaf::Block, Leaf::Block);
     }
     let mut next = RAM.start;
@@ -120,5 +160,26 @@ proptest! {
     ) {
         let bench = Bench::new(machine(&plan).build());
         bench.check(level, &options);
+    }
+}
+
+proptest! {
+    // Each is a small part of what the first ones take, and there are more kinds.
+    #![proptest_config(ProptestConfig {
+        cases: 40,
+        max_shrink_iters: 200,
+        failure_persistence: None,
+        ..Default::default()
+    })]
+
+    #[test]
+    fn any_machine_of_any_architecture(
+        plan in plan(),
+        (cpu, style, model) in cpu(),
+        level in 0u8..32,
+        codec in prop::sample::select(&["", "-c", "--lz4"][..]),
+    ) {
+        let image = machine(&Plan { cpu, style, model, ..plan }).build();
+        check_inside(&image, &rig::vmcore(&image), Wish::new(codec, level));
     }
 }

@@ -131,6 +131,7 @@ KERNELS = {
     "arm64-6.12": (["trixie-security", "trixie"],
                    r"linux-image-6\.12\.[0-9.+a-z-]*cloud-arm64", "arm64"),
     "arm64-7.2": (["sid"], r"linux-image-7\.2\.[0-9.+a-z-]*cloud-arm64", "arm64"),
+    "arm64-6.12-16k": (["trixie-security", "trixie"], r"linux-image-6\.12\.[0-9.+deb]*-arm64-16k", "arm64"),
     "i386-6.1-pae": (["bookworm"], r"linux-image-6\.1\.[0-9.+-]*-686-pae", "i386"),
     "i386-6.1": (["bookworm"], r"linux-image-6\.1\.[0-9.+-]*-686", "i386"),
     "armhf-6.12": (["trixie"], r"linux-image-6\.12\.[0-9.+deb]*-armmp", "armhf"),
@@ -183,6 +184,8 @@ RUNS = {run.name: run for run in [
         cpu="max,pauth-impdef=on"),
     Run("arm64-6.12-a72", "arm64-6.12", "6.12 for arm64 on a CPU of 48 bits of address",
         arch="arm64", cpu="cortex-a72"),
+    Run("arm64-6.12-16k", "arm64-6.12-16k", "6.12 for arm64, pages of 16 KiB, 52 bits of address (LPA2)", arch="arm64",
+        cpu="max,pauth-impdef=on", memory_mib=768, crashkernel="256M"),
     # More memory than the direct map takes.
     Run("i386-6.1-pae", "i386-6.1-pae", "6.1 for i386 with PAE: highmem", arch="i386", memory_mib=1280,
         crashkernel="192M"),
