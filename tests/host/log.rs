@@ -21,7 +21,7 @@ fn root(image: &Image) -> Vec<u8> {
     let root = u64::from_str_radix(&value("SYMBOL(init_top_pgt)="), 16).unwrap();
     let base: i64 = value("NUMBER(phys_base)=").parse().unwrap();
     let phys = root.wrapping_sub(0xffff_ffff_8000_0000).wrapping_add(base as u64);
-    image.page(phys / 4096).to_vec()
+    image.page(phys / 4096)
 }
 
 /// Replaces a page wherever it is in a file.

@@ -290,7 +290,7 @@ fn pages_of_the_same_codec_are_copied() {
     let bench = Bench::new();
     let mut make = Make::new(USUAL);
     let image = zoo(KernelStyle::V6_12).build();
-    let page = image.page(0x100).to_vec();
+    let page = image.page(0x100);
     let best = |level| {
         let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), level);
         encoder.write_all(&page).unwrap();

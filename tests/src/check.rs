@@ -86,7 +86,7 @@ fn bitmap_faults(dump: &Dump, expected: &Expected) -> Vec<String> {
 /// Contents of all pages, and that exactly the zero pages share a descriptor.
 pub fn page_faults(dump: &Dump, image: &Image) -> Vec<String> {
     let mut faults = Vec::new();
-    let zero = Descriptor { offset: dump.data_at(), size: 4096, flags: 0 };
+    let zero = Descriptor { offset: dump.data_at(), size: dump.header.block_size, flags: 0 };
     let descriptors = match dump.descriptors() {
         Ok(descriptors) => descriptors,
         Err(fault) => return vec![fault],
@@ -103,7 +103,7 @@ pub fn page_faults(dump: &Dump, image: &Image) -> Vec<String> {
         match dump.decode(descriptor) {
             Err(fault) => faults.push(format!("frame {pfn:#x}: {fault}")),
             Ok(page) => {
-                let wanted = image.expected_page(pfn).unwrap_or([0; 4096]);
+                let wanted = image.expected_page(pfn).unwrap_or(vec![0; page.len()]);
                 if page != wanted {
                     let at = page.iter().zip(&wanted).position(|(a, b)| a != b);
                     faults.push(format!("frame {pfn:#x} differs from byte {at:?} on"));

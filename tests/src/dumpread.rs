@@ -130,10 +130,12 @@ impl Dump {
         };
         ensure([*b"KDUMP   ", *b"TAMIS   "].contains(&h.signature), "unknown signature")?;
         ensure(h.header_version == 6, "header version is not 6")?;
-        ensure(h.block_size == 4096, "block size is not 4096")?;
+        ensure(BLOCKS.contains(&h.block_size), "the block size is not that of pages")?;
+        let block = u64::from(h.block_size);
+        ensure(dump.bytes.len() as u64 >= 2 * block, "no room for header and sub-header")?;
         let (time, _) = forms.time;
         ensure(
-            dump.bytes[forms.status + 40..4096].iter().all(|&b| b == 0),
+            dump.bytes[forms.status + 40..block as usize].iter().all(|&b| b == 0),
             "block 0 has bytes past the header",
         )?;
         ensure(dump.bytes[402..time].iter().all(|&b| b == 0), "padding of the header is not zero")?;
@@ -146,13 +148,13 @@ impl Dump {
             u64::from(h.max_mapnr) == h.max_mapnr_64.min(u32::MAX.into()),
             "max_mapnr and max_mapnr_64 disagree",
         )?;
-        let half = h.max_mapnr_64.div_ceil(8).div_ceil(4096);
+        let half = h.max_mapnr_64.div_ceil(8).div_ceil(block);
         ensure(u64::from(h.bitmap_blocks) == 2 * half, "bitmap_blocks is not right")?;
         ensure(
-            u64::from(h.sub_hdr_size) == (forms.sub + h.size_note).div_ceil(4096),
+            u64::from(h.sub_hdr_size) == (forms.sub + h.size_note).div_ceil(block),
             "sub_hdr_size is not right",
         )?;
-        ensure(h.size_note == 0 || h.offset_note == 4096 + forms.sub, "offset_note is not right")?;
+        ensure(h.size_note == 0 || h.offset_note == block + forms.sub, "offset_note is not right")?;
         ensure(h.start_pfn == h.start_pfn_64.min(u32::MAX.into()), "start_pfn differs")?;
         ensure(h.end_pfn == h.end_pfn_64.min(u32::MAX.into()), "end_pfn differs")?;
         ensure(dump.descriptors_at() <= dump.bytes.len() as u64, "the file ends in its bitmaps")?;
@@ -186,8 +188,9 @@ impl Dump {
 
     /// Bitmap 1 or 2, whole blocks.
     pub fn bitmap(&self, which: u64) -> &[u8] {
-        let len = u64::from(self.header.bitmap_blocks) / 2 * 4096;
-        let at = (1 + u64::from(self.header.sub_hdr_size)) * 4096 + (which - 1) * len;
+        let block = u64::from(self.header.block_size);
+        let len = u64::from(self.header.bitmap_blocks) / 2 * block;
+        let at = (1 + u64::from(self.header.sub_hdr_size)) * block + (which - 1) * len;
         &self.bytes[at as usize..(at + len) as usize]
     }
 
@@ -209,7 +212,8 @@ impl Dump {
     /// File offset of the first descriptor.
     pub fn descriptors_at(&self) -> u64 {
         let h = &self.header;
-        (1 + u64::from(h.sub_hdr_size) + u64::from(h.bitmap_blocks)) * 4096
+        let blocks = 1 + u64::from(h.sub_hdr_size) + u64::from(h.bitmap_blocks);
+        blocks * u64::from(h.block_size)
     }
 
     /// File offset of the page data. In a split file there is room for all descriptors.
@@ -352,17 +356,17 @@ impl Dump {
     /// from the next whole page on, each page right behind the one before; the file ends with the
     /// last.
     pub fn check_dense(&self) -> Result<(), String> {
-        let mut next = self.data_at();
+        let (mut next, block) = (self.data_at(), u64::from(self.header.block_size));
         let zero = next;
         if self.header.dump_level & 1 != 0 {
-            let page = self.bytes.get(zero as usize..zero as usize + 4096);
+            let page = self.bytes.get(zero as usize..(zero + block) as usize);
             if page.is_none_or(|page| page.iter().any(|&b| b != 0)) {
                 return Err("the shared zero page is not there or not zero".into());
             }
-            next += 4096;
+            next += block;
         }
-        next = next.next_multiple_of(4096);
-        let shared = Descriptor { offset: zero, size: 4096, flags: 0 };
+        next = next.next_multiple_of(block);
+        let shared = Descriptor { offset: zero, size: self.header.block_size, flags: 0 };
         for (pfn, descriptor) in self.descriptors()? {
             if self.header.dump_level & 1 != 0 && descriptor == shared {
                 continue;
@@ -379,6 +383,8 @@ impl Dump {
     }
 }
 
+/// Bytes of a page: of arm64 any of them, of all other machines here the first.
+const BLOCKS: [u32; 3] = [4096, 16_384, 65_536];
 /// Upper half of page flags that are a checksum.
 const SUM_TAG: u64 = 0x5443_5243;
 
@@ -410,8 +416,8 @@ fn forms(bytes: &[u8]) -> Result<Forms, String> {
     };
     let forms = |(status, time)| Forms { status, time: (time, status != 412), sub, big };
     let mut found = candidates.into_iter().map(forms);
-    let found = found.find(|forms| forms.u32(bytes, forms.status + 4) == 4096);
-    found.ok_or("block size is not 4096 where it should be".into())
+    let found = found.find(|forms| BLOCKS.contains(&forms.u32(bytes, forms.status + 4)));
+    found.ok_or("no block size of any page where it should be".into())
 }
 
 fn parse(bytes: &[u8], forms: Forms) -> Header {
@@ -424,7 +430,7 @@ fn parse(bytes: &[u8], forms: Forms) -> Header {
         }
         text
     };
-    let sub = &bytes[4096..];
+    let sub = &bytes[forms.u32(bytes, forms.status + 4) as usize..];
     let long = |bytes: &[u8], at: usize, wide: bool| {
         if wide { forms.u64(bytes, at) } else { forms.u32(bytes, at).into() }
     };

@@ -26,7 +26,7 @@ impl<'m> Memory<'m> {
 
     /// Of a made-up machine, with the kernel's note about itself in some frame, as kernels have it.
     pub fn of(image: &'m Image, note_at: u64) -> Memory<'m> {
-        let mut memory = Memory::new(image.ram.clone(), |pfn| image.page(pfn).to_vec());
+        let mut memory = Memory::new(image.ram.clone(), |pfn| image.page(pfn));
         memory.put_note(note_at, &image.vmcoreinfo);
         memory
     }

@@ -171,7 +171,7 @@ impl<'i> Whole<'i> {
                 Err(_) if !right_place => has.torn += 1,
                 Err(_) => has.wrong += 1,
                 Ok(()) => {
-                    let right = self.image.expected_page(pfn) == Some(page);
+                    let right = self.image.expected_page(pfn).as_deref() == Some(&page[..]);
                     if theirs.is_ok_and(|theirs| theirs != page) {
                         return Err(format!("frame {pfn:#x}: the readers disagree"));
                     }

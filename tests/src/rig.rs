@@ -12,6 +12,9 @@ use tamis_core::memory::MemoryRange;
 use tamis_core::units::PfnSpan;
 use tamis_core::{DumpLevel, Headers, Options, Output, Session, Storage};
 
+/// Bytes of the largest pages.
+const PAGE_MOST: usize = 64 << 10;
+
 /// The page codecs, by the options of the command line.
 pub const CODECS: [&str; 6] = ["", "-c", "-l", "-p", "-z", "--lz4"];
 
@@ -129,7 +132,7 @@ pub fn capture_with<F: RandomAccess + Send>(
         mem_map: bytes(16 * 256),
         tables: bytes(TableCache::STORAGE),
         sections: bytes(4096),
-        run: bytes(8 * 4096),
+        run: bytes(8 * PAGE_MOST),
         vmcoreinfo: bytes(headers.vmcoreinfo_len() as usize),
         ranges: vec![MemoryRange::default(); headers.elf().segments].into(),
         places: vec![Place::default(); headers.elf().segments].into(),
@@ -142,9 +145,9 @@ pub fn capture_with<F: RandomAccess + Send>(
     const BATCH: usize = 5;
     let mut encoder = encoder(wish.codec);
     let work = |crew: &dyn Crew<'_>, source: &mut _| {
-        crew::work(crew, source, lent(&mut self::encoder(wish.codec)), &mut [0; 3 * 4096]);
+        crew::work(crew, source, lent(&mut self::encoder(wish.codec)), &mut [0; 3 * PAGE_MOST]);
     };
-    let bytes = Codec::Zlib.bound(BATCH * 4096);
+    let bytes = Codec::Zlib.bound(BATCH * PAGE_MOST);
     let batches = Batches { pages: BATCH, bytes, filter: None };
     let result = with_threads(&mut others, batches, work, |crew| match sinks {
         [sink] if wish.elf => session.write_elf_with(*sink, watch, crew),

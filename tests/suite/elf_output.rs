@@ -114,7 +114,7 @@ fn check_file(image: &Image, level: u32, bytes: &[u8]) {
     for (page, pfn) in data.chunks(4096).zip(frames) {
         // A page left out inside a short run is zero: never what was in it.
         let out = excluded(&expected, pfn);
-        let wanted = if out { [0; 4096] } else { image.expected_page(pfn).unwrap() };
+        let wanted = if out { vec![0; 4096] } else { image.expected_page(pfn).unwrap() };
         assert!(page == wanted, "frame {pfn:#x} at level {level}, excluded: {out}");
     }
     let kept = |pfn: u64| expected.fates[pfn as usize] == Fate::Keep;

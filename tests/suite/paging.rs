@@ -2,7 +2,7 @@
 
 use tamis_tests::rig::{self, Wish};
 use tamis_tests::synth::{Cpu, KernelStyle, Leaf, Machine, MemModel, SectionTable};
-use tamis_tests::zoo::{zoo, zoo_at};
+use tamis_tests::zoo::{few_at, zoo, zoo_at};
 
 use crate::common::{self, Bench};
 
@@ -149,6 +149,35 @@ fn memory_of_arm64_that_does_not_begin_at_zero() {
                 check(zoo_at(machine.memory_from(0x4_0000), 0x4_0000));
             }
         }
+    }
+}
+
+/// Pages of 16 and 64 KiB, with every number of levels that kernels are built for; also where the processor has fewer bits
+/// than the kernel could use.
+#[test]
+fn arm64_with_larger_pages() {
+    use MemModel::*;
+    for (n, (page, built, bits)) in
+        [(12, 52, 48), (14, 47, 47), (14, 48, 48), (14, 52, 47), (14, 52, 52), (16, 42, 42)]
+            .into_iter()
+            .chain([(16, 48, 48), (16, 52, 48), (16, 52, 52)])
+            .enumerate()
+    {
+        let style = [KernelStyle::V5_10, KernelStyle::V6_12, KernelStyle::V7_1][n % 3];
+        let model = [Vmemmap, SparseExtreme][n / 2 % 2];
+        let machine = || Machine::new(style).model(model).arm64_paged(page, built, bits);
+        // Some have both, the others one or the other: each takes a second.
+        if !matches!(n, 0 | 4 | 7) {
+            check_inside(few_at(machine(), 0));
+        }
+        if n % 3 == 2 {
+            continue;
+        }
+        // A block of 32 MiB has room for many structures, one of 512 MiB would be most of the machine.
+        let vmemmap = if page < 16 { Leaf::Block } else { Leaf::Page };
+        let leaves =
+            machine().leaves(Leaf::Page, vmemmap, Leaf::Page).meta_at(256 << 20, 128 << 20);
+        check_inside(few_at(leaves.memory_from(0x4_0000), 0x4_0000));
     }
 }
 

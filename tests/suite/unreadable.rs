@@ -171,7 +171,7 @@ fn an_elf_file_without_some_pages_has_zeros_and_says_so() {
                 let pfn = load.paddr / 4096 + n as u64;
                 let gone =
                     (0x202..0x206).contains(&pfn) || expected.fates[pfn as usize] != Fate::Keep;
-                let wanted = if gone { [0; 4096] } else { image.expected_page(pfn).unwrap() };
+                let wanted = if gone { vec![0; 4096] } else { image.expected_page(pfn).unwrap() };
                 assert!(page == wanted, "{way:?}: frame {pfn:#x}");
             }
         }

@@ -1,6 +1,6 @@
 //! What stands in the pages of a synthetic machine.
 
-/// Bytes of a page; the machines here are x86_64, so it is always this.
+/// Bytes of a page of all machines but those that say otherwise.
 pub const PAGE: usize = 4096;
 
 /// Contents of one page, computed from its frame number so that no copy has to be kept.
@@ -53,8 +53,8 @@ impl Content {
         self == Content::Zero
     }
 
-    /// The bytes of page `pfn`.
-    pub fn bytes(self, pfn: u64) -> [u8; PAGE] {
+    /// The bytes of page `pfn`, as many as a page has.
+    pub fn bytes(self, pfn: u64, size: usize) -> Vec<u8> {
         const WORDS: [&[u8]; 8] = [
             b"kernel ",
             b"memory ",
@@ -65,7 +65,7 @@ impl Content {
             b"null\0\0\0\0",
             b"page ",
         ];
-        let mut page = [0; PAGE];
+        let mut page = vec![0; size];
         match self {
             Content::Zero => {}
             Content::Stamp => {
@@ -77,9 +77,9 @@ impl Content {
                 let mut noise = Noise::new(pfn + 1);
                 page[..16].copy_from_slice(&marker(pfn));
                 let mut at = 16;
-                while at < PAGE {
+                while at < size {
                     let word = WORDS[(noise.next_u64() >> 40) as usize % WORDS.len()];
-                    let n = word.len().min(PAGE - at);
+                    let n = word.len().min(size - at);
                     page[at..at + n].copy_from_slice(&word[..n]);
                     at += n;
                 }
@@ -91,7 +91,7 @@ impl Content {
                 }
                 page[..16].copy_from_slice(&marker(pfn));
             }
-            Content::LastByte => page[PAGE - 1] = 1,
+            Content::LastByte => page[size - 1] = 1,
             Content::FirstByte => page[0] = 0x80,
         }
         page
@@ -107,10 +107,10 @@ mod tests {
         for content in
             [Content::Stamp, Content::Text, Content::Noise, Content::LastByte, Content::FirstByte]
         {
-            assert!(content.bytes(7).iter().any(|&b| b != 0), "{content:?}");
+            assert!(content.bytes(7, PAGE).iter().any(|&b| b != 0), "{content:?}");
         }
-        assert_eq!(Content::Zero.bytes(7), [0; PAGE]);
-        assert_eq!(&Content::Noise.bytes(0x1234)[..16], b"TAMISPFN00001234");
-        assert_ne!(Content::Noise.bytes(1)[16..], Content::Noise.bytes(2)[16..]);
+        assert_eq!(Content::Zero.bytes(7, PAGE), [0; PAGE]);
+        assert_eq!(&Content::Noise.bytes(0x1234, PAGE)[..16], b"TAMISPFN00001234");
+        assert_ne!(Content::Noise.bytes(1, PAGE)[16..], Content::Noise.bytes(2, PAGE)[16..]);
     }
 }

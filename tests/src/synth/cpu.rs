@@ -3,7 +3,7 @@
 
 use super::KernelStyle;
 use super::style::Facts;
-use super::tables::{Entries, Tables};
+use super::tables::{Entries, High, Tables};
 use super::words::Words;
 
 /// Which machine.
@@ -11,9 +11,13 @@ use super::words::Words;
 pub enum Cpu {
     /// x86_64.
     X86_64,
-    /// arm64 with pages of 4 KiB.
+    /// arm64.
     Arm64 {
-        /// Bits of an address.
+        /// log2 of the bytes of a page: 12, 14 or 16.
+        page: u32,
+        /// Bits of an address that the kernel is built for.
+        built: u32,
+        /// Bits that it runs with, which are fewer on a processor that has no more.
         bits: u32,
     },
     /// riscv64.
@@ -49,8 +53,8 @@ pub enum Cpu {
 pub const TEXT_MAP: u64 = 0xffff_ffff_8000_0000;
 /// Where the kernel of x86_64 is linked, relative to that.
 pub const LINK: u64 = 0x100_0000;
-/// Where the image of an arm64 kernel is mapped.
-const ARM64_TEXT: u64 = 0xffff_8000_8000_0000;
+/// Where the image of an arm64 kernel is mapped: so far into the upper half of the least addresses it can do with.
+const ARM64_TEXT: u64 = 0x8000_0000;
 /// Where that of an s390x kernel is, if it has addresses of its own.
 const S390X_TEXT: u64 = 0x3ff_8000_0000;
 /// Where physical 0 is then.
@@ -119,7 +123,22 @@ impl Cpu {
         let words = self.words();
         match self {
             Cpu::X86_64 => Tables::x86(levels, mask),
-            Cpu::Arm64 { bits } => Tables::wide(Entries::Arm64, &[12, 21, 30, 39, 48], bits),
+            Cpu::Arm64 { page, built, bits } => {
+                let shifts: &[u32] = match page {
+                    12 => &[12, 21, 30, 39, 48],
+                    14 => &[14, 25, 36, 47],
+                    _ => &[16, 29, 42],
+                };
+                // With pages of 64 KiB the top table is the one that the kernel is built for, of which a
+                // processor with fewer bits sees the upper end; else a level is left out.
+                let (high, bits) = match (page, built, bits) {
+                    (16, 52, _) => (High::Lpa, built),
+                    (16, ..) => (High::None, built),
+                    (_, _, 52) => (High::Lpa2, bits),
+                    _ => (High::None, bits),
+                };
+                Tables::wide(Entries::Arm64 { high }, shifts, bits)
+            }
             Cpu::Riscv64 { bits } => Tables::wide(Entries::Riscv64, &[12, 21, 30, 39, 48], bits),
             Cpu::S390x { .. } => {
                 Tables { words, ..Tables::wide(Entries::S390x, &[12, 20, 31, 42, 53], 42) }
@@ -143,6 +162,14 @@ impl Cpu {
         }
     }
 
+    /// log2 of the bytes of a page.
+    pub fn page_bits(self) -> u32 {
+        match self {
+            Cpu::Arm64 { page, .. } => page,
+            _ => 12,
+        }
+    }
+
     /// Whether page tables have an address that the kernel uses: on some machines the hardware knows it by itself.
     pub fn is_in_tables(self, va: u64) -> bool {
         match self {
@@ -156,7 +183,11 @@ impl Cpu {
     pub fn text(self) -> Option<u64> {
         match self {
             Cpu::X86_64 => Some(TEXT_MAP + LINK),
-            Cpu::Arm64 { .. } => Some(ARM64_TEXT),
+            Cpu::Arm64 { page, built, .. } => {
+                // `VA_BITS_MIN`.
+                let least = if page == 14 && built > 48 { 47 } else { built.min(48) };
+                Some((1u64 << (least - 1)).wrapping_neg() + ARM64_TEXT)
+            }
             Cpu::Riscv64 { .. } => Some(TEXT_MAP),
             Cpu::S390x { moved: true } => Some(S390X_TEXT),
             _ => None,
@@ -167,9 +198,11 @@ impl Cpu {
     pub fn bases(self, facts: &Facts) -> (u64, u64) {
         match self {
             Cpu::X86_64 => (facts.page_offset, facts.vmemmap),
-            Cpu::Arm64 { bits } => {
-                // A 64th of the linear map, at the upper end of the address space.
-                ((1u64 << bits).wrapping_neg(), (1u64 << (bits - 6)).wrapping_neg())
+            Cpu::Arm64 { page, bits, .. } => {
+                // A 64th of the linear map, at the upper end of the address space; of larger pages, less, so that the
+                // kernel's image is not in it.
+                let width = if page == 12 { bits } else { bits.min(48) };
+                ((1u64 << bits).wrapping_neg(), (1u64 << (width - 6)).wrapping_neg())
             }
             Cpu::Riscv64 { bits } => {
                 let page_offset: u64 = match bits {
@@ -210,7 +243,9 @@ impl Cpu {
     pub fn sizes(self, facts: &Facts) -> (u32, u32) {
         match self {
             Cpu::X86_64 => (27, facts.physmem_bits),
-            Cpu::Arm64 { bits } => (27, bits),
+            Cpu::Arm64 { page, built, .. } => {
+                (if page == 16 { 29 } else { 27 }, if built == 52 { 52 } else { 48 })
+            }
             Cpu::Riscv64 { bits } => (27, if bits == 39 { 40 } else { 56 }),
             Cpu::S390x { .. } => (if facts.style == KernelStyle::V7_1 { 27 } else { 28 }, 46),
             Cpu::Ppc64le { .. } => {
@@ -233,6 +268,7 @@ impl Cpu {
     pub fn top_table_at(self) -> u64 {
         match self {
             Cpu::S390x { .. } | Cpu::Ppc64le { .. } | Cpu::Arm { .. } => 0x8_0000,
+            Cpu::Arm64 { page: 14 | 16, .. } => 0x8_0000,
             _ => 0x2000,
         }
     }
@@ -265,11 +301,13 @@ impl Cpu {
         let mut lines;
         match self {
             Cpu::X86_64 => lines = Vec::new(),
-            Cpu::Arm64 { bits } => {
+            Cpu::Arm64 { built, bits, .. } => {
                 lines = sizes();
-                lines.push(format!("NUMBER(VA_BITS)={bits}"));
+                lines.push(format!("NUMBER(VA_BITS)={built}"));
                 lines.push(format!("NUMBER(kimage_voffset)=0x{:x}", at.text.wrapping_sub(at.load)));
-                lines.push(format!("NUMBER(PHYS_OFFSET)=0x{:x}", at.memory));
+                // The linear map begins where it would with all bits, so far below memory.
+                let below = (1u64 << built) - (1 << bits);
+                lines.push(format!("NUMBER(PHYS_OFFSET)=0x{:x}", at.memory.wrapping_sub(below)));
                 lines.push(format!("NUMBER(TCR_EL1_T1SZ)=0x{:x}", 64 - bits));
             }
             Cpu::Riscv64 { bits } => {

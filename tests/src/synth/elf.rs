@@ -43,6 +43,8 @@ pub struct Load {
     pub offset: Option<u64>,
     /// Bytes to store in place of the machine's memory, where two segments shall differ.
     pub fill: Option<u8>,
+    /// Bytes of a page.
+    pub page: u64,
 }
 
 impl Load {
@@ -57,7 +59,13 @@ impl Load {
             align: 0,
             offset: None,
             fill: None,
+            page: PAGE as u64,
         }
+    }
+
+    /// The same of a machine whose pages have so many bytes, not 4 KiB.
+    pub fn paged(self, page: u64) -> Self {
+        Load { page, ..self }
     }
 
     /// Whether it has a physical address at all.
@@ -67,16 +75,16 @@ impl Load {
 
     /// Frames touched by the part in memory.
     pub fn frames(&self) -> Range<u64> {
-        self.paddr / PAGE as u64..(self.paddr + self.memsz).div_ceil(PAGE as u64)
+        self.paddr / self.page..(self.paddr + self.memsz).div_ceil(self.page)
     }
 
     /// Frames touched by the part in the file.
     pub fn stored_frames(&self) -> Range<u64> {
-        let end = (self.paddr + self.filesz).div_ceil(PAGE as u64);
+        let end = (self.paddr + self.filesz).div_ceil(self.page);
         if self.filesz == 0 {
             return 0..0;
         }
-        self.paddr / PAGE as u64..end
+        self.paddr / self.page..end
     }
 }
 
@@ -199,10 +207,10 @@ impl Image {
     }
 
     /// What the machine has in a frame.
-    pub fn page(&self, pfn: u64) -> [u8; PAGE] {
+    pub fn page(&self, pfn: u64) -> Vec<u8> {
         match self.memory.page(pfn) {
-            Some(page) => *page,
-            None => self.content(pfn).bytes(pfn),
+            Some(page) => page.to_vec(),
+            None => self.content(pfn).bytes(pfn, self.machine.page() as usize),
         }
     }
 
@@ -231,22 +239,23 @@ impl Image {
 
     /// What a reader of the vmcore has to find in a frame: each byte from the first PT_LOAD, in
     /// table order, that stores it; zero where none does. Nothing if none stores any byte.
-    pub fn expected_page(&self, pfn: u64) -> Option<[u8; PAGE]> {
-        let start = pfn * PAGE as u64;
+    pub fn expected_page(&self, pfn: u64) -> Option<Vec<u8>> {
+        let size = self.machine.page();
+        let start = pfn * size;
         let memory = self.page(pfn);
         let storing = self.storing(pfn);
         let first = *storing.first()?;
         if first.fill.is_none()
             && first.paddr <= start
-            && start + PAGE as u64 <= first.paddr + first.filesz
+            && start + size <= first.paddr + first.filesz
         {
             return Some(memory); // the usual case
         }
-        let mut page = [0; PAGE];
-        let mut done = [false; PAGE];
+        let mut page = vec![0; size as usize];
+        let mut done = vec![false; size as usize];
         for load in storing {
             let from = load.paddr.max(start);
-            let to = (load.paddr + load.filesz).min(start + PAGE as u64);
+            let to = (load.paddr + load.filesz).min(start + size);
             for at in from..to.max(from) {
                 let i = (at - start) as usize;
                 if !done[i] {
@@ -287,14 +296,15 @@ impl Image {
         let headers = self.e_phoff + if form.wide { 56 } else { 32 } * count as u64;
         let shoff = headers;
         let notes = self.note_bytes();
+        let page = self.machine.page();
         let section = if form.wide { 64 } else { 40 };
-        let notes_at = (headers + if xnum { section } else { 0 }).next_multiple_of(PAGE as u64);
-        let mut next = (notes_at + notes.len() as u64).next_multiple_of(PAGE as u64);
+        let notes_at = (headers + if xnum { section } else { 0 }).next_multiple_of(page);
+        let mut next = (notes_at + notes.len() as u64).next_multiple_of(page);
 
         let mut table = phdr(form, 4, 0, notes_at, 0, 0, notes.len() as u64, notes.len() as u64, 0);
         let filled = self.filled();
         for load in &self.loads {
-            let skew = if load.is_physical() { load.paddr % PAGE as u64 } else { 0 };
+            let skew = if load.is_physical() { load.paddr % page } else { 0 };
             let offset = load.offset.unwrap_or(next + skew);
             table.extend(phdr(
                 form,
@@ -308,7 +318,7 @@ impl Image {
                 load.align,
             ));
             self.write_load(&file, load, offset, &filled)?;
-            next = next.max((offset + load.filesz).next_multiple_of(PAGE as u64));
+            next = next.max((offset + load.filesz).next_multiple_of(page));
         }
         file.write_all_at(&self.ehdr(count, xnum.then_some(shoff)), 0)?;
         file.write_all_at(&table, self.e_phoff)?;
@@ -337,23 +347,26 @@ impl Image {
         if !load.is_physical() || load.filesz == 0 {
             return Ok(());
         }
-        let end = load.paddr + load.filesz;
+        let (end, size) = (load.paddr + load.filesz, self.machine.page());
         if load.offset.is_none() {
-            let before = load.paddr % PAGE as u64;
+            let before = load.paddr % size;
             file.write_all_at(&vec![UNCLAIMED; before as usize], offset - before)?;
-            let after = end.next_multiple_of(PAGE as u64) - end;
+            let after = end.next_multiple_of(size) - end;
             file.write_all_at(&vec![UNCLAIMED; after as usize], offset + load.filesz)?;
         }
-        let put = |pfn: u64, page: [u8; PAGE]| {
-            let start = pfn * PAGE as u64;
-            let (from, to) = (load.paddr.max(start), end.min(start + PAGE as u64));
+        let put = |pfn: u64, page: &[u8]| {
+            let start = pfn * size;
+            let (from, to) = (load.paddr.max(start), end.min(start + size));
             let bytes = &page[(from - start) as usize..(to - start) as usize];
             file.write_all_at(bytes, offset + (from - load.paddr))
         };
         match load.fill {
-            Some(byte) => load.stored_frames().try_for_each(|pfn| put(pfn, [byte; PAGE])),
+            Some(byte) => {
+                let page = vec![byte; size as usize];
+                load.stored_frames().try_for_each(|pfn| put(pfn, &page))
+            }
             None => {
-                filled.range(load.stored_frames()).try_for_each(|&pfn| put(pfn, self.page(pfn)))
+                filled.range(load.stored_frames()).try_for_each(|&pfn| put(pfn, &self.page(pfn)))
             }
         }
     }

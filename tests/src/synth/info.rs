@@ -51,7 +51,7 @@ pub(super) fn full(machine: &Machine, built: &Addresses) -> String {
     if facts.style as u32 >= KernelStyle::V5_10 as u32 {
         line("BUILD-ID=00112233445566778899aabbccddeeff00112233".into());
     }
-    line("PAGESIZE=4096".into());
+    line(format!("PAGESIZE={}", machine.page()));
     for (name, address) in &built.symbols {
         if name == "free_huge_page" && facts.hugetlb != (HugetlbMark::Lru { exported: true }) {
             continue;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::content::{Content, PAGE};
+use super::content::Content;
 use super::cpu::{Cpu, LINK, Placed};
 use super::elf::{Image, Load, Note};
 use super::log::{self, LogLine};
@@ -254,8 +254,13 @@ impl Machine {
     /// Makes it an arm64 machine with pages of 4 KiB and addresses of 48 bits, or of 52 (LPA2), whose
     /// linear map begins at physical 0.
     pub fn arm64(self, bits: u32) -> Self {
-        assert!(bits == 48 || bits == 52, "{bits} bits of address");
-        self.on(Cpu::Arm64 { bits })
+        self.arm64_paged(12, bits, bits)
+    }
+
+    /// The same with pages of `1 << page` bytes, and a kernel that is built for `built` bits of address.
+    pub fn arm64_paged(self, page: u32, built: u32, bits: u32) -> Self {
+        assert!(bits <= built && built <= 52, "{bits} bits of address of {built}");
+        self.on(Cpu::Arm64 { page, built, bits })
     }
 
     /// Makes it a riscv64 machine: Sv39, Sv48 or Sv57.
@@ -278,6 +283,11 @@ impl Machine {
         self.facts.words = cpu.words();
         (self.page_offset, self.vmemmap) = cpu.bases(&self.facts);
         (self.section_bits, self.physmem_bits) = cpu.sizes(&self.facts);
+        if cpu.page_bits() > 12 {
+            // All frames are so much further up, and blocks larger than the image.
+            self.meta_at <<= cpu.page_bits() - 12;
+            self.text_leaf = Leaf::Page;
+        }
         if plain {
             self.physmem_bits = self.physmem_bits.min(36);
         }
@@ -292,7 +302,7 @@ impl Machine {
     pub fn memory_from(mut self, pfns: u64) -> Self {
         let name = self.cpu.name();
         assert!(self.cpu.counts_from_its_memory(), "{name} counts from physical 0");
-        let bytes = pfns * PAGE as u64;
+        let bytes = pfns * self.page();
         self.first_pfn = pfns;
         self.page_offset = self.page_offset.wrapping_sub(bytes);
         self.vmemmap = self.vmemmap.wrapping_sub(pfns * self.page_struct);
@@ -453,7 +463,12 @@ impl Machine {
 
     /// Pages of a memory section.
     pub fn section_pages(&self) -> u64 {
-        1 << (self.section_bits - 12)
+        1 << (self.section_bits - self.cpu.page_bits())
+    }
+
+    /// Bytes of a page.
+    pub fn page(&self) -> u64 {
+        1 << self.cpu.page_bits()
     }
 
     /// The address of a byte of memory in the direct map.
@@ -464,7 +479,7 @@ impl Machine {
 
     /// One past the last byte of memory that the direct map has.
     pub(super) fn direct_end(&self) -> u64 {
-        (self.first_pfn * PAGE as u64).saturating_add(self.cpu.direct_len())
+        (self.first_pfn * self.page()).saturating_add(self.cpu.direct_len())
     }
 
     /// Bits of the number of a section in the flags of a `struct page`: none where a vmemmap makes it superfluous.
@@ -489,7 +504,7 @@ impl Machine {
 
     /// Frames whose structures lie, in part at least, in pages that cannot be read.
     pub fn unreadable_frames(&self) -> Vec<Range<u64>> {
-        let (page, size) = (PAGE as u64, self.page_struct);
+        let (page, size) = (self.page(), self.page_struct);
         let around = |frames: &Range<u64>| {
             let start = frames.start * size / page * page / size;
             let end = ((frames.end * size).next_multiple_of(page)).div_ceil(size);
@@ -500,7 +515,7 @@ impl Machine {
 
     /// Builds memory, page tables and headers.
     pub fn build(&self) -> Image {
-        let load_at = self.phys_load.unwrap_or(self.meta_at);
+        let (load_at, page) = (self.phys_load.unwrap_or(self.meta_at), self.page());
         let image_is_meta = load_at == self.meta_at;
         let tables = self.cpu.tables(self.levels, self.sme_mask);
         let mapped_apart = self.cpu.text().map(|text| text + self.kernel_offset);
@@ -515,14 +530,15 @@ impl Machine {
             extra_ram: Vec::new(),
             page_offset: self.page_offset,
             words: self.facts.words,
+            page,
         };
         let text_va = kit.text_va;
         if mapped_apart.is_some() {
             kit.memory.map(text_va, load_at, IMAGE, self.text_leaf);
         }
         let mut mapped = self.ram.clone();
-        let meta_frames = self.meta_at / PAGE as u64..kit.end / PAGE as u64;
-        let image_frames = load_at / PAGE as u64..(load_at + IMAGE) / PAGE as u64;
+        let meta_frames = self.meta_at / page..kit.end / page;
+        let image_frames = load_at / page..(load_at + IMAGE) / page;
         mapped.push(meta_frames.clone());
         if !image_is_meta {
             mapped.push(image_frames.clone());
@@ -549,7 +565,7 @@ impl Machine {
         if self.own_tables {
             own::write(self, &mut kit);
         }
-        let mut next = kit.next.next_multiple_of(PAGE as u64);
+        let mut next = kit.next.next_multiple_of(page);
         kit.memory.write_tables(
             load_at + top_table_at,
             |va| self.cpu.is_in_tables(va),
@@ -564,26 +580,26 @@ impl Machine {
 
         let mut ram = self.ram.clone();
         ram.extend(kit.extra_ram.iter().cloned());
-        ram.push(self.meta_at / PAGE as u64..kit.next.div_ceil(PAGE as u64));
+        ram.push(self.meta_at / page..kit.next.div_ceil(page));
         ram.sort_by_key(|range| range.start);
         for pair in ram.windows(2) {
             assert!(pair[0].end <= pair[1].start, "RAM {:x?} overlaps {:x?}", pair[0], pair[1]);
         }
         let mut loads = Vec::new();
         if mapped_apart.is_some() {
-            loads.push(Load::new(text_va, load_at, IMAGE));
+            loads.push(Load::new(text_va, load_at, IMAGE).paged(page));
         }
         let direct_end = self.direct_end();
         for range in &ram {
-            let (start, end) = (range.start * PAGE as u64, range.end * PAGE as u64);
+            let (start, end) = (range.start * page, range.end * page);
             let below = end.min(direct_end);
             if start < below {
-                loads.push(Load::new(self.direct_va(start), start, below - start));
+                loads.push(Load::new(self.direct_va(start), start, below - start).paged(page));
             }
             // What has no address: all ones of 32 bits.
             let start = start.max(direct_end);
             if start < end {
-                loads.push(Load::new(0xffff_ffff, start, end - start));
+                loads.push(Load::new(0xffff_ffff, start, end - start).paged(page));
             }
         }
         let facts = info::Addresses {
@@ -592,7 +608,7 @@ impl Machine {
             placed: Placed {
                 text: text_va,
                 load: load_at,
-                memory: self.first_pfn * PAGE as u64,
+                memory: self.first_pfn * page,
                 page_offset: self.page_offset,
                 section_bits: self.section_bits,
                 physmem_bits: self.physmem_bits,
@@ -606,7 +622,7 @@ impl Machine {
 
     /// Maps these frames in the direct map, as far as it goes, by entries of so many bytes.
     fn map_direct(&self, memory: &mut Memory, ram: &[Range<u64>], leaf: u64) {
-        let (frames, end) = (leaf / PAGE as u64, self.direct_end() / leaf);
+        let (frames, end) = (leaf / self.page(), self.direct_end() / leaf);
         let chunks: BTreeSet<u64> = ram
             .iter()
             .filter(|range| !range.is_empty())
@@ -638,7 +654,7 @@ impl Machine {
     pub(super) fn frames(&self, kit: &Kit) -> Vec<Range<u64>> {
         let mut ram = self.ram.clone();
         ram.extend(kit.extra_ram.iter().cloned());
-        ram.push(self.meta_at / PAGE as u64..kit.end / PAGE as u64);
+        ram.push(self.meta_at / self.page()..kit.end / self.page());
         ram
     }
 }
@@ -655,6 +671,8 @@ pub(super) struct Kit {
     pub extra_ram: Vec<Range<u64>>,
     page_offset: u64,
     pub words: Words,
+    /// Bytes of a page.
+    pub page: u64,
 }
 
 impl Kit {
@@ -667,7 +685,7 @@ impl Kit {
 
     /// The same, by its address in the direct map.
     pub fn alloc_va(&mut self, len: u64) -> u64 {
-        let va = self.page_offset.wrapping_add(self.alloc(len, PAGE as u64));
+        let va = self.page_offset.wrapping_add(self.alloc(len, self.page));
         if self.words.wide { va } else { va & 0xffff_ffff }
     }
 
@@ -689,7 +707,7 @@ impl Kit {
     /// A zeroed static table in the kernel image; its symbol becomes known.
     pub fn table(&mut self, name: &str, len: u64) -> u64 {
         let at = self.text_va + TABLES_AT + self.tables;
-        self.tables += len.next_multiple_of(PAGE as u64);
+        self.tables += len.next_multiple_of(self.page);
         assert!(TABLES_AT + self.tables <= IMAGE, "too large a table in the image");
         self.symbols.push((name.into(), at));
         at

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use super::content::PAGE;
 use super::cpu::Cpu;
 use super::machine::{Fault, Kit, Machine, MemModel, SectionTable};
 use super::page::{self, Class, Use};
@@ -82,12 +81,12 @@ impl Place {
     fn new(machine: &Machine, kit: &mut Kit) -> Self {
         let size = machine.page_struct;
         let pages = machine.section_pages();
-        let bytes = (pages * size).next_multiple_of(PAGE as u64);
+        let bytes = (pages * size).next_multiple_of(kit.page);
         let (sections, arrays, pieces) = (BTreeMap::new(), Vec::new(), Vec::new());
         let mut place = Place { size, pages, sections, arrays, pieces };
         if matches!(machine.model, MemModel::Flat | MemModel::Nodes) {
             let end = machine.frames(kit).iter().map(|range| range.end).max().unwrap_or(0);
-            let (first, upper) = (machine.first_pfn, machine.meta_at / PAGE as u64);
+            let (first, upper) = (machine.first_pfn, machine.meta_at / kit.page);
             let below = match machine.model {
                 MemModel::Flat => end,
                 _ => first + (upper - first) / 2,
@@ -106,7 +105,7 @@ impl Place {
         if giant {
             // The leaf at physical 0: structure of frame n at n * size.
             let last = machine.present_sections(kit).last().copied().unwrap_or(0);
-            let end = ((last + 1) * bytes).div_ceil(PAGE as u64);
+            let end = ((last + 1) * bytes).div_ceil(kit.page);
             kit.extra_ram.push(0..end);
             kit.memory.map(machine.vmemmap, 0, leaf, Leaf::Giant);
         }
@@ -142,28 +141,26 @@ impl Place {
     /// Maps what nothing was written to, and takes away what must not be readable.
     fn finish(&self, machine: &Machine, kit: &mut Kit) {
         if machine.model != MemModel::Vmemmap || machine.vmemmap_leaf != Leaf::Page {
-            assert!(machine.faults.is_empty(), "faults need vmemmap in 4 KiB pages");
+            assert!(machine.faults.is_empty(), "faults need vmemmap in single pages");
             return;
         }
-        let zeros = kit.alloc(PAGE as u64, PAGE as u64);
+        let page = kit.page;
+        let zeros = kit.alloc(page, page);
         for start in self.sections.values() {
             let end = start + self.pages * self.size;
-            for va in (start / 4096 * 4096..end).step_by(PAGE) {
+            for va in (start / page * page..end).step_by(page as usize) {
                 if kit.memory.translate(va).is_none() {
-                    kit.memory.map(va, zeros, PAGE as u64, Leaf::Page);
+                    kit.memory.map(va, zeros, page, Leaf::Page);
                 }
             }
         }
         for (frames, fault) in &machine.faults {
-            let pages: BTreeSet<u64> = frames
-                .clone()
-                .filter_map(|pfn| self.of(pfn))
-                .map(|va| va / PAGE as u64 * PAGE as u64)
-                .collect();
+            let pages: BTreeSet<u64> =
+                frames.clone().filter_map(|pfn| self.of(pfn)).map(|va| va / page * page).collect();
             for va in pages {
                 kit.memory.unmap(va);
                 if *fault == Fault::NotInFile {
-                    kit.memory.map(va, NOWHERE, PAGE as u64, Leaf::Page);
+                    kit.memory.map(va, NOWHERE, page, Leaf::Page);
                 }
             }
         }
@@ -192,11 +189,12 @@ impl Structures<'_> {
             page.section(pfn / self.machine.section_pages(), width);
         }
         let Some(va) = self.place.of(pfn) else { return };
-        let (first, last) = (va & !0xfff, (va + self.place.size - 1) & !0xfff);
+        let size = self.kit.page;
+        let (first, last) = (va / size * size, (va + self.place.size - 1) / size * size);
         for page_va in [first, last] {
             if self.kit.memory.translate(page_va).is_none() {
-                let at = self.kit.alloc(PAGE as u64, PAGE as u64);
-                self.kit.memory.map(page_va, at, PAGE as u64, Leaf::Page);
+                let at = self.kit.alloc(size, size);
+                self.kit.memory.map(page_va, at, size, Leaf::Page);
             }
         }
         self.kit.memory.write(va, page.bytes());
@@ -226,7 +224,7 @@ impl Structures<'_> {
         let free_huge_page = self.kit.text_va + 0x3000;
         let shared = of == Use::HugetlbHvo && !matches!(facts.hugetlb, HugetlbMark::Lru { .. });
         // With the structures' memory given back, what one page of them holds is what all hold.
-        let period = if shared { PAGE as u64 / size } else { u64::MAX };
+        let period = if shared { self.kit.page / size } else { u64::MAX };
         for index in 1..1u64 << order {
             let seen = if shared { index % period } else { index };
             let page = match seen {
@@ -322,7 +320,7 @@ fn sections_plain(machine: &Machine, kit: &mut Kit, place: &Place) {
 
 fn sections_extreme(machine: &Machine, kit: &mut Kit, place: &Place) {
     let (size, long) = (machine.facts.mem_section_size, kit.words.bytes());
-    let per_root = PAGE as u64 / size;
+    let per_root = kit.page / size;
     let bytes = roots(machine) * long;
     let table = match machine.table {
         SectionTable::Array => kit.table("mem_section", bytes),
@@ -341,7 +339,7 @@ fn sections_extreme(machine: &Machine, kit: &mut Kit, place: &Place) {
     let mut pages = BTreeMap::new();
     for (&section, &start) in &place.sections {
         let root = *pages.entry(section / per_root).or_insert_with(|| {
-            let page = kit.alloc_va(PAGE as u64);
+            let page = kit.alloc_va(kit.page);
             kit.write_long(table + section / per_root * long, page);
             page
         });
@@ -359,5 +357,5 @@ pub(super) fn sections(machine: &Machine) -> u64 {
 
 /// Entries of the root array: `LENGTH(mem_section)` with SPARSEMEM_EXTREME.
 pub(super) fn roots(machine: &Machine) -> u64 {
-    sections(machine).div_ceil(PAGE as u64 / machine.facts.mem_section_size)
+    sections(machine).div_ceil(machine.page() / machine.facts.mem_section_size)
 }

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::content::PAGE;
 use super::tables::{Entries, Leaf, Room, Tables};
 
 /// Pages written so far, by frame number; all others read as the machine's [`super::Content`].
 #[derive(Clone, Debug)]
 pub struct Memory {
     tables: Tables,
-    pages: BTreeMap<u64, Box<[u8; PAGE]>>,
+    pages: BTreeMap<u64, Box<[u8]>>,
     /// Virtual address to (physical address, bytes, leaf).
     maps: BTreeMap<u64, (u64, u64, Leaf)>,
 }
@@ -20,8 +19,13 @@ impl Memory {
         Memory { tables, pages: BTreeMap::new(), maps: BTreeMap::new() }
     }
 
+    /// Bytes of a page.
+    fn page_bytes(&self) -> usize {
+        1 << self.tables.shifts[0]
+    }
+
     /// The page written at `pfn`, if any byte of it was.
-    pub fn page(&self, pfn: u64) -> Option<&[u8; PAGE]> {
+    pub fn page(&self, pfn: u64) -> Option<&[u8]> {
         self.pages.get(&pfn).map(|page| &**page)
     }
 
@@ -32,10 +36,11 @@ impl Memory {
 
     /// Writes at a physical address.
     pub fn write_phys(&mut self, mut at: u64, mut bytes: &[u8]) {
+        let size = self.page_bytes();
         while !bytes.is_empty() {
-            let offset = at as usize % PAGE;
-            let n = bytes.len().min(PAGE - offset);
-            let page = self.pages.entry(at / PAGE as u64).or_insert_with(|| Box::new([0; PAGE]));
+            let offset = at as usize % size;
+            let n = bytes.len().min(size - offset);
+            let page = self.pages.entry(at / size as u64).or_insert_with(|| vec![0; size].into());
             page[offset..offset + n].copy_from_slice(&bytes[..n]);
             bytes = &bytes[n..];
             at += n as u64;
@@ -44,9 +49,9 @@ impl Memory {
 
     /// Reads up to eight bytes at a physical address, which are zero where nothing was written.
     fn read_phys(&self, at: u64, len: u64) -> [u8; 8] {
-        let (offset, len) = (at as usize % PAGE, len as usize);
+        let (offset, len) = (at as usize % self.page_bytes(), len as usize);
         let mut raw = [0; 8];
-        if let Some(page) = self.page(at / PAGE as u64) {
+        if let Some(page) = self.page(at / self.page_bytes() as u64) {
             raw[..len].copy_from_slice(&page[offset..offset + len]);
         }
         raw
@@ -77,8 +82,9 @@ impl Memory {
 
     /// Writes at a virtual address, which must be mapped.
     pub fn write(&mut self, mut va: u64, mut bytes: &[u8]) {
+        let size = self.page_bytes();
         while !bytes.is_empty() {
-            let n = bytes.len().min(PAGE - va as usize % PAGE);
+            let n = bytes.len().min(size - va as usize % size);
             let pa = self.translate(va).unwrap_or_else(|| panic!("{va:#x} is not mapped"));
             self.write_phys(pa, &bytes[..n]);
             bytes = &bytes[n..];

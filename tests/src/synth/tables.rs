@@ -6,11 +6,12 @@ use super::words::Words;
 /// Size of the mapping made by one page table entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Leaf {
-    /// An entry of the last level: 4 KiB.
+    /// An entry of the last level: 4 KiB; on arm64 also 16 or 64.
     Page,
-    /// One of the level above: 2 MiB; of s390x and 32-bit ARM 1 MiB, of i386 without PAE 4 MiB.
+    /// One of the level above: 2 MiB; of s390x and 32-bit ARM 1 MiB, of i386 without PAE 4 MiB, of arm64 with larger pages
+    /// 32 or 512 MiB.
     Block,
-    /// One of the level above that: 1 GiB; of s390x 2 GiB.
+    /// One of the level above that: 1 GiB; of s390x 2 GiB. arm64 with larger pages has none.
     Giant,
     /// 64 KiB: sixteen entries of the last level that are alike, of riscv64 (Svnapot) or 32-bit ARM (large pages). With
     /// the hashed tables of ppc64, an element of the list of pieces that vmemmap is made of.
@@ -27,8 +28,11 @@ pub enum Entries {
     },
     /// i386 without PAE: entries of 32 bits.
     X86Short,
-    /// arm64 with pages of 4 KiB: addresses of 48 bits, or of 52 with five levels.
-    Arm64,
+    /// arm64.
+    Arm64 {
+        /// Where the upper bits of an address are.
+        high: High,
+    },
     /// riscv64.
     Riscv64,
     /// s390x: empty entries are not zero.
@@ -41,6 +45,17 @@ pub enum Entries {
     ArmLong,
     /// loongarch64, whose empty entries point at tables of empty entries.
     Loongarch64,
+}
+
+/// Where an entry of arm64 has bits 51:48 of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum High {
+    /// It has none.
+    None,
+    /// In bits 15:12, where pages of 64 KiB have no address.
+    Lpa,
+    /// The upper two in bits 9:8, the others in their place (LPA2).
+    Lpa2,
 }
 
 /// The page tables of a machine.
@@ -92,6 +107,18 @@ const LOONG_HUGE: u64 = 0x40;
 /// In huge entries the global bit is this one.
 const LOONG_HUGE_GLOBAL: u64 = 1 << 12;
 
+impl High {
+    /// An address as it is in an entry.
+    fn put(self, at: u64) -> u64 {
+        let high = at >> 48;
+        match self {
+            High::None => at,
+            High::Lpa => at & 0xffff_ffff_ffff | high << 12,
+            High::Lpa2 => at & 0x3_ffff_ffff_ffff | high >> 2 << 8,
+        }
+    }
+}
+
 impl Tables {
     /// x86_64 with so many levels.
     pub fn x86(levels: u32, mask: u64) -> Tables {
@@ -139,7 +166,7 @@ impl Tables {
         let align = match self.entries {
             Entries::S390x if level > 0 => 4096,
             // Tables of a quarter or half of a page are given out as such.
-            _ => len.min(4096),
+            _ => len.min(1 << self.shifts[0]),
         };
         Room { len, align }
     }
@@ -162,10 +189,10 @@ impl Tables {
                 // Of 4 MiB, what lies above 4 GiB stands in the lower bits.
                 pa & 0xffff_ffff | pa >> 32 << 13 | X86_PRESENT | 0x100 | huge
             }
-            Entries::Arm64 => {
+            Entries::Arm64 { high } => {
                 let kind = if last { 3 } else { 1 };
-                let share = if self.levels() == 4 { ARM64_SHAREABLE } else { 0 };
-                pa | ARM64_PAGE | share | kind
+                let share = if high == High::Lpa2 { 0 } else { ARM64_SHAREABLE };
+                high.put(pa) | ARM64_PAGE | share | kind
             }
             // A block of 64 KiB says so by the lowest bits of its first page number.
             Entries::Riscv64 if leaf == Leaf::Run => (pa | 0x8000) >> 2 | RISCV_PAGE | RISCV_NAPOT,
@@ -194,7 +221,8 @@ impl Tables {
             // The four entries of the first table of PAE have no rights.
             Entries::X86 { .. } if level == 2 => at | 1,
             Entries::X86 { .. } | Entries::X86Short => at | X86_PRESENT,
-            Entries::Arm64 | Entries::ArmLong => at | 3,
+            Entries::Arm64 { high } => high.put(at) | 3,
+            Entries::ArmLong => at | 3,
             Entries::Riscv64 => at >> 2 | 1,
             // Of a region's entry, its type and length; of a segment's, what 6.x calls "present".
             Entries::S390x if level == 1 => at | 1,
@@ -222,7 +250,7 @@ impl Tables {
     pub fn is_block(&self, entry: u64) -> bool {
         match self.entries {
             Entries::X86 { .. } | Entries::X86Short => entry & X86_HUGE != 0,
-            Entries::Arm64 | Entries::ArmLong => entry & 3 == 1,
+            Entries::Arm64 { .. } | Entries::ArmLong => entry & 3 == 1,
             Entries::Riscv64 => entry & 0xe != 0,
             Entries::S390x => entry & (0x400 | S390_NO_TABLE) == 0x400,
             Entries::Ppc64 => entry & PPC_LEAF != 0,
@@ -236,7 +264,7 @@ impl Tables {
         match self.entries {
             Entries::X86 { mask } => entry & 0x000f_ffff_ffff_f000 & !mask,
             Entries::X86Short => entry & 0xffff_f000,
-            Entries::Arm64 => entry & 0x0000_ffff_ffff_f000,
+            Entries::Arm64 { .. } => entry & 0x0000_ffff_ffff_f000 & (!0 << self.shifts[0]),
             Entries::Riscv64 => entry << 2 & 0x00ff_ffff_ffff_f000,
             // Tables of the last level have 2 KiB; what is lower in the others says something else.
             Entries::S390x if entry & 0xc == 0 => entry & !0x7ff,
