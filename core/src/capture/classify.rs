@@ -87,9 +87,13 @@ impl<'m> Scanner<'m> {
         if let Some(lists) = self.classifier.free_lists() {
             let mut memory = KernelMemory::new(source, self.arch, &mut self.tables);
             let is_first = map.span().start == Pfn(0);
-            let mut damaged = |span, order| observer.notice(Notice::DamagedFreeList(span, order));
+            let mut kept = |span, order: Option<u64>| {
+                observer.notice(
+                    order.map_or(Notice::UnknownZones(span), |o| Notice::DamagedFreeList(span, o)),
+                );
+            };
             let (mem_map, roots) = (&self.mem_map, &mut self.roots);
-            let done = lists.clear(&mut memory, mem_map, roots, map, tally, &mut damaged);
+            let done = lists.clear(&mut memory, mem_map, roots, map, tally, &mut kept);
             if let (Err(why), true) = (done, is_first) {
                 observer.notice(Notice::NoZones(why));
             }

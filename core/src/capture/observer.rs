@@ -40,6 +40,9 @@ pub enum Notice {
     /// free block: its pages are kept.
     #[cfg(feature = "free-lists")]
     DamagedFreeList(PfnSpan, u64),
+    /// The zones of the node of these pfns are not known, and with them no lists of free pages: those are kept.
+    #[cfg(feature = "free-lists")]
+    UnknownZones(PfnSpan),
     /// The kernel's zones could not be found: all free pages are kept.
     #[cfg(feature = "free-lists")]
     NoZones(ZonesError),
@@ -70,6 +73,11 @@ impl fmt::Display for Notice {
             #[cfg(feature = "free-lists")]
             Notice::DamagedFreeList(s, order) => {
                 span(f, s, format_args!("the list of free blocks of order {order} is damaged"))
+            }
+            #[cfg(feature = "free-lists")]
+            Notice::UnknownZones(s) => {
+                let last = Pfn(s.end.0.saturating_sub(1));
+                write!(f, "pfns {} to {last}: zones not known, free pages kept", s.start)
             }
             #[cfg(feature = "free-lists")]
             Notice::NoZones(why) => write!(f, "free pages kept: {why}"),

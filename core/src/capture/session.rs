@@ -709,6 +709,14 @@ impl<'m, D: Dump> Session<'m, D> {
                 Classifier::new(&facts, &arch, machine, bits, level).map_err(KernelError::Key)
             }
         };
+        #[cfg(feature = "free-lists")]
+        if let (Ok(classifier), Ok(arch)) = (&mut self.classifier, self.arch)
+            && let Some(lists) = classifier.free_lists()
+        {
+            let mut tables = TableCache::new(&mut self.storage.tables[..]);
+            let mut memory = KernelMemory::new(&mut self.dump, arch, &mut tables);
+            classifier.set_lists_known(lists.are_known(&mut memory));
+        }
     }
 
     /// Says what the input lacks already: the level of the dump that it is.

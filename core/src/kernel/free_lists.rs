@@ -65,8 +65,15 @@ impl FreeLists {
         })
     }
 
+    /// Whether the zones of some node are known: no free page is found without.
+    pub(crate) fn are_known<S: PhysMemory>(&self, memory: &mut KernelMemory<'_, '_, S>) -> bool {
+        let mut known = false;
+        let _ = self.nodes.each(memory, &mut |_, zone| known |= zone.at.is_some());
+        known
+    }
+
     /// Clears the bits of free pages, as far as they are in `map`. The pages of a list that is damaged stay; the pfns of
-    /// its zone, and its order, go to `damaged`.
+    /// its zone, and its order, go to `kept`; of a node whose zones are not known, its pfns do.
     pub(crate) fn clear<S: PhysMemory>(
         &self,
         memory: &mut KernelMemory<'_, '_, S>,
@@ -74,11 +81,19 @@ impl FreeLists {
         roots: &mut RootCache<'_>,
         map: &mut Bitmap<'_>,
         tally: &mut impl DropObserver,
-        damaged: &mut dyn FnMut(PfnSpan, u64),
+        kept: &mut dyn FnMut(PfnSpan, Option<u64>),
     ) -> Result<(), ZonesError> {
         let (window, mut left) = (map.span(), LISTS_ALL);
         self.nodes.each(memory, &mut |memory, zone| {
-            let (Some(at), false) = (zone.at, zone.span.intersect(window).is_empty()) else {
+            if zone.span.intersect(window).is_empty() {
+                return;
+            }
+            // Said once, not in every window.
+            let is_first = window.contains(zone.span.start);
+            let Some(at) = zone.at else {
+                if is_first {
+                    kept(zone.span, None);
+                }
                 return;
             };
             // The first pfn that has a `struct page`.
@@ -98,9 +113,8 @@ impl FreeLists {
                     left -= 1;
                     let whole = walk.follow(memory, head, order, &mut |_| {});
                     if whole.is_none() {
-                        // Once, not in every window.
-                        if window.contains(zone.span.start) {
-                            damaged(zone.span, order);
+                        if is_first {
+                            kept(zone.span, Some(order));
                         }
                         continue;
                     }

@@ -116,6 +116,7 @@ pub struct Machine {
     pub(super) log: Option<(Vec<LogLine>, usize)>,
     pub(super) own_tables: bool,
     pub(super) zones: bool,
+    pub(super) strange_zones: bool,
     pub(super) bent: Option<(u32, BentList)>,
 }
 
@@ -177,6 +178,7 @@ impl Machine {
             log: None,
             own_tables: false,
             zones: false,
+            strange_zones: false,
             bent: None,
             facts,
         }
@@ -423,14 +425,20 @@ impl Machine {
         self
     }
 
-    /// Whether the kernel has zones.
+    /// Has zones reach past the end of their node, so that they cannot be what they are taken for.
+    pub fn strange_zones(mut self) -> Self {
+        self.strange_zones = true;
+        self
+    }
+
+    /// Whether the kernel has zones that can be found.
     pub fn has_zones(&self) -> bool {
-        self.zones
+        self.zones && !self.strange_zones
     }
 
     /// Whether free blocks of this order are on lists that are as they should be.
     pub fn lists_free(&self, order: u32) -> bool {
-        self.zones && self.bent.is_none_or(|(bent, _)| bent != order)
+        self.has_zones() && self.bent.is_none_or(|(bent, _)| bent != order)
     }
 
     /// What the generation is like.

@@ -34,7 +34,8 @@ pub(super) fn write(
         let at = node + ZONE_SIZE * number as u64;
         // zone_start_pfn is in front of spanned_pages.
         kit.write_long(at + SPANNED - long, zone.start);
-        kit.write_long(at + SPANNED, zone.end - zone.start);
+        let beyond = if machine.strange_zones { span.end } else { 0 };
+        kit.write_long(at + SPANNED, zone.end - zone.start + beyond);
         for order in 0..machine.facts.free_orders {
             let mut lists: [Vec<u64>; LISTS as usize] = Default::default();
             let blocks = free.iter().filter(|(pfn, of, _)| {

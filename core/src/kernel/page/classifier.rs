@@ -129,6 +129,9 @@ pub struct Classifier {
     /// Where free pages are looked for, if nothing marks them.
     #[cfg(feature = "free-lists")]
     pub(super) free_lists: Option<FreeLists>,
+    /// Whether there are any.
+    #[cfg(feature = "free-lists")]
+    pub(super) lists_known: bool,
     pub(super) unaccepted: Option<Blocks>,
     pub(super) offline: Option<u32>,
     /// What each rule lacks.
@@ -157,7 +160,7 @@ impl Classifier {
         known.set(DumpLevel::CACHE | DumpLevel::CACHE_PRIVATE, self.cache.lru != 0);
         known.set(DumpLevel::USER, self.user && (large || self.slab != SlabBy::Unknown));
         #[cfg(feature = "free-lists")]
-        let listed = self.free_lists.is_some();
+        let listed = self.free_lists.is_some() && self.lists_known;
         #[cfg(not(feature = "free-lists"))]
         let listed = false;
         known.set(DumpLevel::FREE, listed || self.buddy.is_some() || self.unaccepted.is_some());
@@ -168,6 +171,12 @@ impl Classifier {
     #[cfg(feature = "free-lists")]
     pub(crate) fn free_lists(&self) -> Option<FreeLists> {
         self.free_lists
+    }
+
+    /// Says whether there are such lists, which only the kernel's memory tells.
+    #[cfg(feature = "free-lists")]
+    pub(crate) fn set_lists_known(&mut self, known: bool) {
+        self.lists_known = known;
     }
 
     /// Bytes of a `struct page`.

@@ -147,6 +147,8 @@ impl Classifier {
             buddy: None,
             #[cfg(feature = "free-lists")]
             free_lists: None,
+            #[cfg(feature = "free-lists")]
+            lists_known: true,
             unaccepted: None,
             offline: None,
             missing: [None; classifier::RULES],
