@@ -25,8 +25,9 @@ use tamis_core::memory::{Dump as _, MemoryRange};
 use tamis_core::units::Pfn;
 use tamis_core::wire::elf as elf_wire;
 
-/// Bytes of a bitmap that are believed of a file that holds less: those of 8 TiB.
-const BITMAP_MOST: u64 = 256 << 20;
+/// Bytes of a bitmap that are believed of a file that holds less: those of 64 TiB in pages of 4 KiB. Most of a bitmap of
+/// so large a machine may be a gap of the file, which is gone through in a second or two.
+const BITMAP_MOST: u64 = 2 << 30;
 /// Memory ranges that are kept apart (192 MiB of them). Machines have tens, and a guest from which memory was taken
 /// has as many as it has blocks.
 const RANGES_MOST: usize = 4 << 20;
