@@ -135,6 +135,54 @@ fn every_kind_of_file_is_called_by_its_name() {
     bench.tamis("info file").expect(3).says("is a core of a Xen guest (ELF)");
 }
 
+/// What the firmware of a ppc64 machine leaves of itself beside a kernel's dump.
+#[test]
+fn an_opalcore_is_called_by_its_name() {
+    let bench = Bench::new();
+    for (name, auxv) in [("opal", 9u64), ("kernel", 22)] {
+        let mut core = b"\x7fELF\x02\x02\x01".to_vec();
+        core.resize(16, 0);
+        for half in [4u16, 21] {
+            core.extend(half.to_be_bytes());
+        }
+        core.extend(1u32.to_be_bytes());
+        for word in [0u64, 64, 0] {
+            core.extend(word.to_be_bytes());
+        }
+        core.extend(0u32.to_be_bytes());
+        for half in [64u16, 56, 2, 0, 0, 0] {
+            core.extend(half.to_be_bytes());
+        }
+        // A CPU's registers, the auxiliary vector: where the firmware begins, and the end of it.
+        let mut notes = Vec::new();
+        let vector = [auxv, 0x3000_0000, 0].map(u64::to_be_bytes).concat();
+        for (kind, desc) in [(1u32, vec![0; 504]), (6, vector)] {
+            for word in [5, desc.len() as u32, kind] {
+                notes.extend(word.to_be_bytes());
+            }
+            notes.extend(b"CORE\0\0\0\0");
+            notes.extend(desc);
+        }
+        let len = notes.len() as u64;
+        for (kind, [offset, address, size]) in
+            [(4u32, [0x1000, 0, len]), (1, [0x10000, 0x3000_0000, 0x10000])]
+        {
+            core.extend([kind, 7].map(u32::to_be_bytes).concat());
+            core.extend([offset, address, address, size, size, 0].map(u64::to_be_bytes).concat());
+        }
+        core.resize(0x1000, 0);
+        core.extend(notes);
+        core.resize(0x20000, 0);
+        bench.put(name, &core);
+    }
+    for command in ["info", "stats", "dmesg"] {
+        let run = bench.tamis(&format!("{command} opal"));
+        run.expect(3).says("the memory of the firmware OPAL (an opalcore), not of a kernel");
+        run.says("skiboot.elf");
+    }
+    bench.tamis("info kernel").expect(0);
+}
+
 #[test]
 fn the_reason_of_a_refusal_is_true() {
     let bench = Bench::new();

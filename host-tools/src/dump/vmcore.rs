@@ -6,6 +6,7 @@ use crate::dump::opened::{Dump, Input, Opened, finish};
 use crate::fail::Result;
 use crate::render::text::size;
 use tamis_core::arch::s390x;
+use tamis_core::endian::Endian;
 use tamis_core::endian::Word;
 use tamis_core::input::elf;
 use tamis_core::input::elf::ElfVmcore;
@@ -14,7 +15,8 @@ use tamis_core::memory::{MemoryRange, PhysMemory, Ranges as _};
 use tamis_core::units::{Pfn, PhysAddr};
 use tamis_core::vmcoreinfo::Info;
 use tamis_core::wire::elf as elf_wire;
-use tamis_core::wire::machine::EM_S390;
+use tamis_core::wire::machine::{EM_PPC64, EM_S390};
+use tamis_core::wire::note;
 
 /// Physical memory of any machine ends below this.
 const MEMORY_MOST: u64 = 1 << 53;
@@ -40,6 +42,11 @@ pub fn elf(
     let table = vec![MemoryRange::default(); facts.segments];
     let places = vec![elf::Place::default(); facts.segments];
     let text = text(facts.vmcoreinfo, |at, buf| facts.notes.read(&mut input, at, buf));
+    if text.is_empty() && is_opal(&facts, &mut input) {
+        let text = "the memory of the firmware OPAL (an opalcore), not of a kernel";
+        let next = "gdb reads it, with skiboot.elf; the kernel's memory is in /proc/vmcore";
+        return Err(files[0].raw.fail(text).next(next));
+    }
     let info = Info::new(Some(&text), None);
     let (usual, only) = machines::page_size(facts.machine);
     let (shift, assumed) = match info.page_shift() {
@@ -77,6 +84,40 @@ fn is_process(vmcore: &ElfVmcore<'_, Input>) -> bool {
         [one] => none && (1..first_of_kernel).contains(&one.virt.0),
         ranges => none && !ranges.is_empty(),
     }
+}
+
+/// Whether it is what OPAL, the firmware of ppc64 machines without a hypervisor, leaves of itself beside a kernel's dump
+/// (Linux `arch/powerpc/platforms/powernv/opal-core.c`): a big-endian core without VMCOREINFO, and with the note of a
+/// program's auxiliary vector, which says where the firmware begins.
+fn is_opal(facts: &elf::Facts, input: &mut Input) -> bool {
+    const NT_AUXV: u32 = 6;
+    const AT_ENTRY: u64 = 9;
+    let (machine, len) = (facts.machine, facts.notes.bytes());
+    if (machine.elf_machine, machine.endian, machine.word) != (EM_PPC64, Endian::Big, Word::Bits64)
+    {
+        return false;
+    }
+    let mut at = 0;
+    // One of registers for each CPU before it.
+    for _ in 0..note::MOST {
+        let mut raw = [0; note::HEADER];
+        if len - at < note::HEADER as u64 || facts.notes.read(input, at, &mut raw).is_err() {
+            return false;
+        }
+        let Ok(found) = note::NoteHeader::parse(machine.endian, &raw) else { return false };
+        if found.is_empty() || found.padded_len() > len - at {
+            return false;
+        }
+        let mut first = [0; 8];
+        if found.kind == NT_AUXV
+            && found.desc_len >= 8
+            && facts.notes.read(input, at + found.desc_at(), &mut first).is_ok()
+        {
+            return u64::from_be_bytes(first) == AT_ENTRY;
+        }
+        at += found.padded_len();
+    }
+    false
 }
 
 /// The text of VMCOREINFO; one that cannot be read, or that is too long, is one that is missing.
