@@ -306,3 +306,38 @@ fn structures_of_odd_sizes() {
     }
     check(zoo(KernelStyle::V4_18).page_struct(56));
 }
+
+/// The capture program of another machine, as an emulator of programs runs it: `TAMIS_FOREIGN=loongarch64
+/// TAMIS_CAPTURE=SCRIPT`, where the script calls the emulator with the program of `cargo xtask dist`.
+#[test]
+fn the_capture_program_of_another_machine() {
+    let Ok(name) = std::env::var("TAMIS_FOREIGN") else { return };
+    let (style, mut machines) = (KernelStyle::V6_12, 0);
+    for cpu in [
+        Cpu::X86_64,
+        Cpu::Arm64 { page: 12, built: 48, bits: 48 },
+        Cpu::Arm64 { page: 16, built: 52, bits: 48 },
+        Cpu::Riscv64 { bits: 48 },
+        Cpu::S390x { moved: true },
+        Cpu::Ppc64le { radix: true },
+        Cpu::Ppc64le { radix: false },
+        Cpu::Loongarch64,
+        Cpu::I386 { pae: true },
+        Cpu::Arm { lpae: false },
+    ] {
+        if cpu.name() != name {
+            continue;
+        }
+        let bench = Bench::new(few_at(Machine::new(style).on(cpu), 0).build());
+        for (level, options) in [
+            (31, &["-c"][..]),
+            (1, &["-c", "--num-threads=2"]),
+            (31, &["--lz4", "--cyclic-buffer=1"]),
+            (0, &[]),
+        ] {
+            bench.check(level, options);
+        }
+        machines += 1;
+    }
+    assert!(machines > 0, "no machine is called {name}");
+}
