@@ -45,9 +45,13 @@ hostname """ + HOST + """
 mkdir -p /data /tmp
 mount -t ext4 /dev/vda /data || fail "mount of the load's disk"
 mount -t tmpfs -o size=80% tmp /tmp || fail "mount of a tmpfs"
+{before_kexec}
 {kexec_load} || fail "kexec-load"
 echo "VM: crash kernel loaded"
 sed -n '/System RAM\\|Crash kernel/s/^/VM: iomem /p' /proc/iomem
+# Where /proc/iomem does not say it: ppc64.
+tree=/proc/device-tree/chosen/linux,crashkernel
+[ -e $tree-base ] && echo "VM: crashkernel $(od -An -tx1 $tree-base | tr -d ' ') $(od -An -tx1 $tree-size | tr -d ' ')"
 mkdir /data/files && mv /data/read.* /data/files/ || fail "the load's files"
 vm_guest load {load_mib} /data/files /tmp || fail "load"
 {more}
@@ -209,6 +213,13 @@ ALONE = {one.name: one for one in [
     Alone("7.2-init", "7.2, alone, onto ext4 by UUID", kernel="7.2", smp=1, target=f"UUID={UUID}"),
     Alone("arm64-6.12-init", "6.12 for arm64, alone, onto ext4", kernel="arm64-6.12", arch="arm64",
           cpu="max,pauth-impdef=on", backends=(("ram", 1 << 30, 512),), qemu=("-M", "virt,memory-backend=ram")),
+    # Their programs are those of `cargo xtask dist`.
+    Alone("riscv64-6.12-init", "6.12 for riscv64, alone, onto ext4", kernel="riscv64-6.12", arch="riscv64",
+          cpu="rv64,sv57=off", memory_mib=768, crashkernel="320M", backends=(("ram", 2 << 30, 768),),
+          qemu=("-M", "virt,memory-backend=ram")),
+    Alone("ppc64le-6.12-init", "6.12 for ppc64le, alone, onto ext4", kernel="ppc64le-6.12", arch="ppc64el",
+          cpu="power9", memory_mib=1024, crashkernel="384M", backends=(("ram", 0, 1024),),
+          qemu=("-M", "pseries,memory-backend=ram")),
     Alone("init-xfs", "xfs by LABEL", disk="xfs", target=f"LABEL={LABEL}", size_mib=400,
           conf="fstype = xfs\nfinal = poweroff\n", ends="poweroff"),
     Alone("init-vfat", "vfat by its serial number; halt", disk="vfat",
@@ -519,7 +530,8 @@ def crash_once(one, tools):
     shutil.rmtree(seed, ignore_errors=True)
     (seed / "boot").mkdir(parents=True)
     build_initramfs(one, kernel, tools, seed / "boot/crash.cpio")
-    shutil.copyfile(kernel.image, seed / "boot/vmlinuz")
+    image = kernel.image if machine.kexec_file_load else kernel.plain_image()
+    shutil.copyfile(image, seed / "boot/vmlinuz")
     guest.seeded_files(seed, max(8, one.load_mib // 12))
     guest.make_disk(home / "load.img", 128 + one.load_mib, seed)
     line, first_programs = machine.line(f"{CRASH_LINE} {one.line}".strip()), {"vm_guest": helper}
@@ -527,19 +539,19 @@ def crash_once(one, tools):
     if not machine.kexec_file_load:
         tool, argv = packages.kexec(one.arch)
         first_programs.update(tool)
-        kexec_load = guest.KEXEC_LOAD.format(kexec=" ".join(argv), line=line)
-    first = FIRST_INIT.replace("{kexec_load}", kexec_load) \
+        kexec_load = guest.KEXEC_LOAD.format(kexec=" ".join(argv), more=" ".join(machine.kexec), line=line)
+    first = FIRST_INIT.replace("{kexec_load}", kexec_load).replace("{before_kexec}", machine.before_kexec) \
         .replace("{load_mib}", str(one.load_mib)).replace("{more}", one.more) \
         .replace("{about}", "PID 1 of the kernel that is going to crash.") \
         .replace("{{", "{").replace("}}", "}").replace("/dev/vdc", "/dev/vdb")
     (home / "first.cpio").write_bytes(guest.initramfs(kernel, first, first_programs, one.modules, one.arch))
     argv = [
-        *machine.qemu, "-cpu", one.cpu, "-m", f"{one.memory_mib}M", "-smp", one.smp,
+        *packages.emulator(machine), "-cpu", one.cpu, "-m", f"{one.memory_mib}M", "-smp", one.smp,
         "-display", "none", "-nic", "none", "-no-reboot",
         "-monitor", f"unix:{home / 'monitor'},server=on,wait=off",
         "-qmp", f"unix:{home / 'qmp'},server=on,wait=off",
         "-serial", f"file:{home / 'serial.log'}",
-        "-kernel", kernel.image, "-initrd", home / "first.cpio",
+        "-kernel", image, "-initrd", home / "first.cpio",
         "-append", machine.line(guest.FIRST_LINE.format(crashkernel=one.crashkernel, more=one.first_line)),
     ]
     for (name, _, mib), (_, path) in zip(one.backends, ram_files(one, home)):
@@ -549,7 +561,8 @@ def crash_once(one, tools):
     for name in ("load", "target"):
         argv += ["-drive", f"file={home / name}.img,format=raw,if=none,id={name},cache=unsafe",
                  "-device", f"virtio-blk-pci,id={name},drive={name}"]
-    say(f"{one.name}: booting, crashing (at most 240 s)")
+    patience = machine.patience * guest.busy()
+    say(f"{one.name}: booting, crashing (at most {240 * patience} s)")
     serial = home / "serial.log"
     started = time.monotonic()
     last_event, heard = [started], []
@@ -575,7 +588,8 @@ def crash_once(one, tools):
         events = {"VM: inflate": tell(f"balloon {one.memory_mib - 100}"),
                   **({"VM: ready": spoil} if one.unreadable else {}),
                   **{text: tell(command) for text, command in one.events}}
-        guest.boot(argv, serial, 240, events=events, halts=one.halts if one.ends == "halt" else 0)
+        guest.boot(argv, serial, 240 * patience, events=events, halts=one.halts if one.ends == "halt" else 0,
+                   patience=patience)
         for put in put_back:
             put()
         said = serial.read_text(errors="replace")

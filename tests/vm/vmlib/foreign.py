@@ -2,6 +2,7 @@
 by page, against a makedumpfile of their own architecture (under qemu-user) where one judges the kernel right, and
 against drgn. Readers of its own, that take any byte order and page size."""
 
+import filecmp
 import json
 import mmap
 import re
@@ -207,6 +208,19 @@ def check(home, one, tamis, report, keep=False):
             out.unlink()
     if not keep:
         shutil.rmtree(work)
+
+
+def captured(home, one, tamis, report):
+    """The dump made in the crash kernel is the one that this machine makes of the vmcore, byte for byte."""
+    theirs = home / "dump"
+    if not report.check(theirs.exists(), "the dump made in the crash kernel", "is there" if theirs.exists() else "is not there"):
+        return
+    ours = home / "again"
+    run([tamis, "refilter", "-f", *one.options.split(), home / "vmcore", ours], f"running tamis refilter {one.options}",
+        timeout=3600)
+    report.check(filecmp.cmp(ours, theirs, shallow=False), f"the dump made in the crash kernel ({one.options})",
+                 f"{theirs.stat().st_size} bytes, refilter's {ours.stat().st_size}")
+    ours.unlink()
 
 
 def through_drgn(path, dump, raw, report, name):

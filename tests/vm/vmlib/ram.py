@@ -77,8 +77,11 @@ def trimmed_notes(blob):
 
 
 def reserved_of(said):
-    """The crash kernel's memory as the first init read it in /proc/iomem: [(first, last)]."""
+    """The crash kernel's memory as the first init read it in /proc/iomem or in the device tree: [(first, last)]."""
     found = re.findall(r"VM: iomem +([0-9a-f]+)-([0-9a-f]+) : Crash kernel", said)
+    tree = re.findall(r"VM: crashkernel ([0-9a-f]+) ([0-9a-f]+)", said)
+    if not found and tree:
+        return [(int(base, 16), int(base, 16) + int(size, 16) - 1) for base, size in tree]
     if not found:
         raise VmError("while reading the serial log: no `Crash kernel` in it")
     return [(int(first, 16), int(last, 16)) for first, last in found]

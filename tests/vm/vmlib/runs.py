@@ -106,6 +106,8 @@ class Run:
     """More modules for the kernel that crashes (never for the crash kernel)."""
     arch: str = "amd64"
     """Key of MACHINES."""
+    page_kib: int = 4
+    """KiB of a page. Of others than 4 the checks are those of `vm foreign`."""
     options: str = "-c -d 31"
     """What the capture in the crash kernel is told."""
     crash_cpus: int = 1
@@ -128,6 +130,11 @@ KERNELS = {
     **{series: (["trixie-backports"], rf"linux-image-{re.escape(series)}\.[0-9.+a-z-]*cloud-amd64")
        for series in BACKPORTS},
     "7.2": (["sid"], r"linux-image-7\.2\.[0-9.+a-z-]*cloud-amd64"),
+    # With far more options than the cloud's, and more of it in modules.
+    "6.1-full": (["bookworm-security", "bookworm"], r"linux-image-6\.1\.[0-9.-]*-amd64"),
+    "6.1-rt": (["bookworm-security", "bookworm"], r"linux-image-6\.1\.[0-9.-]*-rt-amd64"),
+    "6.12-full": (["trixie-security", "trixie"], r"linux-image-6\.12\.[0-9.+deb]*-amd64"),
+    "6.12-rt": (["trixie-security", "trixie"], r"linux-image-6\.12\.[0-9.+deb]*-rt-amd64"),
     "arm64-6.12": (["trixie-security", "trixie"],
                    r"linux-image-6\.12\.[0-9.+a-z-]*cloud-arm64", "arm64"),
     "arm64-7.2": (["sid"], r"linux-image-7\.2\.[0-9.+a-z-]*cloud-arm64", "arm64"),
@@ -154,6 +161,10 @@ RUNS = {run.name: run for run in [
     Run("7.2", "7.2", "7.2 of sid: compound_info; no reference tool knows it", smp=1),
     *(Run(series, series, f"{series} of trixie-backports", smp=1 if series >= "7" else 2,
           reference="sid" if series == "6.16" else None) for series in BACKPORTS),
+    *(Run(name, name, f"{name.split('-')[0]} of {suite}, {about}", memory_mib=640, crashkernel="224M",
+          reference=judge) for name, suite, about, judge in (
+        ("6.1-full", "bookworm", "not the cloud's", "bookworm"), ("6.1-rt", "bookworm", "PREEMPT_RT", "bookworm"),
+        ("6.12-full", "trixie", "not the cloud's", "sid"), ("6.12-rt", "trixie", "PREEMPT_RT", "sid"))),
     Run("6.1-la48", "6.1", "6.1 with 4-level page tables", cpu="max,la57=off", reference="bookworm"),
     Run("6.12-hvo", "6.12", "6.12 with hugetlb pages that share their struct pages",
         line="hugetlb_free_vmemmap=on", reference="sid"),
@@ -185,7 +196,7 @@ RUNS = {run.name: run for run in [
     Run("arm64-6.12-a72", "arm64-6.12", "6.12 for arm64 on a CPU of 48 bits of address",
         arch="arm64", cpu="cortex-a72"),
     Run("arm64-6.12-16k", "arm64-6.12-16k", "6.12 for arm64, pages of 16 KiB, 52 bits of address (LPA2)", arch="arm64",
-        cpu="max,pauth-impdef=on", memory_mib=768, crashkernel="256M"),
+        cpu="max,pauth-impdef=on", memory_mib=768, crashkernel="256M", page_kib=16),
     # More memory than the direct map takes.
     Run("i386-6.1-pae", "i386-6.1-pae", "6.1 for i386 with PAE: highmem", arch="i386", memory_mib=1280,
         crashkernel="192M"),

@@ -321,6 +321,9 @@ fn map(bytes: usize, flags: libc::c_int) -> io::Result<&'static mut [u8]> {
 
 /// madvise(2) on part of a mapping of our own.
 fn advise(memory: &mut [u8], advice: libc::c_int) -> io::Result<()> {
+    if advice == libc::MADV_NOHUGEPAGE && !Path::new(TRANSPARENT).exists() {
+        return Ok(());
+    }
     // SAFETY: the range is a live mapping that this process owns; what the advice does to its
     // contents (free, poison) is what the caller wants.
     let returned = unsafe { libc::madvise(memory.as_mut_ptr().cast(), memory.len(), advice) };
@@ -444,17 +447,29 @@ fn mark(mib: usize, disk: &Path, tmpfs: &Path) -> io::Result<()> {
     at(&gone, fs::remove_file(&gone))
 }
 
+/// Where transparent huge pages are turned on, if the kernel has some.
+const TRANSPARENT: &str = "/sys/kernel/mm/transparent_hugepage/enabled";
+
+/// Bytes of a huge page: 2 MiB where pages have 4 KiB.
+fn huge_page() -> io::Result<usize> {
+    let text = fs::read_to_string("/proc/meminfo")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Hugepagesize:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<usize>().ok());
+    kib.map(|kib| kib << 10).ok_or_else(|| io::Error::other("no huge pages in /proc/meminfo"))
+}
+
 /// Fills about `mib` MiB of memory; the sleepers it leaves behind hold the anonymous part.
 fn load(mib: usize, disk: &Path, tmpfs: &Path) -> io::Result<()> {
     let mut random = Random(0x0074_616d_6973);
     let share = |percent: usize| (mib * MIB * percent / 100).next_multiple_of(HUGE);
 
     // Huge pages first, while memory is in large blocks; a quarter of them stays in the pool.
-    let huge_pages = share(8) / HUGE + 2;
+    let huge = huge_page()?;
+    let huge_pages = share(8) / huge + 2;
     fs::write("/proc/sys/vm/nr_hugepages", format!("{huge_pages}\n"))?;
     let seed = random.next();
     sleeper("hugetlb", || {
-        let memory = map((huge_pages * 3 / 4) * HUGE, libc::MAP_HUGETLB)?;
+        let memory = map((huge_pages * 3 / 4) * huge, libc::MAP_HUGETLB)?;
         fill(memory, &mut Random(seed));
         Ok(())
     })?;
@@ -467,12 +482,17 @@ fn load(mib: usize, disk: &Path, tmpfs: &Path) -> io::Result<()> {
             Ok(())
         })?;
     }
-    // Kernels turn transparent huge pages off on machines as small as the guests.
-    fs::write("/sys/kernel/mm/transparent_hugepage/enabled", "madvise\n")?;
+    // Kernels turn transparent huge pages off on machines as small as the guests; PREEMPT_RT has none.
+    let transparent = Path::new(TRANSPARENT).exists();
+    if transparent {
+        fs::write(TRANSPARENT, "madvise\n")?;
+    }
     let seed = random.next();
     sleeper("thp", || {
         let memory = map(share(10), 0)?;
-        advise(memory, libc::MADV_HUGEPAGE)?;
+        if transparent {
+            advise(memory, libc::MADV_HUGEPAGE)?;
+        }
         fill(memory, &mut Random(seed));
         // One huge page mapped in small pages, and one with a hole in it.
         // SAFETY: mprotect only takes a right away that nobody uses; the part given back is not
@@ -561,9 +581,11 @@ fn load(mib: usize, disk: &Path, tmpfs: &Path) -> io::Result<()> {
         let memory = map(HUGE, 0)?;
         advise(memory, libc::MADV_NOHUGEPAGE)?;
         fill(memory, &mut Random(seed));
+        // SAFETY: asks for a number.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
         for index in 0..12 {
-            let start = (3 + 7 * index) * PAGE;
-            advise(&mut memory[start..start + PAGE], libc::MADV_HWPOISON)?;
+            let start = (3 + 7 * index) * page;
+            advise(&mut memory[start..start + page], libc::MADV_HWPOISON)?;
         }
         Ok(())
     })?;
