@@ -133,8 +133,8 @@ pub fn report_faults(text: &str, expected: &Expected) -> Vec<String> {
         }
     };
     same("Original pages", expected.present());
-    same("Memory Hole", expected.max_mapnr - expected.present());
-    same("Total pages", expected.max_mapnr);
+    same("Memory Hole", expected.max_mapnr - expected.first - expected.present());
+    same("Total pages", expected.max_mapnr - expected.first);
     if expected.is_exact() {
         same("Pages filled with zero", expected.zero_pages);
         for reason in Reason::ALL {

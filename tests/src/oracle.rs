@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::synth::{BuddyMark, Class, HugetlbMark, Image, KernelStyle, MemModel, Use};
+use crate::synth::{BuddyMark, Class, Cpu, HugetlbMark, Image, KernelStyle, MemModel, Use};
 
 /// Why a page is left out, with the name of its line in the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,6 +70,8 @@ pub struct Expected {
     pub zero: Vec<bool>,
     /// The dump level.
     pub level: u32,
+    /// The frame that pages are counted from: not 0 where 32-bit ARM counts from its memory on.
+    pub first: u64,
     /// Pages left out, by reason. Exact only if no fate is [`Fate::Either`].
     pub tally: BTreeMap<Reason, u64>,
     /// Kept pages that are zero, if the level has bit 1.
@@ -133,7 +135,11 @@ pub fn expect(image: &Image, level: u32) -> Expected {
         if level & 1 != 0 { zero.iter().filter(|zero| **zero).count() as u64 } else { 0 };
     // The header does not name what cannot be recognised: 2.6.24 has no mark of free pages.
     let level = if has_mem_map(image) && !knows_free(image) { level & !16 } else { level };
-    Expected { max_mapnr, fates, zero, level, tally, zero_pages }
+    let first = match machine.cpu() {
+        Cpu::Arm { .. } => loads().map(|load| load.frames().start).min().unwrap_or(0),
+        _ => 0,
+    };
+    Expected { max_mapnr, fates, zero, level, first, tally, zero_pages }
 }
 
 /// One past the last frame of any PT_LOAD; but no more than the end of the last present section, or of what is stored.
