@@ -20,9 +20,9 @@ pub enum Content {
     FirstByte,
 }
 
-/// Sixteen bytes that occur in no page but this one: `TAMISPFN` and the frame number in hex.
+/// Sixteen bytes that occur in no page but this one: `TAMISPFN` and the frame number in hex, its lower 32 bits.
 pub fn marker(pfn: u64) -> [u8; 16] {
-    let text = format!("TAMISPFN{pfn:08x}");
+    let text = format!("TAMISPFN{:08x}", pfn as u32);
     let mut out = [0; 16];
     out.copy_from_slice(text.as_bytes());
     out
