@@ -24,9 +24,9 @@ use rank::Rank;
 
 /// Physical addresses have at most this many bits: more is a damaged header.
 const PHYS_BITS: u32 = 56;
-/// Most numbers that the rank index of a bitmap takes (8 MiB): one for 4096 pfns up to 16 TiB of
-/// 4 KiB pages, for 16,384 at 64 TiB.
-const RANK_MOST: u64 = 1 << 20;
+/// Most numbers that the rank index of a bitmap takes (4 MiB): one for 4096 pfns up to 8 TiB of
+/// 4 KiB pages, for 32,768 at 64 TiB.
+const RANK_MOST: u64 = 1 << 19;
 /// Bytes of a bitmap that may lie in the gaps of a stream: that of 64 TiB in pages of 4 KiB.
 const GAPS_MOST: u64 = 1 << 31;
 /// Pages that can be kept decoded.

@@ -2,7 +2,7 @@
 //! pass, and at most a few hundred bytes to count for an answer.
 
 use crate::bitmap::count_ones;
-use crate::error::part;
+use crate::error::{part, part_mut};
 use crate::io::{IoError, RandomAccess};
 use crate::storage::{ManagedSlice, Table, finish};
 
@@ -10,6 +10,8 @@ use crate::storage::{ManagedSlice, Table, finish};
 const PIECE_BITS: u32 = 12;
 /// Bytes of a piece.
 const PIECE: usize = 1 << (PIECE_BITS - 3);
+/// Pieces that are read at a time where all are counted.
+const TOGETHER: u64 = 16;
 
 /// Set bits before each block of a bitmap.
 pub(super) struct Rank<'t> {
@@ -51,13 +53,25 @@ impl<'t> Rank<'t> {
             piece: [0; PIECE],
         };
         let mut slots = before.iter_mut();
-        for piece in 0..pfns.div_ceil(1 << PIECE_BITS) {
-            if (piece << PIECE_BITS).is_multiple_of(1 << block_bits)
-                && let Some(slot) = slots.next()
-            {
-                *slot = rank.total;
+        let mut bytes = [0; TOGETHER as usize * PIECE];
+        let pieces = pfns.div_ceil(1 << PIECE_BITS);
+        for first in (0..pieces).step_by(TOGETHER as usize) {
+            let start = first << PIECE_BITS;
+            let bits = (pfns - start).min(TOGETHER << PIECE_BITS);
+            let part = part_mut(&mut bytes, 0..bits.div_ceil(8) as usize);
+            file.read_at(at.saturating_add(start / 8), part)?;
+            // Bits past the end do not count.
+            if let Some(last) = part.last_mut().filter(|_| !bits.is_multiple_of(8)) {
+                *last &= (1 << (bits % 8)) - 1;
             }
-            rank.total += rank.read(file, piece)?;
+            for (piece, bytes) in (first..).zip(part.chunks(PIECE)) {
+                if (piece << PIECE_BITS).is_multiple_of(1 << block_bits)
+                    && let Some(slot) = slots.next()
+                {
+                    *slot = rank.total;
+                }
+                rank.total += count_ones(bytes);
+            }
         }
         let len = before.len();
         rank.before = finish(before, len);
