@@ -52,12 +52,20 @@ impl<E: core::error::Error + 'static> core::error::Error for LogError<E> {
     }
 }
 
-impl<E> From<MissingKey> for LogError<E> {
-    fn from(key: MissingKey) -> LogError<E> {
-        LogError::Missing(key)
-    }
+/// What a log cannot be read without.
+#[derive(Clone, Copy)]
+pub(super) enum Lack {
+    Key(MissingKey),
+    Memory { what: &'static str, fault: TranslateError },
+    Implausible { what: &'static str, value: u64 },
 }
 
-pub(super) fn reading<E>(what: &'static str) -> impl Fn(TranslateError) -> LogError<E> {
-    move |fault| LogError::Memory { what, fault }
+impl<E> From<Lack> for LogError<E> {
+    fn from(lack: Lack) -> LogError<E> {
+        match lack {
+            Lack::Key(key) => LogError::Missing(key),
+            Lack::Memory { what, fault } => LogError::Memory { what, fault },
+            Lack::Implausible { what, value } => LogError::Implausible { what, value },
+        }
+    }
 }

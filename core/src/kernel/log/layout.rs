@@ -1,8 +1,8 @@
 //! What all forms of the log ask: sizes and members, checked, and where the buffer is.
 
-use super::error::{LogError, reading};
+use super::error::Lack;
 use crate::facts::{Facts, MissingKey};
-use crate::kernel::memory::KernelMemory;
+use crate::kernel::memory::{KernelMemory, TranslateError};
 use crate::memory::PhysMemory;
 use crate::units::VirtAddr;
 use crate::wire::vmcoreinfo::Kind;
@@ -12,48 +12,112 @@ pub(super) const LOG_MAX_BITS: u32 = 31;
 /// Unreadable memory is skipped in steps of the smallest page there is.
 pub(super) const STEP: u64 = 4096;
 
-pub(super) fn offset(facts: &dyn Facts, name: &'static str) -> Result<usize, MissingKey> {
-    facts.offset(name).ok_or(MissingKey(Kind::Offset, name))
+/// Asks for what a log cannot be read without. Answers are 0 from the first lack on, which [`Self::all`] tells:
+/// carried through every call, errors were a third of the code.
+pub(super) struct Asked<'f> {
+    facts: &'f dyn Facts,
+    lack: Option<Lack>,
 }
 
-/// The size of a structure: 1 to `most` bytes.
-pub(super) fn size<E>(
-    facts: &dyn Facts,
-    name: &'static str,
-    most: usize,
-) -> Result<usize, LogError<E>> {
-    let value = facts.need(Kind::Size, name)?;
-    match usize::try_from(value) {
-        Ok(size) if (1..=most).contains(&size) => Ok(size),
-        _ => Err(LogError::Implausible { what: name, value }),
+impl<'f> Asked<'f> {
+    pub(super) fn new(facts: &'f dyn Facts) -> Asked<'f> {
+        Asked { facts, lack: None }
     }
-}
 
-/// The offset `at` of a member of `len` bytes, if it lies in its structure of `size` bytes.
-pub(super) fn member<E>(
-    at: usize,
-    len: usize,
-    size: usize,
-    what: &'static str,
-) -> Result<usize, LogError<E>> {
-    match at.checked_add(len) {
-        Some(end) if end <= size => Ok(at),
-        _ => Err(LogError::Implausible { what, value: at as u64 }),
+    /// What was lacking first, if anything was.
+    pub(super) fn all(self) -> Result<(), Lack> {
+        self.lack.map_or(Ok(()), Err)
     }
-}
 
-pub(super) fn at_most<E>(bits: u32, most: u32, what: &'static str) -> Result<u32, LogError<E>> {
-    if bits > most {
-        return Err(LogError::Implausible { what, value: bits.into() });
+    fn lacks(&mut self, lack: Lack) {
+        self.lack.get_or_insert(lack);
     }
-    Ok(bits)
-}
 
-/// Address of the log buffer.
-pub(super) fn log_buf<S: PhysMemory, E>(
-    facts: &dyn Facts,
-    memory: &mut KernelMemory<'_, '_, S>,
-) -> Result<u64, LogError<E>> {
-    let at = VirtAddr(facts.need(Kind::Symbol, "log_buf")?);
-    memory.word(at).map_err(reading("log_buf"))
+    pub(super) fn get(&mut self, kind: Kind, name: &'static str) -> u64 {
+        self.facts.get(kind, name).unwrap_or_else(|| {
+            self.lacks(Lack::Key(MissingKey(kind, name)));
+            0
+        })
+    }
+
+    /// The address of a variable.
+    pub(super) fn symbol(&mut self, name: &'static str) -> VirtAddr {
+        VirtAddr(self.get(Kind::Symbol, name))
+    }
+
+    /// Takes `value` only if it is plausible.
+    pub(super) fn plausible(&mut self, what: &'static str, value: u64, yes: bool) -> u64 {
+        if yes {
+            return value;
+        }
+        self.lacks(Lack::Implausible { what, value });
+        0
+    }
+
+    /// The size of a structure: 1 to `most` bytes.
+    pub(super) fn size(&mut self, name: &'static str, most: usize) -> usize {
+        let value = self.get(Kind::Size, name);
+        self.plausible(name, value, (1..=most as u64).contains(&value)) as usize
+    }
+
+    pub(super) fn offset(&mut self, name: &'static str) -> usize {
+        let value = self.get(Kind::Offset, name);
+        self.plausible(name, value, usize::try_from(value).is_ok()) as usize
+    }
+
+    /// The offset of a member of `len` bytes, `plus` bytes further on, in its structure of `size` bytes.
+    pub(super) fn member(
+        &mut self,
+        name: &'static str,
+        plus: usize,
+        len: usize,
+        size: usize,
+    ) -> usize {
+        let at = self.offset(name).saturating_add(plus);
+        let inside = at.checked_add(len).is_some_and(|end| end <= size);
+        self.plausible(name, at as u64, inside) as usize
+    }
+
+    /// As [`Self::member`], of one that older kernels do not have.
+    pub(super) fn optional(
+        &mut self,
+        name: &'static str,
+        len: usize,
+        size: usize,
+    ) -> Option<usize> {
+        self.facts.offset(name)?;
+        Some(self.member(name, 0, len, size))
+    }
+
+    /// What was read of the variable or structure `what`.
+    pub(super) fn read<T: Default>(
+        &mut self,
+        what: &'static str,
+        read: Result<T, TranslateError>,
+    ) -> T {
+        read.unwrap_or_else(|fault| {
+            self.lacks(Lack::Memory { what, fault });
+            T::default()
+        })
+    }
+
+    /// The 32-bit value of a variable.
+    pub(super) fn int<S: PhysMemory>(
+        &mut self,
+        memory: &mut KernelMemory<'_, '_, S>,
+        name: &'static str,
+    ) -> u64 {
+        let at = self.symbol(name);
+        u64::from(self.read(name, memory.u32(at)))
+    }
+
+    /// The value of a variable as long as a word.
+    pub(super) fn long<S: PhysMemory>(
+        &mut self,
+        memory: &mut KernelMemory<'_, '_, S>,
+        name: &'static str,
+    ) -> u64 {
+        let at = self.symbol(name);
+        self.read(name, memory.word(at))
+    }
 }

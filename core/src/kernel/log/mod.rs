@@ -61,8 +61,15 @@ pub fn dump<S: PhysMemory, E>(
         return Err(LogError::Implausible { what: "length of the scratch buffer", value });
     }
     let (buf, work) = scratch.split_at_mut(scratch.len() / 4);
-    let mut log =
-        Log { memory, buf, used: 0, out, report: LogReport::default(), strict: options.strict };
+    let mut log = Log {
+        memory,
+        buf,
+        used: 0,
+        out,
+        failed: None,
+        report: LogReport::default(),
+        strict: options.strict,
+    };
     let has = |name| facts.get(Kind::Symbol, name).is_some();
     if has("prb") || facts.get(Kind::Size, "printk_ringbuffer").is_some() {
         ring(&mut log, facts, options.since_clear, work)?;
@@ -72,8 +79,9 @@ pub fn dump<S: PhysMemory, E>(
         records(&mut log, facts, options.since_clear, work)?;
     } else {
         let old = facts.version().is_some_and(|v| v < KernelVersion(5, 10, 0));
-        return Err(MissingKey(Kind::Symbol, if old { "log_buf" } else { "prb" }).into());
+        let missing = MissingKey(Kind::Symbol, if old { "log_buf" } else { "prb" });
+        return Err(LogError::Missing(missing));
     }
-    log.flush()?;
-    Ok(log.report)
+    log.flush();
+    log.failed.map_or(Ok(log.report), |error| Err(LogError::Write(error)))
 }

@@ -1,7 +1,7 @@
 //! The ring of descriptors, Linux 5.10 and later.
 
-use super::error::{LogError, reading};
-use super::layout::{LOG_MAX_BITS, at_most, member, offset, size};
+use super::error::Lack;
+use super::layout::{Asked, LOG_MAX_BITS};
 use super::text::{Log, Stamp};
 use crate::endian::{Endian, Word};
 use crate::error::part_mut;
@@ -60,68 +60,62 @@ impl Ring {
     }
 
     /// Reads `prb` and what it points to.
-    fn read<S: PhysMemory, E>(
+    fn read<S: PhysMemory>(
         facts: &dyn Facts,
         memory: &mut KernelMemory<'_, '_, S>,
         work: &mut [u8],
-    ) -> Result<Ring, LogError<E>> {
+    ) -> Result<Ring, Lack> {
         let (endian, word) = (memory.endian(), memory.word_size());
-        let prb = VirtAddr(facts.need(Kind::Symbol, "prb")?);
+        let mut asked = Asked::new(facts);
+        let prb = asked.long(memory, "prb");
         // Descriptors and infos take a third of the scratch memory each, which must hold one at least.
-        let root_size = size(facts, "printk_ringbuffer", work.len())?;
-        let desc_size = size(facts, "prb_desc", work.len() / 3)?;
-        let info_size = size(facts, "printk_info", work.len() / 3)?;
-        let desc_ring = offset(facts, "printk_ringbuffer.desc_ring")?;
-        let text_ring = offset(facts, "printk_ringbuffer.text_data_ring")?;
+        let root_size = asked.size("printk_ringbuffer", work.len());
+        let desc_size = asked.size("prb_desc", work.len() / 3);
+        let info_size = asked.size("printk_info", work.len() / 3);
+        let desc_ring = asked.offset("printk_ringbuffer.desc_ring");
+        let text_ring = asked.offset("printk_ringbuffer.text_data_ring");
         // An atomic_long_t has no other member, so this one is at 0 where its offset is not known.
         let counter = facts.offset("atomic_long_t.counter").unwrap_or(0);
+        let blk = asked.offset("prb_desc.text_blk_lpos");
 
         let root = part_mut(work, 0..root_size);
-        let at = memory.word(prb).map_err(reading("prb"))?;
-        memory.read(VirtAddr(at), root).map_err(reading("the printk ring buffer"))?;
+        asked.read("the printk ring buffer", memory.read(VirtAddr(prb), root));
         let root = &*root;
-        let at = |base: usize, name: &'static str, plus: usize, len: usize| {
-            let at = base.saturating_add(offset(facts, name)?).saturating_add(plus);
-            member(at, len, root_size, name)
+        let int = |asked: &mut Asked<'_>, base, name| {
+            let at = asked.member(name, base, 4, root_size);
+            let bits = endian.u32(root, at).unwrap_or(0);
+            (name, bits)
         };
-        let int = |base, name| {
-            Ok::<u32, LogError<E>>(endian.u32(root, at(base, name, 0, 4)?).unwrap_or(0))
+        let long = |asked: &mut Asked<'_>, base: usize, name, plus| {
+            let at = asked.member(name, base.saturating_add(plus), word.bytes(), root_size);
+            endian.word(word, root, at).unwrap_or(0)
         };
-        let long = |base, name, plus| {
-            let at = at(base, name, plus, word.bytes())?;
-            Ok::<u64, LogError<E>>(endian.word(word, root, at).unwrap_or(0))
+        let at_most = |asked: &mut Asked<'_>, (name, bits): (_, u32), most| {
+            asked.plausible(name, bits.into(), bits <= most) as u32
         };
-        let field = |name, plus: usize, len, size| {
-            member(offset(facts, name)?.saturating_add(plus), len, size, name)
-        };
-        let blk = offset(facts, "prb_desc.text_blk_lpos")?;
-        let optional = |name, len| match facts.offset(name) {
-            Some(at) => member(at, len, info_size, name).map(Some),
-            None => Ok(None),
-        };
-        let bits = int(desc_ring, "prb_desc_ring.count_bits")?;
-        let count = 1u64 << at_most(bits, COUNT_MAX_BITS, "prb_desc_ring.count_bits")?;
-        let bits = int(text_ring, "prb_data_ring.size_bits")?;
+        let count_bits = int(&mut asked, desc_ring, "prb_desc_ring.count_bits");
+        let size_bits = int(&mut asked, text_ring, "prb_data_ring.size_bits");
         let mut ring = Ring {
             endian,
             word,
-            count,
-            descs: long(desc_ring, "prb_desc_ring.descs", 0)?,
+            count: 1 << at_most(&mut asked, count_bits, COUNT_MAX_BITS),
+            descs: long(&mut asked, desc_ring, "prb_desc_ring.descs", 0),
             desc_size,
-            state_var: field("prb_desc.state_var", counter, word.bytes(), desc_size)?,
-            begin: field("prb_data_blk_lpos.begin", blk, word.bytes(), desc_size)?,
-            next: field("prb_data_blk_lpos.next", blk, word.bytes(), desc_size)?,
-            infos: long(desc_ring, "prb_desc_ring.infos", 0)?,
+            state_var: asked.member("prb_desc.state_var", counter, word.bytes(), desc_size),
+            begin: asked.member("prb_data_blk_lpos.begin", blk, word.bytes(), desc_size),
+            next: asked.member("prb_data_blk_lpos.next", blk, word.bytes(), desc_size),
+            infos: long(&mut asked, desc_ring, "prb_desc_ring.infos", 0),
             info_size,
-            seq: optional("printk_info.seq", 8)?,
-            ts_nsec: field("printk_info.ts_nsec", 0, 8, info_size)?,
-            text_len: field("printk_info.text_len", 0, 2, info_size)?,
-            caller_id: optional("printk_info.caller_id", 4)?,
-            size_bits: at_most(bits, LOG_MAX_BITS, "prb_data_ring.size_bits")?,
-            data: long(text_ring, "prb_data_ring.data", 0)?,
-            head: long(desc_ring, "prb_desc_ring.head_id", counter)?,
-            tail: long(desc_ring, "prb_desc_ring.tail_id", counter)?,
+            seq: asked.optional("printk_info.seq", 8, info_size),
+            ts_nsec: asked.member("printk_info.ts_nsec", 0, 8, info_size),
+            text_len: asked.member("printk_info.text_len", 0, 2, info_size),
+            caller_id: asked.optional("printk_info.caller_id", 4, info_size),
+            size_bits: at_most(&mut asked, size_bits, LOG_MAX_BITS),
+            data: long(&mut asked, text_ring, "prb_data_ring.data", 0),
+            head: long(&mut asked, desc_ring, "prb_desc_ring.head_id", counter),
+            tail: long(&mut asked, desc_ring, "prb_desc_ring.tail_id", counter),
         };
+        asked.all()?;
         ring.head &= ring.id_mask();
         ring.tail &= ring.id_mask();
         Ok(ring)
@@ -170,20 +164,22 @@ impl Ring {
 
 /// `clear_seq`: the number of the first record after the log was cleared. From 5.13 on a pair of
 /// numbers (`struct latched_seq`), of which a counter in front selects the valid one.
-fn clear_seq<S: PhysMemory, E>(
+fn clear_seq<S: PhysMemory>(
     facts: &dyn Facts,
     memory: &mut KernelMemory<'_, '_, S>,
-) -> Result<Option<u64>, LogError<E>> {
+) -> Result<Option<u64>, Lack> {
     let Some(at) = facts.get(Kind::Symbol, "clear_seq") else {
         return Ok(None);
     };
+    let mut asked = Asked::new(facts);
     let mut value = 0;
     if facts.get(Kind::Size, "latched_seq").is_some() {
-        let counter = memory.u32(VirtAddr(at)).map_err(reading("clear_seq"))?;
-        value =
-            facts.need(Kind::Offset, "latched_seq.val")?.wrapping_add(8 * u64::from(counter & 1));
+        let counter = asked.int(memory, "clear_seq");
+        value = asked.get(Kind::Offset, "latched_seq.val").wrapping_add(8 * (counter & 1));
     }
-    memory.u64(VirtAddr(at.wrapping_add(value))).map(Some).map_err(reading("clear_seq"))
+    let seq = memory.u64(VirtAddr(at.wrapping_add(value)));
+    let seq = asked.read("clear_seq", seq);
+    asked.all().map(|()| Some(seq))
 }
 
 pub(super) fn ring<S: PhysMemory, E>(
@@ -191,7 +187,7 @@ pub(super) fn ring<S: PhysMemory, E>(
     facts: &dyn Facts,
     since_clear: bool,
     work: &mut [u8],
-) -> Result<(), LogError<E>> {
+) -> Result<(), Lack> {
     let ring = Ring::read(facts, log.memory, work)?;
     let clear = if since_clear { clear_seq(facts, log.memory)? } else { None };
     let third = work.len() / 3;
@@ -208,7 +204,7 @@ pub(super) fn ring<S: PhysMemory, E>(
     let mut budget = 4u64 << ring.size_bits;
     let mut one_by_one = 0;
     let mut faults = 0;
-    while done < len {
+    while done < len && log.failed.is_none() {
         let id = first.wrapping_add(done) & ring.id_mask();
         let slot = id & (ring.count - 1);
         let most = if done < one_by_one { 1 } else { most };
@@ -235,7 +231,7 @@ pub(super) fn ring<S: PhysMemory, E>(
         let each = descs.chunks_exact(ring.desc_size).zip(infos.chunks_exact(ring.info_size));
         for (i, (desc, info)) in (0..).zip(each) {
             let id = id.wrapping_add(i) & ring.id_mask();
-            ring_record(log, &ring, id, desc, info, clear, &mut budget, text)?;
+            ring_record(log, &ring, id, desc, info, clear, &mut budget, text);
         }
         done += batch;
     }
@@ -252,22 +248,22 @@ fn ring_record<S: PhysMemory, E>(
     clear: Option<u64>,
     budget: &mut u64,
     work: &mut [u8],
-) -> Result<(), LogError<E>> {
+) {
     let long = |at| ring.endian.word(ring.word, desc, at).unwrap_or(0);
     let var = long(ring.state_var);
     match (var & ring.id_mask() == id, var >> (8 * ring.word.bytes() as u32 - 2)) {
         (true, COMMITTED | FINALIZED) => {}
         // Freed, or never used: it holds no record.
-        (true, REUSABLE) => return Ok(()),
+        (true, REUSABLE) => return,
         _ => {
             log.report.skipped += 1;
-            return Ok(());
+            return;
         }
     }
     if let (Some(clear), Some(seq)) = (clear, ring.seq)
         && ring.endian.u64(info, seq).is_some_and(|seq| seq < clear)
     {
-        return Ok(());
+        return;
     }
     let stamp = Stamp {
         nanoseconds: ring.endian.u64(info, ring.ts_nsec).unwrap_or(0),
@@ -275,13 +271,14 @@ fn ring_record<S: PhysMemory, E>(
     };
     let (begin, next) = (long(ring.begin), long(ring.next));
     if begin == next && next == EMPTY_LINE {
-        return log.record(work, 0, 0, 0, stamp, |_| true);
+        log.record(work, 0, 0, 0, stamp, |_| true);
+        return;
     }
     let lead = ring.word.bytes();
     let block = if begin == next { None } else { ring.block(begin, next) };
     let Some((at, room)) = block.filter(|(_, len)| *len >= lead as u64 && *budget > 0) else {
         log.report.skipped += 1;
-        return Ok(());
+        return;
     };
     let len = u64::from(ring.endian.u16(info, ring.text_len).unwrap_or(0));
     let len = len.min(room - lead as u64);
@@ -289,5 +286,5 @@ fn ring_record<S: PhysMemory, E>(
     // The text belongs to this record only if the record's id stands in front of it.
     log.record(work, ring.data.wrapping_add(at), lead, len, stamp, |head| {
         ring.endian.word(ring.word, head, 0) == Some(id)
-    })
+    });
 }

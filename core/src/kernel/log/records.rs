@@ -1,7 +1,7 @@
 //! Records of variable length, Linux 3.5 to 5.9.
 
-use super::error::{LogError, reading};
-use super::layout::{LOG_MAX_BITS, STEP, log_buf, member, offset, size};
+use super::error::Lack;
+use super::layout::{Asked, LOG_MAX_BITS, STEP};
 use super::text::{Log, Stamp};
 use crate::endian::Endian;
 use crate::error::part_mut;
@@ -61,46 +61,37 @@ struct Stretch {
 }
 
 impl Records {
-    fn read<S: PhysMemory, E>(
+    fn read<S: PhysMemory>(
         facts: &dyn Facts,
         memory: &mut KernelMemory<'_, '_, S>,
-    ) -> Result<Records, LogError<E>> {
+    ) -> Result<Records, Lack> {
         let mut names =
             ["printk_log", "printk_log.ts_nsec", "printk_log.len", "printk_log.text_len"];
         if facts.get(Kind::Size, "printk_log").is_none() && facts.get(Kind::Size, "log").is_some() {
             names = ["log", "log.ts_nsec", "log.len", "log.text_len"];
         }
         let [struct_name, ts_nsec, len, text_len] = names;
-        let header_size = size(facts, struct_name, HEADER_MAX)?;
-        let field = |name, len| member(offset(facts, name)?, len, header_size, name);
-        let int = |memory: &mut KernelMemory<'_, '_, S>, name| {
-            let at = VirtAddr(facts.need(Kind::Symbol, name)?);
-            memory.u32(at).map(u64::from).map_err(reading(name))
-        };
+        let mut asked = Asked::new(facts);
+        let header_size = asked.size(struct_name, HEADER_MAX);
         let records = Records {
             endian: memory.endian(),
-            buffer: log_buf(facts, memory)?,
-            buffer_len: int(memory, "log_buf_len")?,
+            buffer: asked.long(memory, "log_buf"),
+            buffer_len: asked.int(memory, "log_buf_len"),
             header_size,
-            ts_nsec: field(ts_nsec, 8)?,
-            len: field(len, 2)?,
-            text_len: field(text_len, 2)?,
-            caller_id: match facts.offset("printk_log.caller_id") {
-                Some(_) => Some(field("printk_log.caller_id", 4)?),
-                None => None,
-            },
-            first: int(memory, "log_first_idx")?,
-            next: int(memory, "log_next_idx")?,
-        };
-        let plausible = |what, value, yes| match yes {
-            true => Ok(()),
-            false => Err(LogError::Implausible { what, value }),
+            ts_nsec: asked.member(ts_nsec, 0, 8, header_size),
+            len: asked.member(len, 0, 2, header_size),
+            text_len: asked.member(text_len, 0, 2, header_size),
+            caller_id: asked.optional("printk_log.caller_id", 4, header_size),
+            first: asked.int(memory, "log_first_idx"),
+            next: asked.int(memory, "log_next_idx"),
         };
         let len = records.buffer_len;
-        plausible("log_buf_len", len, len >= header_size as u64 && len <= 1 << LOG_MAX_BITS)?;
-        let last = len - header_size as u64;
-        plausible("log_first_idx", records.first, records.first <= last)?;
-        plausible("log_next_idx", records.next, records.next <= last)?;
+        let possible = (header_size as u64..=1 << LOG_MAX_BITS).contains(&len);
+        asked.plausible("log_buf_len", len, possible);
+        let last = len.saturating_sub(header_size as u64);
+        asked.plausible("log_first_idx", records.first, records.first <= last);
+        asked.plausible("log_next_idx", records.next, records.next <= last);
+        asked.all()?;
         Ok(records)
     }
 
@@ -210,8 +201,8 @@ impl Records {
         &self,
         log: &mut Log<'_, '_, '_, S, E>,
         from: u64,
-        mut visit: impl FnMut(&mut Log<'_, '_, '_, S, E>, u64, &Header) -> Result<bool, LogError<E>>,
-    ) -> Result<u64, LogError<E>> {
+        mut visit: impl FnMut(&mut Log<'_, '_, '_, S, E>, u64, &Header) -> bool,
+    ) -> u64 {
         let stretch = self.stretch(from);
         let (mut done, mut damaged, mut tries) = (0, 0, TRIES_MAX);
         // Where the text of the record before ends: that record's length may be the wrong one. Each
@@ -220,7 +211,7 @@ impl Records {
         while done < stretch.len {
             match self.look(log.memory, stretch, done) {
                 Place::Record(header) => {
-                    if !visit(log, self.index(stretch, done), &header)? {
+                    if !visit(log, self.index(stretch, done), &header) {
                         break;
                     }
                     text_end = done + (self.header_size as u64 + header.text_len);
@@ -236,7 +227,7 @@ impl Records {
                 }
             }
         }
-        Ok(damaged)
+        damaged
     }
 }
 
@@ -245,19 +236,20 @@ pub(super) fn records<S: PhysMemory, E>(
     facts: &dyn Facts,
     since_clear: bool,
     work: &mut [u8],
-) -> Result<(), LogError<E>> {
+) -> Result<(), Lack> {
     let records = Records::read(facts, log.memory)?;
     let mut from = records.first;
     if since_clear && let Some(at) = facts.get(Kind::Symbol, "clear_idx") {
-        let clear = u64::from(log.memory.u32(VirtAddr(at)).map_err(reading("clear_idx"))?);
+        let clear = log.memory.u32(VirtAddr(at));
+        let clear = clear.map_err(|fault| Lack::Memory { what: "clear_idx", fault })?.into();
         // Once its record is overwritten, the index points anywhere. It is valid only if it is that of
         // a record or of the next one to come.
         let mut found = clear == records.next;
         if !found {
             records.walk(log, from, |_, at, _| {
                 found = at == clear;
-                Ok(!found)
-            })?;
+                !found
+            });
         }
         if found {
             from = clear;
@@ -265,9 +257,9 @@ pub(super) fn records<S: PhysMemory, E>(
     }
     let damaged = records.walk(log, from, |log, at, header| {
         let text = records.buffer.wrapping_add(at).wrapping_add(records.header_size as u64);
-        log.record(work, text, 0, header.text_len, header.stamp, |_| true)?;
-        Ok(true)
-    })?;
+        log.record(work, text, 0, header.text_len, header.stamp, |_| true);
+        log.failed.is_none()
+    });
     log.report.skipped += damaged;
     Ok(())
 }

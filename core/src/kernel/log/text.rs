@@ -1,6 +1,5 @@
 //! Records as text: stamps, escapes, and the memory that they are read from.
 
-use super::error::LogError;
 use crate::error::{part, part_mut};
 use crate::kernel::memory::KernelMemory;
 use crate::memory::PhysMemory;
@@ -59,21 +58,22 @@ pub(super) struct Log<'x, 'a, 'b, S, E> {
     pub buf: &'x mut [u8],
     pub used: usize,
     pub out: &'x mut dyn FnMut(&[u8]) -> Result<(), E>,
+    /// Why writing failed. Nothing is written from then on, and loops over records end.
+    pub failed: Option<E>,
     pub report: LogReport,
     pub strict: bool,
 }
 
 impl<S: PhysMemory, E> Log<'_, '_, '_, S, E> {
-    pub(super) fn flush(&mut self) -> Result<(), LogError<E>> {
+    pub(super) fn flush(&mut self) {
         let text = part(self.buf, 0..self.used);
-        if !text.is_empty() {
-            (self.out)(text).map_err(LogError::Write)?;
+        if !text.is_empty() && self.failed.is_none() {
+            self.failed = (self.out)(text).err();
         }
         self.used = 0;
-        Ok(())
     }
 
-    fn write(&mut self, text: &[u8]) -> Result<(), LogError<E>> {
+    fn write(&mut self, text: &[u8]) {
         let mut rest = text;
         while !rest.is_empty() {
             let end = self.buf.len();
@@ -83,31 +83,29 @@ impl<S: PhysMemory, E> Log<'_, '_, '_, S, E> {
             self.used += len;
             rest = part(rest, len..rest.len());
             if self.used >= self.buf.len() {
-                self.flush()?;
+                self.flush();
             }
         }
-        Ok(())
     }
 
     /// Writes a part of a record's text. Lines after the first are indented by `width`.
-    pub(super) fn write_escaped(&mut self, text: &[u8], width: usize) -> Result<(), LogError<E>> {
+    pub(super) fn write_escaped(&mut self, text: &[u8], width: usize) {
         let strict = self.strict;
         let is_plain = |byte| is_plain(byte, strict);
         for run in text.chunk_by(|&a, &b| is_plain(a) && is_plain(b)) {
             match *run {
                 [b'\n'] => {
-                    self.write(b"\n")?;
-                    self.write(part(&[b' '; SHORT], 0..width))?;
+                    self.write(b"\n");
+                    self.write(part(&[b' '; SHORT], 0..width));
                 }
                 [byte] if !is_plain(byte) => {
                     let mut escape = Short::new();
                     let _ = write!(escape, "\\x{byte:02x}");
-                    self.write(escape.as_bytes())?;
+                    self.write(escape.as_bytes());
                 }
-                _ => self.write(run)?,
+                _ => self.write(run),
             }
         }
-        Ok(())
     }
 
     /// Writes a record whose text is the `len` bytes after the `lead` bytes at `at`, unless `is_good`
@@ -120,7 +118,7 @@ impl<S: PhysMemory, E> Log<'_, '_, '_, S, E> {
         len: u64,
         stamp: Stamp,
         is_good: impl FnOnce(&[u8]) -> bool,
-    ) -> Result<(), LogError<E>> {
+    ) {
         let piece = |left: u64, room: usize| left.min(room as u64) as usize;
         let mut left = len.saturating_add(lead as u64);
         let end = piece(left, work.len());
@@ -129,12 +127,12 @@ impl<S: PhysMemory, E> Log<'_, '_, '_, S, E> {
         let (head, text) = (part(first, 0..lead), part(first, lead..first.len()));
         if !read || !is_good(head) {
             self.report.skipped += 1;
-            return Ok(());
+            return;
         }
         let prefix = stamp.text();
         let width = prefix.len();
-        self.write(prefix.as_bytes())?;
-        self.write_escaped(text, width)?;
+        self.write(prefix.as_bytes());
+        self.write_escaped(text, width);
         let mut at = at.wrapping_add(first.len() as u64);
         left -= first.len() as u64;
         let mut whole = true;
@@ -143,17 +141,16 @@ impl<S: PhysMemory, E> Log<'_, '_, '_, S, E> {
             let more = part_mut(work, 0..end);
             whole = self.memory.read(VirtAddr(at), more).is_ok();
             if whole {
-                self.write_escaped(more, width)?;
+                self.write_escaped(more, width);
                 at = at.wrapping_add(more.len() as u64);
                 left -= more.len() as u64;
             }
         }
-        self.write(b"\n")?;
+        self.write(b"\n");
         if whole {
             self.report.records += 1;
         } else {
             self.report.skipped += 1;
         }
-        Ok(())
     }
 }
