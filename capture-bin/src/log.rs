@@ -55,7 +55,6 @@ pub(crate) fn dmesg(args: &Args<'_>) -> Exit {
     // None with -F.
     let name = args.outputs().first().copied();
     let opened = open(args, &console).and_then(|opened| opened.load_log(&console));
-    let opened = opened.map_err(|error| error.report(&console));
     let saved = opened.and_then(|mut vmcore| write(&mut vmcore, args, name, args.force, &console));
     let (status, verdict) = match saved {
         Ok(()) => (Exit::Done, "Completed"),

@@ -214,7 +214,7 @@ fn save_as_ordered(
 ) -> Exit {
     let mut job = match Job::prepare(heap, parsed, console) {
         Ok(job) => job,
-        Err(error) => return error.report(console),
+        Err(status) => return status,
     };
     if orders.target.is_empty() && orders.mounted.is_empty() {
         say(format_args!("no target: tamis.target= names where the dump goes"));

@@ -36,7 +36,9 @@ pub(crate) enum JobError<'a> {
 }
 
 impl JobError<'_> {
-    /// Prints it. Returns the end of the run.
+    /// Prints it. Returns the end of the run, which is what is passed on.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn report(self, console: &Console) -> Exit {
         console.warn(format_args!("{self}"));
         if let JobError::Limit(OverBudget { least, .. }) = self {

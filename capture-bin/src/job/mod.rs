@@ -40,7 +40,7 @@ pub(crate) fn capture(heap: &'static Heap, args: &Args<'_>) -> Exit {
     let outputs = Outputs { names: args.outputs(), base: 0, force: args.force };
     let status = match Job::prepare(heap, args, &mut console) {
         Ok(mut job) => job.write(&outputs, &mut console).exit(),
-        Err(error) => error.report(&console),
+        Err(status) => status,
     };
     let verdict = if status == Exit::Done { "Completed" } else { "Failed" };
     console.say(format_args!("\ntamis-capture {verdict}.\n"));
@@ -57,18 +57,19 @@ pub(crate) struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// Opens the vmcore, takes the memory of the plan, and finds out about the kernel.
+    /// Opens the vmcore, takes the memory of the plan, and finds out about the kernel. Why that failed has been
+    /// printed.
     pub(crate) fn prepare(
         heap: &'static Heap,
         args: &'a Args<'a>,
         console: &mut Console,
-    ) -> Result<Job<'a>, JobError<'a>> {
+    ) -> Result<Job<'a>, Exit> {
         let opened = open(args, console)?;
         let (plan, compress) = (opened.plan, args.compress);
         let page = opened.headers.page_shift().unwrap_or(opened.options.page_shift).bytes();
         // Everything else, at once.
         let mapped = plan.total() - plan.program - plan.info_file + Parts::bytes(args);
-        let mut arena = map(mapped + SLACK)?;
+        let mut arena = map(mapped + SLACK, console)?;
         let file_release = Info::new(None, opened.file_text).file_release();
         let vmcore = opened.load(&mut arena, console)?;
         heap.give(arena.take((plan.codec + plan.worker_codecs) as usize));
@@ -89,7 +90,7 @@ impl<'a> Job<'a> {
         {
             // A field of utsname fits.
             let vmcore = heapless::Vec::from_slice(uts.release()).unwrap_or_default();
-            return Err(JobError::OtherKernel { file, vmcore });
+            return Err(JobError::OtherKernel { file, vmcore }.report(console));
         }
         if !uts.read && !info.is_empty() {
             console.warn(format_args!(

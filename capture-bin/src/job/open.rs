@@ -8,6 +8,7 @@ use crate::arena::Arena;
 use crate::cli::Args;
 use crate::console::Console;
 use crate::crew;
+use crate::exit::Exit;
 use crate::input::{Input, Vmcore};
 use crate::sys::{self, File, FileKind};
 use tamis_core::capture::session::{Carve, PROGRAM, VMCOREINFO_MAX};
@@ -29,15 +30,19 @@ pub(crate) struct Opened<'a> {
     pub(super) args: &'a Args<'a>,
 }
 
-/// Opens the vmcore and makes the memory plan.
-pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'a>, JobError<'a>> {
+/// Opens the vmcore and makes the memory plan. Why that failed has been printed.
+pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'a>, Exit> {
     let name = args.vmcore.unwrap_or_default();
-    let mut input = Input::open(name, args.mapping).map_err(|io| JobError::Open { name, io })?;
-    let mut headers = Headers::read(&mut input).map_err(|error| match error {
-        OpenError::Read { what, at, io } if io.kind != IoKind::Eof => {
-            JobError::Header { name, what, at, io }
-        }
-        error => JobError::NotVmcore { name, error, looks: what_it_is(&mut input, args) },
+    let mut input = Input::open(name, args.mapping)
+        .map_err(|io| JobError::Open { name, io }.report(console))?;
+    let mut headers = Headers::read(&mut input).map_err(|error| {
+        let error = match error {
+            OpenError::Read { what, at, io } if io.kind != IoKind::Eof => {
+                JobError::Header { name, what, at, io }
+            }
+            error => JobError::NotVmcore { name, error, looks: what_it_is(&mut input, args) },
+        };
+        error.report(console)
     })?;
     if headers.elf().notes_damaged {
         console.warn(format_args!("the notes of {} are damaged", name.escape_ascii()));
@@ -46,11 +51,11 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
         None => None,
         Some(name) => {
             let opened = File::open(name).and_then(|file| Ok((file.kind()?, file)));
-            match opened.map_err(|io| JobError::Open { name, io })? {
+            match opened.map_err(|io| JobError::Open { name, io }.report(console))? {
                 (FileKind::Regular(size), file) if size <= VMCOREINFO_MAX => Some((file, size)),
                 _ => {
                     let why = "is not a VMCOREINFO text: too large";
-                    return Err(JobError::NotInfo { name, why });
+                    return Err(JobError::NotInfo { name, why }.report(console));
                 }
             }
         }
@@ -83,12 +88,12 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
     // The first look, before anything is allocated: the file's text must fit beside the rest.
     let mut file_text = None;
     if let (Some((file, _)), Some(name)) = (info_file, args.vmcoreinfo) {
-        plan(&headers, &options, args)?;
-        let text = map(file_len)?.take(file_len as usize);
-        file.read_at(0, text).map_err(|io| JobError::Read { name, io })?;
+        plan(&headers, &options, args, console)?;
+        let text = map(file_len, console)?.take(file_len as usize);
+        file.read_at(0, text).map_err(|io| JobError::Read { name, io }.report(console))?;
         if Info::new(None, Some(text)).file_release().is_none() {
             let why = "has no OSRELEASE: it is not a VMCOREINFO text";
-            return Err(JobError::NotInfo { name, why });
+            return Err(JobError::NotInfo { name, why }.report(console));
         }
         headers = headers.with_file(text);
         file_text = Some(&*text);
@@ -103,29 +108,29 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
     if let Some(kib) = args.splitblock_kib
         && !(kib * 1024).is_multiple_of(page)
     {
-        return Err(JobError::SplitBlock { kib, page });
+        return Err(JobError::SplitBlock { kib, page }.report(console));
     }
-    let (plan, options) = plan(&headers, &options, args)?;
+    let (plan, options) = plan(&headers, &options, args, console)?;
     Ok(Opened { input, headers, file_text, options, plan, args })
 }
 
 impl<'a> Opened<'a> {
     /// Loads the vmcore for what needs no memory but that of page tables and of reads: the log.
-    pub(crate) fn load_log(mut self, console: &Console) -> Result<Vmcore, JobError<'a>> {
+    pub(crate) fn load_log(mut self, console: &Console) -> Result<Vmcore, Exit> {
         self.options.skip_classes = true;
         self.plan =
             Plan { bitmap: 0, mem_map: 0, sections: 0, data: 0, descriptors: 0, ..self.plan };
         let Plan { tables, run, vmcoreinfo, segments, .. } = self.plan;
-        let mut arena = map(tables + run + vmcoreinfo + segments + SLACK)?;
+        let mut arena = map(tables + run + vmcoreinfo + segments + SLACK, console)?;
         self.load(&mut arena, console)
     }
 
-    pub(super) fn load(self, arena: &mut Arena, console: &Console) -> Result<Vmcore, JobError<'a>> {
+    pub(super) fn load(self, arena: &mut Arena, console: &Console) -> Result<Vmcore, Exit> {
         let Opened { input, headers, file_text, options, plan, args } = self;
         let name = args.vmcore.unwrap_or_default();
         let storage = plan.carve(&headers, arena);
         let mut vmcore = Session::load(input, headers, storage, file_text, &options)
-            .map_err(|error| JobError::Load { name, error })?;
+            .map_err(|error| JobError::Load { name, error }.report(console))?;
         vmcore.set_crc_fold(sys::crc_fold());
         let name = name.escape_ascii();
         // Callers take these two from the debug messages.

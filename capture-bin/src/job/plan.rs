@@ -4,6 +4,7 @@ use super::error::JobError;
 use crate::arena::Arena;
 use crate::cli::{Args, Compression};
 use crate::console::Console;
+use crate::exit::Exit;
 use crate::input::Vmcore;
 use crate::sys;
 use core::fmt::Write;
@@ -40,26 +41,28 @@ pub(super) fn codec(compress: Compression) -> (Option<Codec>, Effort) {
 }
 
 /// The memory plan, and the options that it is for. A request that cannot be met is an explicit limit's fault and
-/// refused; otherwise the request gives way, or at last the default limit: a dump matters more.
+/// refused (which has been printed then); otherwise the request gives way, or at last the default limit: a dump
+/// matters more.
 pub(super) fn plan(
     headers: &Headers,
     options: &Options,
     args: &Args<'_>,
-) -> Result<(Plan, Options), JobError<'static>> {
+    console: &Console,
+) -> Result<(Plan, Options), Exit> {
     let fit = |options: Options| Plan::new(headers, &options).map(|plan| (plan, options));
     let over = match fit(*options) {
         Ok(plan) => return Ok(plan),
         Err(over) => over,
     };
     if args.memory_limit.is_some() || options.whole_bitmap {
-        return Err(JobError::Limit(over));
+        return Err(JobError::Limit(over).report(console));
     }
     let fewer = Options { threads: over.threads.max(1), ..*options };
     let freed = Options { bitmap: None, threads: 1, ..*options };
     let plan = fit(fewer)
         .or_else(|_| fit(freed))
         .or_else(|over| fit(Options { limit: over.least, ..freed }));
-    plan.map_err(JobError::Memory)
+    plan.map_err(|over| JobError::Memory(over).report(console))
 }
 
 /// Says what had to give way for the plan.
@@ -106,7 +109,7 @@ pub(super) fn explain_plan(plan: &Plan, vmcore: &Vmcore, args: &Args<'_>, consol
     ));
 }
 
-pub(super) fn map(len: u64) -> Result<Arena, JobError<'static>> {
+pub(super) fn map(len: u64, console: &Console) -> Result<Arena, Exit> {
     let len = usize::try_from(len).unwrap_or(usize::MAX);
-    Arena::map(len).map_err(|io| JobError::Map { len, io })
+    Arena::map(len).map_err(|io| JobError::Map { len, io }.report(console))
 }

@@ -103,9 +103,9 @@ pub(super) fn finish(
         Failure::Capture(error) => error,
     };
     match error {
-        CaptureError::Sink { step, part, error } => {
-            let (name, at) = (name(part).escape_ascii(), error.at);
-            let why = Why(error.io);
+        CaptureError::Sink(failed) => {
+            let (name, step, at) = (name(failed.part()).escape_ascii(), failed.step, failed.at);
+            let why = Why(failed.io());
             console.warn(format_args!("writing {step} to {name} at offset {at}: {why}"));
         }
         other => console.warn(format_args!("{other}")),

@@ -8,6 +8,7 @@
 //! worker, it does their work. No thread spins.
 
 use super::CaptureError;
+use super::error::Bug;
 use super::pages::{Encoded, PageFilter, PageReader};
 use crate::bitmap::Bitmap;
 use crate::error::part_mut;
@@ -351,7 +352,7 @@ impl<'c, 'm> CrewHandle<'c, 'm> {
             Next::Go
         });
         if !same {
-            return Err(CaptureError::Internal("a crew without the capture's filter"));
+            return Err(CaptureError::Internal(Bug::CrewWithoutFilter));
         }
         Ok(Some(crew).filter(|crew| crew.has_room(shift, bound)))
     }

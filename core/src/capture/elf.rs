@@ -11,6 +11,7 @@
 //! was not written.
 
 use super::crew::{Crew, CrewHandle};
+use super::error::{FailedWrite, Step};
 use super::pages::{Encoded, LOOK, PageReader};
 use super::pass::Capture;
 use super::{CaptureError, Notice, Observer, Phase};
@@ -29,8 +30,8 @@ fn split_run<S: Dump>(source: &S) -> u64 {
     if source.says_by_page() { 1 } else { 256 }
 }
 
-fn failed(step: &'static str) -> impl Fn(crate::io::SinkError) -> CaptureError {
-    move |error| CaptureError::Sink { step, part: 0, error }
+fn failed(step: Step) -> impl Fn(crate::io::SinkError) -> CaptureError {
+    move |error| CaptureError::Sink(FailedWrite::new(step, 0, error))
 }
 
 /// A piece of output segment, in bytes of physical memory: where, and whether it is in the dump.
@@ -53,7 +54,7 @@ struct OpenSegment {
 }
 
 /// What a piece does to the output.
-enum Step {
+enum Effect {
     /// Nothing to write.
     None,
     /// Write the piece this many bytes into the segment.
@@ -85,24 +86,24 @@ impl OpenSegment {
     }
 
     /// The next piece. As many dropped pages as `split` end a segment.
-    fn push(&mut self, piece: Piece, split: u64) -> Step {
+    fn push(&mut self, piece: Piece, split: u64) -> Effect {
         if !piece.keep {
             self.run += 1;
             self.run_bytes += piece.len;
             self.memsz += piece.len;
-            return Step::None;
+            return Effect::None;
         }
         if self.run >= split {
             let closed = *self;
             *self =
                 OpenSegment { filesz: piece.len, memsz: piece.len, ..OpenSegment::at(piece.at) };
-            return Step::Cut(closed);
+            return Effect::Cut(closed);
         }
         let at = self.filesz + self.run_bytes;
         self.filesz = at + piece.len;
         self.memsz += piece.len;
         (self.run, self.run_bytes) = (0, 0);
-        Step::Write(at)
+        Effect::Write(at)
     }
 }
 
@@ -159,7 +160,7 @@ pub(super) fn write<S: Dump>(
     let data_at = head.checked_next_multiple_of(block).ok_or(too_large)?;
 
     sink.reserve(0, data_at);
-    sink.extend(head).map_err(failed("the file's head"))?;
+    sink.extend(head).map_err(failed(Step::Head))?;
     let mut out = Out {
         sink,
         word,
@@ -202,16 +203,16 @@ pub(super) fn write<S: Dump>(
     if extended {
         let mut raw = [0; elf::SECTION_HEADER];
         elf::emit_extended_count(endian, phnum, &mut raw).ok_or(too_large)?;
-        out.write(table_end, &raw, "the section header")?;
+        out.write(table_end, &raw, Step::SectionHeader)?;
     }
     let mut at = 0;
     while at < notes_len {
         let chunk = c.notes(at)?;
-        out.write(notes_at + at, chunk, "the notes")?;
+        out.write(notes_at + at, chunk, Step::Notes)?;
         at += chunk.len() as u64;
     }
     if can_rewrite {
-        out.sink.sync().map_err(failed("the file's head"))?;
+        out.sink.sync().map_err(failed(Step::Head))?;
         out.header(machine.elf_machine, elf::Flags::INCOMPLETE, phnum)?;
     }
 
@@ -237,15 +238,15 @@ pub(super) fn write<S: Dump>(
 
     if can_rewrite {
         // The last page may be one that was lost, and end in a hole.
-        out.sink.extend(out.data_end).map_err(failed("page data"))?;
-        out.sink.sync().map_err(failed("page data"))?;
+        out.sink.extend(out.data_end).map_err(failed(Step::Data))?;
+        out.sink.sync().map_err(failed(Step::Data))?;
         if !c.report.incomplete {
             out.header(machine.elf_machine, elf::Flags::empty(), phnum)?;
         }
-        out.sink.finish().map_err(failed("the header"))
+        out.sink.finish().map_err(failed(Step::Header))
     } else if !c.report.incomplete {
         // The end record is what makes a stream a complete one.
-        out.sink.finish().map_err(failed("the end of the stream"))
+        out.sink.finish().map_err(failed(Step::End))
     } else {
         Ok(())
     }
@@ -384,7 +385,7 @@ struct Out<'s, 'b> {
 }
 
 impl Out<'_, '_> {
-    fn write(&mut self, at: u64, bytes: &[u8], step: &'static str) -> Result<(), CaptureError> {
+    fn write(&mut self, at: u64, bytes: &[u8], step: Step) -> Result<(), CaptureError> {
         self.bytes += bytes.len() as u64;
         self.sink.write_at(at, bytes).map_err(failed(step))
     }
@@ -406,7 +407,7 @@ impl Out<'_, '_> {
         }
         self.held = (at + there, 0);
         self.held_pages = 0;
-        wrote.map_err(failed("page data"))
+        wrote.map_err(failed(Step::Data))
     }
 
     /// Waits for the medium every now and then, so that a power cut cannot leave a program header
@@ -417,7 +418,7 @@ impl Out<'_, '_> {
             let synced = self.sink.sync();
             self.medium_failed |= synced.is_err();
             self.synced = self.written;
-            return synced.map_err(failed("page data"));
+            return synced.map_err(failed(Step::Data));
         }
         Ok(())
     }
@@ -437,7 +438,7 @@ impl Out<'_, '_> {
         let mut raw = [0; elf::HEADER_MAX];
         let raw = raw.get_mut(..size).ok_or(CaptureError::OUTSIDE)?;
         header.emit(phnum, raw).ok_or(CaptureError::TooLarge(phnum))?;
-        self.write(0, raw, "the ELF header")
+        self.write(0, raw, Step::ElfHeader)
     }
 
     /// Writes the next program header. It stays the next one until `self.next` is moved on.
@@ -450,7 +451,7 @@ impl Out<'_, '_> {
         if end > self.end {
             return Err(CaptureError::InputChanged);
         }
-        self.sink.write_at(self.next, raw).map_err(failed("a program header"))?;
+        self.sink.write_at(self.next, raw).map_err(failed(Step::ProgramHeader))?;
         Ok(end)
     }
 
@@ -663,9 +664,9 @@ impl<P: SegmentVisitor> SegmentWriter<'_, P> {
     fn page(&mut self, pfn: Pfn, stays: bool) -> Result<Option<(u64, Piece)>, CaptureError> {
         let piece = piece(self.segment, pfn, self.first, self.shift, stays);
         let inside = match self.open.push(piece, self.split) {
-            Step::None => None,
-            Step::Write(inside) => Some(inside),
-            Step::Cut(closed) => {
+            Effect::None => None,
+            Effect::Write(inside) => Some(inside),
+            Effect::Cut(closed) => {
                 if let Err(error) = self.to.next_segment(self.segment, &closed) {
                     *self.open = closed;
                     return Err(error);
@@ -972,7 +973,7 @@ mod tests {
         let mut found = std::vec::Vec::new();
         for &(pages, keep) in keep {
             for _ in 0..pages {
-                if let Step::Cut(c) = open.push(Piece { at, len: 0x1000, keep }, split) {
+                if let Effect::Cut(c) = open.push(Piece { at, len: 0x1000, keep }, split) {
                     found.push((c.phys, c.filesz, c.memsz));
                 }
                 at += 0x1000;

@@ -6,6 +6,7 @@
 //! it, and at the end the header again.
 
 use super::crew::{Crew, CrewHandle};
+use super::error::{FailedWrite, Step};
 use super::pages::{Encoded, PageReader, PageWriter, Places};
 use super::pass::{About, Capture};
 use super::{CaptureError, Notice, Observer, Phase, Report};
@@ -75,8 +76,8 @@ impl Layout {
     }
 }
 
-fn failed(step: &'static str, part: usize) -> impl Fn(crate::io::SinkError) -> CaptureError {
-    move |error| CaptureError::Sink { step, part, error }
+fn failed(step: Step, part: usize) -> impl Fn(crate::io::SinkError) -> CaptureError {
+    move |error| CaptureError::Sink(FailedWrite::new(step, part, error))
 }
 
 /// Writes a kdump-compressed dump. With more than one sink it is split into one part each, in blocks of
@@ -98,7 +99,7 @@ pub(super) fn write<S: Dump>(
     let endian = c.source.machine().endian;
 
     for (part, sink) in sinks.iter_mut().enumerate() {
-        sink.extend(layout.descriptors).map_err(failed("the file's head", part))?;
+        sink.extend(layout.descriptors).map_err(failed(Step::Head, part))?;
     }
     let mut headers = Headers { about, layout: &layout, splits, endian, all: c.all() };
     let codec = c.encoder.as_ref().map(|encoder| CodecFlags::from(encoder.codec()));
@@ -116,7 +117,7 @@ pub(super) fn write<S: Dump>(
         c.report.bytes += headers.sub(part, PfnSpan::default(), *sink)?;
         if can_rewrite {
             // Not before what it stands for: a reader would map what is not there.
-            sink.sync().map_err(failed("the file's head", part))?;
+            sink.sync().map_err(failed(Step::Head, part))?;
             c.report.bytes += headers.main(part, codec | Status::INCOMPLETE, *sink)?;
         }
     }
@@ -136,7 +137,7 @@ pub(super) fn write<S: Dump>(
         .places(kept, c.level.contains(DumpLevel::ZERO))
         .ok_or(CaptureError::TooLarge(c.max_pfn.0))?;
     for (part, sink) in sinks.iter_mut().enumerate() {
-        sink.extend(places.data).map_err(failed("page descriptors", part))?;
+        sink.extend(places.data).map_err(failed(Step::Descriptors, part))?;
         sink.reserve(places.descriptors, places.data);
     }
     if splits {
@@ -150,7 +151,7 @@ pub(super) fn write<S: Dump>(
 
     // Descriptors are counted by the bits: they must not be there without all of those.
     for (part, sink) in sinks.iter_mut().enumerate() {
-        sink.sync().map_err(failed("the bitmaps", part))?;
+        sink.sync().map_err(failed(Step::Bitmaps, part))?;
     }
     let from = if reads_back {
         Bits::File
@@ -166,10 +167,10 @@ pub(super) fn write<S: Dump>(
         if can_rewrite {
             let status = if incomplete { codec | Status::INCOMPLETE } else { codec };
             headers.main(part, status, *sink)?;
-            sink.finish().map_err(failed("the header", part))?;
+            sink.finish().map_err(failed(Step::Header, part))?;
         } else if !incomplete {
             // The end record is what makes a stream a complete one.
-            sink.finish().map_err(failed("the end of the stream", part))?;
+            sink.finish().map_err(failed(Step::End, part))?;
         }
     }
     Ok(())
@@ -216,7 +217,7 @@ impl Headers<'_> {
         let mut raw = [0; disk_header::MAIN];
         let raw = part_mut(&mut raw, 0..layout.size());
         header.emit(layout, self.endian, raw).ok_or(CaptureError::OUTSIDE)?;
-        sink.write_at(0, raw).map_err(failed("the header", part))?;
+        sink.write_at(0, raw).map_err(failed(Step::Header, part))?;
         Ok(raw.len() as u64)
     }
 
@@ -241,7 +242,7 @@ impl Headers<'_> {
         let mut raw = [0; disk_header::SUB];
         let raw = part_mut(&mut raw, 0..layout.size);
         header.emit(layout, self.endian, raw).ok_or(CaptureError::OUTSIDE)?;
-        sink.write_at(l.block, raw).map_err(failed("the sub-header", part))?;
+        sink.write_at(l.block, raw).map_err(failed(Step::SubHeader, part))?;
         Ok(raw.len() as u64)
     }
 }
@@ -255,7 +256,7 @@ fn write_notes<S: Dump>(
     while at < layout.notes_len {
         let chunk = c.notes(at)?;
         for (part, sink) in sinks.iter_mut().enumerate() {
-            sink.write_at(layout.notes + at, chunk).map_err(failed("the notes", part))?;
+            sink.write_at(layout.notes + at, chunk).map_err(failed(Step::Notes, part))?;
         }
         let len = chunk.len() as u64;
         c.report.bytes += len * sinks.len() as u64;
@@ -267,7 +268,7 @@ fn write_notes<S: Dump>(
 fn write_all(
     at: u64,
     bytes: &[u8],
-    step: &'static str,
+    step: Step,
     sinks: &mut [&mut dyn Sink],
 ) -> Result<(), CaptureError> {
     for (part, sink) in sinks.iter_mut().enumerate() {
@@ -282,11 +283,11 @@ struct BitWriter<'b> {
     len: usize,
     /// File offset of what is held.
     at: u64,
-    step: &'static str,
+    step: Step,
 }
 
 impl<'b> BitWriter<'b> {
-    fn new(held: &'b mut [u8], step: &'static str) -> BitWriter<'b> {
+    fn new(held: &'b mut [u8], step: Step) -> BitWriter<'b> {
         BitWriter { held, len: 0, at: 0, step }
     }
 
@@ -332,7 +333,7 @@ fn write_bitmap1<S: Dump>(
 ) -> Result<(), CaptureError> {
     let mut exist = 0;
     let mut at = Pfn(0);
-    let mut writer = BitWriter::new(held, "bitmap 1");
+    let mut writer = BitWriter::new(held, Step::Bitmap1);
     while let Some(window) = c.next_window(at) {
         exist += writer.put(&c.existing(window), layout.bitmap1, sinks)?;
         at = window.end;
@@ -358,7 +359,7 @@ fn pass_a<S: Dump>(
     let total = all.end.0;
     let (mut kept, mut stored) = (0, 0);
     let mut at = Pfn(0);
-    let mut writer = BitWriter::new(held, "bitmap 2");
+    let mut writer = BitWriter::new(held, Step::Bitmap2);
     c.rewind();
     c.observer.progress(Phase::Classify, 0, total);
     while let Some(window) = c.next_window(at) {
@@ -400,7 +401,7 @@ fn read_bits<'b>(
     let bytes = bitmap.get_mut(..len).ok_or(CaptureError::OUTSIDE)?;
     if let Some(first) = sinks.first_mut() {
         let at = base.wrapping_add(window.start.0 / 8);
-        first.read_back(at, bytes).map_err(failed("bitmap 2 (reading back)", 0))?;
+        first.read_back(at, bytes).map_err(failed(Step::ReadBack, 0))?;
     }
     Ok(Bitmap::over(bytes, window))
 }
@@ -599,7 +600,7 @@ fn copy<S: Dump>(
         }
         let map = Bitmap::over(c.buffers.bitmap, window);
         if from != Bits::File {
-            BitWriter::new(&mut [], "bitmap 2").put(&map, layout.bitmap2, sinks)?;
+            BitWriter::new(&mut [], Step::Bitmap2).put(&map, layout.bitmap2, sinks)?;
         }
         match &crew {
             Some(crew) => give_out(c, crew, window, &mut reader, &mut parts, sinks)?,

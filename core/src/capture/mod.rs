@@ -28,7 +28,7 @@ pub mod session;
 pub mod threads;
 
 pub use classify::Scanner;
-pub use error::CaptureError;
+pub use error::{Bug, CaptureError, FailedWrite, Step};
 pub use observer::{Notice, Observer, Phase, Report};
 #[cfg(feature = "write")]
 pub use pages::PageFilter;

@@ -1,6 +1,7 @@
 //! Pass B: pages out of the source, into descriptors and data.
 
 use super::CaptureError;
+use super::error::{Bug, FailedWrite, Step};
 use crate::checksum::Crc32;
 use crate::endian::Endian;
 use crate::error::{part, part_mut};
@@ -371,7 +372,7 @@ impl<'b> PageWriter<'b> {
                 (desc, crc_of(self.sums, stored))
             }
             (Encoded::Zero, Some(zero)) => zero,
-            (Encoded::Zero, None) => return Err(CaptureError::Internal("no page of zeros")),
+            (Encoded::Zero, None) => return Err(CaptureError::Internal(Bug::NoZeroPage)),
             (Encoded::Lost(_), _) => return self.describe(PageDesc::LOST),
         };
         if let Some(sums) = self.sums {
@@ -492,7 +493,7 @@ impl<'b> PageWriter<'b> {
     /// After data could not be written: what did reach the file is as good as ever.
     fn data_failed(&mut self, error: SinkError, sink: &mut dyn Sink) -> CaptureError {
         self.rescue(sink);
-        CaptureError::Sink { step: "page data", part: self.part, error }
+        CaptureError::Sink(FailedWrite::new(Step::Data, self.part, error))
     }
 
     /// Ends a file early: what is held goes out, as far as the sink still takes it, and then
@@ -563,7 +564,7 @@ impl<'b> PageWriter<'b> {
             return Ok(());
         }
         let failed =
-            |error| CaptureError::Sink { step: "page descriptors", part: self.part, error };
+            |error| CaptureError::Sink(FailedWrite::new(Step::Descriptors, self.part, error));
         sink.write_at(self.descriptors_at, held).map_err(failed)?;
         let there = held.chunks_exact(page_desc::SIZE).filter(|raw| !is_zero(raw)).count() as u64;
         self.saved += there;
@@ -591,7 +592,7 @@ impl<'b> PageWriter<'b> {
             self.saved -= self.unsure;
         }
         (self.unsynced, self.unsure_from, self.unsure) = (0, self.descriptors_at, 0);
-        let failed = |error| CaptureError::Sink { step: "page data", part: self.part, error };
+        let failed = |error| CaptureError::Sink(FailedWrite::new(Step::Data, self.part, error));
         synced.map_err(failed)
     }
 }

@@ -16,7 +16,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use tamis_core::Output;
-use tamis_core::capture::{CaptureError, Notice, Observer, Phase, Report};
+use tamis_core::capture::{Bug, CaptureError, Notice, Observer, Phase, Report};
 use tamis_core::endian::Word;
 use tamis_core::io::Sink;
 use tamis_core::kernel::rules::{Given, PageRules};
@@ -193,7 +193,7 @@ pub fn write_by_rules(
             session.write_with(output, encoder, &mut watch, crew)
         }
         (Format::Elf, [sink, ..]) => session.write_elf_with(*sink, &mut watch, crew),
-        (Format::Elf, []) => Err(CaptureError::Internal("an ELF dump without an output")),
+        (Format::Elf, []) => Err(CaptureError::Internal(Bug::NoOutput)),
     })?;
     if watch.unsaid > 0 {
         remark(format_args!("{name}: and {} more such remarks", watch.unsaid));
@@ -209,13 +209,15 @@ pub fn write_by_rules(
         )),
     }
     done.map(|report| (report, in_effect)).map_err(|e| match e {
-        CaptureError::Sink { step, part, error } if error.io.code != 0 => {
-            let why = io::Error::from_raw_os_error(error.io.code);
+        CaptureError::Sink(failed) if failed.io().code != 0 => {
+            let why = io::Error::from_raw_os_error(failed.io().code);
             if why.kind() == io::ErrorKind::BrokenPipe {
                 return Fail::Pipe;
             }
-            let text = format!("writing {step} at offset {}: {why}", error.at);
-            names.get(part).map_or_else(|| Fail::new(&text), |name| Fail::file(name, &text))
+            let text = format!("writing {} at offset {}: {why}", failed.step, failed.at);
+            names
+                .get(failed.part())
+                .map_or_else(|| Fail::new(&text), |name| Fail::file(name, &text))
         }
         other => Fail::new(other),
     })
