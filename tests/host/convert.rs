@@ -250,6 +250,22 @@ fn gaps_of_terabytes_are_not_gone_through() {
     bench.tamis("verify a").expect(0).says(&format!("{pages} pages good"));
     bench.tamis("diff a b").expect(0).says(&format!("{pages} pages alike"));
     bench.tamis("diff a c").expect(1).says("pfn 0x200001ff: different");
+    // What has no descriptor for each page is not gone through page by page, either.
+    for (words, kept) in [
+        ("refilter --to elf a elf", pages),
+        ("refilter --to elf -d 1 a small", "2"),
+        ("convert --to lime a lime", pages),
+        ("convert --to raw a raw", pages),
+    ] {
+        bench.tamis(words).expect(0).says(&format!("{kept} pages kept"));
+    }
+    bench.tamis("diff a elf").expect(0).says(&format!("{pages} pages alike"));
+    // An image has no notes.
+    bench.tamis("diff a lime").expect(1).says(&format!("{pages} pages alike"));
+    for name in ["elf", "small", "lime", "raw"] {
+        let stored = bench.file(name).metadata().expect("an output").blocks() * 512;
+        assert!(stored < 1 << 20, "{name}: {stored} bytes on the disk");
+    }
 }
 
 #[test]
@@ -269,6 +285,17 @@ fn gaps_are_not_read() {
         let read = system_counts(&bench, words, "rchar");
         assert!(read < memory / 32, "{words}: {read} bytes read");
     }
+    // Without a level, pages of gaps share one too: beside it and the descriptors there is little.
+    for words in ["refilter a kept", "split a part1 part2"] {
+        let written = system_counts(&bench, words, "wchar");
+        let descriptors = 24 * (memory / 4096);
+        assert!(written < descriptors + (1 << 20), "{words}: {written} bytes written");
+    }
+    bench.tamis("reassemble part1 part2 joined").expect(0);
+    for words in ["diff a kept", "diff a joined"] {
+        bench.tamis(words).expect(0).says("262,145 pages alike");
+    }
+    assert_eq!(json(&bench.tamis("info --json kept"), "dump_level"), "1");
     bench.tamis("diff a kd").expect(0);
     bench.tamis("diff a elf").expect(0);
     // What was read was there.

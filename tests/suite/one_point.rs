@@ -15,7 +15,9 @@ use tamis_core::input::kdump::{self, Codec, Kdump, Unpack as _};
 use tamis_core::io::{Append, Flattened, IoError, RandomAccess, Sink};
 use tamis_core::level::DumpLevel;
 use tamis_core::memory;
-use tamis_core::units::{PageShift, Pfn, PfnSpan};
+use tamis_core::memory::ReadError;
+use tamis_core::memory::layers::Faulty;
+use tamis_core::units::{PageShift, Pfn, PfnSpan, PhysAddr};
 use tamis_core::wire::elf;
 use tamis_core::wire::machine::EM_X86_64;
 use tamis_core::wire::page_desc::CodecFlags;
@@ -197,7 +199,13 @@ struct Wish {
     codec: &'static str,
     level: u8,
     threads: usize,
+    /// Whether the source says which pages are zeros.
+    knows_zeros: bool,
 }
+
+/// Pages that are zeros, as the source may say.
+static ZEROS: [PfnSpan; 2] =
+    [PfnSpan { start: Pfn(0), end: Pfn(2) }, PfnSpan { start: Pfn(61), end: Pfn(80) }];
 
 struct Stream<'v>(&'v mut Vec<u8>);
 
@@ -233,6 +241,7 @@ fn write<D: memory::Dump + Send>(
     let options = Options { level, ..Options::default() };
     let (text, shift) = (Vec::new().into(), PageShift::FOUR_KIB);
     let mut session = Session::over(source, text, None, shift, Pfn(END), storage, &options);
+    session.set_zeros(if wish.knows_zeros { &ZEROS } else { &[] });
     session.set_filter(filter.map(|filter| filter as &dyn PageFilter));
 
     let mut own = encoder(wish.codec);
@@ -400,10 +409,10 @@ fn wishes() -> Vec<Wish> {
         for level in [0, 1] {
             for codec in CODECS {
                 for form in [Form::File, Form::Parts, Form::Stream] {
-                    wishes.push(Wish { form, codec, level, threads });
+                    wishes.push(Wish { form, codec, level, threads, knows_zeros: false });
                 }
             }
-            wishes.push(Wish { form: Form::Elf, codec: "", level, threads });
+            wishes.push(Wish { form: Form::Elf, codec: "", level, threads, knows_zeros: false });
         }
     }
     wishes
@@ -428,7 +437,7 @@ fn a_filter_sees_every_page_of_a_vmcore_once_and_what_it_changes_is_in_the_dump(
 fn a_filter_sees_the_pages_of_a_dump_too_whose_compressed_bytes_are_copied() {
     let vmcore = vmcore();
     let dumps = CODECS.map(|codec| {
-        let wish = Wish { form: Form::File, codec, level: 0, threads: 1 };
+        let wish = Wish { form: Form::File, codec, level: 0, threads: 1, knows_zeros: false };
         let (mut dumps, result) = from_vmcore(wish, File(&vmcore, Lends::Windows), None, None);
         result.unwrap();
         (codec, dumps.remove(0))
@@ -449,11 +458,43 @@ fn a_filter_sees_the_pages_of_a_dump_too_whose_compressed_bytes_are_copied() {
 }
 
 #[test]
+fn pages_that_are_known_to_be_zeros_are_not_read_but_by_a_filter() {
+    let vmcore = vmcore();
+    let lost = |at: PhysAddr, len: usize| {
+        let pages =
+            PfnSpan::new(Pfn(at.0 / PAGE as u64), Pfn((at.0 + len as u64).div_ceil(PAGE as u64)));
+        let is_zeros = ZEROS.iter().any(|zeros| !zeros.intersect(pages).is_empty());
+        is_zeros.then_some(ReadError::Poisoned(at))
+    };
+    for wish in wishes() {
+        // In a dump of level 0, each page has bytes of its own.
+        if wish.form != Form::Elf && wish.level == 0 {
+            continue;
+        }
+        for lends in [Lends::Windows, Lends::Nothing] {
+            let file = File(&vmcore, lends);
+            let (want, as_before) = from_vmcore(wish, file, None, None);
+            let open = || Faulty::new(open(file), lost);
+            let knowing = Wish { knows_zeros: true, ..wish };
+            let others = (0..others_of(wish)).map(|_| open()).collect();
+            let (found, report) = write(knowing, open(), others, None, None);
+            let [report, as_before] = [report, as_before].map(Result::unwrap);
+            assert!(found == want, "{lends:?}, {wish:?}: other bytes");
+            assert_eq!(report.tally, as_before.tally, "{lends:?}, {wish:?}");
+            assert_eq!(report.saved, as_before.saved, "{lends:?}, {wish:?}");
+            let filter = Filter::new(false, true);
+            let done = write(knowing, self::open(file), Vec::new(), Some(&filter), None);
+            check(&format!("{lends:?}"), wish, &filter, done);
+        }
+    }
+}
+
+#[test]
 fn a_crew_without_the_filter_of_its_capture_saves_nothing() {
     let vmcore = vmcore();
     let (one, other) = (Filter::new(true, false), Filter::new(true, false));
     for form in [Form::File, Form::Elf] {
-        let wish = Wish { form, codec: "", level: 1, threads: 2 };
+        let wish = Wish { form, codec: "", level: 1, threads: 2, knows_zeros: false };
         for filters in [(Some(&one), None), (None, Some(&one)), (Some(&one), Some(&other))] {
             let file = File(&vmcore, Lends::Windows);
             let (_, result) = from_vmcore(wish, file, filters.0, filters.1);

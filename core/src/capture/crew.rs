@@ -91,11 +91,15 @@ impl<'m> Batch<'m> {
         }
     }
 
-    /// Adds pages whose bits are set, from `at` on; `at` moves on to behind them. Returns whether there
+    /// Adds pages whose bits are set, from `at` up to `until`; `at` moves on to behind them. Returns whether there
     /// are more than it had room for.
-    pub(super) fn fill(&mut self, map: &Bitmap<'_>, at: &mut Pfn) -> bool {
+    pub(super) fn fill(&mut self, map: &Bitmap<'_>, at: &mut Pfn, until: Pfn) -> bool {
         // No more than a batch may hold: the rest of a long run need not be gone over for each.
         while let Some(run) = map.next_run(*at, 1024) {
+            let run = PfnSpan::new(run.start, run.end.min(until));
+            if run.is_empty() {
+                return false;
+            }
             *at = Pfn(run.start.0 + self.add(run));
             if *at < run.end {
                 return true;

@@ -13,7 +13,7 @@
 use super::crew::{Crew, CrewHandle};
 use super::error::{FailedWrite, Step};
 use super::pages::{Encoded, LOOK, PageReader};
-use super::pass::Capture;
+use super::pass::{Capture, known_zeros};
 use super::{CaptureError, Notice, Observer, Phase};
 use crate::bitmap::Bitmap;
 use crate::endian::{Endian, Word};
@@ -292,6 +292,8 @@ trait SegmentVisitor {
         reader: &PageReader<'_>,
         pages: PfnSpan,
     ) -> Result<u64, CaptureError>;
+    /// As [`SegmentVisitor::pages`] for all of these pages, which are zeros.
+    fn zeros(&mut self, pages: PfnSpan);
     /// Takes back the bytes given last.
     fn retract(&mut self, len: usize);
     /// After a page: `open` is the segment that it went into.
@@ -333,6 +335,8 @@ impl SegmentVisitor for Count {
     ) -> Result<u64, CaptureError> {
         Ok(pages.len())
     }
+
+    fn zeros(&mut self, _: PfnSpan) {}
 
     fn retract(&mut self, _: usize) {}
 
@@ -580,6 +584,10 @@ impl SegmentVisitor for Out<'_, '_> {
         Ok(count)
     }
 
+    fn zeros(&mut self, pages: PfnSpan) {
+        self.pages += pages.len();
+    }
+
     fn retract(&mut self, len: usize) {
         self.held.1 = self.held.1.saturating_sub(len);
         self.held_pages = self.held_pages.saturating_sub(1);
@@ -720,13 +728,15 @@ impl<P: SegmentVisitor> SegmentWriter<'_, P> {
     }
 
     /// The whole pages behind one that stays and lies so far inside the output segment, itself
-    /// included, that do not need to be looked at one by one. Returns their number; 0 if it does.
+    /// included, that do not need to be looked at one by one. Returns their number; 0 if it does. `known_zeros` are the
+    /// first among them that are zeros.
     fn pages<S: Dump>(
         &mut self,
         inside: u64,
         source: &mut S,
         reader: &PageReader<'_>,
         pages: PfnSpan,
+        known_zeros: PfnSpan,
     ) -> Result<u64, CaptureError> {
         let whole = pages.intersect(PfnSpan::new(
             Pfn(self.segment.phys.0.div_ceil(self.shift.bytes() as u64)),
@@ -735,7 +745,14 @@ impl<P: SegmentVisitor> SegmentWriter<'_, P> {
         if whole.is_empty() || whole.start != pages.start {
             return Ok(0);
         }
-        let taken = self.to.pages(inside, source, reader, whole);
+        let zeros = known_zeros.intersect(whole);
+        let taken = if zeros.start == whole.start && !zeros.is_empty() {
+            self.to.zeros(zeros);
+            Ok(zeros.len())
+        } else {
+            let until = if zeros.is_empty() { whole.end } else { zeros.start };
+            self.to.pages(inside, source, reader, PfnSpan::new(whole.start, until))
+        };
         // After an error, some of them may be there.
         let count = taken.unwrap_or(whole.len());
         self.open.grow(count.saturating_sub(1), self.shift.bytes() as u64);
@@ -810,6 +827,7 @@ fn alone<S: Dump, P: SegmentVisitor>(
     segments: &mut SegmentWriter<'_, P>,
     tally: &mut Tally,
 ) -> Result<(), CaptureError> {
+    drop_known_zeros(c, window, tally);
     let mut map = Bitmap::over(&mut *c.buffers.bitmap, window);
     let mut reader = PageReader::new(&mut *c.buffers.run, c.shift, c.filter);
     if c.level.contains(DumpLevel::ZERO) {
@@ -834,7 +852,9 @@ fn alone<S: Dump, P: SegmentVisitor>(
         }
         let place = segments.page(at, true)?;
         let inside = place.map_or(0, |(inside, _)| inside);
-        let taken = segments.pages(inside, c.source, &reader, PfnSpan::new(at, run_end))?;
+        let rest = PfnSpan::new(at, run_end);
+        let zeros = known_zeros(c.zeros, c.filter, rest);
+        let taken = segments.pages(inside, c.source, &reader, rest, zeros)?;
         if taken > 0 {
             segments.along(taken, c.observer)?;
             at.0 += taken;
@@ -862,6 +882,7 @@ fn helped<S: Dump, P: SegmentVisitor>(
     segments: &mut SegmentWriter<'_, P>,
     tally: &mut Tally,
 ) -> Result<(), CaptureError> {
+    drop_known_zeros(c, window, tally);
     let map = Bitmap::over(&mut *c.buffers.bitmap, window);
     let mut reader = PageReader::new(&mut *c.buffers.run, c.shift, c.filter);
     let page_size = c.shift.bytes();
@@ -872,7 +893,7 @@ fn helped<S: Dump, P: SegmentVisitor>(
         let batch = if more { crew.free() } else { None };
         if let Some(batch) = batch {
             batch.clear(c.shift, page_size, c.level.contains(DumpLevel::ZERO));
-            more = batch.fill(&map, &mut out);
+            more = batch.fill(&map, &mut out, window.end);
             crew.put(batch);
             continue;
         }
@@ -940,6 +961,17 @@ fn piece(segment: &MemoryRange, pfn: Pfn, first: Pfn, shift: PageShift, stays: b
 fn part<'p>(page: &'p [u8], piece: &Piece) -> Option<&'p [u8]> {
     let skip = piece.at as usize & page.len().saturating_sub(1);
     page.get(skip..skip + piece.len as usize)
+}
+
+/// Clears the bits of pages that are known to be zeros, if the level drops them.
+fn drop_known_zeros<S: Dump>(c: &mut Capture<'_, S>, window: PfnSpan, tally: &mut Tally) {
+    let mut rest = window;
+    while c.level.contains(DumpLevel::ZERO) && !rest.is_empty() {
+        let zeros = known_zeros(c.zeros, c.filter, rest);
+        let dropped = Bitmap::over(&mut *c.buffers.bitmap, window).clear_span(zeros);
+        tally.add(Reason::Zero, dropped);
+        rest.start = zeros.end;
+    }
 }
 
 /// Clears the bits of zero pages. One that cannot be read stays, and is found again, and named,

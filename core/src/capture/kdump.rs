@@ -8,7 +8,7 @@
 use super::crew::{Crew, CrewHandle};
 use super::error::{FailedWrite, Step};
 use super::pages::{Encoded, PageReader, PageWriter, Places};
-use super::pass::{About, Capture};
+use super::pass::{About, Capture, known_zeros};
 use super::{CaptureError, Notice, Observer, Phase, Report};
 use crate::bitmap::Bitmap;
 use crate::endian::{Endian, Word};
@@ -604,7 +604,7 @@ fn copy<S: Dump>(
         }
         match &crew {
             Some(crew) => give_out(c, crew, window, &mut reader, &mut parts, sinks)?,
-            None => save(c, window, &mut reader, &mut parts, sinks)?,
+            None => save(c, window, window, &mut reader, &mut parts, sinks)?,
         }
         at = window.end;
     }
@@ -619,17 +619,22 @@ fn copy<S: Dump>(
     Ok(())
 }
 
-/// Saves the pages of a window.
+/// Saves the pages of a window, those of `work`.
 fn save<S: Dump>(
     c: &mut Capture<'_, S>,
     window: PfnSpan,
+    work: PfnSpan,
     reader: &mut PageReader<'_>,
     parts: &mut PartWriter<'_, '_>,
     sinks: &mut [&mut dyn Sink],
 ) -> Result<(), CaptureError> {
     let map = Bitmap::over(c.buffers.bitmap, window);
-    let mut pfn = window.start;
-    while let Some(run) = map.next_run(pfn, u64::MAX) {
+    let mut pfn = work.start;
+    while let Some(run) = map.next_run(pfn, work.end.0.saturating_sub(pfn.0)) {
+        let run = run.intersect(work);
+        if run.is_empty() {
+            break;
+        }
         let mut page = run.start;
         while page < run.end {
             if c.observer.stopped() {
@@ -637,6 +642,16 @@ fn save<S: Dump>(
             }
             let end = parts.reserve(page, sinks)?;
             let rest = PfnSpan::new(page, end.min(run.end));
+            // Up to pages that are known to be zeros, or those.
+            let known = known_zeros(c.zeros, c.filter, rest);
+            let of_known = if known.start == page { parts.writer.zeros(known)? } else { 0 };
+            if of_known > 0 {
+                c.report.tally.add(Reason::Zero, of_known);
+                page.0 += of_known;
+                parts.done += of_known;
+                c.observer.progress(Phase::Copy, parts.done, parts.total);
+                continue;
+            }
             // Pages of zeros, and those that are stored as they are, need not be looked at one by one.
             let plain = c.encoder.is_none();
             let (ahead, zeros) = parts.writer.bulk(c.source, reader, rest, plain)?;
@@ -671,15 +686,30 @@ fn give_out<'m, S: Dump>(
 ) -> Result<(), CaptureError> {
     let mut pfn = window.start;
     loop {
+        let rest = PfnSpan::new(pfn, window.end);
+        // Pages of zeros are not worth a thread's while.
+        let known = match parts.zero_page {
+            Some(_) => known_zeros(c.zeros, c.filter, rest),
+            None => PfnSpan::new(rest.end, rest.end),
+        };
+        if known.start == pfn && !known.is_empty() {
+            while take_in(c, crew, reader, parts, sinks)? {}
+            save(c, window, known, reader, parts, sinks)?;
+            pfn = known.end;
+            continue;
+        }
         let Some(batch) = crew.free() else {
             take_in(c, crew, reader, parts, sinks)?;
             continue;
         };
         batch.clear(c.shift, parts.bound, parts.zero_page.is_some());
-        let more = batch.fill(&Bitmap::over(c.buffers.bitmap, window), &mut pfn);
+        let more = batch.fill(&Bitmap::over(c.buffers.bitmap, window), &mut pfn, known.start);
         crew.put(batch);
         if !more {
-            return Ok(());
+            pfn = known.start;
+            if pfn >= window.end {
+                return Ok(());
+            }
         }
     }
 }

@@ -447,6 +447,17 @@ impl<'b> PageWriter<'b> {
         Ok((count as u64, zeros > 0))
     }
 
+    /// Makes the first of `pages`, which are known to be zeros, part of the dump, as many as there is room for. Returns
+    /// their number; 0 if pages of zeros do not share one.
+    pub(super) fn zeros(&mut self, pages: PfnSpan) -> Result<u64, CaptureError> {
+        let room = self.descriptors_most.saturating_sub(self.descriptors_len) / page_desc::SIZE;
+        let count = if self.zero.is_some() { pages.len().min(room as u64) } else { 0 };
+        for number in 0..count {
+            self.commit(Pfn(pages.start.0 + number), Encoded::Zero)?;
+        }
+        Ok(count)
+    }
+
     /// Writes the data that is held, but for a block that is not full; with `whole`, that too.
     fn flush_data(&mut self, whole: bool, sink: &mut dyn Sink) -> Result<(), CaptureError> {
         let begun = self.begun(self.data_len);

@@ -65,7 +65,20 @@ pub(super) struct Capture<'m, S> {
     pub(super) filter: Option<&'m dyn PageFilter>,
     #[cfg(feature = "rules")]
     pub(super) rules: Option<View<'m>>,
+    /// Pages that are zeros, without a look: apart from each other, in order.
+    pub(super) zeros: &'m [PfnSpan],
     pub(super) report: Report,
+}
+
+/// The first of `pages` that are known to be zeros; an empty span at their end if none is. The filter sees all pages.
+pub(super) fn known_zeros(
+    zeros: &[PfnSpan],
+    filter: Option<&dyn PageFilter>,
+    pages: PfnSpan,
+) -> PfnSpan {
+    let first = zeros.partition_point(|span| span.end <= pages.start);
+    let found = zeros.get(first).filter(|_| filter.is_none()).map(|span| span.intersect(pages));
+    found.filter(|span| !span.is_empty()).unwrap_or(PfnSpan::new(pages.end, pages.end))
 }
 
 impl<'m, S: Dump> Capture<'m, S> {
@@ -100,6 +113,7 @@ impl<'m, S: Dump> Capture<'m, S> {
             filter,
             #[cfg(feature = "rules")]
             rules: None,
+            zeros: &[],
             report,
         }
     }

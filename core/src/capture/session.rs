@@ -477,6 +477,8 @@ pub struct Session<'m, D> {
     #[cfg(all(feature = "rules", feature = "write"))]
     rules: Option<PageRules<'m>>,
     #[cfg(feature = "write")]
+    zeros: &'m [PfnSpan],
+    #[cfg(feature = "write")]
     report: Report,
 }
 
@@ -602,6 +604,8 @@ impl<'m, D: Dump> Session<'m, D> {
             time: None,
             #[cfg(feature = "write")]
             filter: None,
+            #[cfg(feature = "write")]
+            zeros: &[],
             #[cfg(all(feature = "rules", feature = "write"))]
             rules: None,
             #[cfg(feature = "write")]
@@ -809,6 +813,13 @@ impl<'m, D: Dump> Session<'m, D> {
         let about = (pages, shift);
         rules::follow(&mut reader, &facts, image.as_ref(), about, given, &mut found, tell);
         self.rules = Some(found).filter(|found| !found.is_empty());
+    }
+
+    /// Says which pages of the input are zeros, as those that lie in the gaps of a file: apart from each other, in order.
+    /// They are not read, and in an ELF file they are holes.
+    #[cfg(feature = "write")]
+    pub fn set_zeros(&mut self, zeros: &'m [PfnSpan]) {
+        self.zeros = zeros;
     }
 
     /// The input.
@@ -1022,6 +1033,7 @@ impl<'m, D: Dump> Session<'m, D> {
         {
             capture.rules = self.rules.as_mut().map(View::of);
         }
+        capture.zeros = self.zeros;
         let done = write(&mut capture, &about);
         self.report = capture.report;
         done.map(|()| self.report)

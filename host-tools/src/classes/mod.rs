@@ -13,7 +13,7 @@ use std::ops::{Index, IndexMut};
 use tamis_core::bitmap::Bitmap;
 use tamis_core::capture::session::KernelError;
 use tamis_core::capture::{Notice, Observer, Phase, Scanner};
-use tamis_core::error::part_mut;
+use tamis_core::error::{part, part_mut};
 use tamis_core::input::kdump::PageFault;
 use tamis_core::level::DumpLevel;
 use tamis_core::memory::{Dump as _, Ranges as _};
@@ -304,6 +304,15 @@ impl Classes {
     pub fn class(&self, pfn: Pfn) -> Class {
         let index = pfn.0.checked_sub(self.window.start.0);
         index.and_then(|index| self.classes.get(index as usize)).copied().unwrap_or(Class::Hole)
+    }
+
+    /// How many of the first of these pages are of the same class.
+    pub fn alike(&self, pages: PfnSpan) -> u64 {
+        let class = self.class(pages.start);
+        let span = pages.intersect(self.window);
+        let from = (span.start.0 - self.window.start.0) as usize;
+        let pages = part(&self.classes, from..from + span.len() as usize);
+        pages.iter().take_while(|other| **other == class).count() as u64
     }
 
     /// The same with their pfns.

@@ -118,21 +118,34 @@ impl Runs<'_> {
         true
     }
 
-    /// The next page that there is, as a run.
+    /// The next page that there is, as a run; of a vmcore, several that are alike.
     fn page(&mut self) -> Option<Run> {
         loop {
             if self.at >= self.window.end && !self.advance() {
                 return None;
             }
             let pfn = self.at;
-            self.at = Pfn(pfn.0 + 1);
             let class = self.classes.class(pfn);
-            if class == Class::Hole || !self.all.contains(pfn) {
+            let map = Bitmap::over(&mut self.bits, self.window);
+            let held = map.get(pfn);
+            let mut run = PfnSpan::new(pfn, Pfn(pfn.0 + 1));
+            if let Dump::Elf(_) = self.opened.dump {
+                // Its pages differ in no more than that.
+                let end = match held {
+                    true => map.next_run(pfn, u64::MAX).map(|run| run.end),
+                    false => map.next_run(pfn, 1).map(|run| run.start),
+                };
+                let rest = PfnSpan::new(pfn, end.unwrap_or(self.window.end).min(self.window.end));
+                run.end = Pfn(pfn.0 + self.classes.alike(rest).max(1));
+            }
+            self.at = run.end;
+            let run = run.intersect(self.all);
+            if class == Class::Hole || run.is_empty() {
                 continue;
             }
-            let held = Bitmap::over(&mut self.bits, self.window).get(pfn);
             let (state, bytes) = state(self.opened, &self.zeros, pfn, held);
-            return Some(Run { start_pfn: pfn.0, end_pfn: pfn.0 + 1, bytes, state, class });
+            let bytes = bytes * run.len();
+            return Some(Run { start_pfn: run.start.0, end_pfn: run.end.0, bytes, state, class });
         }
     }
 }

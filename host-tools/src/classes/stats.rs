@@ -1,7 +1,7 @@
 //! Counting the pages of a dump by class.
 
 use crate::classes::{ByClass, Class, Classes};
-use crate::dump::bits::{Held, spans_from};
+use crate::dump::bits::Held;
 use crate::dump::gaps;
 use crate::dump::opened::{Dump, Opened};
 use crate::dump::survey::zero_pages;
@@ -15,6 +15,7 @@ use serde::Serialize;
 use std::ops::AddAssign;
 use std::sync::Arc;
 use tamis_core::bitmap::Bitmap;
+use tamis_core::error::part;
 use tamis_core::input::kdump::PageFault;
 use tamis_core::kernel::zones::{Zone, zones};
 use tamis_core::level::DumpLevel;
@@ -204,7 +205,11 @@ impl Worker {
             }
             kdump.decode(pfn, desc, part, &mut self.page).ok()?;
         } else {
-            if self.data.as_ref().is_some_and(|data| is_in_gap(data, pfn)) {
+            if self
+                .data
+                .as_ref()
+                .is_some_and(|data| gaps::is_gap(data, PfnSpan::new(pfn, Pfn(pfn.0 + 1))))
+            {
                 return Some(true);
             }
             let at = PhysAddr(pfn.0 << self.shift.bits());
@@ -212,11 +217,6 @@ impl Worker {
         }
         Some(is_zero(&self.page))
     }
-}
-
-/// Whether a page lies in none of these.
-fn is_in_gap(data: &[PfnSpan], pfn: Pfn) -> bool {
-    spans_from(data, pfn).next().is_none_or(|span| pfn < span.start)
 }
 
 /// All zones, in the order of nodes; none where they cannot be found.
@@ -253,20 +253,25 @@ pub fn count(opened: &mut Opened, levels: &[DumpLevel], threads: usize) -> Resul
     let mut bits = vec![0; 32 << 10];
     let held = Held::of(opened);
     while let Some(window) = classes.next(opened) {
-        let map = held.bits(opened, window, &mut bits);
+        let mut map = held.bits(opened, window, &mut bits);
         let pages = classes.classes();
-        let work = |worker: &mut Worker, piece: u64| count_piece(worker, pages, piece, &map);
-        in_order(&mut workers, pages.len().div_ceil(PIECE) as u64, work, |counts| {
-            for class in Class::ALL {
-                stats.classes[class] += &counts[class];
-            }
-            Ok(())
-        })?;
+        if data.as_ref().is_some_and(|data| gaps::is_gap(data, window)) {
+            count_zeros(pages, &mut map, &mut stats.classes);
+        } else {
+            let work = |worker: &mut Worker, piece: u64| count_piece(worker, pages, piece, &map);
+            in_order(&mut workers, pages.len().div_ceil(PIECE) as u64, work, |counts| {
+                for class in Class::ALL {
+                    stats.classes[class] += &counts[class];
+                }
+                Ok(())
+            })?;
+        }
         for zone in &mut stats.zones {
             let span = PfnSpan::new(Pfn(zone.start_pfn), Pfn(zone.end_pfn)).intersect(window);
             let from = (span.start.0 - window.start.0) as usize;
-            for class in pages.iter().skip(from).take(span.len() as usize) {
-                zone.pages[*class] += 1;
+            let pages = part(pages, from..from + span.len() as usize);
+            for run in pages.chunk_by(PartialEq::eq) {
+                zone.pages[run[0]] += run.len() as u64;
             }
         }
         progress.set(window.end.0, opened.max_pfn.0);
@@ -275,6 +280,17 @@ pub fn count(opened: &mut Opened, levels: &[DumpLevel], threads: usize) -> Resul
     let always = classes.always();
     stats.levels = levels.iter().map(|level| stats.left(*level, always)).collect();
     Ok(stats)
+}
+
+/// Counts pages that are zeros where the dump has them: no more of them is looked at than their classes.
+fn count_zeros(pages: &[Class], map: &mut Bitmap<'_>, counts: &mut ByClass<Count>) {
+    let mut at = map.span().start;
+    for run in pages.chunk_by(PartialEq::eq) {
+        let span = PfnSpan::new(at, Pfn(at.0 + run.len() as u64));
+        at = span.end;
+        let stored = if run[0] == Class::Hole { 0 } else { map.count_span(span) };
+        counts[run[0]] += &Count { pages: span.len(), stored, zero: stored, unreadable: 0 };
+    }
 }
 
 fn count_piece(

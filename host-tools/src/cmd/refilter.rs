@@ -29,8 +29,8 @@ use tamis_core::tally::Reason;
 /// The level in effect is that of the input and that of -d together: what is not in the
 /// input cannot come back. Levels add up: 1 pages of zeros, 2 page cache, 4 private page cache,
 /// 8 user pages, 16 free pages; 31 is all of them. Without -d, only the format and the
-/// compression change. Where tamis cannot know what a kernel used a page for, it keeps the page
-/// and reports that.
+/// compression change, and pages in the gaps of a vmcore's file share one page of zeros (level 1).
+/// Where tamis cannot know what a kernel used a page for, it keeps the page and reports that.
 ///
 /// Without an option for the codec, the output has that of the input, and zstd where that has none
 /// that is written here. A page that is compressed with it already stays as it is, after a check

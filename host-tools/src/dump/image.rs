@@ -168,5 +168,8 @@ fn with_text(mut files: Vec<FileInfo>, layout: &Layout, text: &[u8]) -> Result<O
         missing: layout.missing,
         pieces: layout.extents.len(),
     });
+    if opened.files.iter().any(|file| file.raw.stored() < file.raw.len) {
+        opened.pieces = layout.extents.clone();
+    }
     Ok(opened)
 }

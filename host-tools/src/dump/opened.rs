@@ -8,7 +8,7 @@ use crate::fail::{Fail, Result};
 use tamis_core::arch::paging::TableCache;
 use tamis_core::arch::{Arch, ArchError};
 use tamis_core::facts::{Chain, Facts};
-use tamis_core::input::image::Kind;
+use tamis_core::input::image::{Extent, Kind};
 use tamis_core::input::kdump::Kdump;
 use tamis_core::input::{MaybeFlattened, elf};
 use tamis_core::kernel::memory::KernelMemory;
@@ -49,6 +49,8 @@ pub struct Opened {
     pub elf: Option<(elf::Facts, elf_wire::Header)>,
     /// What it is, if it is a memory image; the vmcore that it stands for has the headers of one.
     pub image: Option<About>,
+    /// Where the memory of an image lies, if its files have gaps.
+    pub pieces: Vec<Extent>,
     /// Offsets in the file of an ELF vmcore's memory ranges, in their order.
     pub offsets: Vec<u64>,
     /// Page size.
@@ -298,6 +300,7 @@ pub fn finish(
         files,
         elf,
         image: None,
+        pieces: Vec::new(),
         offsets,
         shift,
         page_size_assumed,

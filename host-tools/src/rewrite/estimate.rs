@@ -4,6 +4,7 @@ use crate::classes::ByClass;
 use crate::classes::Class;
 use crate::classes::Classes;
 use crate::dump::bits::Held;
+use crate::dump::gaps;
 use crate::dump::opened::Opened;
 use crate::fail::Result;
 use crate::render::json::{Document, Members};
@@ -156,6 +157,15 @@ struct Seen {
 }
 
 impl Seen {
+    /// Adds pages of zeros, of which one in `step` belongs to the sample.
+    fn add_zeros(&mut self, pages: u64, step: u64) {
+        self.pages += pages;
+        let due = (pages / step).max(AT_LEAST.saturating_sub(self.looked).min(pages));
+        let due = due.min((4 * SAMPLES).saturating_sub(self.looked));
+        self.looked += due;
+        self.zero += due;
+    }
+
     /// The share of `what` of one page.
     fn each(&self, what: f64) -> f64 {
         if self.looked == 0 { 0.0 } else { what / self.looked as f64 }
@@ -194,13 +204,26 @@ pub fn sample(opened: &mut Opened, live: bool, levels: &[DumpLevel]) -> Sampled 
     let memory: u64 = opened.dump.ranges().iter().map(|s| s.len / page as u64).sum();
     let step = (memory / (4 * SAMPLES)).max(1);
     let mut bits = vec![0; 32 << 10];
-    let held = Held::of(opened);
+    let (held, data) = (Held::of(opened), gaps::pages(opened));
     let (mut bytes, mut out) = (vec![0; page], vec![0; Codec::Zlib.bound(page)]);
     let mut progress = Progress::new("Looking at pages");
     while let Some(window) = classes.next(opened) {
         let mut map = held.bits(opened, window, &mut bits);
         for span in &reserved {
             map.clear_span(*span);
+        }
+        if data.as_ref().is_some_and(|data| gaps::is_gap(data, window)) {
+            // All of them are zeros: no page has to be read to know that of a sample.
+            let mut at = window.start;
+            for run in classes.classes().chunk_by(PartialEq::eq) {
+                let span = PfnSpan::new(at, Pfn(at.0 + run.len() as u64));
+                at = span.end;
+                if run[0] != Class::Hole {
+                    seen[run[0]].add_zeros(map.count_span(span), step);
+                }
+            }
+            progress.set(window.end.0, opened.max_pfn.0);
+            continue;
         }
         for (pfn, class) in classes.pages() {
             let seen = &mut seen[class];

@@ -1,6 +1,7 @@
 //! Memory images out of dumps: LiME, and memory as it is.
 
-use crate::dump::bits::Held;
+use crate::dump::bits::{Held, spans_from};
+use crate::dump::gaps;
 use crate::dump::opened::Opened;
 use crate::dump::out::OutFile;
 use crate::fail::{Fail, Result};
@@ -67,18 +68,38 @@ impl Image<'_> {
             self.end = phys + bytes.len() as u64;
             return if is_zero(bytes) { Ok(()) } else { self.put(phys, bytes) };
         }
-        let goes_on = self.range.is_some_and(|(_, start, len)| start + len == phys);
-        if !goes_on {
+        self.begin(phys)?;
+        self.put(self.end, bytes)?;
+        self.grow(bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Pages of zeros from an address on: a hole.
+    fn zeros(&mut self, phys: u64, bytes: u64) -> Result<()> {
+        if self.format == Format::Raw {
+            self.end = phys + bytes;
+            return Ok(());
+        }
+        self.begin(phys)?;
+        self.grow(bytes);
+        Ok(())
+    }
+
+    /// Goes on with the range, or begins another one.
+    fn begin(&mut self, phys: u64) -> Result<()> {
+        if self.range.is_none_or(|(_, start, len)| start + len != phys) {
             self.close()?;
             self.range = Some((self.end, phys, 0));
             self.end += LIME_HEADER;
         }
-        self.put(self.end, bytes)?;
-        self.end += bytes.len() as u64;
-        if let Some((.., len)) = &mut self.range {
-            *len += bytes.len() as u64;
-        }
         Ok(())
+    }
+
+    fn grow(&mut self, bytes: u64) {
+        self.end += bytes;
+        if let Some((.., len)) = &mut self.range {
+            *len += bytes;
+        }
     }
 
     /// Writes the header of the range, whose length is known now.
@@ -92,6 +113,20 @@ impl Image<'_> {
     }
 }
 
+/// A run of pages in pieces: those that are known to be `zeros` as they are, the others so many at a time.
+fn pieces(run: PfnSpan, zeros: &[PfnSpan]) -> impl Iterator<Item = (PfnSpan, bool)> {
+    let mut at = run.start;
+    std::iter::from_fn(move || {
+        let next = spans_from(zeros, at).next().map(|span| span.intersect(run));
+        let next = next.filter(|span| !span.is_empty()).unwrap_or(PfnSpan::new(run.end, run.end));
+        let is_gap = next.start <= at;
+        let end = if is_gap { next.end } else { next.start.min(Pfn(at.0 + RUN)) };
+        let piece = PfnSpan::new(at, end);
+        at = end;
+        (!piece.is_empty()).then_some((piece, is_gap))
+    })
+}
+
 /// Writes an image of the pages that a dump holds. What was written is read again, and held against what was meant.
 pub fn write(
     opened: &mut Opened,
@@ -101,7 +136,7 @@ pub fn write(
 ) -> Result<Written> {
     let (shift, max) = (opened.shift, opened.max_pfn);
     let size = shift.bytes() as u64;
-    let held = Held::of(opened);
+    let (held, zeros) = (Held::of(opened), gaps::zeros(opened));
     let mut image = Image { file, path, format, range: None, end: 0, back: Vec::new() };
     let (mut bits, mut run_bytes) = (vec![0; 32 << 10], vec![0; (RUN * size) as usize]);
     let mut written = Written::default();
@@ -113,11 +148,17 @@ pub fn write(
         let map = held.bits(opened, window, &mut bits);
         let mut at = start;
         let mut runs = Vec::new();
-        while let Some(run) = map.next_run(at, RUN) {
+        while let Some(run) = map.next_run(at, u64::MAX) {
             at = run.end;
             runs.push(run);
         }
-        for run in runs {
+        let runs = runs.into_iter().flat_map(|run| pieces(run, &zeros));
+        for (run, is_gap) in runs {
+            if is_gap {
+                image.zeros(run.start.0 * size, run.len() * size)?;
+                written.pages += run.len();
+                continue;
+            }
             let bytes = &mut run_bytes[..(run.len() * size) as usize];
             let whole = opened.dump.read(PhysAddr(run.start.0 * size), bytes).is_ok();
             for (pfn, page) in (run.start.0..run.end.0).zip(bytes.chunks_exact_mut(size as usize)) {

@@ -2,6 +2,7 @@
 
 use crate::crew;
 use crate::crew::{RUN, Worker};
+use crate::dump::gaps;
 use crate::dump::opened::{Dump, Opened, level_of};
 use crate::dump::survey::codec_of;
 use crate::fail::{Fail, Result};
@@ -152,6 +153,11 @@ pub fn write_by_rules(
         // They are in a kdump-compressed dump of this level, too, and holes cost nothing.
         level_or_none.remove(DumpLevel::ZERO);
     }
+    let zeros = gaps::zeros(opened);
+    if format == Format::Kdump && !zeros.is_empty() {
+        // There may be terabytes of them: they share one, too.
+        level_or_none.insert(DumpLevel::ZERO);
+    }
     if level.is_some_and(DumpLevel::needs_mem_map) {
         for source in other_sources(opened) {
             remark(format_args!("{name}: {source}"));
@@ -176,6 +182,7 @@ pub fn write_by_rules(
     }
     session.set_header_time(work.time.or(input_time));
     session.set_page_checksums(work.page_checksums);
+    session.set_zeros(&zeros);
     for doubt in unclassified(&session) {
         remark(format_args!("{name}: {doubt}"));
     }
