@@ -218,6 +218,7 @@ fn a_dump_in_place_of_a_vmcore() {
     let bench = bench();
     bench.run(&["-d", "31"], &bench.file("dump")).expect(0);
     shell(&bench, "makedumpfile -F -d 31 vmcore > flat").expect(0);
+    fs::write(bench.file("image"), [&b"EMiL\x01\0\0\0"[..], &[0; 100]].concat()).unwrap();
     for (line, command) in [
         ("makedumpfile --dump-dmesg dump log", "`tamis dmesg`"),
         ("makedumpfile --dump-dmesg flat log", "`tamis dmesg`"),
@@ -236,8 +237,12 @@ fn a_dump_in_place_of_a_vmcore() {
         ("makedumpfile --reassemble a b out", "`tamis reassemble "),
         ("makedumpfile --mem-usage /proc/kcore", "`tamis estimate`"),
         ("makedumpfile -g info -x vmlinux", "`tamis vmcoreinfo "),
+        ("makedumpfile -c -d 31 image out", "`tamis convert` makes a dump"),
     ] {
-        shell(&bench, line).expect(1).says(command);
+        let run = shell(&bench, line);
+        run.expect(1).says(command);
+        // It begins with what it is.
+        assert!(!run.text().contains("vmcore: invalid"), "{line}: {}", run.text());
         assert!(!bench.file("out").exists() && !bench.file("log").exists(), "{line}");
     }
 }

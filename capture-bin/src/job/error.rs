@@ -70,7 +70,7 @@ impl fmt::Display for JobError<'_> {
                 write!(f, "reading {what} of {name} at offset {at}: {}", Why(*io))
             }
             JobError::NotVmcore { name, error, looks } => {
-                write!(f, "{} is not a vmcore: {error}; {looks}", name.escape_ascii())
+                write!(f, "{} is not a vmcore: {looks} ({error})", name.escape_ascii())
             }
             JobError::Load { name, error } => {
                 write!(f, "reading {}: {error}", name.escape_ascii())

@@ -45,6 +45,11 @@ pub(super) fn what_it_is(input: &mut Input, args: &Args<'_>) -> &'static str {
             }
             () => "it is a dump already: `tamis refilter` drops more pages from it",
         },
+        [b'E', b'M', b'i', b'L', ..]
+        | [b'A', b'V', b'M', b'L', ..]
+        | [b's', b'a', b'd', b'u', b'm', b'p', 0, 0, ..] => {
+            "it is a memory image: `tamis convert` makes a dump of it, `tamis dmesg` prints its log"
+        }
         [0x1f, 0x8b, ..] => "it is compressed with gzip: unpack it first",
         [0x28, 0xb5, 0x2f, 0xfd, ..] => "it is compressed with zstd: unpack it first",
         [0, 0, 0, 0, 0, 0, 0, 0, ..] => "it begins with zeros, or is shorter than an ELF header",
