@@ -38,23 +38,14 @@ fn close<const FIRST: i32, const LAST: i32>() -> bool {
     (FIRST..=LAST).all(|fd| unsafe { libc::close(fd) } == 0)
 }
 
-fn small_files() -> bool {
+/// Lowers a soft limit.
+fn soft(which: libc::__rlimit_resource_t, most: libc::rlim_t) -> bool {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: a place for both numbers of a limit.
     unsafe {
-        libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit);
-        limit.rlim_cur = 64 << 10;
-        libc::setrlimit(libc::RLIMIT_FSIZE, &limit) == 0
-    }
-}
-
-fn few_descriptors() -> bool {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: a place for both numbers of a limit.
-    unsafe {
-        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
-        limit.rlim_cur = 4;
-        libc::setrlimit(libc::RLIMIT_NOFILE, &limit) == 0
+        libc::getrlimit(which, &mut limit);
+        limit.rlim_cur = most;
+        libc::setrlimit(which, &limit) == 0
     }
 }
 
@@ -80,7 +71,7 @@ fn whatever_is_handed_down_the_dump_is_the_same() {
     let words = ["-c", "-d", "31", "-D"].map(OsString::from);
     let words = [&words[..], &[bench.vmcore.clone().into(), output.clone().into()]].concat();
     type Way = fn() -> bool;
-    let ways: [(&str, Way); 10] = [
+    let ways: [(&str, Way); 11] = [
         ("nothing", || true),
         ("0 to 2 closed", close::<0, 2>),
         ("1 and 2 closed", close::<1, 2>),
@@ -89,8 +80,9 @@ fn whatever_is_handed_down_the_dump_is_the_same() {
         ("all signals blocked", || all_signals(libc::SIG_BLOCK)),
         ("umask 0", umask::<0>),
         ("umask 0777", umask::<0o777>),
-        ("64 KiB a file", small_files),
-        ("4 descriptors", few_descriptors),
+        ("64 KiB a file", || soft(libc::RLIMIT_FSIZE, 64 << 10)),
+        ("4 descriptors", || soft(libc::RLIMIT_NOFILE, 4)),
+        ("a stack of 64 KiB", || soft(libc::RLIMIT_STACK, 64 << 10)),
     ];
     let mut whole = Vec::new();
     for (what, way) in ways {

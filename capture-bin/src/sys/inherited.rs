@@ -20,6 +20,7 @@ pub fn settle() {
         libc::RLIMIT_NOFILE,
         libc::RLIMIT_DATA,
         libc::RLIMIT_AS,
+        libc::RLIMIT_STACK,
     ] {
         // What is meant to bind has a hard limit, which stays. The one of CPU time kills without a warning,
         // which the soft one gives.
