@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 ///
 /// With the name of a command, its page is shown; without, that of tamis itself. Into a pipe or a file,
 /// it goes as it is for man(1). With a directory (./info for one named as a command), all pages are
-/// written there.
+/// written there, or none of them.
 ///
 /// Exit status: 0 done; 3 it could not be done.
 ///
@@ -62,14 +62,13 @@ pub fn run(args: &Args, command: clap::Command) -> Result<u8> {
         return Err(Fail::file(dir, "neither a command nor a directory")
             .next("`tamis help` lists the commands"));
     }
-    let write = |name: &str, text: Vec<u8>| {
-        let path = dir.join(format!("{name}.1"));
-        replace(&path, &text)
-    };
+    let mut pages = Vec::new();
     for sub in command.get_subcommands() {
         let name = format!("tamis-{}", sub.get_name());
-        write(&name, page(sub.clone(), &name)?)?;
+        let text = page(sub.clone(), &name)?;
+        pages.push((dir.join(name + ".1"), text));
     }
-    write("tamis", page(command, "tamis")?)?;
+    pages.push((dir.join("tamis.1"), page(command, "tamis")?));
+    replace(pages)?;
     Ok(DONE)
 }

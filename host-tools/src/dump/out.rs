@@ -60,12 +60,21 @@ pub fn create(path: &Path, force: bool, inputs: &[PathBuf]) -> Result<OutFile> {
     Ok(OutFile { file, path: path.to_owned(), pending: Some(pending) })
 }
 
-/// Writes a file for everybody to read, in the place of the one that is there.
-pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let (pending, file) = Pending::create(path, true, 0o666)?;
-    let mut out = OutFile { file, path: path.to_owned(), pending: Some(pending) };
-    out.put(0, bytes)?;
-    out.done()
+/// Writes files for everybody to read, in the place of those that are there: all of them, or none.
+pub fn replace(files: Vec<(PathBuf, Vec<u8>)>) -> Result<()> {
+    let mut whole = Vec::new();
+    let mut write = |(path, bytes): (PathBuf, Vec<u8>)| {
+        let (pending, file) = Pending::create(&path, true, 0o666)?;
+        let mut out = OutFile { file, path, pending: Some(pending) };
+        let put = out.put(0, &bytes);
+        whole.push(out);
+        put
+    };
+    if let Err(fail) = files.into_iter().try_for_each(&mut write) {
+        whole.into_iter().filter_map(|out| out.pending).for_each(Pending::discard);
+        return Err(fail.next("none of the files was written"));
+    }
+    done(whole)
 }
 
 /// What a path of an input leads to; `-` is standard input.

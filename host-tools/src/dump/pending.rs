@@ -101,6 +101,13 @@ impl Pending {
         list.push(entry.clone());
         Ok((Pending(entry), File::from(file)))
     }
+
+    /// Removes it without a word.
+    pub fn discard(self) {
+        let mut list = all();
+        list.retain(|other| !Arc::ptr_eq(other, &self.0));
+        self.0.remove();
+    }
 }
 
 impl Drop for Pending {
