@@ -236,6 +236,8 @@ fn notes_are_there_where_there_is_no_memory() {
         bench.tamis(&format!("notes {name}")).expect(0).says("VMCOREINFO");
         bench.tamis(&format!("vmcoreinfo {name} OSRELEASE")).expect(0).says("6.1");
     }
+    bench.put("bare", &Make::new(USUAL).bytes());
+    bench.tamis("notes bare").expect(0).says("it has no notes");
 }
 
 #[test]

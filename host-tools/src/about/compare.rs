@@ -169,8 +169,9 @@ fn headers(a: &Opened, b: &Opened) -> Vec<Header> {
         }
     };
     add("kernel", &|o| {
-        o.info().release().map_or(String::new(), |r| String::from_utf8_lossy(r).into())
+        o.info().release().map_or("unknown".into(), |r| String::from_utf8_lossy(r).into())
     });
+    add("machine", &|o| o.dump.machine().name().unwrap_or("unknown").into());
     add("dump level", &|o| match &o.dump {
         Dump::Kdump(k) => k.facts().sub.dump_level.to_string(),
         Dump::Elf(_) => "none".into(),

@@ -73,6 +73,9 @@ pub fn run(args: &Args) -> Result<u8> {
     let mut opened = open_notes(std::slice::from_ref(&args.dump))?;
     if args.raw {
         let len = opened.dump.notes().len;
+        if len == 0 {
+            remark(format_args!("{}: it has no notes", opened.name()));
+        }
         return write(args, &mut opened, 0, len);
     }
     if let Some(name) = &args.device {
@@ -89,6 +92,9 @@ pub fn run(args: &Args) -> Result<u8> {
         show(&found)?;
     } else {
         print(found.text())?;
+        if found.notes.is_empty() && !found.damaged {
+            remark(format_args!("{}: it has no notes", opened.name()));
+        }
         if found.damaged {
             remark(format_args!(
                 "{}: the notes end in something that is not a note",

@@ -8,6 +8,7 @@ use crate::fail::{DONE, INCOMPLETE, Result};
 use crate::render::json::show;
 use crate::rewrite::repair::{copy, mend};
 use std::path::PathBuf;
+use tamis_core::input::image::kind;
 use tamis_core::input::{Form, MaybeFlattened, form};
 use tamis_core::io::RandomAccess;
 use tamis_core::wire::flattened;
@@ -47,6 +48,10 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<u8> {
     let raw = Raw::open(&args.dump)?;
     let mut head = vec![0; raw.len.min(flattened::START as u64) as usize];
+    if let Some(kind) = kind(&raw.head()?) {
+        let fail = raw.fail(format_args!("a memory image ({}): repair mends dumps", kind.name()));
+        return Err(fail.next("`tamis convert` makes a dump of what it holds"));
+    }
     let mut input: Input = MaybeFlattened::Plain(raw.reader());
     input.read_at(0, &mut head).map_err(|e| raw.fail(e))?;
     let (mut len, mut ends) = (raw.len, true);
