@@ -484,7 +484,7 @@ fn pages_that_are_known_to_be_zeros_are_not_read_but_by_a_filter() {
             assert_eq!(report.saved, as_before.saved, "{lends:?}, {wish:?}");
             let filter = Filter::new(false, true);
             let done = write(knowing, self::open(file), Vec::new(), Some(&filter), None);
-            check(&format!("{lends:?}"), wish, &filter, done);
+            check(&format!("Lends::{lends:?}"), wish, &filter, done);
         }
     }
 }
