@@ -61,7 +61,7 @@ fn other_files_are_named() {
 }
 
 /// The first bytes of what people take for a dump, where they are, and what it is said to be.
-const KINDS: [(usize, &[u8], &str); 49] = [
+const KINDS: [(usize, &[u8], &str); 50] = [
     (0, b"XFSB", "a file system (xfs), not a dump"),
     (65_600, b"_BHRfS_M", "a file system (btrfs), not a dump"),
     (4086, b"SWAPSPACE2", "a swap area, not a dump"),
@@ -95,6 +95,7 @@ const KINDS: [(usize, &[u8], &str); 49] = [
     (0, b"\xee\xeb\x0f\xf0", "is a core of a Xen HVM guest"),
     (0, b"LinuxGuestRecord", "is a saved Xen guest"),
     (0, b"Xenlight saved domain record\n", "is a saved Xen guest"),
+    (0, b"Xen saved domain, xl format\n \0 \r", "is a saved Xen guest"),
     (0, b"\xd0\xbe\xd0\xbe", "a VMware snapshot: it has no group"),
     (0, b"\xd2\xbe\xd2\xbe", "a VMware snapshot: it has no group"),
     (0, b"\xd3\xbe\xd3\xbe", "a VMware snapshot: it has no group"),

@@ -75,7 +75,7 @@ const OTHERS: [Kind; 58] = [
 ];
 
 /// Dumps of formats that are not read.
-const FOREIGN: [Kind; 15] = [
+const FOREIGN: [Kind; 16] = [
     (0, b"DISKDUMP", "a dump of diskdump", "crash reads it"),
     (0, b"\xed\x23\x8f\x61\x73\x01\x19\xa8", "an LKCD dump", "crash reads it"),
     (0, b"\xa8\x19\x01\x73\x61\x8f\x23\xed", "an LKCD dump", "crash reads it"),
@@ -92,6 +92,7 @@ const FOREIGN: [Kind; 15] = [
     (0, b"\xee\xeb\x0f\xf0", "a core of a Xen HVM guest", SAVED),
     (0, b"LinuxGuestRecord", "a saved Xen guest", SAVED),
     (0, b"Xenlight saved domain", "a saved Xen guest", SAVED),
+    (0, b"Xen saved domain", "a saved Xen guest", SAVED),
     (0, b"\xff\xff\xff\xff\xff\xff\xff\xffXENF", "a saved Xen guest", SAVED),
     (0, b"FreeBSD Kernel Dump", "a dump of FreeBSD", "tamis is for Linux"),
     (0, b"Compressed Dump", "a dump of FreeBSD", "tamis is for Linux"),
@@ -122,7 +123,7 @@ pub fn refuse(raw: &Raw, head: &[u8]) -> Fail {
         return refused("a swap area", "a dump written to it has been written over");
     }
     if SWAP.iter().any(|to| at(head, *to, b"S1SUSPEND") || at(head, *to, b"ULSUSPEND")) {
-        return refused("a swap area with a hibernated system", "it is not a dump");
+        return refused("a swap area with a hibernated system", "nothing of a crash is in it");
     }
     if is_gpg(head) {
         return refused("encrypted with gpg", "gpg -d decrypts it");

@@ -36,7 +36,7 @@ pub struct Chunk {
 /// The next chunk with data at `at` or later, and where the one behind it begins. Chunks before it are passed over,
 /// a thousand of them at most.
 pub fn next(file: &mut impl RandomAccess, at: &mut u64) -> Result<Chunk, ImageError> {
-    const WHAT: &str = "a snappy chunk";
+    const WHAT: &str = "snappy chunk";
     for _ in 0..1000 {
         let here = *at;
         let mut head = [0; 8];
@@ -78,7 +78,7 @@ pub fn next(file: &mut impl RandomAccess, at: &mut u64) -> Result<Chunk, ImageEr
         }
         return Ok(Chunk { packed: true, offset, stored, len, sum });
     }
-    Err(ImageError::Invalid { what: "a row of empty snappy chunks", at: *at, value: 1000 })
+    Err(ImageError::Invalid { what: "row of empty snappy chunks", at: *at, value: 1000 })
 }
 
 /// A chunk that is kept.
