@@ -804,8 +804,8 @@ fn pieces<S: Dump, P: SegmentVisitor>(
 
         let work = PfnSpan::new(at, end);
         match crew {
-            // Pages need not be read only to be counted.
-            Some(crew) if P::COPY || c.level.contains(DumpLevel::ZERO) => {
+            // Pages need not be read only to be counted, nor at all where they are known to be zeros.
+            Some(crew) if c.level.contains(DumpLevel::ZERO) || (P::COPY && c.zeros.is_empty()) => {
                 helped(c, crew, window, work, &mut segments, &mut tally)?;
             }
             _ => alone(c, window, work, &mut segments, &mut tally)?,
