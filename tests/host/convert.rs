@@ -253,7 +253,7 @@ fn gaps_of_terabytes_are_not_gone_through() {
     // What has no descriptor for each page is not gone through page by page, either.
     for (words, kept) in [
         ("refilter --to elf a elf", pages),
-        ("refilter --to elf -d 1 a small", "2"),
+        ("refilter --to elf -d 1 a small", "3"),
         ("convert --to lime a lime", pages),
         ("convert --to raw a raw", pages),
     ] {
