@@ -687,7 +687,10 @@ def inspect(one, home, offset, capture, report, keep):
     started = time.monotonic()
     segments = ram.write_vmcore(ram.Ram(ram_files(one, home)), ram.reserved_of(said), home / "vmcore",
                                 MACHINES[one.arch].elf)
-    checker = Checker(home, one, [capture], report, keep)
+    # This machine's program reads the vmcores of few others.
+    machine = MACHINES[one.arch]
+    program = [capture] if machine.target else [*machine.user, guest.capture_binary(one.arch)]
+    checker = Checker(home, one, program, report, keep)
     shutil.rmtree(checker.work, ignore_errors=True)
     checker.work.mkdir()
     report.note("the guest's memory", f"{segments} segments, {int(checker.raw.covered.sum())} pages, "
