@@ -121,7 +121,7 @@ fn kernel(data: &[u8], reach: &mut Reach) {
             let word = match input.byte() % 6 {
                 // The place itself, another one, nothing, no address, a large number, any.
                 0 => vmcore.address + at,
-                1 => vmcore.address + 0x1000 + (at * 7 & 0xff8),
+                1 => vmcore.address + 0x1000 + ((at * 7) & 0xff8),
                 2 => 0,
                 3 => 0x10,
                 4 => u64::MAX >> 1,
