@@ -99,7 +99,8 @@ pub const STACKS: Target = Target {
         // Words: code, stack, numbers.
         let code = |at: u8| [1, at];
         let stack = |at: u8| [0, at];
-        let mut seeds = Vec::new();
+        // Registers of a note that are those of a program.
+        let mut seeds = vec![[vec![16, 0, 0, 0], [2, 0x33].repeat(24)].concat()];
         for (head, tables) in [
             (0, vec![call, end]),
             (0, vec![call, call, regs, part]),

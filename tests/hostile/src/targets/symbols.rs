@@ -95,6 +95,7 @@ pub const SYMBOLS: Target = Target {
         "no types",
         "types refused",
         "member",
+        "rule",
         "rule refused",
     ],
     run: symbols,
