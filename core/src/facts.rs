@@ -59,31 +59,13 @@ pub struct Fact<T> {
     pub source: FactSource,
 }
 
-/// A member of a structure.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Member {
-    /// Bytes from the start of the structure.
-    pub offset: u64,
-    /// Its own bytes, where the provider knows; VMCOREINFO does not.
-    pub size: Option<u64>,
-}
-
 /// Answers questions about the dead kernel.
 pub trait Facts {
-    /// Run-time virtual address of a symbol.
-    fn symbol(&self, name: &str) -> Option<Fact<u64>>;
-
-    /// Bytes of a structure: `page` is `struct page`.
-    fn size(&self, structure: &str) -> Option<Fact<u64>>;
-
-    /// A member of a structure; `field` may be a path (`desc_ring.count_bits`).
-    fn member(&self, structure: &str, field: &str) -> Option<Fact<Member>>;
-
-    /// Elements of an array: a variable or a member (`zone.free_area`).
-    fn length(&self, array: &str) -> Option<Fact<u64>>;
-
-    /// A constant or the value of a variable, as bits: negative numbers in two's complement.
-    fn number(&self, name: &str) -> Option<Fact<u64>>;
+    /// The value of a fact by the name that VMCOREINFO has for it: `OFFSET(page.flags)` is [`Kind::Offset`] and
+    /// `page.flags`. The run-time virtual address of a symbol; bytes of a structure; bytes from the start of a structure
+    /// to a member, which may be a path (`prb_desc_ring.head_id.counter`); elements of an array; a constant or a variable
+    /// as bits, negative numbers in two's complement.
+    fn fact(&self, kind: Kind, name: &str) -> Option<Fact<u64>>;
 
     /// What a line without parentheses says of the kernel: `CONFIG_X86_PAE` is `y` or not there.
     fn plain(&self, key: &str) -> Option<Fact<&[u8]>>;
@@ -98,24 +80,11 @@ pub trait Facts {
     fn kaslr_offset(&self) -> Option<Fact<u64>>;
 }
 
-/// Facts by the names that VMCOREINFO has for them: `OFFSET(page.flags)` is [`Kind::Offset`] and
-/// `page.flags`.
+/// What is asked for most.
 impl dyn Facts + '_ {
     /// The value of a fact.
     pub fn get(&self, kind: Kind, name: &str) -> Option<u64> {
-        let fact = match kind {
-            Kind::Symbol => self.symbol(name),
-            Kind::Size => self.size(name),
-            Kind::Length => self.length(name),
-            Kind::Number => self.number(name),
-            Kind::Offset => {
-                // `split_once` takes 300 bytes more of the capture program.
-                let dot = name.bytes().position(|b| b == b'.')?;
-                let (structure, field) = (name.get(..dot)?, name.get(dot + 1..)?);
-                return self.member(structure, field).map(|member| member.value.offset);
-            }
-        };
-        fact.map(|fact| fact.value)
+        self.fact(kind, name).map(|fact| fact.value)
     }
 
     /// The value of a fact that cannot be done without.
@@ -139,84 +108,36 @@ impl dyn Facts + '_ {
     }
 }
 
-/// Two providers: what the first does not know, the second is asked.
-#[derive(Clone, Copy, Debug)]
-pub struct Chain<A, B>(pub A, pub B);
+/// Two providers: what the first does not know, the second is asked, if there is one.
+#[derive(Clone, Copy)]
+pub struct Chain<'f>(pub &'f dyn Facts, pub Option<&'f dyn Facts>);
 
-impl<A: Facts, B: Facts> Facts for Chain<A, B> {
-    fn symbol(&self, name: &str) -> Option<Fact<u64>> {
-        self.0.symbol(name).or_else(|| self.1.symbol(name))
-    }
-
-    fn size(&self, structure: &str) -> Option<Fact<u64>> {
-        self.0.size(structure).or_else(|| self.1.size(structure))
-    }
-
-    fn member(&self, structure: &str, field: &str) -> Option<Fact<Member>> {
-        self.0.member(structure, field).or_else(|| self.1.member(structure, field))
-    }
-
-    fn length(&self, array: &str) -> Option<Fact<u64>> {
-        self.0.length(array).or_else(|| self.1.length(array))
-    }
-
-    fn number(&self, name: &str) -> Option<Fact<u64>> {
-        self.0.number(name).or_else(|| self.1.number(name))
-    }
-
-    fn plain(&self, key: &str) -> Option<Fact<&[u8]>> {
-        self.0.plain(key).or_else(|| self.1.plain(key))
-    }
-
-    fn release(&self) -> Option<Fact<&[u8]>> {
-        self.0.release().or_else(|| self.1.release())
-    }
-
-    fn page_shift(&self) -> Option<Fact<PageShift>> {
-        self.0.page_shift().or_else(|| self.1.page_shift())
-    }
-
-    fn kaslr_offset(&self) -> Option<Fact<u64>> {
-        self.0.kaslr_offset().or_else(|| self.1.kaslr_offset())
+impl Chain<'_> {
+    /// The first answer.
+    fn ask<'s, T>(&'s self, about: impl Fn(&'s dyn Facts) -> Option<T>) -> Option<T> {
+        about(self.0).or_else(|| about(self.1?))
     }
 }
 
-/// A provider that may be missing.
-impl<F: Facts + ?Sized> Facts for Option<&F> {
-    fn symbol(&self, name: &str) -> Option<Fact<u64>> {
-        self.and_then(|facts| facts.symbol(name))
-    }
-
-    fn size(&self, structure: &str) -> Option<Fact<u64>> {
-        self.and_then(|facts| facts.size(structure))
-    }
-
-    fn member(&self, structure: &str, field: &str) -> Option<Fact<Member>> {
-        self.and_then(|facts| facts.member(structure, field))
-    }
-
-    fn length(&self, array: &str) -> Option<Fact<u64>> {
-        self.and_then(|facts| facts.length(array))
-    }
-
-    fn number(&self, name: &str) -> Option<Fact<u64>> {
-        self.and_then(|facts| facts.number(name))
+impl Facts for Chain<'_> {
+    fn fact(&self, kind: Kind, name: &str) -> Option<Fact<u64>> {
+        self.ask(|facts| facts.fact(kind, name))
     }
 
     fn plain(&self, key: &str) -> Option<Fact<&[u8]>> {
-        self.and_then(|facts| facts.plain(key))
+        self.ask(|facts| facts.plain(key))
     }
 
     fn release(&self) -> Option<Fact<&[u8]>> {
-        self.and_then(|facts| facts.release())
+        self.ask(|facts| facts.release())
     }
 
     fn page_shift(&self) -> Option<Fact<PageShift>> {
-        self.and_then(|facts| facts.page_shift())
+        self.ask(|facts| facts.page_shift())
     }
 
     fn kaslr_offset(&self) -> Option<Fact<u64>> {
-        self.and_then(|facts| facts.kaslr_offset())
+        self.ask(|facts| facts.kaslr_offset())
     }
 }
 
@@ -273,24 +194,17 @@ mod tests {
     }
 
     impl Facts for ByHand {
-        fn symbol(&self, name: &str) -> Option<Fact<u64>> {
-            (name == "prb").then(|| other(0xffff_0000_0000_1000)).flatten()
-        }
-        fn size(&self, structure: &str) -> Option<Fact<u64>> {
-            (structure == "page").then(|| other(56)).flatten()
-        }
-        fn member(&self, structure: &str, field: &str) -> Option<Fact<Member>> {
-            match (structure, field) {
-                ("page", "lru") => other(Member { offset: 8, size: Some(16) }),
-                ("prb_desc_ring", "head.counter") => other(Member { offset: 24, size: None }),
-                _ => None,
-            }
-        }
-        fn length(&self, array: &str) -> Option<Fact<u64>> {
-            (array == "zone.free_area").then(|| other(11)).flatten()
-        }
-        fn number(&self, name: &str) -> Option<Fact<u64>> {
-            (name == "PG_lru").then(|| other(5)).flatten()
+        fn fact(&self, kind: Kind, name: &str) -> Option<Fact<u64>> {
+            let value = match (kind, name) {
+                (Kind::Symbol, "prb") => 0xffff_0000_0000_1000,
+                (Kind::Size, "page") => 56,
+                (Kind::Offset, "page.lru") => 8,
+                (Kind::Offset, "prb_desc_ring.head.counter") => 24,
+                (Kind::Length, "zone.free_area") => 11,
+                (Kind::Number, "PG_lru") => 5,
+                _ => return None,
+            };
+            other(value)
         }
         fn plain(&self, key: &str) -> Option<Fact<&[u8]>> {
             (key == "CONFIG_X86_PAE").then(|| other(&b"y"[..])).flatten()
@@ -309,24 +223,27 @@ mod tests {
     #[test]
     fn what_the_first_does_not_know_the_second_is_asked() {
         let info = Info::new(Some(b"SIZE(page)=64\nOSRELEASE=6.1.0\nOFFSET(page.lru)=?\n"), None);
-        let both = Chain(info, ByHand);
+        let both = Chain(&info, Some(&ByHand));
         let note = FactSource::Vmcoreinfo;
-        assert_eq!(both.size("page"), Some(Fact { value: 64, source: note }));
+        assert_eq!(both.fact(Kind::Size, "page"), Some(Fact { value: 64, source: note }));
         assert_eq!(both.release(), Some(Fact { value: &b"6.1.0"[..], source: note }));
-        assert_eq!(both.symbol("prb"), other(0xffff_0000_0000_1000));
-        assert_eq!(both.member("page", "lru"), other(Member { offset: 8, size: Some(16) }));
-        assert_eq!(both.length("zone.free_area"), other(11));
-        assert_eq!(both.number("PG_lru"), other(5));
+        assert_eq!(both.fact(Kind::Symbol, "prb"), other(0xffff_0000_0000_1000));
+        assert_eq!(both.fact(Kind::Offset, "page.lru"), other(8));
+        assert_eq!(both.fact(Kind::Length, "zone.free_area"), other(11));
+        assert_eq!(both.fact(Kind::Number, "PG_lru"), other(5));
         assert_eq!(both.plain("CONFIG_X86_PAE"), other(&b"y"[..]));
         assert_eq!(both.plain("OSRELEASE").unwrap().value, b"6.1.0");
         assert_eq!(both.page_shift(), other(PageShift::FOUR_KIB));
         assert_eq!(both.kaslr_offset(), other(0x1000));
-        assert_eq!(both.symbol("log_buf"), None);
+        assert_eq!(both.fact(Kind::Symbol, "log_buf"), None);
+        assert_eq!(Chain(&info, None).fact(Kind::Symbol, "prb"), None);
         // A chain is a provider: what neither of these knows, a third may.
-        let three = Chain(both, Info::new(None, Some(b"SYMBOL(log_buf)=ff00\nSIZE(page)=1\n")));
+        let third = Info::new(None, Some(b"SYMBOL(log_buf)=ff00\nSIZE(page)=1\n"));
+        let three = Chain(&both, Some(&third));
         let file = FactSource::VmcoreinfoFile;
-        assert_eq!(three.symbol("log_buf"), Some(Fact { value: 0xff00, source: file }));
-        assert_eq!(three.size("page"), Some(Fact { value: 64, source: note }));
+        let found = three.fact(Kind::Symbol, "log_buf");
+        assert_eq!(found, Some(Fact { value: 0xff00, source: file }));
+        assert_eq!(three.fact(Kind::Size, "page"), Some(Fact { value: 64, source: note }));
     }
 
     #[test]

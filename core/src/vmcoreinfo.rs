@@ -1,6 +1,6 @@
 //! What VMCOREINFO says about the dead kernel: the first provider of facts.
 
-use crate::facts::{Fact, FactSource, Facts, KernelVersion, Member};
+use crate::facts::{Fact, FactSource, Facts, KernelVersion};
 use crate::units::PageShift;
 use crate::wire::vmcoreinfo::{Kind, VmcoreInfo};
 
@@ -42,13 +42,6 @@ impl<'t> Info<'t> {
         of(self.note, FactSource::Vmcoreinfo).or_else(|| of(self.file, FactSource::VmcoreinfoFile))
     }
 
-    /// The value of a key whose name is `parts`, one behind the other. Not inlined: the facts of every
-    /// kind share it.
-    #[inline(never)]
-    fn named(&self, kind: Kind, parts: &[&str]) -> Option<Fact<u64>> {
-        self.find(|text| text.get_parts(kind, parts))
-    }
-
     /// `OSRELEASE`, at most 64 bytes of it.
     pub fn release(&self) -> Option<&'t [u8]> {
         self.found_release().map(|fact| fact.value)
@@ -87,31 +80,13 @@ impl<'t> Info<'t> {
 }
 
 impl Facts for Info<'_> {
-    fn symbol(&self, name: &str) -> Option<Fact<u64>> {
-        let mut found = self.named(Kind::Symbol, &[name])?;
-        if found.source == FactSource::VmcoreinfoFile {
+    fn fact(&self, kind: Kind, name: &str) -> Option<Fact<u64>> {
+        let mut found = self.find(|text| text.get(kind, name))?;
+        if kind == Kind::Symbol && found.source == FactSource::VmcoreinfoFile {
             let moved = self.kaslr_offset().map_or(0, |offset| offset.value);
             found.value = found.value.wrapping_add(moved);
         }
         Some(found)
-    }
-
-    fn size(&self, structure: &str) -> Option<Fact<u64>> {
-        self.named(Kind::Size, &[structure])
-    }
-
-    fn member(&self, structure: &str, field: &str) -> Option<Fact<Member>> {
-        let found = self.named(Kind::Offset, &[structure, ".", field])?;
-        let Fact { value: offset, source } = found;
-        Some(Fact { value: Member { offset, size: None }, source })
-    }
-
-    fn length(&self, array: &str) -> Option<Fact<u64>> {
-        self.named(Kind::Length, &[array])
-    }
-
-    fn number(&self, name: &str) -> Option<Fact<u64>> {
-        self.named(Kind::Number, &[name])
     }
 
     fn plain(&self, key: &str) -> Option<Fact<&[u8]>> {
@@ -147,8 +122,8 @@ mod tests {
         assert_eq!(info.get(Kind::Offset, "page.private"), Some(40));
         assert_eq!(info.get(Kind::Symbol, "mem_section"), Some(0xffff_ffff_8300_0000));
         assert_eq!(info.release(), Some(&b"6.1.0"[..]));
-        let source = |member: Option<Fact<Member>>| member.map(|member| member.source);
-        assert_eq!(source(info.member("page", "lru")), Some(FactSource::Vmcoreinfo));
-        assert_eq!(source(info.member("page", "private")), Some(FactSource::VmcoreinfoFile));
+        let source = |name| info.fact(Kind::Offset, name).map(|fact| fact.source);
+        assert_eq!(source("page.lru"), Some(FactSource::Vmcoreinfo));
+        assert_eq!(source("page.private"), Some(FactSource::VmcoreinfoFile));
     }
 }

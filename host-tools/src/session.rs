@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use tamis_core::arch::Arch;
 use tamis_core::arch::paging::TableCache;
-use tamis_core::facts::{Fact, FactSource, Facts, Member};
+use tamis_core::facts::{Fact, FactSource, Facts};
 use tamis_core::kernel::mem_map::{MemMap, RootCache};
 use tamis_core::kernel::memory::KernelMemory;
 use tamis_core::kernel::page::Classifier;
@@ -24,8 +24,13 @@ pub fn session(
     sizes: [usize; 4],
 ) -> Session<'static, &mut Dump> {
     let kernel = if skip_classes { None } else { opened.kernel_facts().ok() };
-    let by_types =
-        || kernel.as_ref()?.size("page").map(|size| size.value).filter(|size| *size <= 4096);
+    let by_types = || {
+        kernel
+            .as_ref()?
+            .fact(Kind::Size, "page")
+            .map(|size| size.value)
+            .filter(|size| *size <= 4096)
+    };
     let said = opened.info().page_struct().or_else(by_types);
     let bytes = |len: usize| vec![0; len].into();
     let [bitmap, run, data, descriptors] = sizes.map(bytes);
@@ -59,42 +64,25 @@ struct Asked<'f> {
 }
 
 impl Asked<'_> {
-    fn note<T>(&self, kind: Kind, name: &[&str], fact: Option<Fact<T>>) -> Option<Fact<T>> {
-        let source = fact.as_ref().map(|fact| fact.source);
-        if let Some(source @ (FactSource::Kallsyms | FactSource::Btf | FactSource::FreeLists)) =
-            source
-        {
-            let source = source.to_string();
-            let key = format!("{}({})", kind.word(), name.join("."));
-            let mut others = self.others.borrow_mut();
-            let keys = others.entry(source).or_default();
-            if !keys.contains(&key) {
-                keys.push(key);
-            }
+    fn note(&self, kind: Kind, name: &str, source: FactSource) {
+        let of_vmcoreinfo = [FactSource::Vmcoreinfo, FactSource::VmcoreinfoFile].contains(&source);
+        if of_vmcoreinfo || source == FactSource::Other {
+            return;
         }
-        fact
+        let key = format!("{}({name})", kind.word());
+        let mut others = self.others.borrow_mut();
+        let keys = others.entry(source.to_string()).or_default();
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
     }
 }
 
 impl Facts for Asked<'_> {
-    fn symbol(&self, name: &str) -> Option<Fact<u64>> {
-        self.note(Kind::Symbol, &[name], self.facts.symbol(name))
-    }
-
-    fn size(&self, structure: &str) -> Option<Fact<u64>> {
-        self.note(Kind::Size, &[structure], self.facts.size(structure))
-    }
-
-    fn member(&self, structure: &str, field: &str) -> Option<Fact<Member>> {
-        self.note(Kind::Offset, &[structure, field], self.facts.member(structure, field))
-    }
-
-    fn length(&self, array: &str) -> Option<Fact<u64>> {
-        self.note(Kind::Length, &[array], self.facts.length(array))
-    }
-
-    fn number(&self, name: &str) -> Option<Fact<u64>> {
-        self.note(Kind::Number, &[name], self.facts.number(name))
+    fn fact(&self, kind: Kind, name: &str) -> Option<Fact<u64>> {
+        let fact = self.facts.fact(kind, name)?;
+        self.note(kind, name, fact.source);
+        Some(fact)
     }
 
     fn plain(&self, key: &str) -> Option<Fact<&[u8]>> {
@@ -130,7 +118,7 @@ pub fn other_sources(opened: &mut Opened) -> Vec<String> {
             let mut cache = TableCache::new(&mut tables[..]);
             let mut memory = KernelMemory::new(dump, arch, &mut cache);
             let mut roots = RootCache::new(&mut block[..]);
-            let size = asked.size("page").map_or(0, |size| size.value);
+            let size = asked.fact(Kind::Size, "page").map_or(0, |size| size.value);
             let _ = MemMap::find(&asked, &mut memory, &mut roots, shift, size, end);
         }
         asked.others.into_inner()

@@ -519,14 +519,14 @@ struct Tables;
 
 /// All that is known of the kernel: VMCOREINFO first.
 #[cfg(feature = "symbols")]
-fn known<'t>(info: Info<'t>, tables: &'t Tables) -> Chain<Info<'t>, Option<&'t KernelFacts>> {
-    Chain(info, tables.as_ref())
+fn known<'t>(info: &'t Info<'t>, tables: &'t Tables) -> Chain<'t> {
+    Chain(info, tables.as_ref().map(|tables| tables as &dyn Facts))
 }
 
 /// All that is known of the kernel.
 #[cfg(not(feature = "symbols"))]
-fn known<'t>(info: Info<'t>, _: &Tables) -> Info<'t> {
-    info
+fn known<'t>(info: &Info<'t>, _: &Tables) -> Info<'t> {
+    *info
 }
 
 /// Why what is known of `struct page` is not to be believed.
@@ -618,7 +618,7 @@ impl<'m, D: Dump> Session<'m, D> {
     /// Finds out about the kernel what the facts let it find out.
     fn find_kernel(&mut self) {
         let info = info(&self.text, self.file_text);
-        let facts = known(info, &self.tables);
+        let facts = known(&info, &self.tables);
         let (dump, storage, shift) = (&mut self.dump, &mut self.storage, self.shift);
         let machine = dump.machine();
         let arch = Arch::of(dump, &facts);
@@ -703,7 +703,8 @@ impl<'m, D: Dump> Session<'m, D> {
 
     /// Which pages are left out from now on.
     pub fn set_level(&mut self, level: DumpLevel) {
-        let facts = known(info(&self.text, self.file_text), &self.tables);
+        let info = info(&self.text, self.file_text);
+        let facts = known(&info, &self.tables);
         self.level = level;
         self.classifier = match (self.mem_map, self.arch) {
             (Err(error), _) => Err(error),
@@ -783,7 +784,8 @@ impl<'m, D: Dump> Session<'m, D> {
         mut found: PageRules<'m>,
         tell: &mut dyn FnMut(usize, Result<u32, Unresolved<'t>>),
     ) {
-        let facts = known(info(&self.text, self.file_text), &self.tables);
+        let info = info(&self.text, self.file_text);
+        let facts = known(&info, &self.tables);
         let image = Image::find(self.dump.machine(), &facts, self.dump.ranges());
         let memory_at = self.dump.next_memory(PhysAddr(0)).map(|at| self.shift.pfn(at));
         let Ok(arch) = self.arch else {
@@ -908,7 +910,8 @@ impl<'m, D: Dump> Session<'m, D> {
         act: impl FnOnce(&mut KernelMemory<'_, '_, D>, &dyn Facts, &mut [u8]) -> T,
     ) -> Result<T, ArchError> {
         let arch = self.arch?;
-        let facts = known(info(&self.text, self.file_text), &self.tables);
+        let info = info(&self.text, self.file_text);
+        let facts = known(&info, &self.tables);
         let mut tables = TableCache::new(&mut self.storage.tables[..]);
         let mut memory = KernelMemory::new(&mut self.dump, arch, &mut tables);
         Ok(act(&mut memory, &facts, &mut self.storage.run))

@@ -59,24 +59,18 @@ impl<'t> VmcoreInfo<'t> {
         self.lines().find_map(|line| line.strip_prefix(key.as_bytes())?.strip_prefix(b"="))
     }
 
-    /// The text after the key whose name is `parts`, one behind the other.
-    fn named(&self, kind: Kind, parts: &[&str]) -> Option<&'t [u8]> {
+    /// The text after the key of this name.
+    fn named(&self, kind: Kind, name: &str) -> Option<&'t [u8]> {
         self.lines().find_map(|line| {
-            let name = line.strip_prefix(kind.word().as_bytes())?.strip_prefix(b"(")?;
-            let rest = parts.iter().try_fold(name, |rest, part| rest.strip_prefix(part.as_bytes()));
-            rest?.strip_prefix(b")=")
+            let rest = line.strip_prefix(kind.word().as_bytes())?.strip_prefix(b"(")?;
+            rest.strip_prefix(name.as_bytes())?.strip_prefix(b")=")
         })
     }
 
     /// Value of a key with a name, as bits: negative numbers in two's complement. `None` where the
     /// key is missing or its value is malformed (for a symbol also 0 and all ones).
     pub fn get(&self, kind: Kind, name: &str) -> Option<u64> {
-        self.get_parts(kind, &[name])
-    }
-
-    /// As [`VmcoreInfo::get`]; the name is `parts`, one behind the other.
-    pub fn get_parts(&self, kind: Kind, parts: &[&str]) -> Option<u64> {
-        let raw = self.named(kind, parts)?;
+        let raw = self.named(kind, name)?;
         match kind {
             Kind::Symbol => hex(raw).filter(|&v| v != 0 && v != u64::MAX),
             Kind::Number => number(raw),
@@ -145,9 +139,9 @@ mod tests {
         assert_eq!(info.decimal("CRASHTIME"), Some(1_700_000_000));
         assert_eq!(info.get(Kind::Symbol, "init_uts_ns"), Some(0xffff_ffff_9a61_a5c0));
         assert_eq!(info.get(Kind::Offset, "page.flags"), Some(0));
-        let offset = |structure, field| info.get_parts(Kind::Offset, &[structure, ".", field]);
-        assert_eq!(offset("page", "lru"), Some(8));
-        assert_eq!((offset("page", "l"), offset("pag", "lru")), (None, None));
+        let offset = |name| info.get(Kind::Offset, name);
+        assert_eq!(offset("page.lru"), Some(8));
+        assert_eq!((offset("page.l"), offset("pag.lru")), (None, None));
         assert_eq!(info.get(Kind::Number, "phys_base"), Some((-278_921_216i64) as u64));
         assert_eq!(info.get(Kind::Number, "VMALLOC_START"), Some(0xff39_d4c7_c000_0000));
         assert_eq!(info.get(Kind::Length, "zone.free_area"), Some(11));

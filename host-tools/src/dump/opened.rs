@@ -176,7 +176,8 @@ impl Opened {
 
     /// The dump, and all that is known of its kernel as far as it was looked for.
     pub fn with_facts<T>(&mut self, act: impl FnOnce(&mut Dump, &dyn Facts) -> T) -> T {
-        let known = Chain(info(&self.text), found(&self.kernel));
+        let info = info(&self.text);
+        let known = Chain(&info, found(&self.kernel));
         act(&mut self.dump, &known)
     }
 
@@ -186,7 +187,8 @@ impl Opened {
             // What is not found is missing; the error is that of VMCOREINFO.
             let _ = self.kernel_facts();
         }
-        let known = Chain(info(&self.text), found(&self.kernel));
+        let info = info(&self.text);
+        let known = Chain(&info, found(&self.kernel));
         let fail = match Arch::of(&mut self.dump, &known) {
             Err(ArchError::Xen) => self.fail(ArchError::Xen),
             _ if self.text.is_empty() => {
@@ -208,10 +210,11 @@ impl Opened {
         act: impl FnOnce(&mut KernelMemory<'_, '_, Dump>, &dyn Facts) -> T,
     ) -> Result<T> {
         let arch = self.arch()?;
-        let info = Chain(info(&self.text), found(&self.kernel));
+        let info = info(&self.text);
+        let known = Chain(&info, found(&self.kernel));
         let mut cache = TableCache::new(&mut self.tables[..]);
         let mut memory = KernelMemory::new(&mut self.dump, arch, &mut cache);
-        Ok(act(&mut memory, &info))
+        Ok(act(&mut memory, &known))
     }
 
     /// Whether the notes end in something that is not a note, as far as headers show.
@@ -318,8 +321,8 @@ pub fn finish(
 pub type KdumpFile = Kdump<'static, Input, Unpackers>;
 
 /// What the kernel's own tables say, if they were looked for, and found.
-fn found(kernel: &Option<std::result::Result<KernelFacts, SymbolsError>>) -> Option<&KernelFacts> {
-    kernel.as_ref()?.as_ref().ok()
+fn found(kernel: &Option<std::result::Result<KernelFacts, SymbolsError>>) -> Option<&dyn Facts> {
+    kernel.as_ref()?.as_ref().ok().map(|facts| facts as &dyn Facts)
 }
 
 fn info(text: &[u8]) -> Info<'_> {

@@ -431,7 +431,7 @@ fn offline(c: &mut Classifier, keys: &Keys<'_>) -> Result<(), MissingKey> {
 mod tests {
     use super::*;
     use crate::endian::Endian;
-    use crate::facts::{Chain, Fact, FactSource, Member};
+    use crate::facts::{Chain, Fact, FactSource};
     use crate::testing::info;
     use crate::units::PageShift;
     use std::{format, string::String, string::ToString, vec, vec::Vec};
@@ -595,27 +595,14 @@ mod tests {
     struct Types;
 
     impl Facts for Types {
-        fn symbol(&self, _: &str) -> Option<Fact<u64>> {
-            None
-        }
-        fn size(&self, _: &str) -> Option<Fact<u64>> {
-            None
-        }
-        fn member(&self, structure: &str, field: &str) -> Option<Fact<Member>> {
-            let offset = match (structure, field) {
-                ("page", "private") => 40,
-                ("page", "mapping") => 24,
+        fn fact(&self, kind: Kind, name: &str) -> Option<Fact<u64>> {
+            let value = match (kind, name) {
+                (Kind::Offset, "page.private") => 40,
+                (Kind::Offset, "page.mapping") => 24,
+                (Kind::Number, "PG_lru") => 5,
                 _ => return None,
             };
-            let value = Member { offset, size: Some(8) };
             Some(Fact { value, source: FactSource::Other })
-        }
-        fn length(&self, _: &str) -> Option<Fact<u64>> {
-            None
-        }
-        fn number(&self, name: &str) -> Option<Fact<u64>> {
-            let source = FactSource::Other;
-            (name == "PG_lru").then_some(Fact { value: 5, source })
         }
         fn plain(&self, _: &str) -> Option<Fact<&[u8]>> {
             None
@@ -635,7 +622,7 @@ mod tests {
     fn what_vmcoreinfo_lacks_another_provider_may_know() {
         let text = without(&["NUMBER(PG_lru)", "OFFSET(page.private)", "OFFSET(page.mapping)"]);
         assert!(new(&info(&text), DumpLevel::all()).is_err());
-        let classifier = new(&Chain(info(&text), Types), DumpLevel::all()).unwrap();
+        let classifier = new(&Chain(&info(&text), Some(&Types)), DumpLevel::all()).unwrap();
         assert_eq!(classifier.unclassified().collect::<Vec<_>>(), vec![]);
         assert_eq!(classifier.layout.mapping, 24);
         assert_eq!(classifier.cache.lru, 1 << 5);

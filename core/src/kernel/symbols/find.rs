@@ -5,8 +5,8 @@
 //! them. In front of them are the markers, which begin with 0 and rise; in front of those the names, which
 //! end where the markers begin; and on either side the numbers.
 
-use super::names::{Expanded, Names, finish};
-use super::numbers::{Numbers, Proof, Rule, choose};
+use super::names::Names;
+use super::numbers::{Numbers, Proof, Rule, choose, finish};
 use super::tokens::{COUNT, Tokens};
 use super::{Failed, Image, Reader, SymbolsError, limits};
 
@@ -30,7 +30,7 @@ pub(super) struct Parts {
 pub(super) fn by_shape(
     reader: &mut Reader<'_>,
     image: &Image,
-    proof: &mut Proof,
+    proof: &mut Proof<'_, '_>,
     wide: Option<bool>,
 ) -> Result<Parts, Failed> {
     let (table, index) = tokens(reader, image)?;
@@ -141,17 +141,7 @@ fn prove(reader: &mut Reader<'_>, letters: u64) -> Option<(u64, u64)> {
 /// The index of a token table that begins here, if there is one.
 #[inline]
 fn index_behind(reader: &mut Reader<'_>, table: u64) -> Option<(u64, u64)> {
-    let mut at = table;
-    for _ in 0..COUNT {
-        while reader.u8("the token table", at).ok()? != 0 {
-            at = at.checked_add(1).filter(|at| at - table < limits::TOKENS as u64)?;
-        }
-        at = at.checked_add(1)?;
-    }
-    [4, 8].into_iter().find_map(|align| {
-        let index = at.checked_add(align - 1)? & !(align - 1);
-        Tokens::read(reader, table, index).ok().map(|_| (table, index))
-    })
+    Tokens::find(reader, table, None).ok().map(|(_, index)| (table, index))
 }
 
 /// What looks like the markers, and the tokens behind them.
@@ -168,7 +158,7 @@ impl Place {
     fn names(
         &self,
         reader: &mut Reader<'_>,
-        proof: &mut Proof,
+        proof: &mut Proof<'_, '_>,
         wide: Option<bool>,
         attempts: &mut u32,
     ) -> Result<Option<Parts>, Failed> {
@@ -192,15 +182,12 @@ impl Place {
                 *attempts += 1;
                 let first = wide.unwrap_or(true);
                 for wide in [first, !first] {
-                    let tokens = Tokens::read(reader, self.table, self.index)?;
+                    let (tokens, _) = Tokens::find(reader, self.table, Some(self.index))?;
                     let names = Names { at, count, tokens, wide };
                     if blocks(reader, &names)? != Some(marks) {
                         continue;
                     }
-                    let filter = proof.filter();
-                    if finish(reader, &names, &filter, &mut |index, name| proof.see(index, name))
-                        == Ok(self.markers)
-                    {
+                    if finish(reader, &names, proof) == Ok(self.markers) {
                         let numbers = self.numbers(reader, at - gap, count, proof)?;
                         return Ok(Some(Parts { names, numbers, markers: self.markers }));
                     }
@@ -217,7 +204,7 @@ impl Place {
         reader: &mut Reader<'_>,
         count_at: u64,
         count: u32,
-        proof: &Proof,
+        proof: &Proof<'_, '_>,
     ) -> Result<Numbers, Failed> {
         let long = reader.word_size().bytes() as u64;
         let count = u64::from(count);
@@ -250,10 +237,9 @@ impl Place {
 #[inline]
 fn blocks(reader: &mut Reader<'_>, names: &Names) -> Result<Option<[u64; 2]>, Failed> {
     let (mut offset, mut starts) = (0, [0; 2]);
-    let mut name = Expanded::new();
     for start in &mut starts {
         for _ in 0..256 {
-            offset = match names.expand(reader, offset, &mut name) {
+            offset = match names.skip(reader, offset) {
                 Ok(next) => next,
                 Err(Failed) if matches!(reader.error(), SymbolsError::Malformed { .. }) => {
                     return Ok(None);

@@ -18,15 +18,25 @@ const PAGES: u32 = 4;
 /// Pages that must agree, and orders that these must be of.
 const ENOUGH: (u32, u32) = (8, 2);
 
-/// What is known of the lists.
+/// What must be known of the lists, in the order of [`Layout`].
+const FACTS: [(Kind, &str); 13] = [
+    (Kind::Size, "zone"),
+    (Kind::Offset, "zone.free_area"),
+    (Kind::Size, "free_area"),
+    (Kind::Offset, "free_area.free_list"),
+    (Kind::Size, "list_head"),
+    (Kind::Length, "zone.free_area"),
+    (Kind::Offset, "page.lru"),
+    (Kind::Offset, "page.private"),
+    (Kind::Offset, "page._mapcount"),
+    (Kind::Offset, "list_head.next"),
+    (Kind::Offset, "list_head.prev"),
+    (Kind::Offset, "pglist_data.node_zones"),
+    (Kind::Offset, "pglist_data.nr_zones"),
+];
+
+/// Where the members of a page on a list are.
 struct Layout {
-    zone: u64,
-    area: u64,
-    area_size: u64,
-    list: u64,
-    list_size: u64,
-    lists: u64,
-    orders: u64,
     lru: u64,
     private: u64,
     mapcount: u64,
@@ -59,51 +69,40 @@ impl Numbers<'_> {
 /// of their list; `None` where there are too few, or one is different.
 #[inline]
 pub(super) fn buddy_mark(memory: &mut dyn VirtMemory, facts: &dyn Facts) -> Option<u32> {
-    let offset = |name| facts.get(Kind::Offset, name);
-    let word = memory.long().bytes() as u64;
-    let (area_size, list_size) =
-        (facts.get(Kind::Size, "free_area")?, facts.get(Kind::Size, "list_head")?);
-    let layout = Layout {
-        zone: facts.get(Kind::Size, "zone")?,
-        area: offset("zone.free_area")?,
-        area_size,
-        list: offset("free_area.free_list")?,
-        list_size,
-        // Behind them is the number of pages.
-        lists: area_size.checked_sub(word)?.checked_div(list_size)?,
-        orders: facts.get(Kind::Length, "zone.free_area")?,
-        lru: offset("page.lru")?,
-        private: offset("page.private")?,
-        mapcount: offset("page._mapcount")?,
-        next: offset("list_head.next")?,
-        prev: offset("list_head.prev")?,
-    };
+    let mut known = [0; FACTS.len()];
+    for (fact, (kind, name)) in known.iter_mut().zip(FACTS) {
+        *fact = facts.get(kind, name)?;
+    }
+    let [zone, area, area_size, list, list_size, orders, known @ ..] = known;
+    let [lru, private, mapcount, next, prev, node_zones, nr_zones] = known;
+    let layout = Layout { lru, private, mapcount, next, prev };
+    // Behind them is the number of pages.
+    let lists = area_size.checked_sub(memory.long().bytes() as u64)?.checked_div(list_size)?;
     let mut numbers = Numbers { memory };
     let node = match facts.get(Kind::Symbol, "node_data") {
         Some(table) => numbers.word(table)?,
         None => facts.get(Kind::Symbol, "contig_page_data")?,
     };
-    let zones = node.checked_add(offset("pglist_data.node_zones")?)?;
-    let count = numbers.u32(node.checked_add(offset("pglist_data.nr_zones")?)?)?;
-    let (mut mark, mut pages, mut orders) = (None, 0, 0u64);
-    for zone in 0..u64::from(count).min(ZONES) {
-        for order in 0..layout.orders.min(ORDERS) {
-            for list in 0..layout.lists.min(LISTS) {
-                let head = zones
-                    .checked_add(zone.checked_mul(layout.zone)?)?
-                    .checked_add(layout.area)?
-                    .checked_add(order.checked_mul(layout.area_size)?)?
-                    .checked_add(layout.list)?
-                    .checked_add(list.checked_mul(layout.list_size)?)?;
+    let count = numbers.u32(node.wrapping_add(nr_zones))?;
+    let (mut mark, mut pages, mut seen_orders) = (None, 0, 0u64);
+    let mut zone_at = node.wrapping_add(node_zones).wrapping_add(area);
+    for _ in 0..u64::from(count).min(ZONES) {
+        let mut area_at = zone_at;
+        for order in 0..orders.min(ORDERS) {
+            let mut head = area_at.wrapping_add(list);
+            for _ in 0..lists.min(LISTS) {
                 let seen = layout.follow(&mut numbers, head, order, &mut mark)?;
                 pages += seen;
                 if seen > 0 {
-                    orders |= 1 << order;
+                    seen_orders |= 1 << order;
                 }
+                head = head.wrapping_add(list_size);
             }
+            area_at = area_at.wrapping_add(area_size);
         }
+        zone_at = zone_at.wrapping_add(zone);
     }
-    mark.filter(|_| pages >= ENOUGH.0 && orders.count_ones() >= ENOUGH.1)
+    mark.filter(|_| pages >= ENOUGH.0 && seen_orders.count_ones() >= ENOUGH.1)
 }
 
 impl Layout {
@@ -119,19 +118,19 @@ impl Layout {
     ) -> Option<u32> {
         let mut at = head;
         for seen in 0..PAGES {
-            let next = numbers.word(at.checked_add(self.next)?)?;
+            let next = numbers.word(at.wrapping_add(self.next))?;
             if next == head {
                 return Some(seen);
             }
-            if numbers.word(next.checked_add(self.prev)?)? != at {
+            if numbers.word(next.wrapping_add(self.prev))? != at {
                 return None;
             }
-            let page = next.checked_sub(self.lru)?;
-            let value = numbers.u32(page.checked_add(self.mapcount)?)?;
+            let page = next.wrapping_sub(self.lru);
+            let value = numbers.u32(page.wrapping_add(self.mapcount))?;
             let found = *mark.get_or_insert(value);
             // A count is not negative, and that of a page without users is -1.
             let is_mark = value >> 31 == 1 && value != u32::MAX;
-            let private = numbers.word(page.checked_add(self.private)?)?;
+            let private = numbers.word(page.wrapping_add(self.private))?;
             if found != value || !is_mark || private != order {
                 return None;
             }

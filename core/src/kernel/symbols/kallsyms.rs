@@ -5,44 +5,16 @@
 //! say in VMCOREINFO where the tables are; in others they are found by their shape.
 
 use super::find::{self, Parts};
-use super::names::{BLOCK, Expanded, Filter, Names, finish};
-use super::numbers::{Numbers, Proof, choose};
+use super::names::{BLOCK, Expanded, Filter, Names};
+use super::numbers::{Numbers, Proof, choose, finish};
 use super::tokens::Tokens;
 use super::{Failed, Image, Reader, SymbolsError};
 use crate::facts::{Facts, KernelVersion};
 use crate::wire::vmcoreinfo::Kind;
 
 pub use super::limits::NAME;
-pub use super::numbers::Rule;
-
-/// A symbol that is looked for by its name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Wanted<'n> {
-    /// Its name.
-    pub name: &'n str,
-    /// The number of the first symbol of this name.
-    pub index: Option<u32>,
-    /// Symbols of this name: names of static functions and variables are not unique.
-    pub count: u32,
-    /// Address of the first.
-    pub address: u64,
-    /// Whether others have another address.
-    pub ambiguous: bool,
-}
-
-impl<'n> Wanted<'n> {
-    /// Not found yet.
-    #[inline]
-    pub fn new(name: &'n str) -> Wanted<'n> {
-        Wanted { name, index: None, count: 0, address: 0, ambiguous: false }
-    }
-
-    /// The address, if there is one, and one only.
-    #[inline]
-    pub fn unique(&self) -> Option<u64> {
-        Some(self.address).filter(|_| self.count > 0 && !self.ambiguous)
-    }
-}
+pub use super::names::Wanted;
+pub use super::numbers::{KNOWN, Rule};
 
 /// A symbol at, or in front of, an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,32 +56,47 @@ impl Kallsyms {
         facts: &dyn Facts,
         image: Option<&Image>,
     ) -> Result<Kallsyms, Failed> {
-        let mut proof = Proof::new(facts);
+        Kallsyms::find_with(reader, facts, image, &mut KNOWN.map(Wanted::new))
+    }
+
+    /// The same; looks for names in the same pass. What of [`KNOWN`] is among them proves what is found. A name that several
+    /// symbols have is ambiguous, also where all of them have one address.
+    #[inline]
+    pub fn find_with(
+        reader: &mut Reader<'_>,
+        facts: &dyn Facts,
+        image: Option<&Image>,
+        wanted: &mut [Wanted<'_>],
+    ) -> Result<Kallsyms, Failed> {
         let wide = facts.version().map(|version| version >= KernelVersion(6, 1, 0));
-        let by_keys = Kallsyms::by_keys(reader, facts, &mut proof, wide);
-        match (by_keys, image) {
-            (Ok(Some(found)), _) => Ok(found),
+        let mut proof = Proof { facts, wanted, banner: None };
+        let found = match (Kallsyms::by_keys(reader, &mut proof, wide), image) {
+            (Ok(Some(found)), _) => found,
             (_, Some(image)) => {
-                let mut proof = Proof::new(facts);
-                {
-                    let Parts { names, numbers, markers } =
-                        find::by_shape(reader, image, &mut proof, wide)?;
-                    Ok(Kallsyms { names, numbers, markers, found_by: FoundBy::Shape })
-                }
+                let Parts { names, numbers, markers } =
+                    find::by_shape(reader, image, &mut proof, wide)?;
+                Kallsyms { names, numbers, markers, found_by: FoundBy::Shape }
             }
-            (Ok(None), None) => Err(reader.fail(SymbolsError::NoImage)),
-            (Err(Failed), None) => Err(Failed),
+            (Ok(None), None) => return Err(reader.fail(SymbolsError::NoImage)),
+            (Err(Failed), None) => return Err(Failed),
+        };
+        for wanted in wanted {
+            wanted.ambiguous = wanted.count > 1;
+            if let Some(index) = wanted.index {
+                wanted.address = found.address(reader, index)?;
+            }
         }
+        Ok(found)
     }
 
     /// `None` where a key is missing.
     #[inline]
     fn by_keys(
         reader: &mut Reader<'_>,
-        facts: &dyn Facts,
-        proof: &mut Proof,
+        proof: &mut Proof<'_, '_>,
         wide: Option<bool>,
     ) -> Result<Option<Kallsyms>, Failed> {
+        let facts = proof.facts;
         let key = |name| facts.get(Kind::Symbol, name);
         let keys = (
             key("kallsyms_names"),
@@ -135,17 +122,15 @@ impl Kallsyms {
             return Ok(None);
         }
         let count = reader.u32("kallsyms_num_syms", count)?;
-        let tokens = Tokens::read(reader, table, index)?;
+        let (tokens, _) = Tokens::find(reader, table, Some(index))?;
         let mut names = Names { at: names, count, tokens, wide: wide.unwrap_or(true) };
         // Without a release, and where a vendor's kernel has what its version has not, lengths are tried both
         // ways: the markers, which follow the names, show which is right.
-        let filter = proof.filter();
-        let mut found = finish(reader, &names, &filter, &mut |index, name| proof.see(index, name));
+        let mut found = finish(reader, &names, proof);
         if found.is_err() {
             let error = reader.error();
             names.wide = !names.wide;
-            found = finish(reader, &names, &filter, &mut |index, name| proof.see(index, name))
-                .map_err(|Failed| reader.fail(error));
+            found = finish(reader, &names, proof).map_err(|Failed| reader.fail(error));
         }
         let markers = found?;
         let numbers = choose(reader, &numbers, proof)?;

@@ -1,6 +1,7 @@
 //! Where members of structures are, by their names.
 
 use super::btf::{Btf, Kind, Record};
+use super::words::cut;
 use super::{Failed, Reader, Words, limits};
 
 /// Structures of one name: the kernel has up to three.
@@ -37,7 +38,7 @@ pub struct Members<const MOST: usize = 192> {
 
 impl<const MOST: usize> Members<MOST> {
     /// Notes all structures, unions and typedefs of these names, in one pass over the types. `enumerator` is called with
-    /// the names of enumerations and of their enumerators, and with the values of these.
+    /// the names of such enumerations and of all their enumerators, and with the values of these.
     #[inline]
     pub fn find<const WORDS: usize>(
         reader: &mut Reader<'_>,
@@ -47,12 +48,13 @@ impl<const MOST: usize> Members<MOST> {
     ) -> Result<Members<MOST>, Failed> {
         let mut types = heapless::Vec::new();
         btf.each(reader, &mut |reader, record| {
+            // What has no name is in another.
+            if record.name == 0 || words.at(record.name).is_none() {
+                return Ok(false);
+            }
             if record.kind.has_members() || record.kind == Kind::Typedef {
-                // What has no name is in another.
-                if record.name != 0 && words.at(record.name).is_some() {
-                    // Without room for it, it is one that is not there.
-                    let _ = types.push((record.name, record.id));
-                }
+                // Without room for it, it is one that is not there.
+                let _ = types.push((record.name, record.id));
             } else if record.kind.is_enum() {
                 let mut index = 0;
                 while let Some((name, value)) = btf.enumerator(reader, record, index)? {
@@ -143,7 +145,13 @@ pub fn path(
     offset: &dyn Fn(&str) -> Option<u32>,
 ) -> Result<Option<Place>, Failed> {
     let mut place = Place { bits: 0, width: 0, of: id };
-    for word in field.split('.') {
+    let mut rest = field;
+    if rest.is_empty() {
+        return Ok(None);
+    }
+    while !rest.is_empty() {
+        let word;
+        (word, rest) = cut(rest);
         let Some(name) = offset(word) else { return Ok(None) };
         let Some(next) = member(reader, btf, place.of, name)? else { return Ok(None) };
         place = Place { bits: place.bits.saturating_add(next.bits), ..next };

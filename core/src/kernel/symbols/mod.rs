@@ -8,7 +8,7 @@
 //! Nothing is allocated, and no table of all symbols or types is made: what is asked for is looked up in one
 //! pass over the kernel's own tables, piece by piece. [`Reader`] holds two pieces of 4 KiB each, [`Kallsyms`]
 //! the tokens, less than 5 KiB, [`Btf`] an index of the types, which is as large as its owner
-//! wants (4 KiB do), and [`Words`] 40 bytes for each name that is looked for. All together that is less than 32 KiB with 192
+//! wants (4 KiB do), and [`Words`] 32 bytes for each name that is looked for. All together that is less than 32 KiB with 192
 //! names.
 //!
 //! # Trust

@@ -9,6 +9,8 @@ use super::limits::NAME;
 /// Names of one marker: each says where a block of so many begins.
 pub(super) const BLOCK: u32 = 256;
 
+const WHAT: &str = "kallsyms_names";
+
 /// Where names are.
 pub(super) struct Names {
     /// Virtual address of the first.
@@ -23,13 +25,15 @@ pub(super) struct Names {
 pub(super) struct Expanded {
     bytes: [u8; NAME],
     len: usize,
+    /// The first byte of the name itself, and the last one.
+    ends: (u8, u8),
 }
 
 impl Expanded {
     /// An empty one.
     #[inline]
     pub(super) fn new() -> Expanded {
-        Expanded { bytes: [0; NAME], len: 0 }
+        Expanded { bytes: [0; NAME], len: 0, ends: (0, 0) }
     }
 
     /// The letter of the type, as nm has it; it is not to be relied on.
@@ -42,6 +46,35 @@ impl Expanded {
     #[inline]
     pub(super) fn name(&self) -> &[u8] {
         part(&self.bytes, self.len.min(1)..self.len)
+    }
+}
+
+/// A symbol that is looked for by its name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Wanted<'n> {
+    /// Its name.
+    pub name: &'n str,
+    /// The number of the first symbol of this name.
+    pub index: Option<u32>,
+    /// Symbols of this name: names of static functions and variables are not unique.
+    pub count: u32,
+    /// Address of the first.
+    pub address: u64,
+    /// Whether others have another address.
+    pub ambiguous: bool,
+}
+
+impl<'n> Wanted<'n> {
+    /// Not found yet.
+    #[inline]
+    pub fn new(name: &'n str) -> Wanted<'n> {
+        Wanted { name, index: None, count: 0, address: 0, ambiguous: false }
+    }
+
+    /// The address, if there is one, and one only.
+    #[inline]
+    pub fn unique(&self) -> Option<u64> {
+        Some(self.address).filter(|_| self.count > 0 && !self.ambiguous)
     }
 }
 
@@ -79,7 +112,6 @@ impl Names {
     /// Bytes of the length of the name at `offset`, and its tokens.
     #[inline]
     fn length(&self, reader: &mut Reader<'_>, offset: u64) -> Result<(u64, u64), Failed> {
-        const WHAT: &str = "kallsyms_names";
         let at = self.at.wrapping_add(offset);
         let first = reader.u8(WHAT, at)?;
         let (size, len) = if first & 0x80 != 0 && self.wide {
@@ -102,6 +134,42 @@ impl Names {
         Ok(offset + size + len)
     }
 
+    /// Passes over the name at `offset`: notes its length and its ends and, if `whole`, all of it. Returns the offset of
+    /// the next.
+    #[inline]
+    fn read(
+        &self,
+        reader: &mut Reader<'_>,
+        offset: u64,
+        name: &mut Expanded,
+        whole: bool,
+    ) -> Result<u64, Failed> {
+        let (size, tokens) = self.length(reader, offset)?;
+        let (mut at, end) = (offset + size, offset + size + tokens);
+        let (mut len, (mut first, mut last)) = (0, (0, 0));
+        while at < end {
+            let piece = reader.piece(WHAT, self.at.wrapping_add(at))?;
+            let tokens = part(piece, 0..piece.len().min((end - at) as usize));
+            for token in tokens {
+                let string = self.tokens.get(*token);
+                if len < 2 {
+                    first = string.get(1 - len).copied().unwrap_or(first);
+                }
+                last = string.last().copied().unwrap_or(last);
+                if whole && let Some(slot) = name.bytes.get_mut(len..len + string.len()) {
+                    slot.copy_from_slice(string);
+                }
+                len += string.len();
+            }
+            at += tokens.len() as u64;
+        }
+        if len > NAME {
+            return Err(reader.malformed("a name in kallsyms", self.at.wrapping_add(offset)));
+        }
+        (name.len, name.ends) = (len, (first, last));
+        Ok(end)
+    }
+
     /// Expands the name at `offset`; returns the offset of the next.
     #[inline]
     pub(super) fn expand(
@@ -110,28 +178,7 @@ impl Names {
         offset: u64,
         name: &mut Expanded,
     ) -> Result<u64, Failed> {
-        const WHAT: &str = "kallsyms_names";
-        let (size, len) = self.length(reader, offset)?;
-        let end = offset + size + len;
-        let mut at = offset + size;
-        name.len = 0;
-        while at < end {
-            let piece = reader.piece(WHAT, self.at.wrapping_add(at))?;
-            let tokens = part(piece, 0..piece.len().min((end - at) as usize));
-            for token in tokens {
-                let string = self.tokens.get(*token);
-                let slot = name.bytes.get_mut(name.len..name.len + string.len());
-                let Some(slot) = slot else {
-                    return Err(
-                        reader.malformed("a name in kallsyms", self.at.wrapping_add(offset))
-                    );
-                };
-                slot.copy_from_slice(string);
-                name.len += string.len();
-            }
-            at += tokens.len() as u64;
-        }
-        Ok(end)
+        self.read(reader, offset, name, true)
     }
 
     /// Passes over the name at `offset`, and expands it where it may be one of those looked for. Returns the offset of
@@ -144,30 +191,11 @@ impl Names {
         filter: &Filter,
         name: &mut Expanded,
     ) -> Result<(u64, bool), Failed> {
-        const WHAT: &str = "kallsyms_names";
-        let (size, tokens) = self.length(reader, offset)?;
-        let end = offset + size + tokens;
-        let mut at = offset + size;
-        // With the letter of the type in front.
-        let (mut len, mut first, mut last) = (0, 0, 0);
-        while at < end {
-            let piece = reader.piece(WHAT, self.at.wrapping_add(at))?;
-            let tokens = part(piece, 0..piece.len().min((end - at) as usize));
-            for token in tokens {
-                let string = self.tokens.get(*token);
-                if len < 2 {
-                    first = string.get(1 - len).copied().unwrap_or(first);
-                }
-                last = string.last().copied().unwrap_or(last);
-                len += string.len();
-            }
-            at += tokens.len() as u64;
-        }
-        let (word, bit) = Filter::place(len.saturating_sub(1), first, last);
+        let end = self.read(reader, offset, name, false)?;
+        let (word, bit) = Filter::place(name.len.saturating_sub(1), name.ends.0, name.ends.1);
         let passes = filter.bits.get(word).is_some_and(|word| word & bit != 0);
-        // One that is too long is an error.
-        if passes || len > NAME {
-            self.expand(reader, offset, name)?;
+        if passes {
+            self.read(reader, offset, name, true)?;
         }
         Ok((end, passes))
     }
@@ -190,48 +218,4 @@ impl Names {
         }
         Ok(offset)
     }
-}
-
-/// Reads all names, of which `see` gets those that the filter lets pass, looks for the markers behind them, and holds
-/// the two against each other. Returns where the markers are.
-#[inline]
-pub(super) fn finish(
-    reader: &mut Reader<'_>,
-    names: &Names,
-    filter: &Filter,
-    see: &mut dyn FnMut(u32, &[u8]),
-) -> Result<u64, Failed> {
-    if names.count == 0 || names.count > limits::SYMBOLS {
-        return Err(reader.malformed("kallsyms_num_syms", names.at));
-    }
-    let (mut second, mut last) = (None, 0);
-    let (mut end, mut name) = (0, Expanded::new());
-    for index in 0..names.count {
-        if index == BLOCK {
-            second = Some(end);
-        }
-        if index % BLOCK == 0 {
-            last = end;
-        }
-        let (next, passes) = names.pass(reader, end, filter, &mut name)?;
-        if passes {
-            see(index, name.name());
-        }
-        end = next;
-    }
-    let end = names.at.wrapping_add(end);
-    let blocks = u64::from(names.count.div_ceil(BLOCK));
-    for align in [4, 8] {
-        let at = end.wrapping_add(align - 1) & !(align - 1);
-        let marker = |reader: &mut Reader<'_>, index: u64| {
-            reader.u32("kallsyms_markers", at.wrapping_add(4 * index)).map(u64::from)
-        };
-        if marker(reader, 0)? == 0
-            && second.map_or(Ok(true), |offset| Ok(marker(reader, 1)? == offset))?
-            && marker(reader, blocks - 1)? == last
-        {
-            return Ok(at);
-        }
-    }
-    Err(reader.malformed("kallsyms_markers", end))
 }

@@ -1,7 +1,7 @@
 //! What the numbers of symbols mean, and what proves it.
 
-use super::names::Filter;
-use super::{Failed, Reader, SymbolsError};
+use super::names::{BLOCK, Expanded, Filter, Names, Wanted};
+use super::{Failed, Reader, SymbolsError, limits};
 use crate::facts::Facts;
 use crate::wire::vmcoreinfo::Kind;
 
@@ -50,17 +50,9 @@ impl Numbers {
     }
 }
 
-/// A symbol that is known from elsewhere, by which the numbers are understood.
-#[derive(Clone, Copy)]
-pub(super) struct Known {
-    name: &'static str,
-    address: u64,
-    index: Option<u32>,
-}
-
 /// Symbols that kallsyms and VMCOREINFO have under the same name. Not `mem_section` and `vmemmap`: for
 /// those VMCOREINFO has what the variable holds.
-const KNOWN: [&str; 10] = [
+pub static KNOWN: [&str; 10] = [
     "_stext",
     "swapper_pg_dir",
     "init_top_pgt",
@@ -78,83 +70,79 @@ const BANNER: &str = "linux_banner";
 /// What that begins with; then comes the release.
 const BANNER_TEXT: &[u8] = b"Linux version ";
 
-/// All that is known from elsewhere.
-pub(super) struct Proof {
-    known: heapless::Vec<Known, { KNOWN.len() }>,
-    banner: Option<u32>,
-    /// The release, without what may follow it.
-    release: heapless::Vec<u8, 64>,
+/// Symbols that are looked for. Those that are known from elsewhere show what the numbers mean.
+pub(super) struct Proof<'w, 'n> {
+    pub(super) facts: &'w dyn Facts,
+    pub(super) wanted: &'w mut [Wanted<'n>],
+    pub(super) banner: Option<u32>,
 }
 
-impl Proof {
+impl Proof<'_, '_> {
+    /// Forgets what was seen, and lets the names pass that are looked for.
     #[inline]
-    pub(super) fn new(facts: &dyn Facts) -> Proof {
-        let known = KNOWN.iter().filter_map(|name| {
-            let address = facts.get(Kind::Symbol, name)?;
-            Some(Known { name, address, index: None })
-        });
-        let release = facts.release().map_or(&[][..], |release| release.value);
-        let release = release.iter().copied().take(64).collect();
-        Proof { known: known.collect(), banner: None, release }
-    }
-
-    /// Lets the names pass that are looked for.
-    #[inline]
-    pub(super) fn filter(&self) -> Filter {
+    pub(super) fn begin(&mut self) -> Filter {
         let mut filter = Filter::new();
-        let known = self.known.iter().map(|known| known.name);
-        known.chain([BANNER]).for_each(|name| filter.add(name.as_bytes()));
+        self.banner = None;
+        filter.add(BANNER.as_bytes());
+        for wanted in &mut *self.wanted {
+            *wanted = Wanted::new(wanted.name);
+            filter.add(wanted.name.as_bytes());
+        }
         filter
     }
 
     /// Notes the number of a symbol.
     #[inline]
     pub(super) fn see(&mut self, index: u32, name: &[u8]) {
-        for known in &mut self.known {
-            if known.index.is_none() && known.name.as_bytes() == name {
-                known.index = Some(index);
-            }
+        for wanted in self.wanted.iter_mut().filter(|wanted| wanted.name.as_bytes() == name) {
+            wanted.index = wanted.index.or(Some(index));
+            wanted.count += 1;
         }
-        if self.banner.is_none() && name == BANNER.as_bytes() {
-            self.banner = Some(index);
+        if name == BANNER.as_bytes() {
+            self.banner = self.banner.or(Some(index));
         }
     }
 
     /// Whether numbers that are understood so are right: all known symbols agree, or, where none is known, the
-    /// banner is where it shall be. The error has how many agree, and names one that does not.
+    /// banner is where it shall be: `None`. Else how many agree, and one that does not.
     #[inline]
     pub(super) fn check(
         &self,
         reader: &mut Reader<'_>,
         numbers: &Numbers,
-    ) -> Result<(), (u32, &'static str)> {
+    ) -> Option<(u32, &'static str)> {
         let (mut agreed, mut wrong) = (0, None);
-        for known in &self.known {
-            if let Some(index) = known.index {
+        for name in &KNOWN {
+            // One of several of a name may be another.
+            let mut alone =
+                self.wanted.iter().filter(|wanted| wanted.name == *name && wanted.count == 1);
+            if let Some(index) = alone.next().and_then(|wanted| wanted.index)
+                && let Some(known) = self.facts.get(Kind::Symbol, name)
+            {
                 match numbers.address(reader, index) {
-                    Ok(address) if address == known.address => agreed += 1,
-                    _ => wrong = wrong.or(Some(known.name)),
+                    Ok(address) if address == known => agreed += 1,
+                    _ => wrong = Some(*name),
                 }
             }
         }
         // Where one alone is known, the banner must agree as well; tables of functions alone (without
         // `CONFIG_KALLSYMS_ALL`) have none.
         let enough = agreed >= 2 || agreed == 1 && self.banner.is_none();
-        match wrong {
-            None if enough || self.is_banner(reader, numbers) => Ok(()),
-            wrong => Err((agreed, wrong.unwrap_or(BANNER))),
+        if wrong.is_none() && (enough || self.is_banner(reader, numbers)) {
+            return None;
         }
+        Some((agreed, wrong.unwrap_or(BANNER)))
     }
 
     /// Whether the banner is where these numbers have it, and names the release.
     #[inline]
     fn is_banner(&self, reader: &mut Reader<'_>, numbers: &Numbers) -> bool {
+        let release = self.facts.release().map_or(&[][..], |release| release.value);
         let mut text = [0; BANNER_TEXT.len() + 64];
-        let len = BANNER_TEXT.len() + self.release.len();
+        let len = BANNER_TEXT.len() + release.len();
         let (Some(index), Some(text)) = (self.banner, text.get_mut(..len)) else { return false };
         let Ok(at) = numbers.address(reader, index) else { return false };
-        reader.bytes(BANNER, at, text).is_ok()
-            && text.strip_prefix(BANNER_TEXT) == Some(&self.release[..])
+        reader.bytes(BANNER, at, text).is_ok() && text.strip_prefix(BANNER_TEXT) == Some(release)
     }
 }
 
@@ -163,15 +151,58 @@ impl Proof {
 pub(super) fn choose(
     reader: &mut Reader<'_>,
     numbers: &[Numbers],
-    proof: &Proof,
+    proof: &Proof<'_, '_>,
 ) -> Result<Numbers, Failed> {
     let mut nearest = (0, BANNER);
     for numbers in numbers {
-        match proof.check(reader, numbers) {
-            Ok(()) => return Ok(*numbers),
-            Err(other) if other.0 >= nearest.0 => nearest = other,
-            Err(_) => {}
+        let Some(other) = proof.check(reader, numbers) else { return Ok(*numbers) };
+        if other.0 >= nearest.0 {
+            nearest = other;
         }
     }
     Err(reader.fail(SymbolsError::Unproven(nearest.1)))
+}
+
+/// Reads all names, shows the proof those that it looks for, looks for the markers behind them, and holds the two
+/// against each other. Returns where the markers are.
+#[inline]
+pub(super) fn finish(
+    reader: &mut Reader<'_>,
+    names: &Names,
+    proof: &mut Proof<'_, '_>,
+) -> Result<u64, Failed> {
+    if names.count == 0 || names.count > limits::SYMBOLS {
+        return Err(reader.malformed("kallsyms_num_syms", names.at));
+    }
+    let filter = proof.begin();
+    let (mut second, mut last) = (None, 0);
+    let (mut end, mut name) = (0, Expanded::new());
+    for index in 0..names.count {
+        if index == BLOCK {
+            second = Some(end);
+        }
+        if index % BLOCK == 0 {
+            last = end;
+        }
+        let (next, passes) = names.pass(reader, end, &filter, &mut name)?;
+        if passes {
+            proof.see(index, name.name());
+        }
+        end = next;
+    }
+    let end = names.at.wrapping_add(end);
+    let blocks = u64::from(names.count.div_ceil(BLOCK));
+    for align in [4, 8] {
+        let at = end.wrapping_add(align - 1) & !(align - 1);
+        let marker = |reader: &mut Reader<'_>, index: u64| {
+            reader.u32("kallsyms_markers", at.wrapping_add(4 * index)).map(u64::from)
+        };
+        if marker(reader, 0)? == 0
+            && second.map_or(Ok(true), |offset| Ok(marker(reader, 1)? == offset))?
+            && marker(reader, blocks - 1)? == last
+        {
+            return Ok(at);
+        }
+    }
+    Err(reader.malformed("kallsyms_markers", end))
 }

@@ -86,7 +86,7 @@ impl<'m> Reader<'m> {
 
     /// Notes an error.
     #[cold]
-    #[inline]
+    #[inline(never)]
     pub(super) fn fail(&mut self, error: SymbolsError) -> Failed {
         self.error = error;
         Failed
@@ -101,7 +101,7 @@ impl<'m> Reader<'m> {
 
     /// Notes that a part of the tables is not what it must be.
     #[cold]
-    #[inline]
+    #[inline(never)]
     pub(super) fn malformed(&mut self, what: &'static str, at: u64) -> Failed {
         self.fail(SymbolsError::Malformed { what, at: VirtAddr(at) })
     }

@@ -13,32 +13,39 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    /// Reads `kallsyms_token_table` and `kallsyms_token_index`, and holds one against the other.
+    /// Reads `kallsyms_token_table`, and holds `kallsyms_token_index` against it. Without the address of that, it is
+    /// looked for behind the table. Returns it, too.
     #[inline]
-    pub(super) fn read(reader: &mut Reader<'_>, table: u64, index: u64) -> Result<Tokens, Failed> {
+    pub(super) fn find(
+        reader: &mut Reader<'_>,
+        table: u64,
+        index: Option<u64>,
+    ) -> Result<(Tokens, u64), Failed> {
+        const WHAT: &str = "the token table";
         let mut tokens = Tokens { starts: [0; COUNT + 1], bytes: [0; limits::TOKENS] };
         // Each begins where the one before ends.
-        let mut at = 0usize;
-        for (token, place) in (index..).step_by(2).take(COUNT).enumerate() {
-            if usize::from(reader.u16("the index of tokens", place)?) != at {
-                return Err(reader.malformed("the index of tokens", index));
-            }
-            loop {
-                let byte = reader.u8("the token table", table.wrapping_add(at as u64))?;
-                match tokens.bytes.get_mut(at) {
-                    Some(slot) => *slot = byte,
-                    None => return Err(reader.malformed("the token table", table)),
-                }
-                at += 1;
-                if byte == 0 {
-                    break;
-                }
-            }
-            if let Some(next) = tokens.starts.get_mut(token + 1) {
-                *next = at as u16;
+        let (mut token, mut at) = (1, 0u16);
+        while token <= COUNT {
+            let byte = reader.u8(WHAT, table.wrapping_add(at.into()))?;
+            let Some(slot) = tokens.bytes.get_mut(usize::from(at)) else {
+                return Err(reader.malformed(WHAT, table));
+            };
+            *slot = byte;
+            at += 1;
+            if let Some(next) = tokens.starts.get_mut(token).filter(|_| byte == 0) {
+                *next = at;
+                token += 1;
             }
         }
-        Ok(tokens)
+        let end = table.wrapping_add(at.into());
+        let behind = [end.wrapping_add(3) & !3, end.wrapping_add(7) & !7];
+        for index in index.map_or(behind, |index| [index; 2]) {
+            let mut places = (index..).step_by(2).zip(tokens.starts.iter().take(COUNT));
+            if places.all(|(place, start)| reader.u16(WHAT, place) == Ok(*start)) {
+                return Ok((tokens, index));
+            }
+        }
+        Err(reader.malformed("the index of tokens", end))
     }
 
     /// The string of a token.

@@ -12,10 +12,25 @@ pub struct Word<'n> {
     pub offset: u32,
 }
 
-/// Up to as many names, each once, by the order of their hashes: 40 bytes for each at most.
-#[derive(Clone, Debug, Default)]
+/// Up to as many names, each once: 32 bytes for each, and 512 more.
+#[derive(Clone, Debug)]
 pub struct Words<'n, const MOST: usize = 192> {
     words: Vec<Word<'n>, MOST>,
+    /// A bit for the hash of each.
+    filter: [u64; 64],
+}
+
+impl<const MOST: usize> Default for Words<'_, MOST> {
+    fn default() -> Self {
+        Words::new()
+    }
+}
+
+/// The first word of a path, and those behind the dot.
+#[inline]
+pub(super) fn cut(path: &str) -> (&str, &str) {
+    let dot = path.bytes().position(|byte| byte == b'.').unwrap_or(path.len());
+    (path.get(..dot).unwrap_or(""), path.get(dot + 1..).unwrap_or(""))
 }
 
 /// FNV-1a, byte by byte.
@@ -36,24 +51,39 @@ impl<'n, const MOST: usize> Words<'n, MOST> {
     /// None.
     #[inline]
     pub fn new() -> Words<'n, MOST> {
-        Words { words: Vec::new() }
+        Words { words: Vec::new(), filter: [0; 64] }
+    }
+
+    /// The word of the filter for a hash, and the bit in it.
+    #[inline]
+    fn bit(hash: u32) -> (usize, u64) {
+        ((hash >> 6 & 63) as usize, 1 << (hash & 63))
     }
 
     /// Adds a name; `false` if there is no room for it.
     #[inline]
     pub fn add(&mut self, text: &'n str) -> bool {
-        let hash = Hash::NONE.with(text.as_bytes()).0;
-        let at = self.words.partition_point(|word| (word.hash, word.text) < (hash, text));
-        match self.words.get(at) {
-            Some(word) if word.text == text => true,
-            _ => self.words.insert(at, Word { text, hash, offset: 0 }).is_ok(),
+        if self.words.iter().any(|word| word.text == text) {
+            return true;
         }
+        let hash = Hash::NONE.with(text.as_bytes()).0;
+        let (index, bit) = Self::bit(hash);
+        if let Some(word) = self.filter.get_mut(index) {
+            *word |= bit;
+        }
+        self.words.push(Word { text, hash, offset: 0 }).is_ok()
     }
 
     /// Adds all words of a path: `zone.free_area` has two.
     #[inline]
     pub fn add_path(&mut self, path: &'n str) -> bool {
-        path.split(['.', '[', ']']).filter(|word| !word.is_empty()).all(|word| self.add(word))
+        let (mut rest, mut room) = (path, true);
+        while !rest.is_empty() {
+            let word;
+            (word, rest) = cut(rest);
+            room &= self.add(word);
+        }
+        room
     }
 
     /// Where a name is among the strings; `None` if it is not, or was not looked for.
@@ -71,10 +101,12 @@ impl<'n, const MOST: usize> Words<'n, MOST> {
     /// Notes where a string is, if it is one of the names, and was not found before.
     #[inline]
     pub(super) fn found(&mut self, hash: Hash, bytes: &[u8], offset: u32) {
-        let from = self.words.partition_point(|word| word.hash < hash.0);
-        let same = self.words.iter_mut().skip(from).take_while(|word| word.hash == hash.0);
-        for word in same {
-            if word.text.as_bytes() == bytes && word.offset == 0 {
+        let (index, bit) = Self::bit(hash.0);
+        if self.filter.get(index).is_none_or(|word| word & bit == 0) {
+            return;
+        }
+        for word in &mut self.words {
+            if word.hash == hash.0 && word.text.as_bytes() == bytes && word.offset == 0 {
                 word.offset = offset;
             }
         }

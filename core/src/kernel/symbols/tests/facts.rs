@@ -6,6 +6,7 @@ use crate::testing::info;
 use crate::wire::vmcoreinfo::Kind;
 use std::format;
 use std::string::ToString;
+use std::vec::Vec;
 
 /// The types of a kernel of 6.12 and later, or of 6.11.
 fn types(now: bool) -> MakeBtf {
@@ -20,7 +21,10 @@ fn types(now: bool) -> MakeBtf {
     let of = btf.add(kind::TYPEDEF, false, "atomic64_t", counter, &[], 0);
     btf.add(kind::TYPEDEF, false, "atomic_long_t", of, &[], 0);
     let flags = ["PG_lru", "PG_head"].map(|name| btf.name(name));
-    btf.add(kind::ENUM, false, "pageflags", 4, &[flags[0], 5, flags[1], 6], 2);
+    // Behind more others than there is room for.
+    let mut values: Vec<u32> = (0..40).flat_map(|n| [btf.name(&format!("other{n}")), n]).collect();
+    values.extend([flags[0], 5, flags[1], 6]);
+    btf.add(kind::ENUM, false, "pageflags", 4, &values, 42);
     // Flags of the same names, of something else.
     btf.add(kind::ENUM, false, "others", 4, &[flags[0], 9, flags[1], 9], 2);
     if now {
@@ -85,8 +89,8 @@ fn what_vmcoreinfo_says_in_another_way_or_would_not_say_is_not_asked_of_types() 
         let prb = IMAGE + 0x1000 + 64 * 0x91;
         let text = format!("{text}SYMBOL(_stext)={IMAGE:x}\nSYMBOL(prb)={prb:x}\n");
         let found = find(true, &text);
-        assert_eq!(found.member("folio", "_folio_order").is_some(), folio, "{text}");
-        assert_eq!(found.number(number).is_some(), unaccepted, "{text}");
+        assert_eq!(found.fact(Kind::Offset, "folio._folio_order").is_some(), folio, "{text}");
+        assert_eq!(found.fact(Kind::Number, number).is_some(), unaccepted, "{text}");
     }
 }
 
@@ -94,15 +98,15 @@ fn what_vmcoreinfo_says_in_another_way_or_would_not_say_is_not_asked_of_types() 
 fn each_fact_says_where_it_comes_from() {
     let found = find(true, RELEASE);
     let note = info("SIZE(page)=56\nNUMBER(PG_lru)=?\n");
-    let both = Chain(note, Some(&found));
+    let both = Chain(&note, Some(&found));
     let fact = |value, source| Some(Fact { value, source });
-    assert_eq!(both.size("page"), fact(56, FactSource::Vmcoreinfo));
-    assert_eq!(both.size("zone"), fact(256, FactSource::Btf));
-    assert_eq!(both.number("PG_lru"), fact(5, FactSource::Btf));
-    assert_eq!(both.symbol("_stext"), fact(IMAGE, FactSource::Kallsyms));
-    let none = Chain(note, None::<&KernelFacts>);
-    assert_eq!(none.size("page"), fact(56, FactSource::Vmcoreinfo));
-    assert_eq!(none.size("zone"), None);
+    assert_eq!(both.fact(Kind::Size, "page"), fact(56, FactSource::Vmcoreinfo));
+    assert_eq!(both.fact(Kind::Size, "zone"), fact(256, FactSource::Btf));
+    assert_eq!(both.fact(Kind::Number, "PG_lru"), fact(5, FactSource::Btf));
+    assert_eq!(both.fact(Kind::Symbol, "_stext"), fact(IMAGE, FactSource::Kallsyms));
+    let none = Chain(&note, None);
+    assert_eq!(none.fact(Kind::Size, "page"), fact(56, FactSource::Vmcoreinfo));
+    assert_eq!(none.fact(Kind::Size, "zone"), None);
 }
 
 #[test]
@@ -134,6 +138,6 @@ fn without_types_there_are_symbols() {
     let mut reader = Reader::new(&mut made.memory);
     let found = KernelFacts::find(&mut reader, &info(&text), Some(&image)).unwrap();
     assert_eq!(found.types(), Err(SymbolsError::NotFound("types (BTF)")));
-    assert_eq!(found.symbol("_stext").map(|fact| fact.value), Some(IMAGE));
-    assert_eq!(found.size("page"), None);
+    assert_eq!(found.fact(Kind::Symbol, "_stext").map(|fact| fact.value), Some(IMAGE));
+    assert_eq!(found.fact(Kind::Size, "page"), None);
 }
