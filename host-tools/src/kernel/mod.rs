@@ -35,9 +35,11 @@ pub mod value;
 use crate::dump::opened::Opened;
 use crate::fail::{Fail, Result};
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 use tamis_core::endian::{Endian, Word};
 use tamis_core::kernel::memory::{KernelMemory, TranslateError};
+use tamis_core::kernel::symbols::kallsyms::KNOWN;
 use tamis_core::kernel::symbols::{
     Btf, Failed, Image, Kallsyms, Member, Members, Place, Reader, VirtMemory, Wanted, Words,
     members,
@@ -56,6 +58,36 @@ struct Sought {
 
 /// Types that the index of BTF has room for: all of a kernel's.
 const TYPES: usize = 1 << 17;
+
+/// Symbols that commands ask for, beside those that prove the others: one pass over all names finds all of them.
+const COMMON: [&str; 26] = [
+    "__cpu_online_mask",
+    "__per_cpu_offset",
+    "__start_BTF",
+    "__start_orc_unwind",
+    "__start_orc_unwind_ip",
+    "__stop_BTF",
+    "__stop_orc_unwind",
+    "__stop_orc_unwind_ip",
+    "_totalram_pages",
+    "btf_modules",
+    "hstates",
+    "hugetlb_max_hstate",
+    "init_task",
+    "modules",
+    "nr_cpu_ids",
+    "nr_node_ids",
+    "nr_vmalloc_pages",
+    "panic_cpu",
+    "pcpu_nr_populated",
+    "pcpu_nr_units",
+    "runqueues",
+    "slab_caches",
+    "super_blocks",
+    "totalram_pages",
+    "vm_node_stat",
+    "vm_zone_stat",
+];
 
 /// CPUs of a machine.
 const CPUS: u64 = 1 << 13;
@@ -103,6 +135,8 @@ pub struct Kernel<'m> {
     pub reader: Reader<'m>,
     /// The symbols.
     pub kallsyms: Kallsyms,
+    /// What was looked for.
+    addresses: HashMap<String, Option<u64>>,
     over: Rc<RefCell<Vec<u8>>>,
     name: String,
 }
@@ -119,11 +153,17 @@ pub fn with_kernel<T>(
         let over = Rc::<RefCell<Vec<u8>>>::default();
         let mut memory = Overlaid { memory, bytes: Rc::clone(&over) };
         let mut reader = Reader::new(&mut memory);
-        let kallsyms = Kallsyms::find(&mut reader, facts, image.as_ref()).map_err(|Failed| {
+        let names = KNOWN.iter().chain(&COMMON);
+        let mut wanted: Vec<_> = names.map(|name| Wanted::new(name)).collect();
+        let found = Kallsyms::find_with(&mut reader, facts, image.as_ref(), &mut wanted);
+        let kallsyms = found.map_err(|Failed| {
             let error = reader.error();
             Fail::new(format_args!("{name}: its kernel's symbols cannot be used: {error}"))
         })?;
-        act(&mut Kernel { reader, kallsyms, over, name })
+        // Several of one name may have one address.
+        let sure = wanted.iter().filter(|wanted| wanted.count <= 1);
+        let addresses = sure.map(|wanted| (wanted.name.to_owned(), wanted.unique())).collect();
+        act(&mut Kernel { reader, kallsyms, addresses, over, name })
     })?
 }
 
@@ -188,10 +228,15 @@ impl Kernel<'_> {
 
     /// The address of a symbol; `None` if there is none, or if there are several.
     pub fn address(&mut self, name: &str) -> Result<Option<u64>> {
+        if let Some(known) = self.addresses.get(name) {
+            return Ok(*known);
+        }
         let mut wanted = [Wanted::new(name)];
         let done = self.kallsyms.look_up(&mut self.reader, &mut wanted);
         self.table(done)?;
-        Ok(wanted[0].unique())
+        let address = wanted[0].unique();
+        self.addresses.insert(name.to_owned(), address);
+        Ok(address)
     }
 
     /// The symbol that begins at an address.
