@@ -23,6 +23,8 @@ use std::path::PathBuf;
 ///
 /// Structures are printed as C has them, members of members without a name as members of the
 /// structure itself, equal elements of arrays once. A pointer to a symbol has its name behind it.
+/// An array of several dimensions is printed as one of all its elements, as the kernel's types have
+/// it, and of one at the end of a structure that has no length, no element is printed.
 ///
 /// Exit status: 0 done; 3 it could not be done.
 ///
