@@ -198,13 +198,15 @@ def usage(prog, vmcore, tamis, report):
     report.check(len(wanted) > 5 and not different, "files in the page cache",
                  f"{len(wanted)} of drgn, {len(different)} different {different[:4]}")
     by_name = {one["what"]: one["bytes"] for one in found["memory"]}
-    counted = {"free": ("vm_zone_stat", "NR_FREE_PAGES"), "page cache": ("vm_node_stat", "NR_FILE_PAGES"),
-               "anonymous memory": ("vm_node_stat", "NR_ANON_MAPPED"),
-               "page tables": ("vm_node_stat", "NR_PAGETABLE")}
+    counted = {"free": "NR_FREE_PAGES", "page cache": "NR_FILE_PAGES",
+               "anonymous memory": "NR_ANON_MAPPED", "page tables": "NR_PAGETABLE"}
     different = []
-    for what, (array, item) in counted.items():
+    for what, item in counted.items():
         try:
-            value = page * prog[array][prog.constant(item)].counter.value_()
+            item = prog.constant(item)
+            # Before 5.11, page tables are counted by zones.
+            array = "vm_zone_stat" if item.type_.tag == "zone_stat_item" else "vm_node_stat"
+            value = page * prog[array][item].counter.value_()
         except LookupError:
             continue
         if by_name.get(what) != value:
