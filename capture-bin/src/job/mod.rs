@@ -11,6 +11,8 @@ pub(crate) use outputs::{Outputs, clash, hint};
 pub(crate) use report::Ended;
 
 use self::error::JobError;
+#[cfg(feature = "symbols")]
+use self::open::complete;
 use self::open::level;
 use self::outputs::{Failure, Parts, write};
 use self::plan::{SLACK, codec, explain_plan, map};
@@ -71,7 +73,10 @@ impl<'a> Job<'a> {
         let mapped = plan.total() - plan.program - plan.info_file + Parts::bytes(args);
         let mut arena = map(mapped + SLACK, console)?;
         let file_release = Info::new(None, opened.file_text).file_release();
-        let vmcore = opened.load(&mut arena, console)?;
+        #[cfg_attr(not(feature = "symbols"), expect(unused_mut, reason = "no facts are added"))]
+        let mut vmcore = opened.load(&mut arena, console)?;
+        #[cfg(feature = "symbols")]
+        complete(&mut vmcore, args, console);
         heap.give(arena.take((plan.codec + plan.worker_codecs) as usize));
         let (codec, effort) = codec(compress);
         let encoder = || codec.map(|codec| codec.encoder(effort));

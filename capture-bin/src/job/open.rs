@@ -153,6 +153,28 @@ impl<'a> Opened<'a> {
     }
 }
 
+/// Looks at the kernel's own tables for facts that VMCOREINFO lacks, if one of the levels needs them.
+#[cfg(feature = "symbols")]
+pub(super) fn complete(vmcore: &mut Vmcore, args: &Args<'_>, console: &Console) {
+    let first = level(args.levels().first().copied().unwrap_or(0));
+    let lacks = args.levels().iter().map(|number| level(*number)).any(|level| {
+        vmcore.set_level(level);
+        level.needs_mem_map() && vmcore.lacks_facts()
+    });
+    let asked = if lacks { vmcore.ask_tables() } else { Ok(()) };
+    vmcore.set_level(first);
+    if let Err(error) = asked {
+        // What stays missing is named, with the pages that are kept for the lack of it.
+        console.debug(format_args!("The kernel's own tables do not say all: {error}\n"));
+    }
+    if lacks && console.debugs() {
+        vmcore.facts_of_tables(&mut |kind, name, source| {
+            let kind = kind.word();
+            console.debug(format_args!("From {source}, as VMCOREINFO lacks it: {kind}({name})\n"));
+        });
+    }
+}
+
 impl Carve<'static> for Arena {
     #[inline(never)]
     fn bytes(&mut self, len: usize) -> ManagedSlice<'static, u8> {

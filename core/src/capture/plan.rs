@@ -11,6 +11,10 @@ use crate::io::BLOCK;
 use crate::memory::MemoryRange;
 use core::fmt;
 
+/// Bytes of the program's stack that a look at the kernel's own symbols and types takes
+/// (`kernel::symbols`), before anything is written.
+const KERNEL_TABLES: u64 = if cfg!(feature = "symbols") { 36 << 10 } else { 0 };
+
 /// Memory limit where none is given: 4 MiB.
 pub const DEFAULT_LIMIT: u64 = 4 << 20;
 
@@ -264,7 +268,7 @@ impl Plan {
         }
     }
 
-    /// The plan as a printable table.
+    /// The plan as a printable table. What a look at the kernel's own symbols and types takes is on the stack.
     pub fn rows(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let alone = [
             ("bitmap window", self.bitmap),
@@ -278,7 +282,9 @@ impl Plan {
             ("VMCOREINFO", self.vmcoreinfo),
             ("VMCOREINFO file", self.info_file),
             ("page codec", self.codec),
-            ("stack and static data", self.program),
+            #[cfg(feature = "symbols")]
+            ("kernel's symbols, types", KERNEL_TABLES),
+            ("stack and static data", self.program.saturating_sub(KERNEL_TABLES)),
         ];
         let crew = [
             ("threads' stacks", self.worker_stacks),
