@@ -250,7 +250,7 @@ impl Base {
 }
 
 /// How many made-up machines there are.
-pub const MACHINES: usize = 16;
+pub const MACHINES: usize = 20;
 
 /// One of the made-up machines; built once.
 pub fn machine(index: usize) -> &'static Base {
@@ -301,7 +301,24 @@ fn describe(index: usize) -> (&'static str, Machine) {
             let machine = Machine::new(KernelStyle::V4_18).on(Cpu::I386 { pae: false });
             ("4.18 for i386, two nodes", small(machine.model(MemModel::Nodes)))
         }
-        _ => ("5.10, two nodes", of(KernelStyle::V5_10).model(MemModel::Nodes)),
+        15 => ("5.10, two nodes", of(KernelStyle::V5_10).model(MemModel::Nodes)),
+        16 => {
+            let cpu = Cpu::Ppc64le { radix: false };
+            ("6.12 for ppc64le, hashed", small(Machine::new(KernelStyle::V6_12).on(cpu)))
+        }
+        17 => {
+            let machine = Machine::new(KernelStyle::V7_1).on(Cpu::Loongarch64);
+            ("7.1 for loongarch64", small(machine.page_struct(80)))
+        }
+        18 => {
+            let machine = Machine::new(KernelStyle::V6_12).on(Cpu::Arm { lpae: false });
+            let leaves = machine.leaves(Leaf::Block, Leaf::Page, Leaf::Page);
+            ("6.12 for ARM, short descriptors, flat", small(leaves))
+        }
+        _ => {
+            let machine = Machine::new(KernelStyle::V5_10).model(MemModel::SparsePlain);
+            ("5.10 for ARM, long descriptors, sparse", small(machine.on(Cpu::Arm { lpae: true })))
+        }
     }
 }
 

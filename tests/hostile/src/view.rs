@@ -5,8 +5,8 @@
 use crate::overlay::Overlay;
 use std::collections::BTreeMap;
 
-/// Bytes of a page. The view is of machines with pages of this size: x86_64, arm64, s390x, ppc64le with radix tables, and
-/// i386.
+/// Bytes of a page. The view is of machines with pages of this size: x86_64, arm64, s390x, ppc64le, loongarch64, i386 and
+/// 32-bit ARM.
 pub const PAGE: u64 = 4096;
 /// Start of the mapping of the kernel image.
 const KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
@@ -105,10 +105,27 @@ enum Cpu {
     S390x,
     /// Radix.
     Ppc64,
+    /// Hashed tables: a list of chunks of this many bytes, whose first element is pointed at from here.
+    Ppc64Hash {
+        list: u64,
+        chunk: u64,
+    },
+    /// Four levels, and windows.
+    Loongarch64,
     I386 {
         pae: bool,
     },
+    Arm {
+        lpae: bool,
+    },
 }
+
+/// Where the windows and the linear map of ppc64 and loongarch64 have memory: these bits of an address.
+const INSIDE: u64 = (1 << 48) - 1;
+/// Where the linear map of ppc64 with hashed tables ends, at the latest.
+const PPC_VMALLOC: u64 = 0xc000_3d00_0000_0000;
+/// More chunks than any machine here has.
+const CHUNKS: usize = 1 << 12;
 
 /// What is known of the kernel in a vmcore.
 #[derive(Clone, Debug)]
@@ -220,7 +237,27 @@ impl View {
                 let image = hex("IDENTITYBASE").and_then(|_| hex("KERNELOFFSET")).unwrap_or(0);
                 (Cpu::S390x, top - image + hex("KERNELOFFPHYS").filter(|_| image > 0).unwrap_or(0))
             }
+            21 if view.number("NUMBER(RADIX_MMU)") == Some(0) => {
+                view.cpu = Cpu::Ppc64Hash { list: 0, chunk: 0 };
+                let symbol = |name: &str| view.symbol(name).map(|at| at & INSIDE);
+                let u32_at = |at: u64| {
+                    let mut raw = [0; 4];
+                    view.read_phys(file, at, &mut raw).then(|| u64::from(u32::from_le_bytes(raw)))
+                };
+                let size = view.number("SIZE(mmu_psize_def)")?;
+                let number = u32_at(symbol("mmu_vmemmap_psize")?)?;
+                let at = symbol("mmu_psize_defs")? + number * size;
+                let bits = u32_at(at + view.number("OFFSET(mmu_psize_def.shift)")?)?;
+                (Cpu::Ppc64Hash { list: symbol("vmemmap_list")?, chunk: 1 << bits.min(40) }, 0)
+            }
             21 => (Cpu::Ppc64, top & !(0xc << 60)),
+            258 => (Cpu::Loongarch64, top & INSIDE),
+            40 => {
+                let low = view.loads.iter().find(|l| l.virt < u32::MAX.into())?;
+                let lpae = view.info.get("CONFIG_ARM_LPAE").is_some_and(|value| value == "y");
+                view.long = 4;
+                (Cpu::Arm { lpae }, top - (low.virt - low.phys))
+            }
             3 => {
                 let low = view.loads.iter().find(|l| l.virt < u32::MAX.into())?;
                 let pae = view.info.get("CONFIG_X86_PAE").is_some_and(|value| value == "y");
@@ -265,7 +302,7 @@ impl View {
         };
         let bits = self.number("NUMBER(MAX_PHYSMEM_BITS)").unwrap_or(match self.cpu {
             Cpu::I386 { pae: false } => 32,
-            Cpu::I386 { pae: true } => 36,
+            Cpu::I386 { pae: true } | Cpu::Arm { .. } => 36,
             _ => 46,
         });
         if self.number("LENGTH(mem_section)") == Some(1 << (bits - u64::from(self.section_bits())))
@@ -310,8 +347,9 @@ impl View {
             Cpu::Arm64(bits) => value >= (1u64 << bits).wrapping_neg(),
             // Any number may.
             Cpu::S390x => value > 0x10_0000,
-            Cpu::Ppc64 => value >= 0xc << 60,
-            Cpu::I386 { .. } => value >= 0xc000_0000,
+            Cpu::Ppc64 | Cpu::Ppc64Hash { .. } => value >= 0xc << 60,
+            Cpu::Loongarch64 => value >= 1 << 63,
+            Cpu::I386 { .. } | Cpu::Arm { .. } => value >= 0xc000_0000,
         }
     }
 
@@ -330,7 +368,9 @@ impl View {
             Cpu::S390x => true,
             // The other bits say in which region it is; there is nothing in between.
             Cpu::Ppc64 => virt >> 60 >= 0xc && virt << 4 >> 56 == 0,
-            Cpu::I386 { .. } => virt >> 32 == 0,
+            Cpu::Ppc64Hash { .. } => virt >> 60 == 0xc,
+            Cpu::Loongarch64 => virt >> 62 == 2 || (virt << 16) as i64 >> 16 == virt as i64,
+            Cpu::I386 { .. } | Cpu::Arm { .. } => virt >> 32 == 0,
         }
     }
 
@@ -346,8 +386,12 @@ impl View {
                 (&[12, 20, 31, 42, 53], [31, 42, 53, 64][usize::from(kind)])
             }
             Cpu::Ppc64 => (&[12, 21, 30, 39], 52),
-            Cpu::I386 { pae: true } => (&[12, 21, 30], 32),
+            // There is no tree.
+            Cpu::Ppc64Hash { .. } => (&[], 0),
+            Cpu::Loongarch64 => (&[12, 21, 30, 39], 48),
+            Cpu::I386 { pae: true } | Cpu::Arm { lpae: true } => (&[12, 21, 30], 32),
             Cpu::I386 { pae: false } => (&[12, 22], 32),
+            Cpu::Arm { lpae: false } => (&[12, 20], 32),
         }
     }
 
@@ -383,8 +427,70 @@ impl View {
                 (1, 0x80) => Some((entry & 0xffc0_0000 | (entry >> 13 & 0xff) << 32, true)),
                 _ => Some((entry & 0xffff_f000, leaf)),
             },
+            Cpu::Loongarch64 => {
+                let (to, there) = (entry & 0xffff_ffff_f000, entry & 0x81 != 0);
+                match (leaf, entry & 0x40 != 0) {
+                    (false, false) => (to != 0).then_some((to, false)),
+                    _ => (there && level <= 2).then_some((to, true)),
+                }
+            }
+            Cpu::Arm { lpae: true } => match (entry & 3, leaf) {
+                (3, _) => Some((entry & 0xff_ffff_f000, leaf)),
+                (1, false) => Some((entry & 0xff_ffff_f000, true)),
+                _ => None,
+            },
+            Cpu::Arm { lpae: false } => match (entry & 3, leaf) {
+                (0, _) => None,
+                (_, true) => Some((entry & 0xffff_f000, true)),
+                (1, _) => Some((entry & 0xffff_fc00, false)),
+                _ if entry & 1 << 18 != 0 => {
+                    let high = (entry >> 20 & 0xf) << 32 | (entry >> 5 & 0xf) << 36;
+                    Some((entry & 0xff00_0000 | high, true))
+                }
+                _ => Some((entry & 0xfff0_0000, true)),
+            },
             _ => None,
         }
+    }
+
+    /// log2 of the bytes that an entry maps, where they are more than its level's: large pages and supersections of ARM.
+    fn reach(&self, entry: u64, level: usize, shift: u32) -> u32 {
+        match (self.cpu, level, entry & 3) {
+            (Cpu::Arm { lpae: false }, 0, 1) => 16,
+            (Cpu::Arm { lpae: false }, 1, 2 | 3) if entry & 1 << 18 != 0 => 24,
+            _ => shift,
+        }
+    }
+
+    /// What needs no tree: a window, the linear map, or a chunk on the list.
+    fn direct(&self, file: &Overlay<'_>, virt: u64) -> Option<Walk> {
+        let inside = virt & INSIDE;
+        let window = Walk { phys: inside, left: INSIDE + 1 - inside, entries: Vec::new() };
+        let Cpu::Ppc64Hash { list, chunk } = self.cpu else { return Some(window) };
+        if virt < PPC_VMALLOC {
+            return Some(window);
+        }
+        let word = |at: u64| {
+            let mut raw = [0; 8];
+            self.read_phys(file, at, &mut raw).then(|| u64::from_le_bytes(raw))
+        };
+        let mut entries = vec![list];
+        let mut at = word(list)?;
+        while at >> 60 == 0xc && entries.len() < CHUNKS {
+            let element = at & INSIDE;
+            entries.push(element);
+            let [next, phys, start] = [word(element)?, word(element + 8)?, word(element + 16)?];
+            if virt >= start && virt - start < chunk {
+                let inside = virt - start;
+                return Some(Walk {
+                    phys: phys.wrapping_add(inside),
+                    left: chunk - inside,
+                    entries,
+                });
+            }
+            at = next;
+        }
+        None
     }
 
     /// Follows the page tables.
@@ -393,9 +499,15 @@ impl View {
         if !self.is_canonical(virt) || self.cpu == Cpu::S390x && bits < 64 && virt >> bits != 0 {
             return None;
         }
+        if matches!(self.cpu, Cpu::Ppc64Hash { .. })
+            || self.cpu == Cpu::Loongarch64 && virt >> 62 == 2
+        {
+            return self.direct(file, virt);
+        }
         // Tables of ppc64 and s390x are big-endian.
         let big = matches!(self.cpu, Cpu::S390x | Cpu::Ppc64);
-        let size = if self.cpu == (Cpu::I386 { pae: false }) { 4 } else { 8 };
+        let short = [Cpu::I386 { pae: false }, Cpu::Arm { lpae: false }];
+        let size = if short.contains(&self.cpu) { 4 } else { 8 };
         let mut table = self.root;
         let mut entries = Vec::new();
         let levels = shifts.iter().filter(|shift| **shift < bits).count();
@@ -413,6 +525,7 @@ impl View {
             let (to, leaf) = self.entry(value, level as u32)?;
             table = to;
             if leaf {
+                let shift = self.reach(value, level, shift);
                 let inside = virt & ((1 << shift) - 1);
                 let phys = table >> shift << shift | inside;
                 return Some(Walk { phys, left: (1 << shift) - inside, entries });
@@ -453,8 +566,9 @@ impl View {
     fn section_bits(&self) -> u32 {
         let usual = match self.cpu {
             Cpu::S390x => 28,
-            Cpu::Ppc64 => 24,
-            Cpu::I386 { pae: true } => 29,
+            Cpu::Ppc64 | Cpu::Ppc64Hash { .. } => 24,
+            Cpu::Arm { .. } => 28,
+            Cpu::Loongarch64 | Cpu::I386 { pae: true } => 29,
             Cpu::I386 { pae: false } => 26,
             _ => 27,
         };

@@ -103,8 +103,10 @@ fn walk(data: &[u8], reach: &mut Reach) {
     for at in addresses {
         match arch.translate(VirtAddr(at), &mut vmcore, &mut cache) {
             Ok(map) => {
-                // All of ppc64's linear map is one mapping.
-                let linear = base.view.info.contains_key("SIZE(vmemmap_backing)");
+                // All of ppc64's linear map is one mapping, and each of loongarch64's windows.
+                const LOONGARCH: u16 = 258;
+                let windows = vmcore.machine().elf_machine == LOONGARCH;
+                let linear = windows || base.view.info.contains_key("SIZE(vmemmap_backing)");
                 assert!(map.len > 0 && (linear || map.len <= 1 << 31));
                 // All bits of an entry of s390x that are not others are those of an address.
                 let many = base.view.form.big;
