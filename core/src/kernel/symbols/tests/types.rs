@@ -49,7 +49,7 @@ fn all_kinds(endian: Endian) -> MakeBtf {
     btf
 }
 
-const WORDS: [&str; 22] = [
+const WORDS: [&str; 24] = [
     "page",
     "flags",
     "lru",
@@ -68,6 +68,8 @@ const WORDS: [&str; 22] = [
     "moved",
     "short",
     "beyond",
+    "pageflags",
+    "large",
     "PG_lru",
     "NEGATIVE",
     "WIDE",
