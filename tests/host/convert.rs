@@ -253,7 +253,7 @@ fn gaps_of_terabytes_are_not_gone_through() {
     // What has no descriptor for each page is not gone through page by page, either.
     for (words, kept) in [
         ("refilter --to elf a elf", pages),
-        ("refilter --to elf -d 1 a small", "3"),
+        ("refilter --to elf -d 1 a small", "256"),
         ("convert --to lime a lime", pages),
         ("convert --to raw a raw", pages),
     ] {
@@ -264,7 +264,7 @@ fn gaps_of_terabytes_are_not_gone_through() {
     bench.tamis("diff a lime").expect(1).says(&format!("{pages} pages alike"));
     for name in ["elf", "small", "lime", "raw"] {
         let stored = bench.file(name).metadata().expect("an output").blocks() * 512;
-        assert!(stored < 1 << 20, "{name}: {stored} bytes on the disk");
+        assert!(stored < 2 << 20, "{name}: {stored} bytes on the disk");
     }
 }
 
