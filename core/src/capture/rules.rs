@@ -10,7 +10,7 @@ use crate::kernel::memory::KernelMemory;
 use crate::kernel::rules::{Of, Owner, PageRules};
 use crate::memory::Dump;
 use crate::tally::{DropObserver, Reason};
-use crate::units::{Pfn, PfnSpan};
+use crate::units::{Pfn, PfnSpan, VirtAddr};
 
 /// What rules say of pages, and room for the bits of those of a window that stay.
 pub(super) struct View<'v> {
@@ -83,11 +83,8 @@ impl<'v> View<'v> {
 
     /// Puts back what stays.
     pub(super) fn after(&mut self, map: &mut Bitmap<'_>) {
-        let (kept, mut pfn) = (Bitmap::over(self.kept, map.span()), map.span().start);
-        while let Some(run) = kept.next_run(pfn, u64::MAX) {
-            map.set(run);
-            pfn = run.end;
-        }
+        let window = map.span();
+        move_bits(&mut Bitmap::over(self.kept, window), map, window);
     }
 }
 
@@ -121,7 +118,7 @@ impl Scanner<'_> {
             let place = (pfn.0 - part.span.start.0).wrapping_mul(size as u64);
             let len = (stop.0 - pfn.0) as usize * size;
             let Some(slice) = self.slice.get_mut(..len) else { return };
-            let at = crate::units::VirtAddr(base.0.wrapping_add(place));
+            let at = VirtAddr(base.0.wrapping_add(place));
             let readable = memory.read(at, slice).is_ok();
             let (first, end) = (pfn, stop.min(span.end));
             while readable && pfn < end {

@@ -102,20 +102,6 @@ pub fn follow<'t>(
     found: &mut PageRules<'_>,
     tell: &mut dyn FnMut(usize, Result<u32, Unresolved<'t>>),
 ) {
-    if let Err(error) = follow_all(reader, facts, image, (pages, shift), rules, found, tell) {
-        (0..rules.len()).for_each(|index| tell(index, Err(error)));
-    }
-}
-
-fn follow_all<'t>(
-    reader: &mut Reader<'_>,
-    facts: &dyn Facts,
-    image: Option<&Image>,
-    (pages, shift): (Option<PageArray>, PageShift),
-    rules: &[Given<'t>],
-    found: &mut PageRules<'_>,
-    tell: &mut dyn FnMut(usize, Result<u32, Unresolved<'t>>),
-) -> Result<(), Unresolved<'t>> {
     let (mut words, mut room) = (Words::<NAMES>::new(), true);
     let mut symbols = heapless::Vec::<Wanted<'t>, SYMBOLS>::new();
     for name in OWN {
@@ -131,14 +117,16 @@ fn follow_all<'t>(
         rule.paths(&mut |path| room &= words.add_path(path));
         rule.symbols(&mut |name| room &= want(name));
     }
-    if !room {
-        return Err(Unresolved::Names);
-    }
     let mut index = [0; 1024];
-    let known = look_up(reader, facts, image, &mut words, &mut symbols, &mut index);
+    let known = if room {
+        let known = look_up(reader, facts, image, &mut words, &mut symbols, &mut index);
+        known.map_err(|Failed| Unresolved::Tables(reader.error()))
+    } else {
+        Err(Unresolved::Names)
+    };
     let (kallsyms, btf, members) = match known {
         Ok(known) => known,
-        Err(Failed) => return Err(Unresolved::Tables(reader.error())),
+        Err(error) => return (0..rules.len()).for_each(|index| tell(index, Err(error))),
     };
     for structure in ["slab", "page"] {
         let member = members.member(reader, &btf, &words, structure, "slab_cache").ok().flatten();
@@ -162,7 +150,6 @@ fn follow_all<'t>(
         };
         tell(index, done);
     }
-    Ok(())
 }
 
 fn look_up<'i>(
