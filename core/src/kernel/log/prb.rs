@@ -81,24 +81,21 @@ impl Ring {
         let root = part_mut(work, 0..root_size);
         asked.read("the printk ring buffer", memory.read(VirtAddr(prb), root));
         let root = &*root;
-        let int = |asked: &mut Asked<'_>, base, name| {
+        let bits = |asked: &mut Asked<'_>, base, name, most: u32| {
             let at = asked.member(name, base, 4, root_size);
             let bits = endian.u32(root, at).unwrap_or(0);
-            (name, bits)
+            asked.plausible(name, bits.into(), bits <= most) as u32
         };
         let long = |asked: &mut Asked<'_>, base: usize, name, plus| {
             let at = asked.member(name, base.saturating_add(plus), word.bytes(), root_size);
             endian.word(word, root, at).unwrap_or(0)
         };
-        let at_most = |asked: &mut Asked<'_>, (name, bits): (_, u32), most| {
-            asked.plausible(name, bits.into(), bits <= most) as u32
-        };
-        let count_bits = int(&mut asked, desc_ring, "prb_desc_ring.count_bits");
-        let size_bits = int(&mut asked, text_ring, "prb_data_ring.size_bits");
+        let count_bits = bits(&mut asked, desc_ring, "prb_desc_ring.count_bits", COUNT_MAX_BITS);
+        let size_bits = bits(&mut asked, text_ring, "prb_data_ring.size_bits", LOG_MAX_BITS);
         let mut ring = Ring {
             endian,
             word,
-            count: 1 << at_most(&mut asked, count_bits, COUNT_MAX_BITS),
+            count: 1 << count_bits,
             descs: long(&mut asked, desc_ring, "prb_desc_ring.descs", 0),
             desc_size,
             state_var: asked.member("prb_desc.state_var", counter, word.bytes(), desc_size),
@@ -110,7 +107,7 @@ impl Ring {
             ts_nsec: asked.member("printk_info.ts_nsec", 0, 8, info_size),
             text_len: asked.member("printk_info.text_len", 0, 2, info_size),
             caller_id: asked.optional("printk_info.caller_id", 4, info_size),
-            size_bits: at_most(&mut asked, size_bits, LOG_MAX_BITS),
+            size_bits,
             data: long(&mut asked, text_ring, "prb_data_ring.data", 0),
             head: long(&mut asked, desc_ring, "prb_desc_ring.head_id", counter),
             tail: long(&mut asked, desc_ring, "prb_desc_ring.tail_id", counter),
