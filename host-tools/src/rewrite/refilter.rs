@@ -109,7 +109,7 @@ pub fn write(
     write_by_rules(opened, (level, &[]), work, format, sinks, names, split_block)
 }
 
-/// As [`write`], but for pages that stay or go by a rule. One that cannot be followed is reported, and drops nothing.
+/// As [`write()`], but for pages that stay or go by a rule. One that cannot be followed is reported, and drops nothing.
 pub fn write_by_rules(
     opened: &mut Opened,
     (level, rules): (Option<DumpLevel>, &[Given<'_>]),
