@@ -5,7 +5,9 @@ use std::fs;
 use tamis_tests::check::{assert_dump, page_faults};
 use tamis_tests::dumpread::{Descriptor, Dump, FLAG_LZ4, FLAG_ZLIB, STATUS_INCOMPLETE};
 use tamis_tests::oracle::expect;
-use tamis_tests::synth::{Class, Content, Image, KernelStyle, Load, Machine, NO_PADDR, Note};
+use tamis_tests::synth::{
+    Class, Content, Image, KernelStyle, Load, Machine, NO_PADDR, Note, marker,
+};
 use tamis_tests::zoo::zoo;
 
 use crate::common::Bench;
@@ -284,6 +286,47 @@ fn no_vmcoreinfo_leaves_zero_pages_out_only() {
     // And the header says so.
     let expected = expect(&bench.image, 1);
     assert_dump(&dump, &bench.image, &expected, "level 31 without VMCOREINFO");
+}
+
+/// The note in a page of its own, as kernels since 4.13 keep it; the text alone at some word, as earlier ones; and no text,
+/// or one of another kernel.
+#[test]
+fn the_kernels_own_vmcoreinfo_is_found_in_memory() {
+    const PFN: u64 = 0xc00;
+    let machine = || zoo(KernelStyle::V6_12).fill(PFN..PFN + 2, Content::Stamp);
+    let known = machine().build();
+    let text = &known.vmcoreinfo;
+    let mut note = vec![11, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    note[4..8].copy_from_slice(&(text.len() as u32).to_le_bytes());
+    note.extend(b"VMCOREINFO\0\0");
+    note.extend(text.as_bytes());
+    let at_a_word = [&[0; 0x7fc][..], text.as_bytes(), &[0]].concat();
+    let release = text.lines().next().unwrap();
+    let other = text.replacen(release, "OSRELEASE=6.99.0", 1);
+    let cases: [(&[u8], u32); 4] = [(&note, 31), (&at_a_word, 31), (other.as_bytes(), 1), (&[], 1)];
+    for (bytes, level) in cases {
+        let bench = Bench::new(machine().without_vmcoreinfo().build());
+        let mut file = fs::read(&bench.vmcore).unwrap();
+        let marker = marker(PFN);
+        let at = file.windows(16).position(|bytes| bytes == marker).unwrap();
+        file[at..at + 2 * 4096].fill(0);
+        file[at..at + bytes.len()].copy_from_slice(bytes);
+        fs::write(&bench.vmcore, &file).unwrap();
+        for options in [&["-d", "31"][..], &["-d", "31", "--mmap"], &["-d", "31", "-E"]] {
+            let run = bench.run(options, &bench.file("dump"));
+            run.expect(0);
+            let says = run.text().contains("the kernel's own copy in memory is used");
+            assert_eq!(says, level == 31, "{}", run.text());
+            fs::remove_file(bench.file("dump")).unwrap();
+        }
+        let (run, dump) = bench.dump(&["-d", "31"]);
+        if level == 31 {
+            let expected = expect(&known, level);
+            assert_dump(&dump, &bench.image, &expected, "a copy of VMCOREINFO in memory");
+        } else {
+            run.says("there is no VMCOREINFO");
+        }
+    }
 }
 
 #[test]

@@ -144,6 +144,11 @@ impl<'a> Opened<'a> {
         if headers.vmcoreinfo_len() > 0 && vmcore.note_is_empty() {
             console.warn(format_args!("reading VMCOREINFO of {name}: it cannot be read"));
         }
+        if headers.vmcoreinfo_len() == 0 && !vmcore.note_is_empty() {
+            console.warn(format_args!(
+                "{name} has no VMCOREINFO in its notes: the kernel's own copy in memory is used"
+            ));
+        }
         if vmcore.dump().is_truncated() {
             console.warn(format_args!(
                 "{name} ends long before its memory ranges do: the dump will be incomplete"

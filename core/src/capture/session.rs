@@ -46,6 +46,8 @@ use crate::io::Sink;
 use crate::kernel::mem_map::State;
 use crate::kernel::mem_map::{MemMap, MemMapError, RootCache};
 use crate::kernel::memory::KernelMemory;
+#[cfg(feature = "symbols")]
+use crate::kernel::own_copy;
 use crate::kernel::page::{Classifier, Unclassified};
 #[cfg(all(feature = "rules", feature = "write"))]
 use crate::kernel::rules::{self, Given, PageArray, PageRules, Unresolved};
@@ -263,6 +265,15 @@ impl Plan {
             vmcoreinfo: headers.text.1,
             ..Needs::of(options, page)
         };
+        // Room for the kernel's own copy, if there is some.
+        #[cfg(feature = "symbols")]
+        if needs.vmcoreinfo == 0
+            && needs.info_file == 0
+            && let Ok(plan) =
+                Plan::fit(options.limit, &Needs { vmcoreinfo: own_copy::ROOM, ..needs })
+        {
+            return Ok(plan);
+        }
         Plan::fit(options.limit, &needs)
     }
 
@@ -483,7 +494,8 @@ pub struct Session<'m, D> {
 }
 
 impl<'m, F: RandomAccess> Session<'m, ElfVmcore<'m, F>> {
-    /// Opens a vmcore of which `headers` are known. `file_text` is VMCOREINFO beside it.
+    /// Opens a vmcore of which `headers` are known. `file_text` is VMCOREINFO beside it. With the feature `symbols`, and
+    /// neither, the kernel's own copy is looked for in its memory; see [`own_copy`](crate::kernel::own_copy).
     pub fn load(
         mut file: F,
         headers: Headers,
@@ -502,7 +514,15 @@ impl<'m, F: RandomAccess> Session<'m, ElfVmcore<'m, F>> {
         let ranges = core::mem::replace(&mut storage.ranges, ManagedSlice::Borrowed(&mut []));
         let places = core::mem::replace(&mut storage.places, ManagedSlice::Borrowed(&mut []));
         let shift = headers.page_shift.unwrap_or(options.page_shift);
-        let vmcore = ElfVmcore::load(file, headers.elf, shift, ranges, places)?;
+        #[cfg_attr(not(feature = "symbols"), expect(unused_mut, reason = "it is not searched"))]
+        let mut vmcore = ElfVmcore::load(file, headers.elf, shift, ranges, places)?;
+        #[cfg(feature = "symbols")]
+        if used == 0 && file_text.is_none() {
+            let mut tables = TableCache::new(&mut storage.tables[..]);
+            let (text, buffer) = (&mut text[..], &mut storage.run[..]);
+            let found = own_copy::find(&mut vmcore, shift, &mut tables, text, buffer);
+            used = found.map_or(0, |(len, _)| len);
+        }
         let end = Pfn(headers.elf.mem_end.div_ceil(shift.bytes() as u64));
         let text = finish(text, used);
         Ok(Session::over(vmcore, text, file_text, shift, end, storage, options))
@@ -834,7 +854,7 @@ impl<'m, D: Dump> Session<'m, D> {
         &mut self.dump
     }
 
-    /// Whether the vmcore's own VMCOREINFO is missing.
+    /// Whether the vmcore's own VMCOREINFO is missing, and the kernel's own copy of it, too.
     pub fn note_is_empty(&self) -> bool {
         self.text.is_empty()
     }

@@ -5,6 +5,8 @@ pub mod free_lists;
 pub mod log;
 pub mod mem_map;
 pub mod memory;
+#[cfg(feature = "symbols")]
+pub mod own_copy;
 pub mod page;
 #[cfg(feature = "rules")]
 pub mod rules;

@@ -1,9 +1,7 @@
 //! VMCOREINFO of dumps that do not have it in their notes: the kernel's own copy, looked for in memory.
 //!
-//! Kernels keep the text, and since 4.13 the note with it, from their start on. A text that is found may be of another
-//! kernel all the same: of a guest, of a dump in the page cache, of one that ran before. It counts if the kernel that it
-//! describes is there: if its page tables lead to a `utsname` with the release that the text names. A crash kernel's
-//! text counts only where there is no other.
+//! What counts as such a text is what `tamis_core::kernel::own_copy` says; here, all memory is looked at, byte by byte,
+//! and a crash kernel's text counts only where there is no other.
 
 use crate::about::log::log;
 use crate::dump::bits::Held;
@@ -12,22 +10,15 @@ use crate::dump::opened::{Dump, Opened};
 use crate::render::progress::Progress;
 use memchr::memmem::Finder;
 use std::io;
-use tamis_core::arch::Arch;
 use tamis_core::arch::paging::TableCache;
 use tamis_core::kernel::log::Options;
-use tamis_core::kernel::memory::KernelMemory;
-use tamis_core::kernel::utsname::Utsname;
+use tamis_core::kernel::own_copy::{self, START};
 use tamis_core::memory::{Dump as _, PhysMemory as _};
 use tamis_core::units::PhysAddr;
 use tamis_core::vmcoreinfo::Info;
-use tamis_core::wire::note::{HEADER, VMCOREINFO};
 
-/// How the text begins, in all kernels.
-const START: &[u8] = b"OSRELEASE=";
 /// The longest text: the kernel has a page for it, of 64 KiB at most.
 const TEXT_MOST: usize = 64 << 10;
-/// Bytes of the note's header and its padded name before the text.
-const BEFORE: usize = HEADER + VMCOREINFO.len().next_multiple_of(4);
 /// Bytes that are read at a time.
 const STEP: u64 = 1 << 20;
 /// Texts that are tried, at most: a machine may have thousands of old dumps in its page cache.
@@ -179,54 +170,21 @@ impl Search {
 
 /// The text at an address, whose length the header of its note says, or its end.
 fn text(opened: &mut Opened, at: u64) -> Option<Vec<u8>> {
-    let endian = opened.dump.machine().endian;
-    let mut before = [0; BEFORE];
-    let note_at = at.checked_sub(BEFORE as u64);
-    let read = note_at.is_some_and(|at| opened.dump.read(PhysAddr(at), &mut before).is_ok());
-    let is_note = read
-        && endian.u32(&before, 0) == Some(VMCOREINFO.len() as u32)
-        && before[HEADER..].starts_with(VMCOREINFO);
-    let len = match endian.u32(&before, 4).filter(|_| is_note) {
-        Some(len) if len as usize <= TEXT_MOST => len as usize,
-        Some(_) => return None,
-        None => TEXT_MOST,
-    };
-    let mut text = vec![0; len];
-    // Up to the end of the memory that is there, page by page.
-    let page = opened.shift.bytes();
-    let mut done = 0;
-    while done < len {
-        let from = at + done as u64;
-        let step = (page - from as usize % page).min(len - done);
-        if opened.dump.read(PhysAddr(from), &mut text[done..done + step]).is_err() {
-            break;
-        }
-        done += step;
-        if text[..done].contains(&0) {
-            break;
-        }
-    }
-    text.truncate(done);
-    let end = text.iter().position(|byte| *byte == 0).unwrap_or(text.len());
-    text.truncate(end);
-    let has = |key: &[u8]| memchr::memmem::find(&text, key).is_some();
-    let plain = text.iter().all(|byte| byte.is_ascii_graphic() || b" \n".contains(byte));
-    (plain && has(b"\nPAGESIZE=") && has(b"\nSYMBOL(")).then_some(text)
+    let mut text = vec![0; TEXT_MOST];
+    let len = own_copy::text_at(&mut opened.dump, PhysAddr(at), opened.shift, &mut text)?;
+    text.truncate(len);
+    Some(text)
 }
 
 /// Whether the kernel that a text describes is there.
 fn judge(opened: &mut Opened, text: &[u8]) -> Found {
-    let info = Info::new(Some(text), None);
     let mut tables = vec![0; TableCache::STORAGE];
     let mut cache = TableCache::new(&mut tables[..]);
-    let Ok(arch) = Arch::of(&mut opened.dump, &info) else { return Found::Nothing };
-    let machine = opened.dump.machine();
-    let mut memory = KernelMemory::new(&mut opened.dump, arch, &mut cache);
-    let uts = Utsname::read(Some(&mut memory), &info, machine);
-    if !uts.read || info.release() != Some(uts.release()) {
+    if !own_copy::is_there(&mut opened.dump, &mut cache, text) {
         return Found::Nothing;
     }
     // A kernel that died says when; one that was started to dump another has that on its command line.
+    let info = Info::new(Some(text), None);
     if info.crash_time().is_some() || !is_crash_kernel(opened, text) {
         return Found::Kernel;
     }
