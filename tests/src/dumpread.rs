@@ -7,7 +7,6 @@
 use std::fmt::Write as _;
 use std::io::Read;
 use std::path::Path;
-use std::sync::LazyLock;
 
 /// Page flag of LZ4, in files whose signature says that they may hold it.
 pub const FLAG_LZ4: u32 = 0x40;
@@ -259,8 +258,11 @@ impl Dump {
         let at = descriptor.offset as usize;
         let stored = self.bytes.get(at..at.checked_add(descriptor.size as usize)?)?;
         let pfn = self.frames.get(n as usize)?;
-        let own = [&pfn.to_le_bytes()[..], &descriptor.flags.to_le_bytes()].concat();
-        Some(!crc(crc(!0, stored), &own))
+        let mut sum = flate2::Crc::new();
+        sum.update(stored);
+        sum.update(&pfn.to_le_bytes());
+        sum.update(&descriptor.flags.to_le_bytes());
+        Some(sum.sum())
     }
 
     /// Whether the first bytes of this number in the file are those of another, and the others zero.
@@ -387,19 +389,6 @@ impl Dump {
 const BLOCKS: [u32; 3] = [4096, 16_384, 65_536];
 /// Upper half of page flags that are a checksum.
 const SUM_TAG: u64 = 0x5443_5243;
-
-/// The state of CRC-32 (IEEE 802.3) after these bytes; it begins with ones, and its complement is the CRC.
-fn crc(state: u32, bytes: &[u8]) -> u32 {
-    static OF_BYTE: LazyLock<[u32; 256]> = LazyLock::new(|| {
-        std::array::from_fn(|byte| {
-            let step = |crc: u32| if crc & 1 == 0 { crc >> 1 } else { crc >> 1 ^ 0xedb8_8320 };
-            (0..8).fold(byte as u32, |crc, _| step(crc))
-        })
-    });
-    let table = &*OF_BYTE;
-    let next = |crc: u32, byte: &u8| table[((crc ^ u32::from(*byte)) & 0xff) as usize] ^ crc >> 8;
-    bytes.iter().fold(state, next)
-}
 
 /// The form that the headers have: the machine says where the sub-header has its fields, the place of the
 /// block size what a `time_t` is.
