@@ -9,6 +9,8 @@ use core::ptr::null_mut;
 pub fn settle() {
     hold_standard_descriptors();
     let none = 0u64;
+    // RLIM64_INFINITY of <linux/resource.h>: that of libc has the word's size on some machines of 32 bits.
+    let unlimited = u64::MAX;
     // SAFETY: a signal set of the kernel's size, and no place for the one before; umask has no memory.
     unsafe {
         libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &none, null_mut::<u64>(), 8);
@@ -31,7 +33,7 @@ pub fn settle() {
                 libc::syscall(libc::SYS_prlimit64, 0, limit, null_mut::<u64>(), both.as_mut_ptr());
             let [soft, hard] = &mut both;
             *soft = *hard;
-            if known == 0 && (limit != libc::RLIMIT_CPU || *hard == libc::RLIM_INFINITY) {
+            if known == 0 && (limit != libc::RLIMIT_CPU || *hard == unlimited) {
                 libc::syscall(libc::SYS_prlimit64, 0, limit, both.as_ptr(), null_mut::<u64>());
             }
         }
