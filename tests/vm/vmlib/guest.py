@@ -11,7 +11,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from . import packages
+from . import captures, packages
 from .common import REPO, VmError, replace_file, run, say, state_dir, tail
 from .runs import KERNELS, MACHINES
 
@@ -161,7 +161,7 @@ def guest_helper(arch="amd64"):
 def capture_binary(arch="amd64", told=None):
     """The program under test. Where the toolchain has no libraries for a machine, the one of `cargo xtask dist`."""
     if not MACHINES[arch].target:
-        path = REPO / "target/dist" / (MACHINES[arch].uname or arch) / "tamis-capture"
+        path = captures.programs() / (MACHINES[arch].uname or arch) / "tamis-capture"
         if not path.exists():
             raise VmError(f"while looking for the capture program of {arch}: {path} is not there\n"
                           f"  next: `cargo xtask dist` says what it lacks")
