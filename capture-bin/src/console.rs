@@ -310,6 +310,10 @@ impl Console {
         ] {
             row(label, tally.of(reason));
         }
+        #[cfg(feature = "rules")]
+        if tally.of(Reason::Rule) > 0 {
+            row("    Pages by rules          ", tally.of(Reason::Rule));
+        }
         if tally.no_data > 0 {
             row("  Not in the input ", tally.no_data);
         }

@@ -184,7 +184,12 @@ fn the_last_codec_wins() {
 fn options_without_effect_say_so() {
     let bench = bench();
     let (_, plain) = bench.check::<&str>(31, &[]);
-    for words in [&["-b", "8"][..], &["--work-dir", "/nowhere"], &["--num-threads", "4"]] {
+    for words in [
+        &["-b", "8"][..],
+        &["--work-dir", "/nowhere"],
+        &["--rules", "/none"],
+        &["--num-threads", "4"],
+    ] {
         let (run, dump) = bench.check(31, words);
         run.says(words[0]).says("no effect");
         assert!(dump.bytes() == plain.bytes(), "{words:?} gives another file");

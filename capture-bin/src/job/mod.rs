@@ -5,6 +5,7 @@ mod open;
 mod outputs;
 mod plan;
 mod report;
+mod rules;
 
 pub(crate) use open::open;
 pub(crate) use outputs::{Outputs, clash, hint};
@@ -66,17 +67,20 @@ impl<'a> Job<'a> {
         args: &'a Args<'a>,
         console: &mut Console,
     ) -> Result<Job<'a>, Exit> {
-        let opened = open(args, console)?;
+        let mut opened = open(args, console)?;
+        let rules = opened.rules.take();
         let (plan, compress) = (opened.plan, args.compress);
         let page = opened.headers.page_shift().unwrap_or(opened.options.page_shift).bytes();
         // Everything else, at once.
         let mapped = plan.total() - plan.program - plan.info_file + Parts::bytes(args);
         let mut arena = map(mapped + SLACK, console)?;
         let file_release = Info::new(None, opened.file_text).file_release();
-        #[cfg_attr(not(feature = "symbols"), expect(unused_mut, reason = "no facts are added"))]
         let mut vmcore = opened.load(&mut arena, console)?;
         #[cfg(feature = "symbols")]
         complete(&mut vmcore, args, console);
+        if let Some(rules) = rules {
+            rules.follow(&mut vmcore, plan.bitmap, &mut arena, console);
+        }
         heap.give(arena.take((plan.codec + plan.worker_codecs) as usize));
         let (codec, effort) = codec(compress);
         let encoder = || codec.map(|codec| codec.encoder(effort));

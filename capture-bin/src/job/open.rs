@@ -4,6 +4,7 @@ use super::error::JobError;
 use super::outputs::Parts;
 use super::plan::{SLACK, codec, map, plan, threads};
 use super::report::what_it_is;
+use super::rules::RulesFile;
 use crate::arena::Arena;
 use crate::cli::Args;
 use crate::console::Console;
@@ -25,6 +26,7 @@ pub(crate) struct Opened<'a> {
     pub(super) input: Input,
     pub(super) headers: Headers,
     pub(super) file_text: Option<&'static [u8]>,
+    pub(super) rules: Option<RulesFile<'a>>,
     pub(super) options: Options,
     pub(super) plan: Plan,
     pub(super) args: &'a Args<'a>,
@@ -69,6 +71,7 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
         console.warn(format_args!("VMCOREINFO is {text_len} bytes long: it is not used"));
     }
     let file_len = info_file.as_ref().map_or(0, |(_, size)| *size);
+    let rules = args.rules.and_then(|name| RulesFile::open(name, console));
     let (codec, effort) = codec(args.compress);
     let options = Options {
         level: level(args.levels().first().copied().unwrap_or(0)),
@@ -82,6 +85,7 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
         thread_stack: crew::STACK,
         program: PROGRAM + Parts::bytes(args),
         info_file: file_len,
+        rules: rules.as_ref().map_or(0, RulesFile::bytes),
         page_shift: PageShift::of_size(sys::page_size()).unwrap_or(PageShift::FOUR_KIB),
         page_checksums: args.page_checksums,
     };
@@ -111,7 +115,7 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
         return Err(JobError::SplitBlock { kib, page }.report(console));
     }
     let (plan, options) = plan(&headers, &options, args, console)?;
-    Ok(Opened { input, headers, file_text, options, plan, args })
+    Ok(Opened { input, headers, file_text, rules, options, plan, args })
 }
 
 impl<'a> Opened<'a> {
@@ -126,7 +130,7 @@ impl<'a> Opened<'a> {
     }
 
     pub(super) fn load(self, arena: &mut Arena, console: &Console) -> Result<Vmcore, Exit> {
-        let Opened { input, headers, file_text, options, plan, args } = self;
+        let Opened { input, headers, file_text, options, plan, args, .. } = self;
         let name = args.vmcore.unwrap_or_default();
         let storage = plan.carve(&headers, arena);
         let mut vmcore = Session::load(input, headers, storage, file_text, &options)

@@ -41,6 +41,8 @@ pub struct Needs {
     pub vmcoreinfo: u64,
     /// Bytes of a VMCOREINFO file beside the input.
     pub info_file: u64,
+    /// Bytes that rules take beside a bit of each page of a window; 0 without rules.
+    pub rules: u64,
     /// Bytes that the page codec keeps.
     pub codec: u64,
     /// Bytes of output room that the codec wants for a page.
@@ -80,6 +82,8 @@ pub struct Plan {
     pub vmcoreinfo: u64,
     /// VMCOREINFO file.
     pub info_file: u64,
+    /// Rules, the pages that they reach, and bits of a window.
+    pub rules: u64,
     /// State of the page codec.
     pub codec: u64,
     /// Stack and static data.
@@ -129,6 +133,11 @@ impl core::error::Error for OverBudget {}
 /// Each step halves the I/O buffers; the last has them at their least.
 const STEPS: u32 = 6;
 
+/// What rules take with a bitmap buffer.
+fn rules(needs: &Needs, bitmap: u64) -> u64 {
+    if needs.rules > 0 { needs.rules.saturating_add(bitmap) } else { 0 }
+}
+
 fn shift_of(step: u32) -> u32 {
     if step == STEPS { u32::MAX } else { step }
 }
@@ -168,7 +177,9 @@ impl Plan {
         let whole = needs.max_pfn.div_ceil(8).max(1);
         for step in 0..=STEPS {
             let plan = Plan::with(needs, shift_of(step), 0);
-            let room = limit.saturating_sub(plan.total());
+            // Rules have as many bits beside it.
+            let share = if needs.rules > 0 { 2 } else { 1 };
+            let room = limit.saturating_sub(plan.total()) / share;
             let asked = Plan::asked(needs);
             let bitmap = match asked {
                 Some(bitmap) => bitmap,
@@ -182,7 +193,7 @@ impl Plan {
                 }
             };
             if bitmap <= room {
-                return Some(Plan { bitmap, ..plan });
+                return Some(Plan { bitmap, rules: rules(needs, bitmap), ..plan });
             }
         }
         None
@@ -257,6 +268,7 @@ impl Plan {
                 .saturating_mul((size_of::<MemoryRange>() + size_of::<Place>()) as u64),
             vmcoreinfo: needs.vmcoreinfo,
             info_file: needs.info_file,
+            rules: rules(needs, bitmap),
             codec: needs.codec,
             program: needs.program,
             workers: 0,
@@ -286,13 +298,14 @@ impl Plan {
             ("kernel's symbols, types", KERNEL_TABLES),
             ("stack and static data", self.program.saturating_sub(KERNEL_TABLES)),
         ];
-        let crew = [
+        let more = [
+            ("rules", self.rules),
             ("threads' stacks", self.worker_stacks),
             ("threads' page reads", self.worker_runs),
             ("threads' page codecs", self.worker_codecs),
             ("batches of pages", self.batches),
         ];
-        alone.into_iter().chain(crew.into_iter().filter(|_| self.workers > 0))
+        alone.into_iter().chain(more.into_iter().filter(|(_, bytes)| *bytes > 0))
     }
 
     /// Sum of all rows.
@@ -324,6 +337,7 @@ mod tests {
             segments: 40,
             vmcoreinfo: 4096,
             info_file: 0,
+            rules: 0,
             codec: 328 << 10,
             codec_bound: 4096,
             program: 128 << 10,

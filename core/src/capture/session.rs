@@ -189,6 +189,9 @@ pub struct Options {
     pub program: u64,
     /// Bytes of a VMCOREINFO text given beside the vmcore; default 0.
     pub info_file: u64,
+    /// Bytes that rules take, beside a bit of each page of a window: their text, and room for what they reach; default
+    /// 0: there are no rules.
+    pub rules: u64,
     /// Page size where VMCOREINFO says none; default 4 KiB.
     pub page_shift: PageShift,
     /// Whether each page of a kdump-compressed dump has a checksum; default yes.
@@ -209,6 +212,7 @@ impl Default for Options {
             thread_stack: 0,
             program: PROGRAM,
             info_file: 0,
+            rules: 0,
             page_shift: PageShift::FOUR_KIB,
             page_checksums: true,
         }
@@ -243,6 +247,7 @@ impl Needs {
             segments: 0,
             vmcoreinfo: 0,
             info_file: options.info_file,
+            rules: options.rules,
             codec: state as u64,
             codec_bound: bound as u64,
             program: options.program,

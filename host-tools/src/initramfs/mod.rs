@@ -14,9 +14,10 @@ use machine::Machine;
 use modules::{Modules, Wanted};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
-use tamis_boot::cli::parse_ordered;
+use tamis_boot::cli::{NO_RULES, parse_ordered};
 use tamis_boot::orders::{self, Order, OrderError, Orders};
-use tamis_boot::paths::{self, MOST_TEXT};
+use tamis_boot::paths::{self, MOST_TEXT, RULES_MOST, RULES_TEXT};
+use tamis_core::kernel::rules::Given;
 
 /// What goes into an image.
 #[derive(clap::Args)]
@@ -45,6 +46,10 @@ pub struct Request {
     /// Options of the capture, as on its command line
     #[arg(long, value_name = "OPTIONS", allow_hyphen_values = true)]
     args: Option<String>,
+    /// Rules by which pages stay or go, one a line, keep or drop in front (core/docs/rules.md); needs a tamis-capture
+    /// that is built with the feature rules
+    #[arg(long, value_name = "FILE")]
+    rules: Option<PathBuf>,
     /// Any other order, such as final=poweroff; may be given more than once
     #[arg(long = "order", value_name = "NAME=VALUE")]
     orders: Vec<String>,
@@ -72,6 +77,12 @@ pub fn build(request: &Request, output: &Path) -> Result<String> {
     let folder =
         request.modules_dir.clone().unwrap_or_else(|| Path::new("/lib/modules").join(&version));
     let (capture_path, capture) = find_capture(request.capture.as_deref())?;
+    let rules = request.rules.as_deref().map(rules).transpose()?;
+    if rules.is_some() && memchr::memmem::find(&capture, NO_RULES.as_bytes()).is_some() {
+        return Err(Fail::file(&capture_path, "it is built without the feature rules").next(
+            "cargo build --release -p tamis-capture --features rules --target x86_64-unknown-linux-musl",
+        ));
+    }
     let conf = orders(request)?;
     let ordered = obeyed(&conf)?;
 
@@ -113,6 +124,9 @@ pub fn build(request: &Request, output: &Path) -> Result<String> {
     archive.folder("etc");
     archive.file("init", 0o755, capture);
     archive.file(inside(paths::ORDERS), 0o600, conf.into_bytes());
+    if let Some(rules) = rules {
+        archive.file(inside(paths::RULES), 0o600, rules.into_bytes());
+    }
     let mut list = String::new();
     if !modules.is_empty() {
         archive.folder("modules");
@@ -167,6 +181,22 @@ fn reserve(unpacked: u64, packed: u64) -> u64 {
     (96 + image).next_multiple_of(32)
 }
 
+/// A file of rules, which are all as a capture reads them.
+fn rules(path: &Path) -> Result<String> {
+    let text = std::fs::read_to_string(path).map_err(|e| Fail::file(path, e))?;
+    let mut count = 0;
+    for (number, line) in (1..).zip(text.lines()) {
+        let rule =
+            Given::line(line).map_err(|e| Fail::file(path, format_args!("line {number}, {e}")))?;
+        count += usize::from(rule.is_some());
+    }
+    if count > RULES_MOST || text.len() as u64 > RULES_TEXT {
+        let most = format_args!("more than {RULES_MOST} rules, or than {RULES_TEXT} bytes of them");
+        return Err(Fail::file(path, most).next("name what matters most"));
+    }
+    Ok(text)
+}
+
 /// The orders as tamis-capture reads them: the file's, then those of the command line, which win.
 fn orders(request: &Request) -> Result<String> {
     let mut text = String::new();
@@ -188,6 +218,11 @@ fn orders(request: &Request) -> Result<String> {
                 .next("as in --order final=poweroff"));
         };
         let _ = writeln!(text, "{}", Order { name: name.trim(), value: value.trim() });
+    }
+    if request.rules.is_some() {
+        let args = text_of(obeyed(&text)?.args).unwrap_or_default();
+        let value = &format!("{args} --rules {}", paths::RULES);
+        let _ = writeln!(text, "{}", Order { name: "args", value });
     }
     if text.len() > MOST_TEXT {
         return Err(Fail::new(format_args!(

@@ -376,3 +376,31 @@ fn the_drivers_of_a_target_are_found_from_the_bus_down() {
         assert!(error.contains(why), "{error}");
     }
 }
+
+#[test]
+fn rules_are_checked_and_packed() {
+    let folder = modules_folder("rules");
+    let capture = folder.put("tamis-capture", program(1));
+    let older = folder.put("older", [&program(1)[..], super::NO_RULES.as_bytes()].concat());
+    let text = "# mine\ndrop slab slab_caches:list_head each kmem_cache.list if .name=\"dentry\"\n";
+    let (good, bad) = (folder.put("good", text), folder.put("bad", "drop slab\n\nkeep nothing\n"));
+    let make = |rules: &Path, capture: &Path| {
+        let output = folder.0.join("rules.img");
+        let [rules, capture] = [rules, capture].map(|path| path.to_str().unwrap());
+        let words =
+            ["--no-modules", "--kernel", "6.6", "--target", "LABEL=dumps", "--capture", capture];
+        let more = ["--args", "-l -d 31", "--rules", rules, "--force"];
+        build(&arguments(&[&words[..], &more].concat()), &output)?;
+        Ok::<_, Fail>(gzip::unpack(&fs::read(output).unwrap()).unwrap())
+    };
+    let unpacked = make(&good, &capture).unwrap();
+    let entries = cpio::read(&unpacked).unwrap();
+    let of = |name: &str| entries.iter().find(|entry| entry.name == name).unwrap().data;
+    assert_eq!(of("etc/tamis.rules"), text.as_bytes());
+    let conf = std::str::from_utf8(of("etc/tamis.conf")).unwrap();
+    assert!(conf.ends_with("args = -l -d 31 --rules /etc/tamis.rules\n"), "{conf}");
+    let error = format!("{:?}", make(&bad, &capture).unwrap_err());
+    assert!(error.contains("line 1"), "{error}");
+    let error = format!("{:?}", make(&good, &older).unwrap_err());
+    assert!(error.contains("without the feature rules"), "{error}");
+}

@@ -24,6 +24,8 @@ What to write:
   -f                      overwrite existing files
   -L SIZE                 stop at SIZE bytes of output (suffix K M G T P E)
   -i FILE                 read VMCOREINFO from FILE instead of from VMCORE
+  --rules FILE            keep or drop pages by rules about the kernel's lists
+                          (in programs built with the feature rules)
   --split                 spread the dump over two or more files
   --splitblock-size KIB   with --split, cut at multiples of KIB kibibytes
   --dump-dmesg            write only the kernel log, as text

@@ -22,6 +22,10 @@ pub use parse::parse;
 use core::fmt;
 use tamis_core::error::part;
 
+/// What a program says that cannot follow rules, and others do not have in them.
+pub const NO_RULES: &str =
+    "--rules has no effect: this tamis-capture is built without the feature rules";
+
 /// How many dump levels one `-d` may list.
 pub const MAX_LEVELS: usize = 32;
 
@@ -145,6 +149,8 @@ pub struct Args<'a> {
     pub size_limit: Option<u64>,
     /// `-i`: the file that holds VMCOREINFO.
     pub vmcoreinfo: Option<&'a [u8]>,
+    /// `--rules`: the file with rules by which pages stay or go.
+    pub rules: Option<&'a [u8]>,
     /// `--cyclic-buffer`, in KiB; `None` when automatic. Times 1024 it still fits 64 bits.
     pub cyclic_buffer_kib: Option<u64>,
     /// `--non-cyclic`.

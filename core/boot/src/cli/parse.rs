@@ -103,6 +103,7 @@ impl<'a> Parser<'a> {
             force: false,
             size_limit: None,
             vmcoreinfo: None,
+            rules: None,
             cyclic_buffer_kib: None,
             non_cyclic: false,
             memory_limit: None,
@@ -197,6 +198,10 @@ impl<'a> Parser<'a> {
             Opt::VMCOREINFO => {
                 args.vmcoreinfo = Some(value).filter(|name| !name.is_empty());
                 args.vmcoreinfo.ok_or(bad("the name of a file"))?;
+            }
+            Opt::RULES => {
+                args.rules = Some(value).filter(|name| !name.is_empty());
+                args.rules.ok_or(bad("the name of a file"))?;
             }
             _ => {}
         }

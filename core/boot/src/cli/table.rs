@@ -5,7 +5,7 @@ use super::ArgError;
 bitflags::bitflags! {
     /// Every option that means something: one of them in a [`Row`], a set of them in what was given.
     #[derive(Clone, Copy, PartialEq, Eq)]
-    pub(super) struct Opt: u32 {
+    pub(super) struct Opt: u64 {
         const HELP = 1 << 0;
         const VERSION = 1 << 1;
         const ZLIB = 1 << 2;
@@ -38,6 +38,7 @@ bitflags::bitflags! {
         const DRY_RUN = 1 << 29;
         const NO_PAGE_CHECKSUMS = 1 << 30;
         const DEBUG_INFO = 1 << 31;
+        const RULES = 1 << 32;
     }
 }
 
@@ -100,6 +101,7 @@ pub(super) static ROWS: &[Row] = &[
     value("-i", Opt::VMCOREINFO),
     value("-x", Opt::DEBUG_INFO),
     value("-L", Opt::SIZE_LIMIT),
+    value("--rules", Opt::RULES),
     refused("-R", NO_REARRANGE),
     refused("-X", NO_XEN),
     flag("--split", Opt::SPLIT),
