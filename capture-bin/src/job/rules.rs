@@ -20,6 +20,7 @@ const RUNS: usize = 4096;
 const RUN: u64 = 16;
 
 /// The open file.
+#[cfg_attr(not(feature = "rules"), expect(dead_code, reason = "no rule is followed"))]
 pub(crate) struct RulesFile<'a> {
     name: &'a [u8],
     file: File,
