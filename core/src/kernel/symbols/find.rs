@@ -79,31 +79,65 @@ fn tokens(reader: &mut Reader<'_>, image: &Image) -> Result<(u64, u64), Failed> 
 }
 
 /// Where the tokens `a` to `z` stand behind one another.
+///
+/// Of as many bytes, only one letter, and the NUL beside it, is looked at, and then the letter behind or in front of it:
+/// where these are as they shall be, all are held against memory.
 #[inline]
 fn letters(reader: &mut Reader<'_>, image: &Image) -> Result<Option<u64>, Failed> {
-    const LETTERS: u64 = 26;
-    // Bytes that are as they shall be, and the address behind them.
-    let (mut fit, mut expected, mut found) = (0u64, 0, None);
-    image.search(reader, &mut |start, bytes| {
-        if expected != start {
-            fit = 0;
+    let mut from = *image;
+    // Each round ends behind a place that looked like them.
+    for _ in 0..limits::LETTERS {
+        let mut found = None;
+        let done = from.search(reader, &mut |start, bytes| {
+            found = like_letters(bytes).map(|(letter, at)| (letter, start.wrapping_add(at as u64)));
+            found.is_some()
+        });
+        if from.start == image.start {
+            done?;
         }
-        expected = start.wrapping_add(bytes.len() as u64);
-        for (at, byte) in (start..).zip(bytes) {
-            let shall = if fit % 2 == 1 { 0 } else { b'a' + (fit / 2) as u8 };
-            fit = match *byte {
-                byte if byte == shall => fit + 1,
-                b'a' => 1,
-                _ => 0,
+        let Some((letter, seen)) = found else { break };
+        let first = seen.wrapping_sub(2 * u64::from(letter - b'a'));
+        if first >= image.start && are_letters(reader, first) {
+            return Ok(Some(first));
+        }
+        from.start = seen + 1;
+    }
+    Ok(None)
+}
+
+/// Bytes of the tokens `a` to `z`.
+const LETTERS: usize = 2 * 26;
+
+/// A letter, and its place, that may be one of `a` to `z` behind one another.
+fn like_letters(bytes: &[u8]) -> Option<(u8, usize)> {
+    // Of each piece of memory the first letter, too: the others may be in the piece in front of it.
+    let mut at = 0;
+    while let Some([one, two, ..]) = bytes.get(at..) {
+        let place = match (one, two) {
+            (b'a'..=b'z', 0) => Some((*one, at)),
+            (0, b'a'..=b'z') => Some((*two, at + 1)),
+            _ => None,
+        };
+        if let Some((letter, place)) = place {
+            let is = |place: Option<usize>, letter| {
+                place.and_then(|place| bytes.get(place)).is_none_or(|byte| *byte == letter)
             };
-            if fit == 2 * LETTERS {
-                found = Some(at + 1 - 2 * LETTERS);
-                return true;
+            let behind = letter == b'z' || is(Some(place + 2), letter + 1);
+            let before = letter == b'a' || is(place.checked_sub(2), letter - 1);
+            if behind && before {
+                return Some((letter, place));
             }
         }
-        false
-    })?;
-    Ok(found)
+        at += LETTERS - 4;
+    }
+    None
+}
+
+/// Whether the letters stand here.
+fn are_letters(reader: &mut Reader<'_>, at: u64) -> bool {
+    let mut bytes = [0; LETTERS];
+    let read = reader.bytes("the token table", at, &mut bytes).is_ok();
+    read && (b'a'..=b'z').zip(bytes.chunks_exact(2)).all(|(letter, two)| two == [letter, 0])
 }
 
 /// Goes back from the token `a`, the 98th, to the first, and looks for the index behind the last one. What

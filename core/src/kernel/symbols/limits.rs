@@ -17,6 +17,8 @@ pub const SEARCHED: u64 = 256 << 20;
 pub const UNMAPPED: u64 = 16 << 20;
 /// Places that look like a token table and are held against its index.
 pub const PROOFS: u32 = 64;
+/// Places that look like a part of the letters in it.
+pub const LETTERS: u32 = 1 << 16;
 /// Bytes in front of the tokens that may lie between them and the markers.
 pub const MARKERS_BEFORE: u64 = 4 << 20;
 /// Bytes of the types, and of the strings.
