@@ -230,6 +230,7 @@ fn sixty_four_tebibytes_fit_the_default_budget() {
         segments: 6,
         vmcoreinfo: INFO.len() as u64,
         info_file: 0,
+        rules: 0,
         codec: 0,
         codec_bound: 4096,
         program: 256 << 10,
