@@ -105,6 +105,11 @@ impl Utsname {
         self.string(NODENAME)
     }
 
+    /// Which build of the release the kernel is, as `uname -v` prints it, without its NUL; empty where unknown.
+    pub fn version(&self) -> &[u8] {
+        self.string(VERSION)
+    }
+
     fn string(&self, index: usize) -> &[u8] {
         let field = part(&self.raw, field(index));
         let end = field.iter().position(|&b| b == 0).unwrap_or(field.len());

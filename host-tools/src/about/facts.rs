@@ -3,6 +3,7 @@
 use crate::about::log::log;
 use crate::about::notes::{Notes, Registers, notes};
 use crate::about::panic::{Task, panic_line, panic_task};
+use crate::about::system::{System, duration, taint_words};
 use crate::dump::input::FileInfo;
 use crate::dump::machines;
 use crate::dump::opened::{About, Dump, Opened};
@@ -17,6 +18,7 @@ use tamis_core::endian::{Endian, Word};
 use tamis_core::input::image::Kind;
 use tamis_core::input::kdump::Codec;
 use tamis_core::kernel::log::Options;
+use tamis_core::kernel::utsname::Utsname;
 use tamis_core::memory::{Dump as _, MemoryRange, PhysMemory as _, Ranges as _};
 use tamis_core::units::{Pfn, PfnSpan};
 use tamis_core::wire::disk_header::Signature;
@@ -120,6 +122,12 @@ pub struct Kernel {
     pub host: Option<String>,
     /// Seconds since 1970.
     pub crash_time: Option<u64>,
+    /// Seconds that it ran, by the last time stamp of its log.
+    pub uptime: Option<u64>,
+    /// Its command line.
+    pub command_line: Option<String>,
+    /// Letters of what tainted it, as its log has them, without G; empty for nothing.
+    pub taint: Option<String>,
     /// A line of its log.
     pub panic: Option<String>,
     /// The task that ran then.
@@ -314,6 +322,7 @@ impl Facts {
         };
         if opened.elf.is_some() {
             facts.elf(opened, qemu);
+            facts.names(opened);
         } else {
             facts.kdump(opened, qemu)?;
         }
@@ -363,6 +372,18 @@ impl Facts {
         let header = opened.elf.as_ref().map(|(_, header)| header);
         if header.is_some_and(|header| header.flags.contains(elf::Flags::INCOMPLETE)) {
             self.missing.push("its header says that it ended early".into());
+        }
+    }
+
+    /// What the header of a kdump dump would have.
+    fn names(&mut self, opened: &mut Opened) {
+        let machine = opened.dump.machine();
+        let read = opened.with_memory(|memory, info| Utsname::read(Some(memory), info, machine));
+        if let Ok(uts) = read
+            && uts.read
+        {
+            self.kernel.version = known(plain(uts.version()));
+            self.kernel.host = known(plain(uts.nodename()));
         }
     }
 
@@ -440,6 +461,9 @@ impl Facts {
             Ok(read) => self.kernel.log_lines = Some(read.report.records),
             Err(fail) => self.kernel.log_error = Some(fail.line()),
         }
+        let System { command_line, taint, uptime } = System::of(opened, &lines);
+        (self.kernel.command_line, self.kernel.taint) = (command_line, taint);
+        self.kernel.uptime = uptime;
         self.kernel.panic = panic_line(&lines);
         self.kernel.panic_task = panic_task(&lines).map(|task| {
             let cpus = || states(notes);
@@ -515,7 +539,9 @@ impl Facts {
         }
         t.row("CPUs", machine.cpus.to_string());
         self.cpu_rows(t);
-        t.row("crashed", kernel.crash_time.map_or("unknown".into(), time));
+        let uptime = |seconds| format!(", up {}", duration(seconds));
+        let uptime = kernel.uptime.map_or(String::new(), uptime);
+        t.row("crashed", kernel.crash_time.map_or("unknown".into(), time) + &uptime);
         t.row(
             "panic",
             match (&kernel.panic, &kernel.log_error) {
@@ -530,6 +556,12 @@ impl Facts {
                 text += &format!(", pc {pc}, sp {sp}");
             }
             t.row("panic task", text);
+        }
+        if let Some(letters) = &kernel.taint {
+            t.row("taint", taint_words(letters));
+        }
+        if let Some(line) = &kernel.command_line {
+            t.row("command line", line.clone());
         }
     }
 
@@ -561,7 +593,6 @@ impl Facts {
             "in the dump",
             format!("{} pages ({})", number(pages.stored), percent(pages.stored, pages.exist)),
         );
-        t.row("left out", format!("{} pages", number(pages.left_out)));
         for stored in &self.codecs {
             let text = format!("{} pages, {}", number(stored.pages), size(stored.bytes));
             t.row(format!("  {}", stored.codec), text);
@@ -575,6 +606,7 @@ impl Facts {
                 t.row("  missing", format!("{} pages", number(missing)));
             }
         }
+        t.row("left out", format!("{} pages", number(pages.left_out)));
         let ratio = bytes.page_data.filter(|data| *data > 0).map(|data| {
             let stored = self.codecs.iter().map(|stored| stored.pages).sum::<u64>();
             let plain = stored * self.machine.page_size as u64;
@@ -588,14 +620,13 @@ impl Facts {
 
 /// What a dump level leaves out.
 pub fn level_words(level: u32) -> String {
-    const BITS: [&str; 5] =
-        ["zero pages", "page cache", "private page cache", "user pages", "free pages"];
+    const BITS: [&str; 5] = ["zero", "page cache", "private page cache", "user", "free"];
     let words: Vec<&str> =
         BITS.iter().enumerate().filter(|(bit, _)| level >> bit & 1 != 0).map(|(_, w)| *w).collect();
     match (words.as_slice(), level) {
         (_, 32..) => "not a level".into(),
         ([], _) => "nothing left out".into(),
-        (words, _) => format!("without {}", words.join(", ")),
+        (words, _) => format!("left out: {}", words.join(", ")),
     }
 }
 
@@ -626,7 +657,7 @@ mod tests {
     #[test]
     fn levels_are_told_in_words() {
         assert_eq!(level_words(0), "nothing left out");
-        assert_eq!(level_words(17), "without zero pages, free pages");
+        assert_eq!(level_words(17), "left out: zero, free");
         assert_eq!(level_words(99), "not a level");
     }
 }

@@ -9,4 +9,5 @@ pub mod log;
 pub mod notes;
 pub mod panic;
 mod readers;
+pub mod system;
 pub mod verify;

@@ -1,5 +1,6 @@
 //! Why the kernel died, according to its log.
 
+use crate::about::system::message;
 use crate::render::json::Hex;
 use crate::render::text::plain;
 use serde::Serialize;
@@ -44,10 +45,10 @@ pub fn panic_task(log: &[u8]) -> Option<Task> {
     found
 }
 
-/// The line of a kernel log that shows best why the kernel died: the panic, or else the first
-/// line of the first oops.
-pub fn panic_line(log: &[u8]) -> Option<String> {
-    const PANIC: &str = "Kernel panic - not syncing";
+const PANIC: &str = "Kernel panic - not syncing";
+
+/// Whether an oops begins with this line.
+fn is_oops(line: &str) -> bool {
     const OTHERS: [&str; 9] = [
         "BUG: ",
         "Unable to handle kernel",
@@ -59,25 +60,37 @@ pub fn panic_line(log: &[u8]) -> Option<String> {
         "Unrecoverable",
         "Machine Check",
     ];
+    let said = message(line);
+    OTHERS.iter().any(|o| said.starts_with(o)) || said.contains("BUG: unable to handle")
+}
+
+/// The line of a kernel log that shows best why the kernel died: the panic, or else the first
+/// line of the first oops.
+pub fn panic_line(log: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(log);
-    let message = |line: &str| {
-        // Behind the time stamp, and the caller if there is one.
-        let mut rest = line;
-        while let Some((_, after)) =
-            rest.strip_prefix('[').and_then(|inside| inside.split_once("] "))
-        {
-            rest = after;
-        }
-        rest.to_owned()
-    };
     let panic = text.lines().find(|line| line.contains(PANIC));
-    let found = panic.or_else(|| {
-        text.lines().find(|line| {
-            let line = message(line);
-            OTHERS.iter().any(|o| line.starts_with(o)) || line.contains("BUG: unable to handle")
-        })
-    });
+    let found = panic.or_else(|| text.lines().find(|line| is_oops(line)));
     found.map(|line| plain(message(line).as_bytes()))
+}
+
+/// The lines of a log from the first oops or panic on, with a few before it; where there is none, the last ones. Of very
+/// many, the first and the last; a line says how many are between the two.
+pub fn end_of_life(log: &str) -> Vec<String> {
+    const BEFORE: usize = 5;
+    const LAST: usize = 60;
+    const MOST: usize = 400;
+    let lines: Vec<&str> = log.lines().collect();
+    let begins = lines.iter().position(|line| line.contains(PANIC) || is_oops(line));
+    let from = begins.map_or(lines.len().saturating_sub(LAST), |at| at.saturating_sub(BEFORE));
+    let shown = lines.get(from..).unwrap_or_default();
+    if shown.len() <= MOST {
+        return shown.iter().map(ToString::to_string).collect();
+    }
+    let (head, rest) = shown.split_at(MOST / 2);
+    let (between, tail) = rest.split_at(rest.len() - MOST / 2);
+    let gap = format!("... {} lines ...", between.len());
+    let ends = [head, &[gap.as_str()], tail];
+    ends.concat().into_iter().map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -93,6 +106,26 @@ mod tests {
         assert_eq!(panic_line(oops).unwrap(), "Oops: 0002 [#1] SMP");
         assert_eq!(panic_line(b"all fine\n"), None);
         assert_eq!(panic_line(b""), None);
+    }
+
+    #[test]
+    fn the_end_begins_with_the_first_oops() {
+        let log = |lines: &[&str]| end_of_life(&lines.join("\n"));
+        let early = ["a"; 70];
+        assert_eq!(log(&early).len(), 60);
+        let oops =
+            [&early[..], &["[ 1.0] Oops: 0002", "b", "Kernel panic - not syncing: x"]].concat();
+        assert_eq!(
+            log(&oops),
+            ["a", "a", "a", "a", "a", "[ 1.0] Oops: 0002", "b", "Kernel panic - not syncing: x"]
+        );
+        let long = [&["BUG: first"][..], &["c"; 500], &["last"]].concat();
+        let shown = log(&long);
+        assert_eq!(
+            (shown.len(), shown[0].as_str(), shown[400].as_str()),
+            (401, "BUG: first", "last")
+        );
+        assert_eq!(shown[200], "... 102 lines ...");
     }
 
     #[test]

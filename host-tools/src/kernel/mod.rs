@@ -60,7 +60,7 @@ struct Sought {
 const TYPES: usize = 1 << 17;
 
 /// Symbols that commands ask for, beside those that prove the others: one pass over all names finds all of them.
-const COMMON: [&str; 26] = [
+const COMMON: [&str; 28] = [
     "__cpu_online_mask",
     "__per_cpu_offset",
     "__start_BTF",
@@ -82,8 +82,10 @@ const COMMON: [&str; 26] = [
     "pcpu_nr_populated",
     "pcpu_nr_units",
     "runqueues",
+    "saved_command_line",
     "slab_caches",
     "super_blocks",
+    "tainted_mask",
     "totalram_pages",
     "vm_node_stat",
     "vm_zone_stat",
