@@ -64,6 +64,7 @@ enum Command {
     Modules(cmd::modules::Args),
     Slabs(cmd::slabs::Args),
     Top(cmd::top::Args),
+    Report(cmd::report::Args),
     Diff(cmd::diff::Args),
     Refilter(cmd::refilter::Args),
     #[command(about = cmd::convert::ABOUT, long_about = cmd::convert::MANUAL, override_usage = cmd::convert::USAGE)]
@@ -215,6 +216,7 @@ fn run_words(words: impl Iterator<Item = OsString>) -> Result<u8> {
         Command::Modules(args) => cmd::modules::run(&args),
         Command::Slabs(args) => cmd::slabs::run(&args),
         Command::Top(args) => cmd::top::run(&args),
+        Command::Report(args) => cmd::report::run(&args),
         Command::Diff(args) => cmd::diff::run(&args),
         Command::Refilter(args) => cmd::refilter::run(&args),
         Command::Convert(args) => cmd::refilter::run(&args),

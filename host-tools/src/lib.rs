@@ -7,7 +7,7 @@
 //!   at what pages were used for, through the kernel that [`session`] finds.
 //! * [`kernel`] reads a dead kernel by its own symbols and types, [`vmlinux`] those of a file.
 //! * [`dump`] opens dumps by what is in them, reads and decodes them, and writes files.
-//! * [`render`] makes text, JSON and pictures.
+//! * [`render`] makes text, JSON and pictures, [`report`] a page of what all of these say of a dump.
 //!
 //! Everything about the formats is `tamis-core`'s; this crate only owns memory and files.
 #![forbid(unsafe_code)]
@@ -26,6 +26,7 @@ pub mod kernel;
 pub mod makedumpfile;
 pub mod pool;
 pub mod render;
+pub mod report;
 pub mod rewrite;
 pub mod sealing;
 pub mod session;

@@ -20,6 +20,7 @@ mod own;
 mod people;
 mod refilter;
 mod refuse;
+mod report;
 mod sealed;
 mod sets;
 mod stranger;

@@ -10,7 +10,7 @@ use tamis_tests::run::host_command;
 use tamis_tests::synth::{KernelStyle, LogLine};
 use tamis_tests::zoo::zoo;
 
-const COMMANDS: [&str; 33] = [
+const COMMANDS: [&str; 34] = [
     "info",
     "verify",
     "dmesg",
@@ -29,6 +29,7 @@ const COMMANDS: [&str; 33] = [
     "bt",
     "slabs",
     "top",
+    "report",
     "diff",
     "refilter",
     "convert",

@@ -9,5 +9,6 @@ pub mod log;
 pub mod notes;
 pub mod panic;
 mod readers;
+pub mod registers;
 pub mod system;
 pub mod verify;

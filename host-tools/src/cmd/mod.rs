@@ -22,6 +22,7 @@ pub mod rearrange;
 pub mod reassemble;
 pub mod refilter;
 pub mod repair;
+pub mod report;
 pub mod seal;
 pub mod slabs;
 pub mod split;

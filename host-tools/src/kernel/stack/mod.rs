@@ -3,6 +3,7 @@
 pub mod chain;
 pub mod frame;
 pub mod orc;
+mod text;
 
 use super::lists::{Task, Tasks, loaded, one_task, tasks_of};
 use super::names::{Named, Names};
