@@ -5,7 +5,7 @@ use crate::about::facts::{
     Bytes, Descriptors, Facts, File, Flattened, Info, Kernel, Machine, Pages, Span, Stored,
 };
 use crate::about::findings::{self, Fault, Report, Reports, Verdict, Weight};
-use crate::about::log::Lines;
+use crate::about::log::{Entry, Lines};
 use crate::about::notes::{Note, Notes, Registers};
 use crate::about::panic::Task;
 use crate::classes::map::{RangeClasses, RangePages};
@@ -31,7 +31,13 @@ use std::collections::BTreeSet;
 const MANUAL: &str = include_str!("../docs/json.md");
 
 /// Words in backticks that are no members: values, and names of other things.
-const OTHERS: [&str; 55] = [
+const OTHERS: [&str; 61] = [
+    "DMA",
+    "DMA32",
+    "Normal",
+    "Movable",
+    "T1",
+    "C0",
     "sadump",
     "lime",
     "vmware",
@@ -240,8 +246,11 @@ fn what_shows_a_dump_is_as_described() {
         registers,
     };
     one(&Notes { damaged: false, notes: vec![note] }, "");
-    let lines =
-        Lines { records: 1, records_left_out: 0, by_arithmetic: false, lines: vec!["a".into()] };
+    let lines = {
+        let entry = Entry { time: Some(1), caller: Some("a".into()), text: "a".into() };
+        let (lines, entries) = (vec!["a".into()], vec![entry]);
+        Lines { records: 1, records_left_out: 0, by_arithmetic: false, lines, entries }
+    };
     one(&lines, "");
     let keys = Members(vec![("KEY".to_owned(), Some("a".to_owned())), ("B".to_owned(), None)]);
     one(&vmcoreinfo::Keys { keys }, "keys");
@@ -382,8 +391,14 @@ fn what_goes_over_pages_is_as_described() {
         offset: Some(1),
     };
     one(&why, "");
-    let zone =
-        ZonePages { node: 0, zone: Some(1), start_pfn: 0, end_pfn: 1, pages: ByClass::default() };
+    let zone = ZonePages {
+        node: 0,
+        zone: Some(1),
+        name: Some("a".into()),
+        start_pfn: 0,
+        end_pfn: 1,
+        pages: ByClass::default(),
+    };
     let stats = Stats {
         page_size: 4096,
         xen: false,

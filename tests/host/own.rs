@@ -115,6 +115,9 @@ fn addresses_in_the_log_have_symbols() {
     assert_eq!(String::from_utf8_lossy(&run.expect(0).stdout), wanted);
     assert_ne!(plain, wanted);
     bench.tamis("dmesg --symbols --json vmcore").expect(0).says("<init_task+0x10>");
+    // The last line was written when the kernel died.
+    let dated = bench.tamis("dmesg -T vmcore");
+    dated.expect(0).says("\n[Tue Nov 14 22:13:20 2023] [      T7] no address: ");
     bench.tamis("dmesg --symbols -o log vmcore").expect(0);
     assert_eq!(bench.get("log"), wanted.as_bytes());
 }

@@ -3,6 +3,7 @@
 use crate::dump::opened::Opened;
 use crate::fail::Result;
 use crate::render::json::Document;
+use crate::render::text::date;
 use serde::Serialize;
 use std::io;
 use tamis_core::kernel::log::{LogError, LogReport, Options, dump};
@@ -19,6 +20,90 @@ pub struct Lines {
     pub by_arithmetic: bool,
     /// As they are printed.
     pub lines: Vec<String>,
+    /// The same, taken apart.
+    pub entries: Vec<Entry>,
+}
+
+/// A record of a log; of a plain ring, and of what stands in front of the first stamp, a line.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Entry {
+    /// Microseconds since the kernel was started.
+    pub time: Option<u64>,
+    /// `T1` for a task, `C0` for a CPU, where the kernel noted that.
+    pub caller: Option<String>,
+    /// Its lines.
+    pub text: String,
+}
+
+/// The microseconds of the time stamp that a line begins with, and what stands behind it: six digits behind the point.
+pub fn stamp(line: &str) -> Option<(u64, &str)> {
+    let (stamp, rest) = line.strip_prefix('[')?.split_once("] ")?;
+    let (seconds, micros) = stamp.trim_start_matches(' ').split_once('.')?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    if !digits(seconds) || !digits(micros) || micros.len() != 6 {
+        return None;
+    }
+    let micros: u64 = micros.parse().ok()?;
+    let time = seconds.parse::<u64>().ok()?.checked_mul(1_000_000)?.checked_add(micros)?;
+    Some((time, rest))
+}
+
+/// The caller that stands behind a time stamp, and the text.
+fn caller(rest: &str) -> (Option<&str>, &str) {
+    let found = rest.strip_prefix('[').and_then(|inside| inside.split_once("] "));
+    let is_one = |name: &str| {
+        name.strip_prefix(['T', 'C']).is_some_and(|n| !n.is_empty() && n.parse::<u32>().is_ok())
+    };
+    match found.map(|(name, text)| (name.trim_start_matches(' '), text)) {
+        // Its width tells it from a text that begins in the same way.
+        Some((name, text)) if is_one(name) && rest.len() - text.len() >= 11 => (Some(name), text),
+        _ => (None, rest),
+    }
+}
+
+/// Takes the lines of a log apart. Lines of a record behind its first one are indented by as much as that has in front of
+/// its text, so that no text can pass for a record.
+pub fn entries(lines: &[String]) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut indent = 0;
+    for line in lines {
+        match (stamp(line), entries.last_mut()) {
+            (Some((time, rest)), _) => {
+                let (caller, text) = caller(rest);
+                indent = line.len() - text.len();
+                let caller = caller.map(str::to_owned);
+                entries.push(Entry { time: Some(time), caller, text: text.to_owned() });
+            }
+            (None, Some(last)) if last.time.is_some() => {
+                last.text.push('\n');
+                let all = line.len() - line.trim_start_matches(' ').len();
+                last.text += line.split_at(indent.min(all)).1;
+            }
+            (None, _) => entries.push(Entry { time: None, caller: None, text: line.clone() }),
+        }
+    }
+    entries
+}
+
+/// The log with dates in place of its time stamps, as `dmesg -T` has them, in UTC; `ended` is when the kernel wrote the
+/// last line, in seconds since 1970.
+pub fn dated(log: &[u8], ended: u64) -> Vec<u8> {
+    let text = String::from_utf8_lossy(log);
+    let last = text.lines().rev().find_map(stamp).map_or(0, |(time, _)| time / 1_000_000);
+    let began = ended.saturating_sub(last);
+    let mut out = String::new();
+    for line in text.lines() {
+        match stamp(line) {
+            Some((time, rest)) => {
+                out += &format!("[{}] {rest}\n", date(began.saturating_add(time / 1_000_000)));
+            }
+            None => {
+                out += line;
+                out.push('\n');
+            }
+        }
+    }
+    out.into_bytes()
 }
 
 impl Document for Lines {
@@ -28,11 +113,13 @@ impl Document for Lines {
 impl Lines {
     /// The lines of what was read.
     pub fn new(read: Read, text: &[u8]) -> Lines {
+        let lines: Vec<String> = String::from_utf8_lossy(text).lines().map(str::to_owned).collect();
         Lines {
             records: read.report.records,
             records_left_out: read.report.skipped,
             by_arithmetic: read.by_arithmetic,
-            lines: String::from_utf8_lossy(text).lines().map(str::to_owned).collect(),
+            entries: entries(&lines),
+            lines,
         }
     }
 }
@@ -80,4 +167,47 @@ pub fn log(
         let next = "`tamis verify` reports whether the dump is damaged";
         opened.fail(format_args!("the kernel log: {error}")).next(next)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_taken_apart() {
+        let lines = [
+            "before",
+            "[    1.500000] [      T7] one",
+            "                          [    2.000000] of it",
+            "[    2.000000] [T7] no caller",
+            "[12345.000001] [     C12] ",
+            "[    3.0] no stamp",
+        ];
+        let entry = |time, caller: Option<&str>, text: &str| Entry {
+            time,
+            caller: caller.map(str::to_owned),
+            text: text.to_owned(),
+        };
+        assert_eq!(
+            entries(&lines.map(str::to_owned)),
+            [
+                entry(None, None, "before"),
+                entry(Some(1_500_000), Some("T7"), "one\n[    2.000000] of it"),
+                entry(Some(2_000_000), None, "[T7] no caller"),
+                entry(Some(12_345_000_001), Some("C12"), "\n[    3.0] no stamp"),
+            ]
+        );
+        assert_eq!(stamp("[99999999999999999999.000000] x"), None);
+        assert_eq!(stamp("[18446744073709551.999999] x"), None);
+    }
+
+    #[test]
+    fn stamps_become_dates() {
+        let log = b"[    0.000000] a\n               b\n[   60.900000] [      T1] c\n";
+        assert_eq!(
+            String::from_utf8(dated(log, 1_700_000_060)).unwrap(),
+            "[Tue Nov 14 22:13:20 2023] a\n               b\n[Tue Nov 14 22:14:20 2023] [      T1] c\n"
+        );
+        assert_eq!(dated(b"plain\n", 5), b"plain\n");
+    }
 }

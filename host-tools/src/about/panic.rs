@@ -82,7 +82,7 @@ pub fn end_of_life(log: &str) -> Vec<String> {
     let lines: Vec<&str> = log.lines().collect();
     let begins = lines.iter().position(|line| line.contains(PANIC) || is_oops(line));
     let from = begins.map_or(lines.len().saturating_sub(LAST), |at| at.saturating_sub(BEFORE));
-    let shown = lines.get(from..).unwrap_or_default();
+    let (_, shown) = lines.split_at(from);
     if shown.len() <= MOST {
         return shown.iter().map(ToString::to_string).collect();
     }

@@ -69,6 +69,17 @@ impl Class {
         }
     }
 
+    /// The same at the head of a column.
+    pub fn short_name(self) -> &'static str {
+        match self {
+            Class::Kernel => "kernel",
+            Class::Spare(Reason::Cache) => "cache",
+            Class::Spare(Reason::CachePrivate) => "private",
+            Class::Spare(Reason::User) => "user",
+            other => other.name(),
+        }
+    }
+
     /// For JSON.
     pub fn key(self) -> &'static str {
         match self {

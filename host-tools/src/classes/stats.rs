@@ -6,6 +6,8 @@ use crate::dump::gaps;
 use crate::dump::opened::{Dump, Opened};
 use crate::dump::survey::zero_pages;
 use crate::fail::Result;
+use crate::kernel::lists::string;
+use crate::kernel::with_kernel;
 use crate::pool::in_order;
 use crate::render::json::Document;
 use crate::render::progress::Progress;
@@ -71,6 +73,8 @@ pub struct ZonePages {
     pub node: u64,
     /// Number of the zone in the node, where it is known.
     pub zone: Option<u64>,
+    /// The kernel's name of it, where its symbols are there: `DMA`, `DMA32`, `Normal`, `Movable`.
+    pub name: Option<String>,
     /// The first.
     pub start_pfn: u64,
     /// The one behind the last.
@@ -80,16 +84,18 @@ pub struct ZonePages {
 }
 
 impl ZonePages {
-    fn new(zone: Zone) -> ZonePages {
+    fn new(zone: Zone, names: &[String]) -> ZonePages {
         let Zone { node, zone, span, .. } = zone;
+        let name = zone.and_then(|zone| names.get(zone as usize)).cloned();
         let pages = ByClass::default();
-        ZonePages { node, zone, start_pfn: span.start.0, end_pfn: span.end.0, pages }
+        ZonePages { node, zone, name, start_pfn: span.start.0, end_pfn: span.end.0, pages }
     }
 
-    fn name(&self) -> String {
-        match self.zone {
-            Some(zone) => format!("node {} zone {zone}", self.node),
-            None => format!("node {}", self.node),
+    fn label(&self) -> String {
+        match (&self.name, self.zone) {
+            (Some(name), _) => format!("node {} {name}", self.node),
+            (None, Some(zone)) => format!("node {} zone {zone}", self.node),
+            (None, None) => format!("node {}", self.node),
         }
     }
 }
@@ -164,21 +170,28 @@ impl Stats {
         text
     }
 
+    /// Two tables, as one is wider than terminals: where the zones are, and what is in them.
     fn zone_table(&self) -> String {
         let used = |class: &Class| self.classes[*class].pages > 0;
         let shown: Vec<Class> = Class::ALL.into_iter().filter(used).collect();
-        let mut head = vec![String::new(), "first pfn".into(), "last pfn".into()];
-        head.extend(shown.iter().map(|class| class.name().to_owned()));
+        let mut places = vec![["", "first pfn", "last pfn", "pages"].map(str::to_owned)];
+        let mut head = vec![String::new()];
+        head.extend(shown.iter().map(|class| class.short_name().to_owned()));
         let mut rows = vec![head];
         for zone in &self.zones {
             let (first, last) = (Pfn(zone.start_pfn), Pfn(zone.end_pfn - 1));
-            let mut row = vec![zone.name(), first.to_string(), last.to_string()];
+            let pages = Class::ALL.iter().map(|class| zone.pages[*class]).sum();
+            places.push([zone.label(), first.to_string(), last.to_string(), number(pages)]);
+            let mut row = vec![zone.label()];
             row.extend(shown.iter().map(|class| number(zone.pages[*class])));
             rows.push(row);
         }
-        columns(&rows)
+        format!("{}\n{}", columns(&places), columns(&rows))
     }
 }
+
+/// Zones of a node that have names.
+const MOST_ZONES: u64 = 16;
 
 /// Pages that a thread looks at at a time.
 const PIECE: usize = 4096;
@@ -228,6 +241,21 @@ pub fn zones_of(opened: &mut Opened) -> Vec<Zone> {
     found.ok().and_then(|zones| zones.ok()).unwrap_or_default()
 }
 
+/// The kernel's names of the zones of every node, `zone_names`, by number; none where its symbols are not there.
+fn zone_names(opened: &mut Opened, zones: &[Zone]) -> Vec<String> {
+    let count = zones.iter().filter_map(|zone| zone.zone).max().map_or(0, |last| last + 1);
+    let found = with_kernel(opened, |kernel| {
+        let Some(at) = kernel.address("zone_names")? else { return Ok(Vec::new()) };
+        let word = kernel.word();
+        let name = |number| {
+            let name = kernel.number(at.wrapping_add(number * word), word)?;
+            string(kernel, name)
+        };
+        (0..count.min(MOST_ZONES)).map(name).collect::<Result<_>>()
+    });
+    found.unwrap_or_default()
+}
+
 /// Counts all pages, and what these levels would leave.
 pub fn count(opened: &mut Opened, levels: &[DumpLevel], threads: usize) -> Result<Stats> {
     let mut classes = Classes::of_any(opened);
@@ -242,11 +270,13 @@ pub fn count(opened: &mut Opened, levels: &[DumpLevel], threads: usize) -> Resul
             Worker { dump, data, page: vec![0; bytes], zeros, shift }
         })
         .collect();
+    let zones = zones_of(opened);
+    let names = zone_names(opened, &zones);
     let mut stats = Stats {
         page_size: bytes as u64,
         xen: opened.dump.origin().xen,
         classes: ByClass::default(),
-        zones: zones_of(opened).into_iter().map(ZonePages::new).collect(),
+        zones: zones.into_iter().map(|zone| ZonePages::new(zone, &names)).collect(),
         levels: Vec::new(),
     };
     let mut progress = Progress::new("Counting pages");

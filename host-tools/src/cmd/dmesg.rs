@@ -1,6 +1,6 @@
 //! `tamis dmesg`.
 
-use crate::about::log::{Lines, log};
+use crate::about::log::{Lines, dated, log};
 use crate::dump::open::open;
 use crate::dump::out::create;
 use crate::fail::{DONE, NO, Result};
@@ -10,6 +10,7 @@ use crate::render::json::show;
 use std::io::Write;
 use std::path::PathBuf;
 use tamis_core::kernel::log::Options;
+use tamis_core::memory::Dump as _;
 
 /// Print the dead kernel's log, as dmesg would have.
 ///
@@ -24,6 +25,9 @@ use tamis_core::kernel::log::Options;
 /// With --symbols, addresses have the names of the kernel's and its modules' symbols behind them, out
 /// of the kernel's own memory: CR2: ffffffff81a0c000 <init_task+0x40>.
 ///
+/// With -T, dates stand in place of the time stamps, in UTC: counted back from the time of the crash,
+/// which is when the last line was written, to a second. The kernel's clock stops in suspend.
+///
 /// Give all files of a split dump, in any order.
 ///
 /// Exit status: 0 all of it; 1 records are missing, damaged or unfinished; 3 it could not be done.
@@ -32,6 +36,7 @@ use tamis_core::kernel::log::Options;
 ///   $ tamis dmesg vmcore | tail -40
 ///   $ tamis dmesg --since-clear part1 part2
 ///   $ tamis dmesg -o dmesg.txt vmcore
+///   $ tamis dmesg -T vmcore | tail -20
 ///   $ tamis dmesg --symbols vmcore | grep RIP
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -45,6 +50,9 @@ pub struct Args {
     /// Put the names of symbols behind addresses
     #[arg(long)]
     symbols: bool,
+    /// Dates in UTC instead of seconds since the kernel was started
+    #[arg(short = 'T', long = "ctime", conflicts_with = "json")]
+    dates: bool,
     /// Write to a file, for its owner only, instead of standard output
     #[arg(short, long, value_name = "FILE", conflicts_with = "json")]
     output: Option<PathBuf>,
@@ -64,11 +72,23 @@ pub fn run(args: &Args) -> Result<u8> {
         Some(path) => Some(create(path, args.force, &args.dumps)?),
         None => None,
     };
-    let read = if args.json || args.symbols || file.is_some() {
+    let read = if args.json || args.symbols || args.dates || file.is_some() {
         let mut text = Vec::new();
         let read = log(&mut opened, options, &mut |part| text.write_all(part))?;
         if args.symbols {
             text = annotate(&mut opened, &text);
+        }
+        if args.dates {
+            let header = opened.kdump().map(|kdump| kdump.facts().main.crash_time);
+            let of_header = header.filter(|time| *time != 0);
+            let ended =
+                opened.info().crash_time().or(opened.dump.origin().crash_time).or(of_header);
+            let ended = ended.ok_or_else(|| {
+                opened
+                    .fail("when its kernel died is not known, so that its log cannot be dated")
+                    .next("without -T it has seconds since the kernel was started")
+            })?;
+            text = dated(&text, ended);
         }
         match file.take() {
             _ if args.json => show(&Lines::new(read, &text))?,

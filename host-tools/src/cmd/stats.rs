@@ -14,10 +14,11 @@ use std::path::PathBuf;
 ///
 /// Looks at the struct page of every page of memory, and at all pages for zeros. The first table
 /// has for each class how many pages there are, how many of them are in the dump, and how many of
-/// those are zeros. The second one has the same classes by node and zone, where the kernel says
-/// what those are. The third has what dump levels would leave: the pages in the dump, and the
-/// bytes of those that are not zeros (or, at levels without 1, of all) before compression. What is
-/// not in the dump cannot come back: levels are those of the dump and the one named together.
+/// those are zeros. The next two have where the zones of each node are, and the same classes by zone,
+/// where the kernel says what those are. The last has what dump levels would leave: the pages in the
+/// dump, and the bytes of those that are not zeros (or, at levels without 1, of all) before
+/// compression. What is not in the dump cannot come back: levels are those of the dump and the one
+/// named together.
 ///
 /// Exit status: 0 done; 3 it could not be done.
 ///

@@ -46,7 +46,7 @@ pub(super) fn chain(at: u64, offset: u64) -> Option<u64> {
 }
 
 /// The text at an address up to its NUL, as far as 256 bytes go.
-pub(super) fn string(kernel: &mut Kernel<'_>, at: u64) -> Result<String> {
+pub fn string(kernel: &mut Kernel<'_>, at: u64) -> Result<String> {
     let mut raw = Vec::new();
     while raw.len() < 256 {
         let byte = kernel.reader.u8("a text", at.wrapping_add(raw.len() as u64));

@@ -60,7 +60,7 @@ struct Sought {
 const TYPES: usize = 1 << 17;
 
 /// Symbols that commands ask for, beside those that prove the others: one pass over all names finds all of them.
-const COMMON: [&str; 28] = [
+const COMMON: [&str; 29] = [
     "__cpu_online_mask",
     "__per_cpu_offset",
     "__start_BTF",
@@ -89,6 +89,7 @@ const COMMON: [&str; 28] = [
     "totalram_pages",
     "vm_node_stat",
     "vm_zone_stat",
+    "zone_names",
 ];
 
 /// CPUs of a machine.

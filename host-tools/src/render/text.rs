@@ -50,6 +50,15 @@ pub fn time(seconds: u64) -> String {
     }
 }
 
+/// The same as dmesg has it: `Tue Nov 14 22:13:20 2023`, in UTC.
+pub fn date(seconds: u64) -> String {
+    let time = i64::try_from(seconds).ok().and_then(|s| Timestamp::from_second(s).ok());
+    time.map_or_else(
+        || self::time(seconds),
+        |time| time.strftime("%a %b %e %H:%M:%S %Y").to_string(),
+    )
+}
+
 /// Bytes of a dump as text that does no harm to a terminal.
 ///
 /// Control characters, those that change the direction of a text or cannot be seen, and bytes that are no
