@@ -314,6 +314,9 @@ impl Console {
         if tally.of(Reason::Rule) > 0 {
             row("    Pages by rules          ", tally.of(Reason::Rule));
         }
+        if tally.of(Reason::Guest) > 0 {
+            row("    Xen guests' pages       ", tally.of(Reason::Guest));
+        }
         if tally.no_data > 0 {
             row("  Not in the input ", tally.no_data);
         }

@@ -19,13 +19,15 @@ pub enum Reason {
     HwPoison,
     /// Memory that the kernel took offline: balloons, virtio-mem (every level).
     Offline,
+    /// Memory of a Xen host's guests (where that is asked for).
+    Guest,
     /// A rule says so (every level).
     Rule,
 }
 
 impl Reason {
-    /// All reasons that the kernel gives, in the order of reports: not [`Reason::Rule`].
-    pub const ALL: [Reason; 7] = [
+    /// All reasons that the kernel or Xen gives, in the order of reports: not [`Reason::Rule`].
+    pub const ALL: [Reason; 8] = [
         Reason::Zero,
         Reason::Cache,
         Reason::CachePrivate,
@@ -33,6 +35,7 @@ impl Reason {
         Reason::Free,
         Reason::HwPoison,
         Reason::Offline,
+        Reason::Guest,
     ];
 
     /// What such pages are called.
@@ -45,6 +48,7 @@ impl Reason {
             Reason::Free => "free",
             Reason::HwPoison => "hwpoison",
             Reason::Offline => "offline",
+            Reason::Guest => "Xen guests",
             Reason::Rule => "by rule",
         }
     }
@@ -59,6 +63,7 @@ impl Reason {
             Reason::Free => "free",
             Reason::HwPoison => "hwpoison",
             Reason::Offline => "offline",
+            Reason::Guest => "guests",
             Reason::Rule => "rule",
         }
     }
@@ -67,7 +72,7 @@ impl Reason {
 /// Pages per reason. Each page counts once: when its bit is cleared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Tally {
-    dropped: [u64; 8],
+    dropped: [u64; 9],
     /// Pages that exist (bits of bitmap 1).
     pub exist: u64,
     /// Pages that exist but whose data the input does not hold.

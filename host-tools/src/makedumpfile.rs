@@ -186,7 +186,17 @@ fn write(args: &Args<'_>, address: Option<OsString>) -> Result<Plan, String> {
     if args.num_threads > 1 {
         command.extend(["--threads".into(), args.num_threads.to_string().into()]);
     }
-    for (given, option) in [(args.size_limit.is_some(), "-L"), (args.vmcoreinfo.is_some(), "-i")] {
+    if args.exclude_guests {
+        if args.split || args.dry_run {
+            return Err("-X: `tamis refilter -X DUMP SMALL` first".to_owned());
+        }
+        command.push("-X".into());
+    }
+    for (given, option) in [
+        (args.size_limit.is_some(), "-L"),
+        (args.vmcoreinfo.is_some(), "-i"),
+        (args.xen_info.is_some(), "--xen-vmcoreinfo"),
+    ] {
         if given {
             return Err(format!("{option} is for captures: leave it out"));
         }

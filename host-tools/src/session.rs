@@ -23,6 +23,17 @@ pub fn session(
     skip_classes: bool,
     sizes: [usize; 4],
 ) -> Session<'static, &mut Dump> {
+    let options = Options { level, skip_classes, ..Options::default() };
+    session_for(opened, &options, sizes)
+}
+
+/// As [`session`], for these options.
+pub fn session_for<'d>(
+    opened: &'d mut Opened,
+    options: &Options,
+    sizes: [usize; 4],
+) -> Session<'static, &'d mut Dump> {
+    let skip_classes = options.skip_classes;
     let kernel = if skip_classes { None } else { opened.kernel_facts().ok() };
     let by_types = || {
         kernel
@@ -47,10 +58,9 @@ pub fn session(
         places: Vec::new().into(),
     };
     let (text, shift, end) = (opened.text.clone(), opened.shift, opened.max_pfn);
-    let options = Options { level, skip_classes, ..Options::default() };
     let input = level_of(opened);
     let mut session =
-        Session::over_with_tables(&mut opened.dump, text, (shift, end), storage, &options, kernel);
+        Session::over_with_tables(&mut opened.dump, text, (shift, end), storage, options, kernel);
     session.set_input_level(input);
     // Whatever the kernel knew of: a dump that is made of another has what that has.
     session.set_end(end);

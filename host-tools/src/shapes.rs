@@ -10,7 +10,7 @@ use crate::about::notes::{Note, Notes, Registers};
 use crate::about::panic::Task;
 use crate::classes::map::{RangeClasses, RangePages};
 use crate::classes::pages::{Run, RunList};
-use crate::classes::stats::{Left, Stats, ZonePages};
+use crate::classes::stats::{Guest, Left, Stats, ZonePages};
 use crate::classes::why::{Block, StructPage, Why};
 use crate::classes::{ByClass, Class};
 use crate::cli::Cli;
@@ -192,6 +192,7 @@ fn info_is_as_described() {
             page_size: 4096,
             page_size_assumed: false,
             xen: false,
+            hypervisor: Some("Xen 4.17".into()),
             cpus: 1,
             cpu_states: vec![registers()],
         },
@@ -236,6 +237,7 @@ fn verify_is_as_described() {
 fn what_shows_a_dump_is_as_described() {
     let registers = registers();
     let note = Note {
+        detail: Some(String::new()),
         offset: 0,
         name: "a".into(),
         kind: 1,
@@ -402,6 +404,7 @@ fn what_goes_over_pages_is_as_described() {
     let stats = Stats {
         page_size: 4096,
         xen: false,
+        guests: vec![Guest { id: Some(1), pages: 0 }],
         classes: ByClass::default(),
         zones: vec![zone],
         levels: vec![Left { level: 31, pages: 1, bytes: 1 }],

@@ -28,3 +28,4 @@ mod sums;
 mod verify;
 mod vmlinux;
 mod why;
+mod xen;

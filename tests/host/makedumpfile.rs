@@ -125,7 +125,7 @@ fn questions() {
     shell(&bench, "makedumpfile --check-params -d 99 vmcore x")
         .expect(1)
         .says("-d '99' is not valid");
-    shell(&bench, "makedumpfile -X -d 1 vmcore x").expect(1).says("-X: ");
+    shell(&bench, "makedumpfile -X -d 1 vmcore x").expect(1).says("guests cannot be left out");
     shell(&bench, "makedumpfile nowhere x")
         .expect(1)
         .says("nowhere: ")

@@ -6,6 +6,8 @@ use core::fmt;
 use tamis_core::capture::plan::OverBudget;
 use tamis_core::input::elf::OpenError;
 use tamis_core::io::IoError;
+#[cfg(target_arch = "x86_64")]
+use tamis_core::kernel::xen::XenError;
 
 /// Why a job did not begin: nothing was written.
 #[derive(Debug)]
@@ -25,6 +27,12 @@ pub(crate) enum JobError<'a> {
     NotInfo { name: &'a [u8], why: &'static str },
     /// What `-i` names is of another kernel than the vmcore.
     OtherKernel { file: &'a [u8], vmcore: heapless::Vec<u8, 65> },
+    /// Guests of a Xen host cannot be told from others.
+    #[cfg(target_arch = "x86_64")]
+    Guests(XenError),
+    /// A Xen host is none of the machines that this program is for.
+    #[cfg(not(target_arch = "x86_64"))]
+    Guests,
     /// Blocks of a split dump are whole pages.
     SplitBlock { kib: u64, page: u64 },
     /// The memory limit that was asked for is not enough.
@@ -82,6 +90,13 @@ impl fmt::Display for JobError<'_> {
                 file.escape_ascii(),
                 vmcore.escape_ascii()
             ),
+            #[cfg(target_arch = "x86_64")]
+            JobError::Guests(why) => write!(
+                f,
+                "-X: {why}; without -X, the memory of all domains is kept; nothing was written"
+            ),
+            #[cfg(not(target_arch = "x86_64"))]
+            JobError::Guests => f.write_str("-X is for Xen hosts, which are of x86_64"),
             JobError::SplitBlock { kib, page } => {
                 write!(f, "--splitblock-size {kib} is not a multiple of a page, {page} bytes")
             }
@@ -102,6 +117,10 @@ impl core::error::Error for JobError<'_> {
             | JobError::Map { io, .. } => Some(io),
             JobError::NotVmcore { error, .. } | JobError::Load { error, .. } => Some(error),
             JobError::Limit(over) | JobError::Memory(over) => Some(over),
+            #[cfg(target_arch = "x86_64")]
+            JobError::Guests(error) => Some(error),
+            #[cfg(not(target_arch = "x86_64"))]
+            JobError::Guests => None,
             JobError::NotInfo { .. }
             | JobError::OtherKernel { .. }
             | JobError::SplitBlock { .. } => None,

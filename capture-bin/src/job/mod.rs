@@ -106,6 +106,18 @@ impl<'a> Job<'a> {
                 "utsname cannot be read from the vmcore: the header says what VMCOREINFO says"
             ));
         }
+        #[cfg(target_arch = "x86_64")]
+        match vmcore.host() {
+            Err(why) if args.exclude_guests => return Err(JobError::Guests(why).report(console)),
+            Ok(host) if host.layout.is_none() => console.warn(format_args!(
+                "free frames of Xen are kept: nothing tells how its table marks them"
+            )),
+            _ => {}
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        if args.exclude_guests {
+            return Err(JobError::Guests.report(console));
+        }
         // Which keys are missing is reported for each level.
         match vmcore.why_only_zeros() {
             None | Some(KernelError::Key(_)) => {}

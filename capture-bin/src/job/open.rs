@@ -76,6 +76,8 @@ pub(crate) fn open<'a>(args: &'a Args<'a>, console: &Console) -> Result<Opened<'
     let options = Options {
         level: level(args.levels().first().copied().unwrap_or(0)),
         skip_classes: false,
+        #[cfg(target_arch = "x86_64")]
+        exclude_guests: args.exclude_guests,
         codec,
         effort,
         limit: args.memory_limit.unwrap_or(args.usual_limit),
@@ -136,6 +138,23 @@ impl<'a> Opened<'a> {
         let mut vmcore = Session::load(input, headers, storage, file_text, &options)
             .map_err(|error| JobError::Load { name, error }.report(console))?;
         vmcore.set_crc_fold(sys::crc_fold());
+        #[cfg(target_arch = "x86_64")]
+        if let Some(name) = args.xen_info {
+            // Xen's own has no more than a page either.
+            let mut text = [0; 4096];
+            let read = File::open(name).and_then(|file| match file.kind()? {
+                FileKind::Regular(size) if size <= 4096 => {
+                    let text = text.get_mut(..size as usize).unwrap_or(&mut []);
+                    file.read_at(0, text).map(|()| true)
+                }
+                _ => Ok(false),
+            });
+            if !read.map_err(|io| JobError::Read { name, io }.report(console))? {
+                let why = "is not a text of VMCOREINFO_XEN: too large";
+                return Err(JobError::NotInfo { name, why }.report(console));
+            }
+            vmcore.find_host(Some(&text));
+        }
         let name = name.escape_ascii();
         // Callers take these two from the debug messages.
         let (release, died) = (vmcore.utsname().release(), vmcore.crash_time());

@@ -30,6 +30,8 @@ pub mod riscv64;
 pub mod s390x;
 mod space;
 pub mod x86_64;
+#[cfg(feature = "xen")]
+mod xen;
 
 pub use error::ArchError;
 pub use space::{AddressSpace, Route, Rules};
@@ -147,10 +149,18 @@ impl Arch {
         }
     }
 
-    /// The architecture of the machine that a dump is of. Under Xen there is none: the dump's addresses are not
-    /// those of the kernel.
+    /// The architecture of the machine that a dump is of. Under Xen it is that of domain 0's kernel, if its frames
+    /// can be found: physical addresses are the machine's then, and not those that the kernel thinks it has.
     pub fn of(dump: &mut impl Dump, facts: &dyn Facts) -> Result<Arch, ArchError> {
-        match dump.origin().xen {
+        match dump.origin().xen.is_xen() {
+            #[cfg(feature = "xen")]
+            true => match Arch::new(dump.machine(), facts, &[]) {
+                Ok(Arch::X86_64(arch)) => {
+                    arch.of_domain0(dump).map(Arch::X86_64).ok_or(ArchError::Xen)
+                }
+                _ => Err(ArchError::Xen),
+            },
+            #[cfg(not(feature = "xen"))]
             true => Err(ArchError::Xen),
             false => match Arch::new(dump.machine(), facts, dump.ranges()) {
                 #[cfg(feature = "loongarch64")]

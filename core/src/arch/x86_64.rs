@@ -35,6 +35,9 @@ pub struct X86_64 {
     space: AddressSpace,
     /// Bits of an entry that are those of an address: not the one that says that the memory is encrypted.
     address: u64,
+    /// Whether it is Xen's domain 0.
+    #[cfg(feature = "xen")]
+    is_domain0: bool,
 }
 
 impl X86_64 {
@@ -80,7 +83,40 @@ impl X86_64 {
             // 1 GiB pages.
             largest_huge_page_bits: 30,
         };
-        Ok(X86_64 { space, address })
+        Ok(X86_64 {
+            space,
+            address,
+            #[cfg(feature = "xen")]
+            is_domain0: false,
+        })
+    }
+
+    /// The page tables of a Xen hypervisor, which has four levels.
+    #[cfg(feature = "xen")]
+    pub fn of_xen(root: PhysAddr) -> X86_64 {
+        let space = AddressSpace {
+            tables: Tables { form: &FORM, bits: 48, endian: Endian::Little, root },
+            kernel_start: 0xffff_8000_0000_0000,
+            user_end: 0,
+            top_byte_ignored: false,
+            phys_base: 0,
+            first_pfn: Pfn(0),
+            section_bits: 27,
+            physmem_bits: 52,
+            largest_huge_page_bits: 30,
+        };
+        X86_64 { space, address: ADDRESS, is_domain0: false }
+    }
+
+    /// This kernel as the domain 0 of a Xen host: its page tables hold addresses of the machine, and nothing is where
+    /// arithmetic has it. `None` where the first table cannot be found.
+    #[cfg(feature = "xen")]
+    pub(super) fn of_domain0(mut self, dump: &mut impl crate::memory::Dump) -> Option<X86_64> {
+        let root = &mut self.space.tables.root;
+        let frame = super::xen::machine_frame(dump, Pfn(root.0 >> 12))?;
+        *root = PhysAddr(frame.0.checked_mul(4096)?);
+        self.is_domain0 = true;
+        Some(self)
     }
 
     /// `__PAGE_OFFSET` of kernels that are not moved. It changed in 4.20 ("x86/mm: Move LDT remap out
@@ -152,6 +188,10 @@ impl Rules for X86_64 {
         cache: &mut TableCache<'_>,
     ) -> Linear {
         let mut linear = Linear::default();
+        #[cfg(feature = "xen")]
+        if self.is_domain0 {
+            return linear;
+        }
         let size = facts.get(Kind::Number, "KERNEL_IMAGE_SIZE").unwrap_or(IMAGE_SIZE);
         linear.add(LinearRange {
             virt: KERNEL_MAP,

@@ -26,6 +26,8 @@ mod rules;
 pub mod session;
 #[cfg(all(feature = "std", feature = "write"))]
 pub mod threads;
+#[cfg(all(feature = "xen", feature = "write"))]
+mod xen;
 
 pub use classify::Scanner;
 pub use error::{Bug, CaptureError, FailedWrite, Step};

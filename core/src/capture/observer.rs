@@ -46,6 +46,12 @@ pub enum Notice {
     /// The kernel's zones could not be found: all free pages are kept.
     #[cfg(feature = "free-lists")]
     NoZones(ZonesError),
+    /// Xen's map of the memory does not have these frames, or their entries in its table cannot be read: they are kept.
+    #[cfg(feature = "xen")]
+    NoFrame(PfnSpan),
+    /// The owner of these frames, by its number in Xen's table, is no domain: they are kept.
+    #[cfg(feature = "xen")]
+    StrayFrames(PfnSpan, u64),
     /// This page could not be read: the dump is incomplete.
     PageLost(Pfn, ReadError),
     /// The notes could not be read from this byte on: they are zeros, the dump is incomplete.
@@ -81,6 +87,14 @@ impl fmt::Display for Notice {
             }
             #[cfg(feature = "free-lists")]
             Notice::NoZones(why) => write!(f, "free pages kept: {why}"),
+            #[cfg(feature = "xen")]
+            Notice::NoFrame(s) => span(f, s, format_args!("not in Xen's frame table")),
+            #[cfg(feature = "xen")]
+            Notice::StrayFrames(s, owner) => span(
+                f,
+                s,
+                format_args!("Xen's frame table has an owner {owner:#x} that is no domain"),
+            ),
             Notice::PageLost(pfn, fault) => write!(f, "pfn {pfn} lost: {fault}"),
             Notice::NotesLost(at, io) => write!(f, "notes lost from byte {at} on: {io}"),
         }

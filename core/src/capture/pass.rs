@@ -4,10 +4,14 @@ use super::classify::Scanner;
 use super::pages::{PageFilter, SYNC_EVERY};
 #[cfg(feature = "rules")]
 use super::rules::View;
+#[cfg(feature = "xen")]
+use super::xen::Unwanted;
 use super::{CaptureError, Notice, Observer, Report};
 use crate::bitmap::Bitmap;
 use crate::checksum::Crc32;
 use crate::endian::Word;
+#[cfg(feature = "xen")]
+use crate::kernel::xen::Frames;
 use crate::level::DumpLevel;
 use crate::memory::Dump;
 use crate::tally::Tally;
@@ -50,6 +54,9 @@ pub(super) struct Buffers<'m> {
 pub(super) struct Capture<'m, S> {
     pub(super) source: &'m mut S,
     pub(super) scanner: Option<Scanner<'m>>,
+    /// What looks at a Xen hypervisor's table of frames, and what it leaves out.
+    #[cfg(feature = "xen")]
+    pub(super) frames: Option<(Frames<'m>, Unwanted)>,
     pub(super) buffers: Buffers<'m>,
     pub(super) observer: &'m mut dyn Observer,
     /// Without one, pages are stored as they are.
@@ -101,6 +108,8 @@ impl<'m, S: Dump> Capture<'m, S> {
         Capture {
             source,
             scanner,
+            #[cfg(feature = "xen")]
+            frames: None,
             buffers,
             observer,
             encoder,
@@ -185,6 +194,10 @@ impl<'m, S: Dump> Capture<'m, S> {
         if let Some(rules) = &mut self.rules {
             rules.before(self.scanner.as_mut(), self.source, &mut map, tally);
         }
+        #[cfg(feature = "xen")]
+        if let Some((frames, unwanted)) = &mut self.frames {
+            unwanted.scan(frames, self.source, &mut map, tally, self.observer);
+        }
         if let Some(scanner) = &mut self.scanner {
             scanner.scan(self.source, &mut map, tally, self.observer);
         }
@@ -212,6 +225,10 @@ impl<'m, S: Dump> Capture<'m, S> {
     pub(super) fn rewind(&mut self) {
         if let Some(scanner) = &mut self.scanner {
             scanner.rewind();
+        }
+        #[cfg(feature = "xen")]
+        if let Some((frames, _)) = &mut self.frames {
+            frames.rewind();
         }
     }
 }

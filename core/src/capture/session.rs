@@ -23,6 +23,8 @@ use super::pass::{About, Buffers, Capture};
 use super::plan::{DEFAULT_LIMIT, Needs, OverBudget, Plan};
 #[cfg(all(feature = "rules", feature = "write"))]
 use super::rules::View;
+#[cfg(all(feature = "xen", feature = "write"))]
+use super::xen::Unwanted;
 use super::{CaptureError, Notice, Observer, Phase};
 #[cfg(feature = "write")]
 use super::{Report, elf as elf_form, kdump};
@@ -56,6 +58,8 @@ use crate::kernel::symbols::{Disagreement, KernelFacts, SymbolsError};
 #[cfg(all(feature = "rules", feature = "write"))]
 use crate::kernel::symbols::{Image, Reader};
 use crate::kernel::utsname::Utsname;
+#[cfg(feature = "xen")]
+use crate::kernel::xen::{self, Frames, Host, XenError};
 use crate::level::DumpLevel;
 use crate::memory::{Dump, MemoryRange};
 use crate::storage::{ManagedSlice, Table, finish};
@@ -175,6 +179,9 @@ pub struct Options {
     /// Whether the kernel's `struct page`s are not looked for: no page is left out by its class, as where only the
     /// log is wanted; default no.
     pub skip_classes: bool,
+    /// Whether the memory of a Xen host's guests is left out, and what belongs to nobody there; default no.
+    #[cfg(feature = "xen")]
+    pub exclude_guests: bool,
     /// Bytes of memory that the capture may take; default 4 MiB.
     pub limit: u64,
     /// Bytes of the bitmap buffer; default as many as are of use and fit.
@@ -203,6 +210,8 @@ impl Default for Options {
         Options {
             level: DumpLevel::all(),
             skip_classes: false,
+            #[cfg(feature = "xen")]
+            exclude_guests: false,
             codec: None,
             effort: Effort::Normal,
             limit: DEFAULT_LIMIT,
@@ -361,6 +370,9 @@ pub enum KernelError {
     /// What is known of `struct page` contradicts itself.
     #[cfg(feature = "symbols")]
     Disagreement(Disagreement),
+    /// Nothing is known of a Xen hypervisor's frames.
+    #[cfg(feature = "xen")]
+    Frames(XenError),
 }
 
 impl fmt::Display for KernelError {
@@ -373,6 +385,8 @@ impl fmt::Display for KernelError {
             KernelError::Key(key) => key.fmt(f),
             #[cfg(feature = "symbols")]
             KernelError::Disagreement(both) => both.fmt(f),
+            #[cfg(feature = "xen")]
+            KernelError::Frames(why) => why.fmt(f),
         }
     }
 }
@@ -386,6 +400,8 @@ impl core::error::Error for KernelError {
             KernelError::Key(key) => Some(key),
             #[cfg(feature = "symbols")]
             KernelError::Disagreement(both) => Some(both),
+            #[cfg(feature = "xen")]
+            KernelError::Frames(why) => Some(why),
         }
     }
 }
@@ -478,6 +494,10 @@ pub struct Session<'m, D> {
     utsname: Utsname,
     /// One past the last pfn that the input may have.
     end: Pfn,
+    #[cfg(feature = "xen")]
+    host: Result<Host, XenError>,
+    #[cfg(all(feature = "xen", feature = "write"))]
+    exclude_guests: bool,
     max_pfn: Pfn,
     skip_classes: bool,
     level: DumpLevel,
@@ -522,7 +542,8 @@ impl<'m, F: RandomAccess> Session<'m, ElfVmcore<'m, F>> {
         #[cfg_attr(not(feature = "symbols"), expect(unused_mut, reason = "it is not searched"))]
         let mut vmcore = ElfVmcore::load(file, headers.elf, shift, ranges, places)?;
         #[cfg(feature = "symbols")]
-        if used == 0 && file_text.is_none() {
+        // A Xen host has such texts of guests, too; which of them is domain 0's takes all of the host's tables to say.
+        if used == 0 && file_text.is_none() && !headers.elf.xen.is_xen() {
             let mut tables = TableCache::new(&mut storage.tables[..]);
             let (text, buffer) = (&mut text[..], &mut storage.run[..]);
             let found = own_copy::find(&mut vmcore, shift, &mut tables, text, buffer);
@@ -616,6 +637,10 @@ impl<'m, D: Dump> Session<'m, D> {
             mem_map: Err(KernelError::NoInfo),
             classifier: Err(KernelError::NoInfo),
             utsname: Utsname { raw: [0; UTS], read: false },
+            #[cfg(feature = "xen")]
+            host: Err(XenError::NotXen),
+            #[cfg(all(feature = "xen", feature = "write"))]
+            exclude_guests: options.exclude_guests,
             end,
             max_pfn: end,
             skip_classes: options.skip_classes,
@@ -637,6 +662,11 @@ impl<'m, D: Dump> Session<'m, D> {
             report: Report::default(),
         };
         session.find_kernel();
+        #[cfg(feature = "xen")]
+        if !options.skip_classes || options.exclude_guests {
+            session.find_host(None);
+            session.set_level(options.level);
+        }
         session
     }
 
@@ -646,6 +676,8 @@ impl<'m, D: Dump> Session<'m, D> {
         let facts = known(&info, &self.tables);
         let (dump, storage, shift) = (&mut self.dump, &mut self.storage, self.shift);
         let machine = dump.machine();
+        // Pages are frames of the machine: the kernel's array has other numbers for them.
+        let is_xen = dump.origin().xen.is_xen();
         let arch = Arch::of(dump, &facts);
         let named = dump.origin().utsname;
         let mut tables = TableCache::new(&mut storage.tables[..]);
@@ -664,7 +696,7 @@ impl<'m, D: Dump> Session<'m, D> {
             }
         };
         let mem_map = match (&arch, &mut memory) {
-            (Err(error @ ArchError::Xen), _) => Err(KernelError::Arch(*error)),
+            _ if is_xen => Err(KernelError::Arch(ArchError::Xen)),
             _ if info.is_empty() => Err(KernelError::NoInfo),
             _ if self.skip_classes => Err(KernelError::NotClassified),
             (Err(error), _) => Err(KernelError::Arch(*error)),
@@ -726,6 +758,27 @@ impl<'m, D: Dump> Session<'m, D> {
         }
     }
 
+    /// Finds out about a Xen hypervisor. `text` is VMCOREINFO_XEN beside the dump, for what its notes lack.
+    #[cfg(feature = "xen")]
+    pub fn find_host(&mut self, text: Option<&[u8]>) {
+        let mut tables = TableCache::new(&mut self.storage.tables[..]);
+        let buffer = &mut self.storage.run[..];
+        self.host = xen::find(&mut self.dump, &mut tables, buffer, self.max_pfn, text);
+    }
+
+    /// The Xen hypervisor whose memory it is, or why nothing is known of its frames.
+    #[cfg(feature = "xen")]
+    pub fn host(&self) -> Result<&Host, XenError> {
+        self.host.as_ref().map_err(|why| *why)
+    }
+
+    /// What looks at a Xen hypervisor's table of frames, with the memory that it takes.
+    #[cfg(feature = "xen")]
+    pub fn into_frames(self) -> Result<Frames<'m>, XenError> {
+        let tables = TableCache::new(self.storage.tables);
+        Ok(Frames::new(self.host?, tables, self.storage.mem_map, self.max_pfn))
+    }
+
     /// Which pages are left out from now on.
     pub fn set_level(&mut self, level: DumpLevel) {
         let info = info(&self.text, self.file_text);
@@ -759,6 +812,10 @@ impl<'m, D: Dump> Session<'m, D> {
     pub fn level_in_effect(&self) -> DumpLevel {
         let level = match &self.classifier {
             Ok(classifier) => classifier.level_in_effect(),
+            #[cfg(feature = "xen")]
+            Err(_) if self.host.as_ref().is_ok_and(|host| host.layout.is_some()) => {
+                self.level & (DumpLevel::ZERO | DumpLevel::FREE)
+            }
             Err(_) => self.level & DumpLevel::ZERO,
         };
         level | self.input_level
@@ -1030,17 +1087,9 @@ impl<'m, D: Dump> Session<'m, D> {
         let sums = self.page_checksums.then(|| Crc32::folding(self.crc_fold));
         let first_pfn = self.arm_base().map_or(Pfn(0), |base| self.shift.pfn(base));
         let storage = &mut self.storage;
-        let scanner = match (self.mem_map, self.arch, &self.classifier) {
-            (Ok(map), Ok(arch), Ok(classifier)) => {
-                let tables = TableCache::new(&mut storage.tables[..]);
-                let roots = RootCache::new(&mut storage.sections[..]);
-                Some(Scanner::new(arch, tables, roots, map, *classifier, &mut storage.mem_map[..]))
-            }
-            _ => None,
-        };
         let mut capture = Capture::new(
             &mut self.dump,
-            scanner,
+            None,
             Buffers {
                 bitmap: &mut storage.bitmap,
                 run: &mut storage.run,
@@ -1056,6 +1105,22 @@ impl<'m, D: Dump> Session<'m, D> {
         );
         capture.sync_every = self.sync_every;
         capture.sums = sums.as_ref();
+        let tables = TableCache::new(&mut storage.tables[..]);
+        let slice = &mut storage.mem_map[..];
+        match (self.mem_map, self.arch, &self.classifier) {
+            #[cfg(feature = "xen")]
+            _ if self.host.is_ok() => {
+                let free = self.level.contains(DumpLevel::FREE);
+                let unwanted = Unwanted { guests: self.exclude_guests, free };
+                let frames = |host: &Host| Frames::new(*host, tables, slice, self.max_pfn);
+                capture.frames = self.host.as_ref().ok().map(|host| (frames(host), unwanted));
+            }
+            (Ok(map), Ok(arch), Ok(classifier)) => {
+                let roots = RootCache::new(&mut storage.sections[..]);
+                capture.scanner = Some(Scanner::new(arch, tables, roots, map, *classifier, slice));
+            }
+            _ => {}
+        }
         capture.first_pfn = first_pfn;
         #[cfg(feature = "rules")]
         {

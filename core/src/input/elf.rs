@@ -66,8 +66,8 @@ pub struct Facts {
     pub vmcoreinfo: Option<(u64, u64)>,
     /// Number of CPUs with a register note.
     pub cpus: u32,
-    /// Whether the notes are a Xen hypervisor's.
-    pub xen: bool,
+    /// Where the notes of a Xen hypervisor are, offsets in the notes.
+    pub xen: note::XenNotes,
     /// Whether the notes end in something that is not a note; those before it count.
     pub notes_damaged: bool,
     /// When it was made, where something beside the file says so.
@@ -116,7 +116,7 @@ pub fn probe_notes(file: &mut impl RandomAccess) -> Result<Facts, OpenError> {
         notes_flags_and_align: (0, 0),
         vmcoreinfo: None,
         cpus: 0,
-        xen: false,
+        xen: note::XenNotes::default(),
         notes_damaged: false,
         time: None,
         header,
@@ -229,7 +229,7 @@ impl Facts {
         let text = walk.vmcoreinfo.zip(at).map(|((inside, len), at)| (at + inside, len));
         self.vmcoreinfo = text.or(self.vmcoreinfo);
         self.cpus = self.cpus.saturating_add(walk.cpus);
-        self.xen |= walk.xen;
+        self.xen.add(walk.xen, at);
         Ok(())
     }
 }

@@ -13,4 +13,6 @@ pub mod rules;
 #[cfg(feature = "symbols")]
 pub mod symbols;
 pub mod utsname;
+#[cfg(feature = "xen")]
+pub mod xen;
 pub mod zones;

@@ -12,6 +12,7 @@ use crate::io::IoError;
 use crate::units::{Pfn, PhysAddr, VirtAddr};
 use crate::wire::disk_header::UTS;
 use crate::wire::machine::{self, KnownMachine};
+use crate::wire::note::XenNotes;
 use core::fmt;
 use page_codec::Codec;
 
@@ -198,9 +199,9 @@ pub struct Origin {
     pub phys_base: Option<u64>,
     /// Offset in the notes and bytes of the VMCOREINFO text, if there is one.
     pub vmcoreinfo: Option<(u64, u64)>,
-    /// Whether it is a Xen hypervisor's memory: its addresses are the machine's, and not those that the
-    /// kernel in it has.
-    pub xen: bool,
+    /// The notes of a Xen hypervisor: where it is one's memory, addresses are the machine's, and not those that
+    /// the kernel in it has.
+    pub xen: XenNotes,
 }
 
 /// A dead machine's memory in a file: a vmcore, or a dump made of one.

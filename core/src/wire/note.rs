@@ -14,6 +14,10 @@ pub const VMCOREINFO: &[u8] = b"VMCOREINFO\0";
 /// Type of the note in which a Xen hypervisor says that it died, name `Xen`: `XEN_ELFNOTE_CRASH_INFO`
 /// (Xen's `public/elfnote.h`).
 pub const XEN_CRASH_INFO: u32 = 0x100_0001;
+/// Type of the note with the control registers of one CPU under Xen, name `Xen`: `XEN_ELFNOTE_CRASH_REGS`.
+pub const XEN_CRASH_REGISTERS: u32 = 0x100_0002;
+/// Name of the note that holds a Xen hypervisor's description of itself, type 0.
+pub const VMCOREINFO_XEN: &[u8] = b"VMCOREINFO_XEN\0";
 /// Longest name that is looked at.
 pub const NAME_MAX: usize = 16;
 
@@ -69,6 +73,30 @@ impl NoteHeader {
     }
 }
 
+/// Where in the notes a Xen hypervisor says what it was: offsets and bytes of descriptors.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct XenNotes {
+    /// Its crash information, of which only the first CPU has a note.
+    pub crash: Option<(u64, u64)>,
+    /// Its VMCOREINFO_XEN.
+    pub text: Option<(u64, u64)>,
+}
+
+impl XenNotes {
+    /// Adds those of notes that begin at byte `at` of these, if they have a place there.
+    pub fn add(&mut self, other: XenNotes, at: Option<u64>) {
+        let Some(at) = at else { return };
+        let moved = |(inside, len): (u64, u64)| (at.saturating_add(inside), len);
+        self.crash = self.crash.or(other.crash.map(moved));
+        self.text = self.text.or(other.text.map(moved));
+    }
+
+    /// Whether the memory is a Xen hypervisor's.
+    pub fn is_xen(&self) -> bool {
+        self.crash.is_some()
+    }
+}
+
 /// What a walk over notes found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Walk {
@@ -78,8 +106,8 @@ pub struct Walk {
     pub cpus: u32,
     /// Bytes of the first such note's descriptor.
     pub registers: Option<u32>,
-    /// Whether the memory is a Xen hypervisor's.
-    pub xen: bool,
+    /// What a Xen hypervisor left.
+    pub xen: XenNotes,
     /// Bytes up to the end of the last sound note that is not empty.
     pub sound: u64,
     /// What ended it.
@@ -141,13 +169,16 @@ pub fn walk(
         let (_, name) = raw.split_at(HEADER);
         // A name that is longer than what was read of it is not one of these.
         let name = name.get(..found.name_len as usize).unwrap_or(&[]);
+        let desc = Some((at + found.desc_at(), u64::from(found.desc_len)));
         if name == VMCOREINFO && found.kind == 0 {
-            walk.vmcoreinfo = Some((at + found.desc_at(), found.desc_len.into()));
+            walk.vmcoreinfo = desc;
         } else if name == b"CORE\0" && found.kind == NT_PRSTATUS {
             walk.cpus += 1;
             walk.registers = walk.registers.or(Some(found.desc_len));
         } else if name == b"Xen\0" && found.kind == XEN_CRASH_INFO {
-            walk.xen = true;
+            walk.xen.crash = walk.xen.crash.or(desc);
+        } else if name == VMCOREINFO_XEN && found.kind == 0 {
+            walk.xen.text = desc;
         }
         at += found.padded_len();
         if found.is_empty() {

@@ -4,6 +4,7 @@ use crate::about::log::log;
 use crate::about::notes::{Notes, Registers, notes};
 use crate::about::panic::{Task, panic_line, panic_task};
 use crate::about::system::{System, duration, taint_words};
+use crate::about::xen::hypervisor;
 use crate::dump::input::FileInfo;
 use crate::dump::machines;
 use crate::dump::opened::{About, Dump, Opened};
@@ -155,6 +156,9 @@ pub struct Machine {
     pub page_size_assumed: bool,
     /// Whether a Xen hypervisor was below the kernel: page numbers are the machine's.
     pub xen: bool,
+    /// That hypervisor and its guests, or why nothing is known of these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hypervisor: Option<String>,
     /// Number of its CPUs.
     pub cpus: u32,
     /// Where each CPU was, as the register notes have it, in their order.
@@ -255,7 +259,7 @@ fn states(notes: &Notes) -> impl Iterator<Item = &Registers> {
 }
 
 /// The machine; its CPUs are counted from the notes.
-fn machine(opened: &Opened, notes: &Notes) -> Machine {
+fn machine(opened: &mut Opened, notes: &Notes) -> Machine {
     let machine = opened.dump.machine();
     Machine {
         name: machines::name(machine),
@@ -264,7 +268,8 @@ fn machine(opened: &Opened, notes: &Notes) -> Machine {
         big_endian: machine.endian == Endian::Big,
         page_size: opened.shift.bytes(),
         page_size_assumed: opened.page_size_assumed,
-        xen: opened.dump.origin().xen,
+        xen: opened.dump.origin().xen.is_xen(),
+        hypervisor: hypervisor(opened),
         cpus: notes.notes.iter().filter(|note| note.is_of_cpu()).count() as u32,
         cpu_states: states(notes).cloned().collect(),
     }
@@ -294,6 +299,7 @@ impl Facts {
             crash_time: info.crash_time().or(opened.dump.origin().crash_time),
             ..Kernel::default()
         };
+        let machine = machine(opened, &notes);
         let lines = opened.text.split(|b| *b == b'\n' || *b == 0);
         let mut facts = Facts {
             files: opened.files.iter().map(file).collect(),
@@ -305,7 +311,7 @@ impl Facts {
             written_by: "unknown",
             split: None,
             kernel,
-            machine: machine(opened, &notes),
+            machine,
             dump_level: None,
             pages: Pages { max_pfn: opened.max_pfn.0, ..Pages::default() },
             codecs: Vec::new(),
@@ -531,11 +537,8 @@ impl Facts {
         let page = size(machine.page_size as u64);
         let assumed = if machine.page_size_assumed { " (assumed: nothing says it)" } else { "" };
         t.row("architecture", format!("{}, pages of {page}{assumed}", machine.name));
-        if machine.xen {
-            t.row(
-                "hypervisor",
-                "Xen: pages cannot be classified; only those of zeros can be dropped",
-            );
+        if let Some(hypervisor) = &machine.hypervisor {
+            t.row("hypervisor", hypervisor.clone());
         }
         t.row("CPUs", machine.cpus.to_string());
         self.cpu_rows(t);

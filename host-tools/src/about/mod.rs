@@ -12,3 +12,4 @@ mod readers;
 pub mod registers;
 pub mod system;
 pub mod verify;
+pub mod xen;

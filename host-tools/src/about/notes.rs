@@ -1,5 +1,6 @@
 //! The notes of a dump.
 
+use crate::about::xen::detail;
 use crate::dump::opened::Opened;
 use crate::fail::Result;
 use crate::kernel::names::names;
@@ -40,6 +41,9 @@ pub struct Note {
     pub desc_at: u64,
     /// What it is, if that is known.
     pub meaning: Option<&'static str>,
+    /// What it says, of notes of Xen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
     /// Of the dump of a device, its name.
     pub device: Option<String>,
     /// Of register notes, where the CPU was.
@@ -86,6 +90,7 @@ pub fn notes(opened: &mut Opened) -> Result<Notes> {
         // Up to its NUL, or all of it.
         let name = plain(name.split(|b| *b == 0).next().unwrap_or(&name));
         notes.push(Note {
+            detail: None,
             offset: at,
             kind: found.kind,
             size: found.desc_len.into(),
@@ -97,8 +102,15 @@ pub fn notes(opened: &mut Opened) -> Result<Notes> {
         });
         at += found.padded_len();
     }
+    for note in notes.iter_mut().filter(|note: &&mut Note| note.name == "Xen") {
+        let mut desc = vec![0; note.size.min(80) as usize];
+        if opened.dump.read_notes(note.desc_at, &mut desc).is_ok() {
+            note.detail = detail(opened, &note.name, note.kind, &desc);
+        }
+    }
     // The loop ended at their end, or at what is behind the last one.
-    let rest = read(at, len.saturating_sub(at)).unwrap_or_default();
+    let mut rest = vec![0; len.saturating_sub(at).min(LOOK) as usize];
+    let _ = opened.dump.read_notes(at, &mut rest);
     let damaged = opened.notes_damaged() || rest.iter().any(|b| *b != 0);
     Ok(Notes { damaged, notes })
 }
@@ -202,9 +214,12 @@ impl Notes {
             }
             let _ = write!(
                 text,
-                "{:>8}  {:>8} bytes  type {:#x}  {:<12}{meaning}",
+                "{:>8}  {:>8} bytes  type {:#x}  {:<11} {meaning}",
                 n.offset, n.size, n.kind, n.name
             );
+            if let Some(detail) = &n.detail {
+                let _ = write!(text, ": {detail}");
+            }
             if let Registers { pid: Some(pid), pc: Some(pc), sp: Some(sp), symbol } = &n.registers {
                 let _ = write!(text, ": process {pid}, pc {pc}, sp {sp}");
                 if let Some(symbol) = symbol {

@@ -31,7 +31,8 @@ impl Effort {
         let memory = self.memory_limit.unwrap_or(DEFAULT);
         let keep = !recompress && codec.zstd_level().is_none();
         let (compress, threads) = (codec.or_that_of(input), self.threads.count());
-        Work { compress, keep, page_checksums, threads, memory, time: None }
+        let (time, exclude_guests) = (None, false);
+        Work { compress, keep, page_checksums, threads, memory, time, exclude_guests }
     }
 }
 

@@ -103,6 +103,9 @@ impl Shade {
             Class::Spare(Reason::HwPoison) => (16, 238),
             Class::Spare(Reason::Offline) => (169, 225),
             Class::Spare(Reason::Zero | Reason::Rule) => (220, 229),
+            Class::Spare(Reason::Guest) => (91, 183),
+            Class::Hypervisor => (52, 95),
+            Class::Domain0 => (208, 223),
             Class::Unknown => (142, 187),
         };
         if self.quarters > 2 { most_out } else { most_in }
@@ -133,6 +136,9 @@ fn colour(class: Class) -> Colour {
         Class::Spare(Reason::HwPoison) => [0, 0, 0],
         Class::Spare(Reason::Offline) => [204, 121, 167],
         Class::Spare(Reason::Zero | Reason::Rule) => [240, 228, 66],
+        Class::Spare(Reason::Guest) => [120, 80, 200],
+        Class::Hypervisor => [110, 45, 20],
+        Class::Domain0 => [230, 159, 0],
         Class::Unknown => [160, 150, 40],
     }
 }

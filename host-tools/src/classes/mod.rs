@@ -9,12 +9,14 @@ use crate::dump::opened::{Dump, Opened};
 use crate::render::console::remark;
 use crate::session::{other_sources, session, unclassified};
 use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
 use std::ops::{Index, IndexMut};
 use tamis_core::bitmap::Bitmap;
 use tamis_core::capture::session::KernelError;
 use tamis_core::capture::{Notice, Observer, Phase, Scanner};
 use tamis_core::error::{part, part_mut};
 use tamis_core::input::kdump::PageFault;
+use tamis_core::kernel::xen::{Frame, Frames, XenError};
 use tamis_core::level::DumpLevel;
 use tamis_core::memory::{Dump as _, Ranges as _};
 use tamis_core::tally::{DropObserver, Reason};
@@ -31,11 +33,17 @@ pub enum Class {
     Spare(Reason),
     /// Without a `struct page` that could be read.
     Unknown,
+    /// A Xen hypervisor's own.
+    Hypervisor,
+    /// That of the privileged domain of a Xen host, of whose `struct page`s nothing is known.
+    Domain0,
 }
 
 impl Class {
     /// All of those that memory can have.
-    pub const ALL: [Class; 8] = [
+    pub const ALL: [Class; 11] = [
+        Class::Hypervisor,
+        Class::Domain0,
         Class::Kernel,
         Class::Spare(Reason::Cache),
         Class::Spare(Reason::CachePrivate),
@@ -43,11 +51,12 @@ impl Class {
         Class::Spare(Reason::Free),
         Class::Spare(Reason::HwPoison),
         Class::Spare(Reason::Offline),
+        Class::Spare(Reason::Guest),
         Class::Unknown,
     ];
 
     /// One more than the largest index.
-    const COUNT: usize = Reason::ALL.len() + 3;
+    const COUNT: usize = Reason::ALL.len() + 5;
 
     /// A number for each.
     fn index(self) -> usize {
@@ -55,7 +64,9 @@ impl Class {
             Class::Hole => 0,
             Class::Kernel => 1,
             Class::Unknown => 2,
-            Class::Spare(reason) => 3 + reason as usize,
+            Class::Hypervisor => 3,
+            Class::Domain0 => 4,
+            Class::Spare(reason) => 5 + reason as usize,
         }
     }
 
@@ -66,6 +77,8 @@ impl Class {
             Class::Kernel => "kernel and other",
             Class::Spare(reason) => reason.name(),
             Class::Unknown => "unknown",
+            Class::Hypervisor => "hypervisor",
+            Class::Domain0 => "domain 0",
         }
     }
 
@@ -87,6 +100,8 @@ impl Class {
             Class::Kernel => "kernel",
             Class::Spare(reason) => reason.key(),
             Class::Unknown => "undecided",
+            Class::Hypervisor => "hypervisor",
+            Class::Domain0 => "domain0",
         }
     }
 
@@ -95,8 +110,9 @@ impl Class {
     pub fn left_out(self, level: DumpLevel, always: bool) -> bool {
         match self {
             Class::Hole => true,
-            Class::Kernel | Class::Unknown => false,
+            Class::Kernel | Class::Unknown | Class::Hypervisor | Class::Domain0 => false,
             Class::Spare(reason) => match reason {
+                Reason::Guest => false,
                 Reason::Zero => level.contains(DumpLevel::ZERO),
                 Reason::Cache => level.intersects(DumpLevel::CACHE | DumpLevel::CACHE_PRIVATE),
                 Reason::CachePrivate => level.contains(DumpLevel::CACHE_PRIVATE),
@@ -149,6 +165,10 @@ const UNREADABLE_MOST: usize = 1000;
 /// Goes over the pages of a dump, window by window. It takes the same memory for every dump.
 pub struct Classes {
     scanner: Option<Scanner<'static>>,
+    /// Whose the frames of a Xen host are.
+    frames: Option<Frames<'static>>,
+    /// How many each guest has, by its number in the frame table.
+    guests: BTreeMap<u64, u64>,
     at: Pfn,
     window: PfnSpan,
     bits: Vec<u8>,
@@ -207,8 +227,16 @@ impl Observer for Unreadable {
 impl Classes {
     /// Begins at the first page. An error means that no page can be classified.
     pub fn new(opened: &mut Opened) -> std::result::Result<Classes, KernelError> {
-        let all = session(opened, DumpLevel::all(), false, [0; 4]);
+        let all = session(opened, DumpLevel::all(), false, [0, opened.shift.bytes(), 0, 0]);
         let mut classes = Classes::over(None);
+        match all.host() {
+            Ok(_) => {
+                classes.frames = all.into_frames().ok();
+                return Ok(classes);
+            }
+            Err(XenError::NotXen) => {}
+            Err(why) => return Err(KernelError::Frames(why)),
+        }
         let mut doubts = unclassified(&all);
         classes.scanner = Some(all.into_scanner()?);
         doubts.extend(other_sources(opened));
@@ -244,6 +272,8 @@ impl Classes {
     fn over(scanner: Option<Scanner<'static>>) -> Classes {
         Classes {
             scanner,
+            frames: None,
+            guests: BTreeMap::new(),
             at: Pfn(0),
             window: PfnSpan::default(),
             bits: vec![0; WINDOW as usize / 8],
@@ -293,17 +323,44 @@ impl Classes {
             part_mut(&mut self.classes, range).fill(any);
             at = run.end;
         }
-        let mut marks = Marks { start, classes: &mut self.classes };
         if let Some(scanner) = &mut self.hwpoison {
+            let mut marks = Marks { start, classes: &mut self.classes };
             let mut map = Bitmap::over(&mut self.bits, window);
             scanner.scan(&mut opened.dump, &mut map, &mut marks, &mut Unreadable::default());
             there(&mut opened.dump, &mut self.bits);
         }
+        if let Some(frames) = &mut self.frames {
+            let map = Bitmap::over(&mut self.bits, window);
+            let mut at = start;
+            while let Some((span, frame)) = frames.next(&mut opened.dump, &map, at) {
+                at = span.end;
+                let class = match frame {
+                    Frame::Unknown | Frame::Stray(_) => continue,
+                    Frame::Hypervisor => Class::Hypervisor,
+                    Frame::Domain0 => Class::Domain0,
+                    Frame::Free => Class::Spare(Reason::Free),
+                    Frame::Broken => Class::Spare(Reason::HwPoison),
+                    Frame::Offline => Class::Spare(Reason::Offline),
+                    Frame::Guest(owner) => {
+                        *self.guests.entry(owner).or_default() += span.len();
+                        Class::Spare(Reason::Guest)
+                    }
+                };
+                let range = (span.start.0 - start.0) as usize..(span.end.0 - start.0) as usize;
+                part_mut(&mut self.classes, range).fill(class);
+            }
+        }
+        let mut marks = Marks { start, classes: &mut self.classes };
         if let Some(scanner) = &mut self.scanner {
             let mut map = Bitmap::over(&mut self.bits, window);
             scanner.scan(&mut opened.dump, &mut map, &mut marks, &mut self.unreadable);
         }
         Some(window)
+    }
+
+    /// How many frames each guest of a Xen host has, up to now, by its number in the frame table.
+    pub fn guests(&self) -> &BTreeMap<u64, u64> {
+        &self.guests
     }
 
     /// The classes of the pages that [`Classes::next`] went on to.

@@ -12,8 +12,10 @@ use crate::pool::in_order;
 use crate::render::json::Document;
 use crate::render::progress::Progress;
 use crate::render::text::{bad, columns, number, percent, size};
+use crate::session::session;
 use page_codec::is_zero;
 use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::AddAssign;
 use std::sync::Arc;
 use tamis_core::bitmap::Bitmap;
@@ -30,10 +32,12 @@ use tamis_core::wire::page_desc::PageDesc;
 pub struct Stats {
     /// Bytes of a page.
     pub page_size: u64,
-    /// Whether a Xen hypervisor was below the kernel: no page can be classified.
+    /// Whether a Xen hypervisor was below the kernel: pages are frames of the machine.
     pub xen: bool,
     /// All pages.
     pub classes: ByClass<Count>,
+    /// Of a Xen host, its guests, in the order of Xen's list; those that it does not have at the end.
+    pub guests: Vec<Guest>,
     /// The pages of each zone.
     pub zones: Vec<ZonePages>,
     /// What dump levels would leave.
@@ -42,6 +46,16 @@ pub struct Stats {
 
 impl Document for Stats {
     const SCHEMA: &'static str = "tamis.stats/2";
+}
+
+/// A guest of a Xen host.
+#[derive(Serialize)]
+pub struct Guest {
+    /// Its identifier; `None` of what is not on Xen's list: pages that guests share, or a domain that is being
+    /// made or destroyed.
+    pub id: Option<u16>,
+    /// Its pages.
+    pub pages: u64,
 }
 
 /// Pages of a class.
@@ -100,6 +114,26 @@ impl ZonePages {
     }
 }
 
+/// The guests with so many frames, by their numbers in the frame table.
+fn guests(opened: &mut Opened, frames: &BTreeMap<u64, u64>) -> Vec<Guest> {
+    let sizes = [0, opened.shift.bytes(), 0, 0];
+    let (mut listed, mut found) = (BTreeSet::new(), Vec::new());
+    let host = session(opened, DumpLevel::empty(), false, sizes).host().copied();
+    if let Ok(host) = host {
+        let mut tables = vec![0; tamis_core::arch::paging::TableCache::STORAGE];
+        let mut cache = tamis_core::arch::paging::TableCache::new(&mut tables[..]);
+        let _ = host.domains(&mut opened.dump, &mut cache, &mut |domain| {
+            if domain.id > 0 && listed.insert(domain.owner) {
+                let pages = frames.get(&domain.owner).copied().unwrap_or(0);
+                found.push(Guest { id: Some(domain.id), pages });
+            }
+        });
+    }
+    let others = frames.iter().filter(|(owner, _)| !listed.contains(owner));
+    found.extend(others.map(|(_, pages)| Guest { id: None, pages: *pages }));
+    found
+}
+
 /// What a dump level would leave of a dump.
 #[derive(Serialize)]
 pub struct Left {
@@ -121,9 +155,19 @@ impl Stats {
         Left { level: level.bits(), pages: all.stored, bytes }
     }
 
-    /// Three tables: by class, by zone and class, by level.
+    /// Tables: by class, by guest, by zone and class, by level.
     pub fn text(&self) -> String {
         let mut text = self.class_table();
+        if !self.guests.is_empty() {
+            let mut rows = vec![["", "pages", "size"].map(str::to_owned)];
+            rows.extend(self.guests.iter().map(|guest| {
+                let name =
+                    guest.id.map_or("guest without a number".into(), |id| format!("domain {id}"));
+                [name, number(guest.pages), size(guest.pages * self.page_size)]
+            }));
+            text.push('\n');
+            text += &columns(&rows);
+        }
         if !self.zones.is_empty() {
             text.push('\n');
             text += &self.zone_table();
@@ -234,6 +278,10 @@ impl Worker {
 
 /// All zones, in the order of nodes; none where they cannot be found.
 pub fn zones_of(opened: &mut Opened) -> Vec<Zone> {
+    // Those of domain 0 are of its own numbers for pages.
+    if opened.dump.origin().xen.is_xen() {
+        return Vec::new();
+    }
     let found = opened.with_memory(|memory, info| {
         let mut found = Vec::new();
         zones(info, memory, &mut |zone| found.push(zone)).map(|()| found)
@@ -274,8 +322,9 @@ pub fn count(opened: &mut Opened, levels: &[DumpLevel], threads: usize) -> Resul
     let names = zone_names(opened, &zones);
     let mut stats = Stats {
         page_size: bytes as u64,
-        xen: opened.dump.origin().xen,
+        xen: opened.dump.origin().xen.is_xen(),
         classes: ByClass::default(),
+        guests: Vec::new(),
         zones: zones.into_iter().map(|zone| ZonePages::new(zone, &names)).collect(),
         levels: Vec::new(),
     };
@@ -307,6 +356,7 @@ pub fn count(opened: &mut Opened, levels: &[DumpLevel], threads: usize) -> Resul
         progress.set(window.end.0, opened.max_pfn.0);
     }
     opened.put_back(workers.into_iter().map(|w| w.dump).collect());
+    stats.guests = guests(opened, classes.guests());
     let always = classes.always();
     stats.levels = levels.iter().map(|level| stats.left(*level, always)).collect();
     Ok(stats)

@@ -20,7 +20,7 @@ use tamis_core::kernel::mem_map::{MemMap, RootCache, State};
 use tamis_core::kernel::memory::KernelMemory;
 use tamis_core::kernel::page::{About, Classifier, Verdict};
 use tamis_core::level::DumpLevel;
-use tamis_core::memory::PhysMemory as _;
+use tamis_core::memory::{Dump as _, PhysMemory as _};
 use tamis_core::tally::Reason;
 use tamis_core::units::{Pfn, PfnSpan, PhysAddr, VirtAddr};
 
@@ -111,6 +111,9 @@ struct Seen {
 fn see(opened: &mut Opened, pfn: Pfn) -> std::result::Result<Seen, String> {
     let (shift, end) = (opened.shift, opened.max_pfn);
     opened.with_facts(|dump, facts| {
+        if dump.origin().xen.is_xen() {
+            return Err("domain 0 has other numbers for its pages".into());
+        }
         let arch = Arch::of(dump, facts).map_err(|e| e.to_string())?;
         let machine = dump.machine();
         let classifier = Classifier::new(facts, &arch, machine, shift.bits(), DumpLevel::all());
@@ -247,6 +250,16 @@ impl StructPage {
 fn reason(class: Class, seen: &std::result::Result<Seen, String>) -> String {
     let seen = match seen {
         _ if class == Class::Hole => return "no range of memory has it".into(),
+        _ if class == Class::Hypervisor => {
+            return "Xen's table of frames gives it to nobody".into();
+        }
+        _ if class == Class::Domain0 => return "Xen's table of frames gives it to domain 0".into(),
+        _ if class == Class::Spare(Reason::Guest) => {
+            return "Xen's table of frames gives it to a guest".into();
+        }
+        Err(_) if class == Class::Spare(Reason::Free) => {
+            return "Xen's table of frames says that it is free".into();
+        }
         Err(why) => return format!("nothing tells what it is: its struct page: {why}"),
         Ok(seen) => seen,
     };
@@ -255,7 +268,11 @@ fn reason(class: Class, seen: &std::result::Result<Seen, String>) -> String {
         None => (&seen.about, None),
     };
     let mut text = match class {
-        Class::Hole | Class::Unknown => "its struct page is not trusted".to_owned(),
+        Class::Hole
+        | Class::Unknown
+        | Class::Hypervisor
+        | Class::Domain0
+        | Class::Spare(Reason::Guest) => "its struct page is not trusted".to_owned(),
         Class::Spare(Reason::Free) if about.kind == Some("unaccepted") => {
             "the guest has not accepted it".into()
         }

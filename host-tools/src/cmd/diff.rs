@@ -2,8 +2,8 @@
 
 use crate::about::compare::compare;
 use crate::args::threads::Threads;
-use crate::dump::open::open;
-use crate::fail::{DONE, NO, Result};
+use crate::dump::open::{open, open_all};
+use crate::fail::{DONE, Fail, NO, Result};
 use crate::render::console::paint;
 use crate::render::json::show;
 use std::path::PathBuf;
@@ -12,8 +12,8 @@ use std::path::PathBuf;
 ///
 /// Whatever their formats and codecs: two dumps are the same if they hold the same pages with the
 /// same bytes. Pages that only one of them holds, and pages that differ, are listed as runs of
-/// pfns, --runs lines at most. Kernel release, dump level and VMCOREINFO are compared too. Works in
-/// all cores.
+/// pfns, --runs lines at most. Kernel release, dump level and VMCOREINFO are compared too. Of a dump
+/// in several files, name all of them, in any order. Works in all cores.
 ///
 /// Exit status: 0 the same; 1 different; 3 it could not be done.
 ///
@@ -23,10 +23,9 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// A dump
-    a: PathBuf,
-    /// Another one
-    b: PathBuf,
+    /// Two dumps; of a split one, all its files
+    #[arg(required = true, num_args = 2.., value_name = "DUMP")]
+    dumps: Vec<PathBuf>,
     /// Print JSON (schema tamis.diff/1)
     #[arg(long)]
     json: bool,
@@ -39,9 +38,16 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result<u8> {
-    let mut a = open(std::slice::from_ref(&args.a))?;
-    let mut b = open(std::slice::from_ref(&args.b))?;
-    let found = compare(&mut a, &mut b, args.runs, args.threads.count())?;
+    let mut both = match &args.dumps[..] {
+        // Two files are two dumps, even if they are parts of one.
+        [a, b] => vec![open(std::slice::from_ref(a))?, open(std::slice::from_ref(b))?],
+        files => open_all(files)?.collect::<Result<Vec<_>>>()?,
+    };
+    let [a, b] = &mut both[..] else {
+        let fail = Fail::new(format_args!("{} dumps were named, not two", both.len()));
+        return Err(fail.next("name all files of two dumps"));
+    };
+    let found = compare(a, b, args.runs, args.threads.count())?;
     if args.json {
         show(&found)?;
     } else {

@@ -32,8 +32,9 @@ use tamis_core::memory::Dump as _;
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Args {
-    /// The dump; - is standard input
-    dump: PathBuf,
+    /// The dump, or all files of a split one; - is standard input
+    #[arg(required = true, value_name = "DUMP")]
+    dumps: Vec<PathBuf>,
     /// Print JSON (schema tamis.notes/1)
     #[arg(long)]
     json: bool,
@@ -60,7 +61,7 @@ fn write(args: &Args, opened: &mut Opened, at: u64, len: u64) -> Result<u8> {
             out.flush()?;
         }
         Some(path) => {
-            let mut file = create(path, args.force, std::slice::from_ref(&args.dump))?;
+            let mut file = create(path, args.force, &args.dumps)?;
             opened.copy_notes(at, len, &mut |at, bytes| file.put(at, bytes))?;
             file.done()?;
         }
@@ -70,7 +71,7 @@ fn write(args: &Args, opened: &mut Opened, at: u64, len: u64) -> Result<u8> {
 
 /// Runs it.
 pub fn run(args: &Args) -> Result<u8> {
-    let mut opened = open_notes(std::slice::from_ref(&args.dump))?;
+    let mut opened = open_notes(&args.dumps)?;
     if args.raw {
         let len = opened.dump.notes().len;
         if len == 0 {

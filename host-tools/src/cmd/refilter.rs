@@ -37,6 +37,9 @@ use tamis_core::tally::Reason;
 /// that it decompresses to a page: how small it is depends on its writer. With a level of
 /// zstd (-z1, -z19) or with --recompress every page is compressed anew.
 ///
+/// Of a Xen host, whose memory is that of all its domains, -X keeps the hypervisor's and domain 0's.
+/// Xen's table says of each frame whose it is; what Xen shares with a guest is kept.
+///
 /// The input is never written to. The same input makes the same bytes, with any number of threads,
 /// and so does the output when it is refiltered once more. Every compressed page is decompressed
 /// again to see that it is the same, and what was written is looked at in the end. Errors that QEMU
@@ -64,6 +67,9 @@ pub struct Args {
     /// Dump level, 0 to 31
     #[arg(short = 'd', long, value_name = "LEVEL", value_parser = clap::value_parser!(u8).range(0..=31))]
     level: Option<u8>,
+    /// Of a Xen host, leave out the memory of guests, and frames that are free or out of use
+    #[arg(short = 'X', long)]
+    exclude_guests: bool,
     #[command(flatten)]
     codec: Codec,
     /// Compress also pages anew that are compressed with that codec already
@@ -169,7 +175,7 @@ pub fn run(args: &Args) -> Result<u8> {
     if args.to == To::Elf && args.codec.asked() {
         return Err(Fail::new("an ELF dump is not compressed").next("use --to kdump"));
     }
-    let filters = args.level.is_some() || !rules.is_empty();
+    let filters = args.level.is_some() || args.exclude_guests || !rules.is_empty();
     if args.image().is_some() && (args.codec.asked() || filters) {
         let text = "a memory image is not compressed, and holds the pages that the input has";
         return Err(Fail::new(text).next("leave pages out of a dump first, then convert that"));
@@ -185,7 +191,7 @@ pub fn run(args: &Args) -> Result<u8> {
     let keeps = args.to.is_kdump() && !args.codec.is_given();
     let input = if keeps { codec_of_input(&mut opened) } else { None };
     let work = args.effort.work(&args.codec, input, args.recompress, !args.no_page_checksums);
-    let work = Work { time: args.time_bits, ..work };
+    let work = Work { time: args.time_bits, exclude_guests: args.exclude_guests, ..work };
 
     if out == Path::new("-") {
         if args.to != To::Flat {

@@ -38,6 +38,9 @@ pub struct Args {
     dump: Option<PathBuf>,
     /// Keys, as they stand before the equals sign
     keys: Vec<String>,
+    /// Another file of the dump, if it has several; once for each
+    #[arg(long, value_name = "FILE", requires = "dump")]
+    file: Vec<PathBuf>,
     /// Make the text out of this vmlinux
     #[arg(short = 'x', long, value_name = "VMLINUX")]
     vmlinux: Option<PathBuf>,
@@ -57,7 +60,8 @@ pub fn run(args: &Args) -> Result<u8> {
     if let Some(vmlinux) = &args.vmlinux {
         return make(args, vmlinux);
     }
-    let opened = open_notes(args.dump.as_slice())?;
+    let files: Vec<PathBuf> = args.dump.iter().chain(&args.file).cloned().collect();
+    let opened = open_notes(&files)?;
     if opened.text.is_empty() {
         return Err(opened.fail("it has no VMCOREINFO").next("`tamis notes` shows what it has"));
     }

@@ -8,13 +8,17 @@ use crate::dump::bits::Held;
 use crate::dump::gaps::extents;
 use crate::dump::opened::{Dump, Opened};
 use crate::render::progress::Progress;
+use crate::session::session;
 use memchr::memmem::Finder;
 use std::io;
 use tamis_core::arch::paging::TableCache;
+use tamis_core::bitmap::Bitmap;
 use tamis_core::kernel::log::Options;
 use tamis_core::kernel::own_copy::{self, START};
+use tamis_core::kernel::xen::{Frame, Frames};
+use tamis_core::level::DumpLevel;
 use tamis_core::memory::{Dump as _, PhysMemory as _};
-use tamis_core::units::PhysAddr;
+use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
 use tamis_core::vmcoreinfo::Info;
 
 /// The longest text: the kernel has a page for it, of 64 KiB at most.
@@ -37,11 +41,12 @@ enum Found {
 
 /// Looks for the text of the kernel whose memory this is.
 pub fn vmcoreinfo(opened: &mut Opened) -> Option<Vec<u8>> {
-    // Under a hypervisor, addresses are not the kernel's; without page tables nothing can be held against memory.
-    if opened.dump.origin().xen || opened.dump.machine().known().is_none() {
-        return None;
-    }
-    let mut search = Search { tried: Vec::new(), second_best: None };
+    // Without page tables nothing can be held against memory.
+    opened.dump.machine().known()?;
+    // Of a Xen host, what lies in frames of domain 0 counts: guests have such texts, too.
+    let frames = session(opened, DumpLevel::empty(), false, [0, opened.shift.bytes(), 0, 0]);
+    let frames = frames.into_frames().ok();
+    let mut search = Search { tried: Vec::new(), second_best: None, frames };
     let held = Held::of(opened);
     let by_page = matches!(opened.dump, Dump::Kdump(_));
     let spans = extents(opened);
@@ -90,6 +95,8 @@ struct Search {
     tried: Vec<Vec<u8>>,
     /// That of a crash kernel.
     second_best: Option<Vec<u8>>,
+    /// Whose the frames of a Xen host are.
+    frames: Option<Frames<'static>>,
 }
 
 impl Search {
@@ -148,9 +155,22 @@ impl Search {
         })
     }
 
+    /// Whether a text at an address may be of the kernel whose memory this is.
+    fn may_be(&mut self, opened: &mut Opened, at: u64) -> bool {
+        let Some(frames) = &mut self.frames else { return true };
+        let frame = opened.shift.pfn(PhysAddr(at));
+        let mut bit = [1];
+        let map = Bitmap::over(&mut bit, PfnSpan::new(frame, Pfn(frame.0 + 1)));
+        let found = frames.next(&mut opened.dump, &map, frame);
+        found.is_some_and(|(_, owner)| owner == Frame::Domain0)
+    }
+
     /// Looks at what begins like a text.
     fn look(&mut self, opened: &mut Opened, at: u64) -> Option<Vec<u8>> {
         if self.tried.len() >= TRIED_MOST {
+            return None;
+        }
+        if !self.may_be(opened, at) {
             return None;
         }
         let text = text(opened, at)?;

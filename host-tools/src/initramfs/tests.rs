@@ -264,7 +264,7 @@ fn orders_that_are_not_valid_are_refused() {
         ("-c -d 99", "tamis.args: -d '99' is not valid"),
         ("-F", "only VMCORE, with -F"),
         ("-c vmcore", "wrong number of file names"),
-        ("-X", "tamis.args: -X: "),
+        ("-e", "tamis.args: -e: "),
     ] {
         let error = error(&["--target", "/dev/vda", "--args", options]);
         assert!(error.contains(why) && error.contains("without file names"), "{error}");

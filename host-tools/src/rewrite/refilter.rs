@@ -11,11 +11,12 @@ use crate::render::progress::Progress;
 use crate::render::text::number;
 use crate::rewrite::codec::{Checked, Compress};
 use crate::rewrite::plan::{DATA, DESCRIPTORS, Needs};
-use crate::session::{other_sources, session, unclassified};
+use crate::session::{other_sources, session_for, unclassified};
 use page_codec::{Codec, Encode};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
+use tamis_core::Options;
 use tamis_core::Output;
 use tamis_core::capture::{Bug, CaptureError, Notice, Observer, Phase, Report};
 use tamis_core::endian::Word;
@@ -45,6 +46,8 @@ pub struct Work {
     pub memory: u64,
     /// Bits of a time in the header of a 32-bit machine's dump, if the input does not decide that.
     pub time: Option<Word>,
+    /// Whether the memory of a Xen host's guests is left out.
+    pub exclude_guests: bool,
 }
 
 /// Progress and notices of a capture.
@@ -166,7 +169,14 @@ pub fn write_by_rules(
     let by_rules = !rules.is_empty();
     let mut runs = vec![PfnSpan::default(); if by_rules { RUNS } else { 0 }];
     let mut kept = vec![0; if by_rules { plan.bits } else { 0 }];
-    let mut session = session(opened, level_or_none, level.is_none() && !by_rules, sizes);
+    let exclude_guests = work.exclude_guests;
+    let options = Options {
+        level: level_or_none,
+        skip_classes: level.is_none() && !by_rules,
+        exclude_guests,
+        ..Options::default()
+    };
+    let mut session = session_for(opened, &options, sizes);
     if by_rules {
         let found = PageRules::new(&mut runs, &mut kept);
         session.follow_rules(rules, found, &mut |index, done| {
@@ -186,10 +196,27 @@ pub fn write_by_rules(
     for doubt in unclassified(&session) {
         remark(format_args!("{name}: {doubt}"));
     }
-    if let Some(why) = session.why_only_zeros()
-        && level.is_some_and(DumpLevel::needs_mem_map)
-    {
-        remark(format_args!("{name}: only pages of zeros can be dropped: {why}"));
+    let by_class = level.is_some_and(DumpLevel::needs_mem_map);
+    match session.host() {
+        Err(why) if exclude_guests => {
+            let fail = Fail::new(format_args!("{name}: guests cannot be left out: {why}"));
+            return Err(fail.next("without -X, the memory of all domains is kept"));
+        }
+        Ok(host) if by_class || exclude_guests => {
+            if host.layout.is_none() {
+                remark(format_args!(
+                    "{name}: free frames of Xen are kept: nothing tells how its table marks them"
+                ));
+            }
+            if !exclude_guests {
+                remark(format_args!("{name}: the memory of guests is kept; -X leaves it out"));
+            }
+        }
+        _ => {}
+    }
+    if let (Some(why), true) = (session.why_only_zeros(), by_class) {
+        let free = if session.host().is_ok() { " and Xen's free frames" } else { "" };
+        remark(format_args!("{name}: only pages of zeros{free} can be dropped: {why}"));
     }
     let mut watch = Watch { progress: Progress::new(""), said: 0, unsaid: 0, name: name.clone() };
     let done = crew::serve(&mut workers, page, bound, |crew| match (format, sinks) {

@@ -115,6 +115,11 @@ impl Note {
         Note { name: b"LINUX\0\0\0".to_vec(), kind: 0x700, desc }
     }
 
+    /// As it stands in the file of a little-endian machine.
+    pub fn little(&self) -> Vec<u8> {
+        self.bytes(Words { wide: true, big: false })
+    }
+
     fn bytes(&self, words: Words) -> Vec<u8> {
         let mut out = Vec::new();
         for word in [self.name.len() as u32, self.desc.len() as u32, self.kind] {

@@ -21,6 +21,7 @@ mod page;
 mod style;
 mod tables;
 mod words;
+pub mod xen;
 mod zones;
 
 pub use content::{Content, Noise, PAGE, marker};

@@ -26,6 +26,8 @@ What to write:
   -i FILE                 read VMCOREINFO from FILE instead of from VMCORE
   --rules FILE            keep or drop pages by rules about the kernel's lists
                           (in programs built with the feature rules)
+  -X                      of a Xen host, leave out the memory of guests
+  --xen-vmcoreinfo FILE   read VMCOREINFO_XEN from FILE, for what VMCORE lacks
   --split                 spread the dump over two or more files
   --splitblock-size KIB   with --split, cut at multiples of KIB kibibytes
   --dump-dmesg            write only the kernel log, as text
@@ -42,7 +44,8 @@ How to work:
   --num-threads N         threads that compress (default 1)
   -b ORDER                accepted, without effect
   --work-dir DIR          accepted, without effect
-  -x FILE                 accepted, without effect
+  -x FILE, --xen-syms FILE
+                          accepted, without effect
 
 What to say:
   --message-level N       sum of 1 progress, 2 common, 4 error, 8 debug,

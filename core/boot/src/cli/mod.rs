@@ -109,6 +109,8 @@ pub struct Notices {
     pub work_dir: bool,
     /// `-x FILE` was given.
     pub debug_info: bool,
+    /// `--xen-syms FILE` was given.
+    pub xen_symbols: bool,
     /// `--num-threads N` was given, with N above 1 and without compression.
     pub num_threads: bool,
 }
@@ -123,6 +125,7 @@ impl Notices {
                 self.debug_info,
                 "-x has no effect: all that is needed of the kernel is in VMCOREINFO",
             ),
+            (self.xen_symbols, "--xen-syms has no effect: Xen describes itself in the notes"),
             (self.num_threads, "--num-threads has no effect: only compression is done by threads"),
         ]
         .into_iter()
@@ -151,6 +154,10 @@ pub struct Args<'a> {
     pub vmcoreinfo: Option<&'a [u8]>,
     /// `--rules`: the file with rules by which pages stay or go.
     pub rules: Option<&'a [u8]>,
+    /// `-X`: of a Xen host, the memory of guests is left out.
+    pub exclude_guests: bool,
+    /// `--xen-vmcoreinfo`: the file that holds VMCOREINFO_XEN.
+    pub xen_info: Option<&'a [u8]>,
     /// `--cyclic-buffer`, in KiB; `None` when automatic. Times 1024 it still fits 64 bits.
     pub cyclic_buffer_kib: Option<u64>,
     /// `--non-cyclic`.

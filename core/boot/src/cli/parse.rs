@@ -104,6 +104,8 @@ impl<'a> Parser<'a> {
             size_limit: None,
             vmcoreinfo: None,
             rules: None,
+            exclude_guests: false,
+            xen_info: None,
             cyclic_buffer_kib: None,
             non_cyclic: false,
             memory_limit: None,
@@ -203,6 +205,10 @@ impl<'a> Parser<'a> {
                 args.rules = Some(value).filter(|name| !name.is_empty());
                 args.rules.ok_or(bad("the name of a file"))?;
             }
+            Opt::XEN_INFO => {
+                args.xen_info = Some(value).filter(|name| !name.is_empty());
+                args.xen_info.ok_or(bad("the name of a file"))?;
+            }
             _ => {}
         }
         Ok(())
@@ -234,6 +240,7 @@ impl<'a> Parser<'a> {
         self.args.elf = self.has(Opt::ELF);
         self.args.flattened = self.has(Opt::FLATTENED);
         self.args.force = self.has(Opt::FORCE);
+        self.args.exclude_guests = self.has(Opt::EXCLUDE_GUESTS);
         self.args.non_cyclic = self.has(Opt::NON_CYCLIC);
         self.args.split = self.has(Opt::SPLIT);
         self.args.dry_run = self.has(Opt::DRY_RUN);
@@ -248,6 +255,7 @@ impl<'a> Parser<'a> {
             write_cache: self.has(Opt::WRITE_CACHE),
             work_dir: self.has(Opt::WORK_DIR),
             debug_info: self.has(Opt::DEBUG_INFO),
+            xen_symbols: self.has(Opt::XEN_SYMBOLS),
             num_threads: self.args.num_threads > 1 && self.args.compress == Compression::None,
         };
         if self.has(Opt::DEBUG) {

@@ -39,6 +39,9 @@ bitflags::bitflags! {
         const NO_PAGE_CHECKSUMS = 1 << 30;
         const DEBUG_INFO = 1 << 31;
         const RULES = 1 << 32;
+        const EXCLUDE_GUESTS = 1 << 33;
+        const XEN_INFO = 1 << 34;
+        const XEN_SYMBOLS = 1 << 35;
     }
 }
 
@@ -69,7 +72,7 @@ const fn refused(name: &'static str, instead: &'static str) -> Row {
     Row { name, takes: Takes::Refused(instead) }
 }
 
-const NO_XEN: &str = "dumps of a Xen host are not supported: leave it out";
+const NO_XEN: &str = "Xen says it since 3.3: leave it out";
 const NO_ERASE: &str =
     "data cannot be erased or filtered this way: leave it out only if the dump may hold that data";
 const NO_SADUMP: &str = "sadump disk sets are not supported: name one VMCORE";
@@ -103,7 +106,7 @@ pub(super) static ROWS: &[Row] = &[
     value("-L", Opt::SIZE_LIMIT),
     value("--rules", Opt::RULES),
     refused("-R", NO_REARRANGE),
-    refused("-X", NO_XEN),
+    flag("-X", Opt::EXCLUDE_GUESTS),
     flag("--split", Opt::SPLIT),
     refused("--reassemble", NO_REASSEMBLE),
     value("--num-threads", Opt::NUM_THREADS),
@@ -118,8 +121,8 @@ pub(super) static ROWS: &[Row] = &[
     refused("--eppic", NO_ERASE),
     refused("--extension", NO_ERASE),
     refused("--diskset", NO_SADUMP),
-    refused("--xen-syms", NO_XEN),
-    refused("--xen-vmcoreinfo", NO_XEN),
+    value("--xen-syms", Opt::XEN_SYMBOLS),
+    value("--xen-vmcoreinfo", Opt::XEN_INFO),
     refused("--xen_phys_start", NO_XEN),
     value("--message-level", Opt::MESSAGE_LEVEL),
     refused("--vtop", NO_VTOP),

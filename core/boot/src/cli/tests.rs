@@ -248,15 +248,22 @@ fn message_levels() {
 
 #[test]
 fn accepted_without_effect() {
-    let args = capture("-b 4 --work-dir /tmp -x vmlinux --num-threads 2");
-    let all = Notices { write_cache: true, work_dir: true, debug_info: true, num_threads: true };
+    let args = capture("-b 4 --work-dir /tmp -x vmlinux --xen-syms xen-syms --num-threads 2");
+    let all = Notices {
+        write_cache: true,
+        work_dir: true,
+        debug_info: true,
+        xen_symbols: true,
+        num_threads: true,
+    };
     assert_eq!(args.notices, all);
     let lines: Vec<_> = args.notices.lines().collect();
-    assert_eq!(lines.len(), 4);
+    assert_eq!(lines.len(), 5);
     assert!(lines[0].starts_with("-b "));
     assert!(lines[1].starts_with("--work-dir "));
     assert!(lines[2].starts_with("-x "));
-    assert!(lines[3].starts_with("--num-threads "));
+    assert!(lines[3].starts_with("--xen-syms "));
+    assert!(lines[4].starts_with("--num-threads "));
     assert_eq!(capture("-b4").notices.lines().count(), 1);
     bad_value("-b c core dump", "-b", "c");
     // An order is a number: a forgotten one must not swallow the vmcore.
@@ -421,14 +428,11 @@ fn values_missing_or_too_many() {
 #[test]
 fn refusals() {
     let names = [
-        "-X",
         "-e",
         "-g",
         "-R",
         "--reassemble",
         "--vtop",
-        "--xen-syms",
-        "--xen-vmcoreinfo",
         "--xen_phys_start",
         "--config",
         "--eppic",

@@ -172,8 +172,8 @@ pub struct Facts {
     pub bare_info: bool,
     /// CPUs with a register note.
     pub cpus: u32,
-    /// Whether the notes are a Xen hypervisor's.
-    pub xen: bool,
+    /// Where the notes of a Xen hypervisor are, offsets in the notes.
+    pub xen: note::XenNotes,
     /// Whether the notes end in something that is not a note.
     pub notes_damaged: bool,
     /// Bytes of the file.
@@ -318,7 +318,7 @@ pub fn probe_notes(file: &mut impl RandomAccess, len: u64) -> Result<Facts, Dump
         vmcoreinfo: None,
         bare_info: false,
         cpus: 0,
-        xen: false,
+        xen: note::XenNotes::default(),
         notes_damaged: false,
         len,
     };

@@ -8,6 +8,7 @@ mod memory;
 mod stacks;
 mod symbols;
 mod texts;
+mod xen;
 
 use crate::Target;
 
@@ -38,4 +39,5 @@ pub static TARGETS: &[Target] = &[
     symbols::SYMBOLS,
     kernel::KERNEL,
     stacks::STACKS,
+    xen::XEN,
 ];
