@@ -28,6 +28,8 @@ pub const XEN: Target = Target {
             one(0, 0x4a0, 0),
             one(3, 8 * 0x800, 0xffff),
             one(1, 0x2000, 0),
+            // That of a part of the table of frames.
+            one(1, 0x1_3000, 0),
             one(2, 32 * (FIRST as u32 + 80) + 24, 0x7777),
             [one(1, 0x1000, 1), one(2, 32 * FIRST as u32 + 8, 0)].concat(),
             one(4, 0x40_0000, u64::MAX),
