@@ -183,7 +183,7 @@ impl Host {
             info_value(&image.vmcoreinfo, &["SYMBOL(init_top_pgt)=", "SYMBOL(swapper_pg_dir)="])
                 .expect("a root of page tables");
         let base = info_value(&image.vmcoreinfo, &["NUMBER(phys_base)="]).unwrap_or(0);
-        let root = (root - 0xffff_ffff_8000_0000 + base) / PAGE as u64;
+        let root = root.wrapping_sub(0xffff_ffff_8000_0000).wrapping_add(base) / PAGE as u64;
         self.translate_table(root, 4, &mut BTreeSet::new());
         self.write_p2m();
         self.info = Some(image.vmcoreinfo.clone());
@@ -554,6 +554,7 @@ fn info_value(text: &str, keys: &[&str]) -> Option<u64> {
     if keys[0].starts_with("SYMBOL") {
         u64::from_str_radix(line, 16).ok()
     } else {
-        line.parse().ok()
+        // Below the address that it was linked for, with a sign.
+        line.parse::<i64>().ok().map(|number| number as u64)
     }
 }
