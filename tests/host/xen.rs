@@ -23,7 +23,7 @@ const DOM0: Owner = Owner::Domain { id: 0, marks: 0 };
 
 /// A host with frames of every kind, next to one another.
 fn host(build: Build) -> Host {
-    let mut host = Host::new(build, 4096, 1024);
+    let mut host = Host::new(build, 3072, 512);
     // Identifiers of guests: the smallest, and the largest that there can be.
     host.domain(1);
     host.domain(0x7fef);
@@ -31,8 +31,8 @@ fn host(build: Build) -> Host {
     let marks = if build.late { [1 << 57, 3 << 55, 1 << 56] } else { [7 << 58, 1 << 59, 1 << 54] };
     let of = |id, marks| Owner::Domain { id, marks };
     let kinds = [
-        (DOM0, 700),
-        (of(1, 0), 300),
+        (DOM0, 200),
+        (of(1, 0), 200),
         (of(0, marks[0]), 3),
         (of(0, marks[1]), 3),
         (of(0, marks[2]), 3),
@@ -100,7 +100,8 @@ fn pages_of_elf(bytes: &[u8]) -> BTreeMap<u64, Vec<u8>> {
 }
 
 fn holds(bytes: &[u8], mark: &str) -> bool {
-    bytes.windows(mark.len()).any(|part| part == mark.as_bytes())
+    // Searching text is many times as fast here as comparing each window.
+    String::from_utf8_lossy(bytes).contains(mark)
 }
 
 #[track_caller]
@@ -135,19 +136,22 @@ fn no_byte_of_a_guest_is_in_a_dump_without_guests_whatever_its_form() {
         let what = format!("{build:?}");
         bench.tamis("refilter -X -d 1 --raw vmcore kdump").expect(0);
         check(&host, &pages_of_dump(bench.get("kdump")), true, &what);
-        bench.tamis("refilter -X --to elf vmcore elf").expect(0);
-        check(&host, &pages_of_elf(&bench.get("elf")), true, &what);
-        bench.tamis("refilter -X -c --to flat vmcore flat").expect(0);
-        bench.tamis("rearrange flat whole").expect(0);
-        check(&host, &pages_of_dump(bench.get("whole")), false, &what);
-        // Nor in bytes of the files that no page is made of.
-        for name in ["kdump", "elf"] {
-            assert!(!holds(&bench.get(name), GUEST), "{what}: {name}");
+        // Other forms are made the same way, whatever the table is.
+        if build.version == Build::USUAL.version {
+            bench.tamis("refilter -X --to elf vmcore elf").expect(0);
+            check(&host, &pages_of_elf(&bench.get("elf")), true, &what);
+            bench.tamis("refilter -X -c --to flat vmcore flat").expect(0);
+            bench.tamis("rearrange flat whole").expect(0);
+            check(&host, &pages_of_dump(bench.get("whole")), false, &what);
+            // Nor in bytes of the files that no page is made of.
+            for name in ["kdump", "elf"] {
+                assert!(!holds(&bench.get(name), GUEST), "{what}: {name}");
+            }
+            // A dump of all can be made smaller later.
+            bench.tamis("refilter -c vmcore all").expect(0);
+            bench.tamis("refilter -X -d 1 all less").expect(0);
+            check(&host, &pages_of_dump(bench.get("less")), true, &what);
         }
-        // A dump of all can be made smaller later.
-        bench.tamis("refilter -c vmcore all").expect(0);
-        bench.tamis("refilter -X -d 1 all less").expect(0);
-        check(&host, &pages_of_dump(bench.get("less")), true, &what);
         // The line of XCP-ng's script, unchanged; the same in small pieces, as a stream, as ELF, by threads.
         let capture = |options: &str, output: &str| {
             let mut words: Vec<_> =
@@ -162,7 +166,7 @@ fn no_byte_of_a_guest_is_in_a_dump_without_guests_whatever_its_form() {
         };
         capture("-c -X -d 1 -f", "captured");
         check(&host, &pages_of_dump(bench.get("captured")), true, &what);
-        if build.late && !build.big {
+        if build.version == Build::USUAL.version {
             capture("-c -X -d 1 -f --cyclic-buffer 1 --memory-limit 400K", "small");
             assert!(
                 bench.get("small") == bench.get("captured"),
@@ -236,9 +240,9 @@ fn where_a_fact_is_missing_guests_cannot_be_left_out_and_it_is_named() {
         host.write(&bench.file("vmcore")).expect("writing the vmcore");
         let run = bench.tamis("refilter -X -d 1 -f vmcore less");
         run.expect(3).says("guests cannot be left out").says(key);
-        bench.tamis("refilter -d 1 -f vmcore all").expect(0);
         bench.tamis("stats vmcore").expect(0).says(key);
     }
+    bench.tamis("refilter -d 1 vmcore all").expect(0);
     let refused = |change: &dyn Fn(&mut Host), why: &str| {
         let mut host = host(Build::USUAL);
         change(&mut host);
@@ -279,7 +283,7 @@ fn where_a_fact_is_missing_guests_cannot_be_left_out_and_it_is_named() {
 fn frames_that_the_direct_map_does_not_have_are_kept() {
     let bench = Bench::new();
     let mut host = host(Build { small_pages: true, ..Build::USUAL });
-    let frame = FIRST + 710;
+    let frame = FIRST + 210;
     assert_eq!(host.owner(frame), Some(Owner::Domain { id: 1, marks: 0 }));
     host.unmap(frame);
     host.write(&bench.file("vmcore")).expect("writing the vmcore");
@@ -315,11 +319,11 @@ fn the_log_of_domain_0_is_found_through_the_list_of_its_frames() {
         LogLine::new(2, 1, "Kernel panic - not syncing: made up"),
     ];
     let machine = Machine::new(style).ram(0x100..0x300).leaves(Leaf::Page, Leaf::Page, Leaf::Page);
-    let image = machine.meta_at(4 << 20, 16 << 20).log(&lines, 0).build();
-    let mut host = Host::new(Build::USUAL, 16384, 0);
+    let image = machine.meta_at(4 << 20, 8 << 20).log(&lines, 0).build();
+    let mut host = Host::new(Build::USUAL, 5120, 0);
     host.domain(1);
     host.domain0(&image, FIRST);
-    host.give(12288..12800, Owner::Domain { id: 1, marks: 0 });
+    host.give(4800..5000, Owner::Domain { id: 1, marks: 0 });
     // The text is in two places: where domain 0 has it, and another one in a guest, in front of it.
     let text = host.info().to_owned();
     let note = |text: &str| {
@@ -331,17 +335,17 @@ fn the_log_of_domain_0_is_found_through_the_list_of_its_frames() {
         let is_zero = |frame| host.page(frame).iter().all(|byte| *byte == 0);
         is_own(*frame) && is_own(frame + 1) && is_zero(*frame) && is_zero(frame + 1)
     };
-    let place = (FIRST + 64..12000).find(|frame| spare(&host, frame)).expect("pages of zeros");
+    let place = (FIRST + 64..4600).find(|frame| spare(&host, frame)).expect("pages of zeros");
     host.give(FIRST - 8..FIRST - 6, Owner::Domain { id: 1, marks: 0 });
     host.put((FIRST - 8) * PAGE, &note(&text.replace("OSRELEASE=6.12", "OSRELEASE=6.66")));
     host.put(place * PAGE, &note(&text));
-    host.grant(0x110, 12300);
+    host.grant(0x110, 4812);
     host.write(&bench.file("vmcore")).expect("writing the vmcore");
     bench.tamis("dmesg vmcore").expect(0).says("made up").says("domain 0 is up");
     bench.tamis("vmcoreinfo vmcore").expect(0).says("OSRELEASE=6.12");
     bench.tamis("info vmcore").expect(0).says("kernel        6.12").says("1 guest");
     // What is made of it has the list, and the log.
-    bench.tamis("refilter -X -d 1 vmcore less").expect(0);
+    bench.tamis("refilter -c -X -d 1 vmcore less").expect(0);
     check(&host, &pages_of_dump(bench.get("less")), true, "domain 0");
     bench.tamis("dmesg less").expect(0).says("made up");
     // The capture program needs to be told.
