@@ -520,7 +520,7 @@ pub struct Session<'m, D> {
 
 impl<'m, F: RandomAccess> Session<'m, ElfVmcore<'m, F>> {
     /// Opens a vmcore of which `headers` are known. `file_text` is VMCOREINFO beside it. With the feature `symbols`, and
-    /// neither, the kernel's own copy is looked for in its memory; see [`own_copy`].
+    /// neither, the kernel's own copy is looked for in its memory, unless it is a Xen host's; see [`own_copy`].
     pub fn load(
         mut file: F,
         headers: Headers,
