@@ -17,7 +17,7 @@ use tamis_core::kernel::log::Options;
 use tamis_core::kernel::own_copy::{self, START};
 use tamis_core::kernel::xen::{Frame, Frames};
 use tamis_core::level::DumpLevel;
-use tamis_core::memory::{Dump as _, PhysMemory as _};
+use tamis_core::memory::PhysMemory as _;
 use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
 use tamis_core::vmcoreinfo::Info;
 
