@@ -124,7 +124,8 @@ BACKPORTS = ("6.16", "6.17", "6.18", "6.19", "7.0", "7.1", "7.3")
 """Series of trixie-backports that no other suite has."""
 
 KERNELS = {
-    "5.10": (["bullseye-security", "bullseye"], r"linux-image-5\.10\.[0-9.+a-z-]*cloud-amd64"),
+    # The security archive has no more packages with its debug information.
+    "5.10": (["bullseye"], r"linux-image-5\.10\.[0-9.+a-z-]*cloud-amd64"),
     "6.1": (["bookworm-security", "bookworm"], r"linux-image-6\.1\.[0-9.+a-z-]*cloud-amd64"),
     "6.12": (["trixie-security", "trixie"], r"linux-image-6\.12\.[0-9.+a-z-]*cloud-amd64"),
     **{series: (["trixie-backports"], rf"linux-image-{re.escape(series)}\.[0-9.+a-z-]*cloud-amd64")
