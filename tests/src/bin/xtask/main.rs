@@ -1,5 +1,4 @@
-//! Chores of the workspace: `cargo xtask bench`, `cargo xtask circles`, `cargo xtask count`, `cargo xtask
-//! dist`.
+//! Chores of the workspace: `cargo xtask bench`, `circles`, `count`, `dist` and `packages`.
 
 mod bench;
 mod circles;
@@ -16,7 +15,11 @@ fn main() -> ExitCode {
         Some("circles") => circles::run(words),
         Some("count") => count::run(words),
         Some("dist") => dist::run(words),
-        _ => Err([bench::USAGE, circles::USAGE, count::USAGE, dist::USAGE].join("\n\n")),
+        Some("packages") => dist::packages(words),
+        _ => {
+            let all = [bench::USAGE, circles::USAGE, count::USAGE, dist::USAGE];
+            Err(format!("{}\n\n{}", all.join("\n\n"), dist::USAGE_OF_PACKAGES))
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
