@@ -4,7 +4,7 @@ use super::modules::name_of;
 use crate::fail::{Fail, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
-use tamis_boot::volume;
+use tamis_boot::volume::{self, Volume};
 
 /// The running machine, or a picture of one.
 pub struct Machine {
@@ -137,8 +137,13 @@ impl Machine {
     /// The device file that a target names.
     fn device(&self, target: &str) -> Result<PathBuf> {
         let link = match target.split_once('=') {
-            Some(("UUID", id)) => self.find_link("by-uuid", id),
-            Some(("LABEL", label)) => self.find_link("by-label", label),
+            Some(("UUID", id)) => self
+                .find_link("by-uuid", id)
+                .or_else(|| self.find_volume(|volume| volume.id.is(id.as_bytes()))),
+            Some(("LABEL", label)) => self.find_link("by-label", label).or_else(|| {
+                let same = |volume: &Volume<'_>| volume.label == label.as_bytes();
+                self.find_volume(|volume| !label.is_empty() && same(volume))
+            }),
             Some(("PARTUUID", id)) => self.find_link("by-partuuid", id),
             _ => Some(self.path(target)),
         };
@@ -174,6 +179,16 @@ impl Machine {
             .next()
     }
 
+    /// The device file with the volume that is wanted, where there is no udev to have made links: by the first bytes of
+    /// every device.
+    fn find_volume(&self, wanted: impl Fn(&Volume<'_>) -> bool) -> Option<PathBuf> {
+        let entries = fs::read_dir(self.root.join("sys/class/block")).ok()?.flatten();
+        let devices = entries.map(|entry| self.root.join("dev").join(entry.file_name()));
+        let mut devices: Vec<PathBuf> = devices.collect();
+        devices.sort();
+        devices.into_iter().find(|device| with_volume(device, &wanted) == Some(true))
+    }
+
     /// The modules of the drivers on the way from a device up to the root, outermost first.
     fn drivers_above(&self, place: &Path, drivers: &mut Vec<String>) {
         let mut found = Vec::new();
@@ -196,19 +211,8 @@ impl Machine {
 
     /// What is on a device: by its first bytes, or by what is mounted where they cannot be read.
     fn file_system(&self, device: &Path) -> Option<String> {
-        use std::os::unix::fs::FileExt;
-        if let Ok(file) = fs::File::open(device) {
-            let mut head = vec![0; volume::HEAD];
-            if file.read_exact_at(&mut head, 0).is_ok() {
-                if let Some(found) = volume::identify(&head) {
-                    return Some(found.kind.to_owned());
-                }
-                if file.read_exact_at(&mut head, volume::BTRFS_AT).is_ok()
-                    && let Some(found) = volume::identify_btrfs(&head)
-                {
-                    return Some(found.kind.to_owned());
-                }
-            }
+        if let Some(kind) = with_volume(device, |volume| volume.kind.to_owned()) {
+            return Some(kind);
         }
         let mounts = fs::read_to_string(self.root.join("proc/mounts")).ok()?;
         mounts.lines().find_map(|line| {
@@ -218,4 +222,17 @@ impl Machine {
             (source == device).then(|| fields.nth(1).map(str::to_owned))?
         })
     }
+}
+
+/// Asks something of the volume on a device; `None` where there is none that is known, or it cannot be read.
+fn with_volume<T>(device: &Path, ask: impl FnOnce(&Volume<'_>) -> T) -> Option<T> {
+    use std::os::unix::fs::FileExt;
+    let file = fs::File::open(device).ok()?;
+    let mut head = vec![0; volume::HEAD];
+    file.read_exact_at(&mut head, 0).ok()?;
+    if let Some(found) = volume::identify(&head) {
+        return Some(ask(&found));
+    }
+    file.read_exact_at(&mut head, volume::BTRFS_AT).ok()?;
+    volume::identify_btrfs(&head).map(|found| ask(&found))
 }

@@ -316,6 +316,8 @@ fn pictured(name: &str) -> Folder {
     root.link("sys/class/block/dm-0", "sys/devices/virtual/block/dm-0");
     let mut ext4 = vec![0; 4096];
     ext4[0x438..0x43a].copy_from_slice(&[0x53, 0xef]);
+    ext4[0x468..0x478].fill(0xab);
+    ext4[0x478..0x47c].copy_from_slice(b"here");
     root.put("dev/vda2", ext4);
     root.put("dev/nvme0n1", vec![0; 16]);
     root.put("dev/dm-0", "");
@@ -325,6 +327,20 @@ fn pictured(name: &str) -> Folder {
     root.put("proc/filesystems", "nodev\tproc\n\text4\n");
     root.put("proc/sys/kernel/osrelease", "6.6.1-test\n");
     root
+}
+
+/// Without udev there are no links: the volumes themselves have their names.
+#[test]
+fn volumes_are_found_without_udev() {
+    let root = pictured("volumes");
+    let machine = Machine::pictured(&root.0);
+    for target in ["UUID=ABABABAB-abab-abab-abab-abababababab", "LABEL=here"] {
+        assert_eq!(machine.block_device(target).unwrap(), "vda2", "{target}");
+    }
+    for target in ["UUID=ababab", "LABEL=her", "LABEL=", "UUID="] {
+        let said = machine.block_device(target).unwrap_err().line();
+        assert!(said.contains("is not there on this machine"), "{target}: {said}");
+    }
 }
 
 #[test]
