@@ -2,6 +2,7 @@
 each dump is, byte for byte, the one that `tamis refilter` writes on this machine."""
 
 import filecmp
+import functools
 import os
 import shutil
 
@@ -32,11 +33,17 @@ def musl():
     return root / "usr" / "lib"
 
 
-def programs():
-    """The folder of capture programs, built now."""
-    say("building the capture programs (cargo xtask dist)")
-    run(["cargo", "xtask", "dist"], "building the capture programs", timeout=3600, cwd=REPO,
-        env=dict(os.environ, TAMIS_MUSL=str(musl())))
+def uname(one):
+    """What `uname -m` prints on the machine of a run, which is the name of a folder of programs."""
+    return MACHINES[one.arch].uname or one.arch
+
+
+@functools.cache
+def programs(*unames):
+    """The folder of capture programs, those of some architectures built now."""
+    words = ["cargo", "xtask", "dist", *unames]
+    say(f"building capture programs ({' '.join(words)})")
+    run(words, "building the capture programs", timeout=3600, cwd=REPO, env=dict(os.environ, TAMIS_MUSL=str(musl())))
     return REPO / "target" / "dist"
 
 
@@ -56,12 +63,11 @@ def with_note(home, work):
 
 def check(home, one, program, tamis, report):
     """All of it for a run's folder, with a program or the one among those in a folder."""
-    machine = MACHINES[one.arch]
-    uname = machine.uname or one.arch
+    machine, name = MACHINES[one.arch], uname(one)
     if program.is_dir():
-        program = program / uname / "tamis-capture"
+        program = program / name / "tamis-capture"
     if not program.exists():
-        raise VmError(f"while looking for the capture program of {uname}: {program} is not there\n"
+        raise VmError(f"while looking for the capture program of {name}: {program} is not there\n"
                       f"  next: `cargo xtask dist` says what it lacks")
     work = home / "captures"
     shutil.rmtree(work, ignore_errors=True)
@@ -71,7 +77,7 @@ def check(home, one, program, tamis, report):
     for form in FORMS:
         ours, theirs = work / "capture", work / "refilter"
         said = run([*machine.user, program, "-f", *form, vmcore, ours],
-                   f"running tamis-capture of {uname} {' '.join(form)}", timeout=3600)
+                   f"running tamis-capture of {name} {' '.join(form)}", timeout=3600)
         words, skip = [], 0
         for word in form:
             skip = CAPTURE_ONLY.get(word, 0) or skip

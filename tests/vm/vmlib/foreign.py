@@ -18,6 +18,8 @@ from .common import VmError, run
 from .dumpread import FLAG_RAW, FLAG_ZLIB, HEADER_FIELDS, SUB_HEADER_FIELDS, Segment
 
 LEVELS = (0, 1, 2, 4, 8, 16, 31)
+S390 = 22
+"""The number of s390x in ELF headers."""
 NOTE_POINTER = 0xe0c
 """Where kernels of s390x say where the note of VMCOREINFO is."""
 
@@ -54,7 +56,13 @@ class Vmcore:
         return None
 
     def note_in_memory(self):
-        """The note of VMCOREINFO that the kernel keeps."""
+        """The note of VMCOREINFO that the kernel keeps: at a place that it names, or found by its words."""
+        if self.machine != S390:
+            found = re.search(rb"....(....)\0\0\0\0VMCOREINFO\0\0OSRELEASE=", self.data, re.S)
+            if not found:
+                raise VmError("while looking for VMCOREINFO: it is in no note, and nowhere in memory")
+            size, = struct.unpack(self.order + "I", found[1])
+            return self.data[found.start():found.start() + 24 + size] + bytes(-size % 4)
         at, = struct.unpack(self.order + "Q", self.read(NOTE_POINTER, 8))
         size, = struct.unpack(self.order + "I", self.read(at + 4, 4))
         return self.read(at, 24 + size) + bytes(-size % 4)
@@ -228,14 +236,18 @@ def through_drgn(path, dump, raw, report, name):
     zeros though it is left out."""
     import drgn
     program = drgn.Program()
-    program.set_core_dump(str(path))
     size = raw.page_size
     try:
+        program.set_core_dump(str(path))
         program.read(int(dump.pfns[0]) * size, size, physical=True)
-    except drgn.FaultError as error:
+    except Exception as error:  # drgn has none of its own for a dump that it does not open.
+        if "vmcoreinfo" in str(error) and raw.added:
+            report.note(name, f"libkdumpfile looks for VMCOREINFO in the notes alone: {error}")
+            return
         if "Unsupported page shift" in str(error):
             report.note(name, f"libkdumpfile does not read such dumps: {error}")
             return
+        raise
     differ = faults = readable = 0
     for pfn in dump.pfns.tolist():
         try:

@@ -161,7 +161,8 @@ def guest_helper(arch="amd64"):
 def capture_binary(arch="amd64", told=None):
     """The program under test. Where the toolchain has no libraries for a machine, the one of `cargo xtask dist`."""
     if not MACHINES[arch].target:
-        path = captures.programs() / (MACHINES[arch].uname or arch) / "tamis-capture"
+        uname = MACHINES[arch].uname or arch
+        path = captures.programs(uname) / uname / "tamis-capture"
         if not path.exists():
             raise VmError(f"while looking for the capture program of {arch}: {path} is not there\n"
                           f"  next: `cargo xtask dist` says what it lacks")

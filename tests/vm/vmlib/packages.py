@@ -40,6 +40,7 @@ ARCH_PACKAGES = {
               "gcc-arm-linux-gnueabihf": "arm-linux-gnueabihf-gcc",
               "libc6-dev-armhf-cross": "/usr/arm-linux-gnueabihf/lib/crti.o"},
     "i386": {"qemu-user-static": "qemu-i386-static"},
+    "loong64": {"qemu-user-static": "qemu-loongarch64-static"},
     "riscv64": {"qemu-user-static": "qemu-riscv64-static"},
     "s390x": {"qemu-user-static": "qemu-s390x-static"},
     "ppc64el": {"qemu-system-ppc": "qemu-system-ppc64", "qemu-user-static": "qemu-ppc64le-static"},
@@ -294,6 +295,20 @@ def unzstd(data):
                hint="apt-get install zstd").stdout
 
 
+def firmware(machine):
+    """The arguments that give an emulator its firmware."""
+    if not machine.firmware:
+        return ()
+    suite, package, name = machine.firmware
+    root = state_dir() / "tools" / package
+    if not root.exists():
+        Suite(suite).unpack([package], root)
+    if not (root / name).exists():
+        raise VmError(f"while looking for the firmware of {machine.debian}: {root} has no {name}\n"
+                      f"  next: see where {package} has it now, and say so in vmlib/runs.py")
+    return ("-bios", root / name)
+
+
 def emulator(machine):
     """The argv of a machine's emulator. One that is not installed has its files with it."""
     if not machine.emulator:
@@ -304,7 +319,7 @@ def emulator(machine):
         Suite("bookworm-backports").unpack([*parts, "qemu-system-data", "qemu-system-common"], root)
     folders = (root / "usr/share/qemu", "/usr/share/qemu", "/usr/share/seabios")
     return (root / "usr/bin" / machine.qemu[0], *(word for path in folders for word in ("-L", path)),
-            *machine.qemu[1:])
+            *machine.qemu[1:], *firmware(machine))
 
 
 class Kernel:

@@ -38,6 +38,8 @@ class Machine:
     """How many times as long as others a guest may take."""
     before_kexec: str = ""
     """What is done before the crash kernel is loaded."""
+    firmware: tuple[str, str, str] | None = None
+    """Suite, package and file of the firmware, where the emulator has none with it."""
     uname: str = ""
     """Its name as `uname -m` prints it, where that is not Debian's."""
     dumped: bool = False
@@ -78,6 +80,12 @@ MACHINES = {machine.debian: machine for machine in [
     Machine("s390x", None, ("qemu-system-s390x", "-accel", "tcg,thread=multi"), "ttysclp0",
             "lib/ld64.so.1", "s390x-linux-gnu", 22, ("qemu-s390x-static",),
             emulator="qemu-system-s390x", patience=4, dumped=True),
+    # Without firmware it finds no disk. Its crash kernel ends the machine before it says a word.
+    Machine("loong64", None, ("qemu-system-loongarch64", "-accel", "tcg,thread=multi", "-M", "virt"), "ttyS0",
+            "lib64/ld-linux-loongarch-lp64d.so.1", "loongarch64-linux-gnu", 258, ("qemu-loongarch64-static",),
+            kexec_file_load=False, suite="sid", emulator="qemu-system-misc", patience=4, dumped=True,
+            firmware=("trixie", "qemu-efi-loongarch64", "usr/share/qemu-efi-loongarch64/QEMU_EFI.fd"),
+            uname="loongarch64"),
     Machine("ppc64el", None, ("qemu-system-ppc64", "-accel", "tcg,thread=multi", "-vga", "none"), "hvc0",
             "lib64/ld64.so.2", "powerpc64le-linux-gnu", 21, ("qemu-ppc64le-static",),
             kexec_file_load=False, patience=4, uname="ppc64le"),
@@ -147,6 +155,7 @@ KERNELS = {
     "riscv64-7.2": (["sid"], r"linux-image-7\.2\.[0-9.+deb]*-riscv64", "riscv64"),
     "s390x-6.1": (["bookworm"], r"linux-image-6\.1\.[0-9.+-]*-s390x", "s390x"),
     "s390x-6.12": (["trixie"], r"linux-image-6\.12\.[0-9.+deb]*-s390x", "s390x"),
+    "loong64-7.2": (["sid"], r"linux-image-7\.2\.[0-9.+deb]*-loong64", "loong64"),
     "s390x-7.2": (["sid"], r"linux-image-7\.2\.[0-9.+deb]*-s390x", "s390x"),
     "ppc64le-6.12": (["trixie"], r"linux-image-6\.12\.[0-9.+deb]*-powerpc64le", "ppc64el"),
     "ppc64le-6.12-64k": (["trixie"], r"linux-image-6\.12\.[0-9.+deb]*-powerpc64le-64k", "ppc64el"),
@@ -220,6 +229,8 @@ RUNS = {run.name: run for run in [
     Run("s390x-6.12", "s390x-6.12", "6.12 for s390x: the kernel image has addresses of its own", arch="s390x",
         memory_mib=320, load_mib=120, reference="sid"),
     Run("s390x-7.2", "s390x-7.2", "7.2 for s390x: sections of 128 MiB", arch="s390x", memory_mib=320, load_mib=120),
+    Run("loong64-7.2", "loong64-7.2", "7.2 for loongarch64: pages of 16 KiB, dumped by QEMU", arch="loong64",
+        cpu="la464", memory_mib=1024, load_mib=160, page_kib=16),
     # makedumpfile 1.7.8 takes a fifth of all pages for poisoned where they have 4 KiB, of the kernel image, too.
     Run("ppc64le-6.12", "ppc64le-6.12", "6.12 for ppc64le: radix tables, pages of 4 KiB", arch="ppc64el",
         cpu="power9", memory_mib=1024, crashkernel="384M", load_mib=160),
