@@ -90,9 +90,11 @@ cp /etc/kdump/sysctl.conf "/var/lib/kdump/latest_sysctls-$V"
 """,
            load="kdump-config load", line="root=/dev/vda", dump=r"var/crash/\d{12}/dump\.\d{12}",
            log=r"var/crash/\d{12}/dmesg\.\d{12}", options="-c -d 31 -F"),
-    Distro("tamis-kdump", "what the systemd unit calls, in the guest that then crashes",
+    Distro("tamis-kdump", "what the systemd unit calls, in the guest that then crashes; tamis doctor before and after",
            (("systemd/tamis-kdump", "usr/sbin"),), build="",
-           load="for what in load unload load; do tamis-kdump $what; done"),
+           load='export KDUMP_APPEND="console=ttyS0 nr_cpus=1 irqpoll reset_devices panic=1"; '
+                "if tamis doctor; then exit 1; fi; "
+                "for what in load unload load; do tamis-kdump $what; done; tamis doctor"),
     Distro("from-running", "tamis initramfs --from-running, in the guest that then crashes", (), build="",
            load='tamis initramfs -o /tmp/kdump.img --from-running --target /dev/vda --args "-z -d 31" && '
                 'tamis initramfs --list /tmp/kdump.img && '
