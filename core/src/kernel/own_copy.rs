@@ -24,6 +24,8 @@ pub const ROOM: u64 = 8 << 10;
 const TRIED_MOST: u32 = 64;
 /// Pages whose beginning is looked at, at most: 256 GiB of 4 KiB each.
 const PAGES_MOST: u64 = 1 << 26;
+/// Pages of those that cannot be read together with others that are tried alone, at most.
+const ALONE_MOST: u64 = 1 << 16;
 /// Memory that is looked at word by word, at most, for what is not at the beginning of a page: kernels before 4.13 lie
 /// low.
 const BYTES_MOST: u64 = 4 << 30;
@@ -46,24 +48,41 @@ pub fn find<D: Dump>(
         (tried <= TRIED_MOST && fits && is_there(dump, tables, text)).then_some((len, at))
     };
     let page = shift.bytes() as u64;
-    let mut left = PAGES_MOST;
+    let begins = |page: &[u8]| {
+        let at = |offset: &usize| page.get(*offset..).is_some_and(|page| page.starts_with(START));
+        [0, BEFORE].into_iter().find(at)
+    };
+    let (mut left, mut alone) = (PAGES_MOST, ALONE_MOST);
+    // Whole pages at a time, as many as there is room for.
+    let step = (buffer.len() as u64 / page).max(1);
     for index in 0..dump.ranges().len() {
         let Some(range) = dump.ranges().get(index).copied() else { break };
         let end = range.phys.0.saturating_add(range.stored_len);
         let mut at = range.phys.0.checked_next_multiple_of(page).unwrap_or(end);
         while at < end && left > 0 {
-            left -= 1;
-            let mut head = [0; BEFORE + START.len()];
-            if dump.read(PhysAddr(at), &mut head).is_ok() {
-                for offset in [0, BEFORE] {
-                    if head.get(offset..).is_some_and(|head| head.starts_with(START))
-                        && let Some(found) = look(dump, PhysAddr(at + offset as u64))
-                    {
-                        return Some(found);
-                    }
+            let pages = step.min(left).min((end - at).div_ceil(page));
+            let len = pages.saturating_mul(page).min(end - at);
+            let piece = usize::try_from(len).ok().and_then(|len| buffer.get_mut(..len));
+            let is_read = piece.is_some_and(|piece| dump.read(PhysAddr(at), piece).is_ok());
+            for page_at in (at..at.saturating_add(len)).step_by(shift.bytes()) {
+                let mut head = [0; BEFORE + START.len()];
+                let offset = if is_read {
+                    let from = usize::try_from(page_at - at).ok();
+                    from.and_then(|from| buffer.get(from..)).and_then(begins)
+                } else if alone > 0 {
+                    alone -= 1;
+                    let head_is_read = dump.read(PhysAddr(page_at), &mut head).is_ok();
+                    begins(&head).filter(|_| head_is_read)
+                } else {
+                    None
+                };
+                let found = offset.and_then(|offset| look(dump, PhysAddr(page_at + offset as u64)));
+                if found.is_some() {
+                    return found;
                 }
             }
-            at = at.saturating_add(page);
+            left -= pages;
+            at = at.saturating_add(len.max(1));
         }
     }
     let mut left = BYTES_MOST;
