@@ -519,6 +519,10 @@ class Checker:
         import drgn
         program = drgn.Program()
         program.set_core_dump(str(dump.path))
+        unread = not_for_drgn(program, int(dump.pfns[0]) * PAGE, PAGE)
+        if unread:
+            self.report.note(f"{name} through drgn", unread)
+            return
         differ = faults = 0
         for pfn in dump.pfns.tolist():
             try:
@@ -538,6 +542,17 @@ class Checker:
                           f"{len(dump.pfns)} pages compared with the raw vmcore, {differ} "
                           f"differences, {faults} faults; {len(excluded)} excluded pages, "
                           f"{readable} readable")
+
+
+def not_for_drgn(program, address, size):
+    """Why no page of this machine's dumps can be read through drgn, if it is so: ppc64le with pages of 4 KiB, for one."""
+    import drgn
+    try:
+        program.read(address, size, physical=True)
+    except drgn.FaultError as error:
+        if "Unsupported page shift" in str(error):
+            return f"libkdumpfile does not read such dumps: {error}"
+    return None
 
 
 def first_few(differences):

@@ -13,7 +13,7 @@ import zlib
 import numpy as np
 
 from . import packages
-from .checks import Tool, first_few
+from .checks import Tool, first_few, not_for_drgn
 from .common import VmError, run
 from .dumpread import FLAG_RAW, FLAG_ZLIB, HEADER_FIELDS, SUB_HEADER_FIELDS, Segment
 
@@ -239,15 +239,15 @@ def through_drgn(path, dump, raw, report, name):
     size = raw.page_size
     try:
         program.set_core_dump(str(path))
-        program.read(int(dump.pfns[0]) * size, size, physical=True)
     except Exception as error:  # drgn has none of its own for a dump that it does not open.
-        if "vmcoreinfo" in str(error) and raw.added:
-            report.note(name, f"libkdumpfile looks for VMCOREINFO in the notes alone: {error}")
-            return
-        if "Unsupported page shift" in str(error):
-            report.note(name, f"libkdumpfile does not read such dumps: {error}")
-            return
-        raise
+        if "vmcoreinfo" not in str(error) or not raw.added:
+            raise
+        report.note(name, f"libkdumpfile looks for VMCOREINFO in the notes alone: {error}")
+        return
+    unread = not_for_drgn(program, int(dump.pfns[0]) * size, size)
+    if unread:
+        report.note(name, unread)
+        return
     differ = faults = readable = 0
     for pfn in dump.pfns.tolist():
         try:
