@@ -9,7 +9,8 @@ use tamis_core::facts::{Fact, FactSource, Facts};
 use tamis_core::kernel::mem_map::{MemMap, RootCache};
 use tamis_core::kernel::memory::KernelMemory;
 use tamis_core::kernel::page::Classifier;
-use tamis_core::memory::PhysMemory as _;
+use tamis_core::kernel::xen::{Frames, XenError};
+use tamis_core::memory::{Dump as _, PhysMemory as _};
 use tamis_core::units::PageShift;
 use tamis_core::wire::vmcoreinfo::Kind;
 use tamis_core::{DumpLevel, Options, Session, Storage};
@@ -65,6 +66,15 @@ pub fn session_for<'d>(
     // Whatever the kernel knew of: a dump that is made of another has what that has.
     session.set_end(end);
     session
+}
+
+/// Whose the frames of a Xen host are.
+pub fn frames(opened: &mut Opened) -> Result<Frames<'static>, XenError> {
+    // The kernel is not looked for in dumps that have no Xen.
+    if !opened.dump.origin().xen.is_xen() {
+        return Err(XenError::NotXen);
+    }
+    session(opened, DumpLevel::empty(), false, [0, opened.shift.bytes(), 0, 0]).into_frames()
 }
 
 /// Notes which facts are asked for that are not VMCOREINFO's.

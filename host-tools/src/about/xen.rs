@@ -2,10 +2,8 @@
 
 use crate::dump::opened::Opened;
 use crate::render::text::plain;
-use crate::session::session;
-use tamis_core::arch::paging::TableCache;
+use crate::session::frames;
 use tamis_core::kernel::xen::XenError;
-use tamis_core::level::DumpLevel;
 use tamis_core::memory::{Dump as _, PhysMemory as _};
 use tamis_core::units::PhysAddr;
 use tamis_core::wire::note;
@@ -59,17 +57,13 @@ pub fn hypervisor(opened: &mut Opened) -> Option<String> {
     opened.dump.read_notes(at, &mut desc).ok()?;
     let words = words(opened, &desc);
     let version = version(opened, &words);
-    let sizes = [0, opened.shift.bytes(), 0, 0];
-    let found = session(opened, DumpLevel::empty(), false, sizes).host().copied();
-    let host = match found {
-        Ok(host) => host,
+    let mut frames = match frames(opened) {
+        Ok(frames) => frames,
         Err(XenError::NotXen) => return None,
         Err(why) => return Some(format!("{version}; whose each page is cannot be told: {why}")),
     };
-    let mut tables = vec![0; TableCache::STORAGE];
-    let mut cache = TableCache::new(&mut tables[..]);
     let mut guests = 0;
-    let whole = host.domains(&mut opened.dump, &mut cache, &mut |domain| {
+    let whole = frames.domains(&mut opened.dump, &mut |domain| {
         guests += u32::from(domain.id != 0);
     });
     let damaged = if whole.is_none() { ", on a list that is damaged" } else { "" };

@@ -9,7 +9,7 @@ use crate::dump::opened::{Dump, Opened};
 use crate::render::console::remark;
 use crate::session::{other_sources, session, unclassified};
 use serde::{Serialize, Serializer};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Index, IndexMut};
 use tamis_core::bitmap::Bitmap;
 use tamis_core::capture::session::KernelError;
@@ -358,9 +358,20 @@ impl Classes {
         Some(window)
     }
 
-    /// How many frames each guest of a Xen host has, up to now, by its number in the frame table.
-    pub fn guests(&self) -> &BTreeMap<u64, u64> {
-        &self.guests
+    /// The guests of a Xen host, in the order of its list, with so many of the frames that were gone over up to now; those
+    /// that the list does not have at the end, without an identifier.
+    pub fn guests(&mut self, opened: &mut Opened) -> Vec<(Option<u16>, u64)> {
+        let (mut listed, mut found) = (BTreeSet::new(), Vec::new());
+        let mut others = self.guests.clone();
+        if let Some(frames) = &mut self.frames {
+            let _ = frames.domains(&mut opened.dump, &mut |domain| {
+                if domain.id > 0 && listed.insert(domain.owner) {
+                    found.push((Some(domain.id), others.remove(&domain.owner).unwrap_or(0)));
+                }
+            });
+        }
+        found.extend(others.into_values().map(|pages| (None, pages)));
+        found
     }
 
     /// The classes of the pages that [`Classes::next`] went on to.

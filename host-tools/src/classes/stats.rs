@@ -12,10 +12,8 @@ use crate::pool::in_order;
 use crate::render::json::Document;
 use crate::render::progress::Progress;
 use crate::render::text::{bad, columns, number, percent, size};
-use crate::session::session;
 use page_codec::is_zero;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
 use std::ops::AddAssign;
 use std::sync::Arc;
 use tamis_core::bitmap::Bitmap;
@@ -112,26 +110,6 @@ impl ZonePages {
             (None, None) => format!("node {}", self.node),
         }
     }
-}
-
-/// The guests with so many frames, by their numbers in the frame table.
-fn guests(opened: &mut Opened, frames: &BTreeMap<u64, u64>) -> Vec<Guest> {
-    let sizes = [0, opened.shift.bytes(), 0, 0];
-    let (mut listed, mut found) = (BTreeSet::new(), Vec::new());
-    let host = session(opened, DumpLevel::empty(), false, sizes).host().copied();
-    if let Ok(host) = host {
-        let mut tables = vec![0; tamis_core::arch::paging::TableCache::STORAGE];
-        let mut cache = tamis_core::arch::paging::TableCache::new(&mut tables[..]);
-        let _ = host.domains(&mut opened.dump, &mut cache, &mut |domain| {
-            if domain.id > 0 && listed.insert(domain.owner) {
-                let pages = frames.get(&domain.owner).copied().unwrap_or(0);
-                found.push(Guest { id: Some(domain.id), pages });
-            }
-        });
-    }
-    let others = frames.iter().filter(|(owner, _)| !listed.contains(owner));
-    found.extend(others.map(|(_, pages)| Guest { id: None, pages: *pages }));
-    found
 }
 
 /// What a dump level would leave of a dump.
@@ -356,7 +334,8 @@ pub fn count(opened: &mut Opened, levels: &[DumpLevel], threads: usize) -> Resul
         progress.set(window.end.0, opened.max_pfn.0);
     }
     opened.put_back(workers.into_iter().map(|w| w.dump).collect());
-    stats.guests = guests(opened, classes.guests());
+    let guests = classes.guests(opened).into_iter();
+    stats.guests = guests.map(|(id, pages)| Guest { id, pages }).collect();
     let always = classes.always();
     stats.levels = levels.iter().map(|level| stats.left(*level, always)).collect();
     Ok(stats)

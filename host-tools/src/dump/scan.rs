@@ -8,7 +8,7 @@ use crate::dump::bits::Held;
 use crate::dump::gaps::extents;
 use crate::dump::opened::{Dump, Opened};
 use crate::render::progress::Progress;
-use crate::session::session;
+use crate::session::frames;
 use memchr::memmem::Finder;
 use std::io;
 use tamis_core::arch::paging::TableCache;
@@ -16,7 +16,6 @@ use tamis_core::bitmap::Bitmap;
 use tamis_core::kernel::log::Options;
 use tamis_core::kernel::own_copy::{self, START};
 use tamis_core::kernel::xen::{Frame, Frames};
-use tamis_core::level::DumpLevel;
 use tamis_core::memory::PhysMemory as _;
 use tamis_core::units::{Pfn, PfnSpan, PhysAddr};
 use tamis_core::vmcoreinfo::Info;
@@ -44,8 +43,7 @@ pub fn vmcoreinfo(opened: &mut Opened) -> Option<Vec<u8>> {
     // Without page tables nothing can be held against memory.
     opened.dump.machine().known()?;
     // Of a Xen host, what lies in frames of domain 0 counts: guests have such texts, too.
-    let frames = session(opened, DumpLevel::empty(), false, [0, opened.shift.bytes(), 0, 0]);
-    let frames = frames.into_frames().ok();
+    let frames = frames(opened).ok();
     let mut search = Search { tried: Vec::new(), second_best: None, frames };
     let held = Held::of(opened);
     let by_page = matches!(opened.dump, Dump::Kdump(_));

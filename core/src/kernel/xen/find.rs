@@ -62,23 +62,21 @@ pub fn find<D: Dump>(
         return Err(XenError::NoText);
     }
     let entry = known.size("page_info", 16..=256)?;
-    let offset = |name, most: u64| known.offset(name, most);
     let big = entry >= BIG;
-    let count_at = offset("page_info.count_info", entry - 8)? as usize;
-    let owner_at = offset("page_info._domain", entry - if big { 8 } else { 4 })? as usize;
-    let (id_at, next_at) =
-        (offset("domain.domain_id", 1 << 16)?, offset("domain.next_in_list", 1 << 16)?);
-    let [list, dom_xen, dom_io, table, root] =
-        ["domain_list", "dom_xen", "dom_io", "frame_table", "pgd_l4"];
-    let list = known.symbol(list)?;
+    let count_at = known.offset("page_info.count_info", entry - 8)? as usize;
+    let owner_at = known.offset("page_info._domain", entry - if big { 8 } else { 4 })? as usize;
+    let id_at = known.offset("domain.domain_id", 1 << 16)?;
+    let next_at = known.offset("domain.next_in_list", 1 << 16)?;
+    let list = known.symbol("domain_list")?;
     let image = list & !(IMAGE - 1);
-    let root_at = known.symbol(root)?;
+    let root_at = known.symbol("pgd_l4")?;
     let inside = root_at.wrapping_sub(image);
     let root = PhysAddr(start.wrapping_add(inside));
     if inside >= IMAGE || !root.0.is_multiple_of(4096) {
         return Err(XenError::Tables);
     }
-    let pointers = [table, dom_xen, dom_io].map(|name| known.symbol(name));
+    let [table, dom_xen, dom_io] =
+        ["frame_table", "dom_xen", "dom_io"].map(|name| known.symbol(name));
     let arch = Arch::X86_64(X86_64::of_xen(root));
     let mut memory = KernelMemory::new(dump, arch, tables);
     if memory.physical(VirtAddr(root_at)) != Ok(root) {
@@ -86,11 +84,9 @@ pub fn find<D: Dump>(
     }
     let mut pointer =
         |what, at| memory.u64(VirtAddr(at)).map_err(|_| XenError::Unreadable(what, VirtAddr(at)));
-    let [table, dom_xen, dom_io] = pointers;
     let mut host = Host {
         version,
         layout: None,
-        p2m: Some(Pfn(word(9))).filter(|mfn| mfn.0 != 0 && *mfn < end),
         arch,
         table: pointer("frame_table", table?)?,
         entry,
@@ -105,7 +101,7 @@ pub fn find<D: Dump>(
     };
     for (special, at) in host.special.iter_mut().zip([dom_xen, dom_io]) {
         // Both are the hypervisor's own: without them, what they own is a stray.
-        let at = at.ok().and_then(|at| pointer("dom_xen", at).ok());
+        let at = at.ok().and_then(|at| pointer("a domain of Xen's own", at).ok());
         *special = at.map_or(0, |at| at.wrapping_sub(host.direct.0) >> 12);
     }
     let mut domain0 = None;

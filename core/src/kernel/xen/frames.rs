@@ -1,6 +1,6 @@
 //! The frame table, in the order of frames.
 
-use super::{Frame, Host};
+use super::{Domain, Frame, Host};
 use crate::arch::paging::{Mapping, TableCache, WalkError};
 use crate::bitmap::Bitmap;
 use crate::error::part;
@@ -131,6 +131,15 @@ impl<'m> Frames<'m> {
     /// Begins a new pass.
     pub fn rewind(&mut self) {
         (self.map, self.run) = (DirectMap::default(), Run::default());
+    }
+
+    /// The domains of the host: see [`Host::domains`].
+    pub fn domains<D: PhysMemory>(
+        &mut self,
+        dump: &mut D,
+        each: &mut dyn FnMut(Domain),
+    ) -> Option<()> {
+        self.host.domains(dump, &mut self.tables, each)
     }
 
     /// The first frames at `from` or later that `map` has, all in a row and of one kind.

@@ -6,7 +6,7 @@ use crate::arch::paging::TableCache;
 use crate::endian::Endian;
 use crate::kernel::memory::KernelMemory;
 use crate::memory::PhysMemory;
-use crate::units::{Pfn, VirtAddr};
+use crate::units::VirtAddr;
 
 /// `SIZE(page_info)` from which it is one of those.
 pub(super) const BIG: u64 = 48;
@@ -89,8 +89,6 @@ pub struct Host {
     pub version: (u64, u64),
     /// Where in `count_info` the state of frames is, if that could be told: if not, no frame is free, broken or offline.
     pub layout: Option<Layout>,
-    /// The frame of the list of lists of domain 0's frames.
-    pub p2m: Option<Pfn>,
     pub(super) arch: Arch,
     pub(super) table: u64,
     pub(super) entry: u64,
