@@ -258,6 +258,14 @@ fn states(notes: &Notes) -> impl Iterator<Item = &Registers> {
     notes.notes.iter().map(|note| &note.registers).filter(|state| state.pid.is_some())
 }
 
+impl Kernel {
+    /// When it crashed, and how long it had run.
+    pub fn crashed(&self) -> String {
+        let uptime = self.uptime.map_or(String::new(), |s| format!(", up {}", duration(s)));
+        self.crash_time.map_or("unknown".into(), time) + &uptime
+    }
+}
+
 /// The machine; its CPUs are counted from the notes.
 fn machine(opened: &mut Opened, notes: &Notes) -> Machine {
     let machine = opened.dump.machine();
@@ -296,7 +304,7 @@ impl Facts {
         let info = opened.info();
         let kernel = Kernel {
             release: info.release().map(plain).and_then(known),
-            crash_time: info.crash_time().or(opened.dump.origin().crash_time),
+            crash_time: opened.crash_time(),
             ..Kernel::default()
         };
         let machine = machine(opened, &notes);
@@ -413,8 +421,6 @@ impl Facts {
         self.kernel.release = uts(2).or(self.kernel.release.take());
         self.kernel.version = uts(3);
         self.kernel.host = uts(1);
-        self.kernel.crash_time =
-            self.kernel.crash_time.or(Some(head.main.crash_time).filter(|t| *t != 0));
         self.dump_level = (head.main.version >= 1).then_some(head.sub.dump_level);
         if head.main.version < 4 {
             self.machine.cpus = head.main.nr_cpus;
@@ -542,9 +548,7 @@ impl Facts {
         }
         t.row("CPUs", machine.cpus.to_string());
         self.cpu_rows(t);
-        let uptime = |seconds| format!(", up {}", duration(seconds));
-        let uptime = kernel.uptime.map_or(String::new(), uptime);
-        t.row("crashed", kernel.crash_time.map_or("unknown".into(), time) + &uptime);
+        t.row("crashed", kernel.crashed());
         t.row(
             "panic",
             match (&kernel.panic, &kernel.log_error) {

@@ -48,6 +48,15 @@ pub fn stamp(line: &str) -> Option<(u64, &str)> {
     Some((time, rest))
 }
 
+/// A line of a log behind its time stamp, and behind the caller if there is one.
+pub fn message(line: &str) -> &str {
+    let mut rest = line;
+    while let Some((_, after)) = rest.strip_prefix('[').and_then(|inside| inside.split_once("] ")) {
+        rest = after;
+    }
+    rest
+}
+
 /// The caller that stands behind a time stamp, and the text.
 fn caller(rest: &str) -> (Option<&str>, &str) {
     let found = rest.strip_prefix('[').and_then(|inside| inside.split_once("] "));

@@ -1,6 +1,6 @@
 //! Why the kernel died, according to its log.
 
-use crate::about::system::message;
+use crate::about::log::message;
 use crate::render::json::Hex;
 use crate::render::text::plain;
 use serde::Serialize;
@@ -45,7 +45,8 @@ pub fn panic_task(log: &[u8]) -> Option<Task> {
     found
 }
 
-const PANIC: &str = "Kernel panic - not syncing";
+/// What a panic begins with.
+pub const PANIC: &str = "Kernel panic - not syncing";
 
 /// Whether an oops begins with this line.
 fn is_oops(line: &str) -> bool {

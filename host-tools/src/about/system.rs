@@ -1,8 +1,9 @@
 //! How the kernel was started, how long it ran, and what had tainted it: from its memory by symbols, or else from its
 //! log.
 
-use crate::about::log::stamp;
+use crate::about::log::{message, stamp};
 use crate::dump::opened::Opened;
+use crate::kernel::lists::bytes;
 use crate::kernel::{Kernel, with_kernel};
 use crate::render::text::plain;
 
@@ -64,13 +65,7 @@ fn of_memory(kernel: &mut Kernel<'_>) -> System {
 /// `char *saved_command_line`.
 fn saved_command_line(kernel: &mut Kernel<'_>) -> Option<String> {
     let at = kernel.variable("saved_command_line", kernel.word()).ok()??;
-    let mut raw = Vec::new();
-    while raw.len() < COMMAND_LINE {
-        match kernel.number(at.checked_add(raw.len() as u64)?, 1).ok()? {
-            0 => break,
-            byte => raw.push(byte as u8),
-        }
-    }
+    let raw = bytes(kernel, at, COMMAND_LINE).ok()?;
     Some(plain(raw.trim_ascii())).filter(|line| !line.is_empty())
 }
 
@@ -87,15 +82,6 @@ pub fn taint_words(letters: &str) -> String {
     });
     let words: Vec<String> = words.collect();
     if words.is_empty() { "not tainted".into() } else { words.join(", ") }
-}
-
-/// A line of a log behind its time stamp, and behind the caller if there is one.
-pub fn message(line: &str) -> &str {
-    let mut rest = line;
-    while let Some((_, after)) = rest.strip_prefix('[').and_then(|inside| inside.split_once("] ")) {
-        rest = after;
-    }
-    rest
 }
 
 fn command_line(log: &str) -> Option<String> {

@@ -246,20 +246,23 @@ impl StructPage {
     }
 }
 
+/// What the frame table of a Xen host says of a frame of this class.
+fn by_xen(class: Class) -> Option<&'static str> {
+    match class {
+        Class::Hypervisor => Some("Xen's table of frames gives it to nobody"),
+        Class::Domain0 => Some("Xen's table of frames gives it to domain 0"),
+        Class::Spare(Reason::Guest) => Some("Xen's table of frames gives it to a guest"),
+        Class::Spare(Reason::Free) => Some("Xen's table of frames says that it is free"),
+        Class::Spare(Reason::HwPoison) => Some("Xen's table of frames says that it is broken"),
+        Class::Spare(Reason::Offline) => Some("Xen's table of frames says that it is out of use"),
+        _ => None,
+    }
+}
+
 /// By which rule a page is of its class.
 fn reason(class: Class, seen: &std::result::Result<Seen, String>) -> String {
     let seen = match seen {
         _ if class == Class::Hole => return "no range of memory has it".into(),
-        _ if class == Class::Hypervisor => {
-            return "Xen's table of frames gives it to nobody".into();
-        }
-        _ if class == Class::Domain0 => return "Xen's table of frames gives it to domain 0".into(),
-        _ if class == Class::Spare(Reason::Guest) => {
-            return "Xen's table of frames gives it to a guest".into();
-        }
-        Err(_) if class == Class::Spare(Reason::Free) => {
-            return "Xen's table of frames says that it is free".into();
-        }
         Err(why) => return format!("nothing tells what it is: its struct page: {why}"),
         Ok(seen) => seen,
     };
@@ -311,6 +314,7 @@ impl Why {
             Class::Hole => Err("it is no memory".to_owned()),
             _ => see(opened, pfn),
         };
+        let by_xen = if opened.dump.origin().xen.is_xen() { by_xen(class) } else { None };
         let names = Names::of(opened);
         let zone = zones_of(opened).into_iter().find(|zone| zone.span.contains(pfn));
         let mut page = vec![0; size];
@@ -331,7 +335,7 @@ impl Why {
             node: zone.map(|zone| zone.node),
             zone: zone.and_then(|zone| zone.zone),
             class: class.key(),
-            reason: reason(class, &seen),
+            reason: by_xen.map_or_else(|| reason(class, &seen), str::to_owned),
             struct_page: seen.as_ref().ok().map(|seen| StructPage::new(seen, &names)),
             block: seen.ok().and_then(|seen| seen.block).map(|(block, _)| block),
             zeros,

@@ -10,7 +10,6 @@ use crate::render::json::show;
 use std::io::Write;
 use std::path::PathBuf;
 use tamis_core::kernel::log::Options;
-use tamis_core::memory::Dump as _;
 
 /// Print the dead kernel's log, as dmesg would have.
 ///
@@ -79,11 +78,7 @@ pub fn run(args: &Args) -> Result<u8> {
             text = annotate(&mut opened, &text);
         }
         if args.dates {
-            let header = opened.kdump().map(|kdump| kdump.facts().main.crash_time);
-            let of_header = header.filter(|time| *time != 0);
-            let ended =
-                opened.info().crash_time().or(opened.dump.origin().crash_time).or(of_header);
-            let ended = ended.ok_or_else(|| {
+            let ended = opened.crash_time().ok_or_else(|| {
                 opened
                     .fail("when its kernel died is not known, so that its log cannot be dated")
                     .next("without -T it has seconds since the kernel was started")

@@ -104,6 +104,11 @@ impl Opened {
         info(&self.text)
     }
 
+    /// When the kernel died, in seconds since 1970, where that is known.
+    pub fn crash_time(&self) -> Option<u64> {
+        self.info().crash_time().or(self.dump.origin().crash_time)
+    }
+
     /// Takes a text of VMCOREINFO that was found in memory.
     pub fn take_text(&mut self, text: Vec<u8>) {
         let shift = Info::new(Some(&text), None).page_shift();

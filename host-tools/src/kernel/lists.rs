@@ -47,15 +47,20 @@ pub(super) fn chain(at: u64, offset: u64) -> Option<u64> {
 
 /// The text at an address up to its NUL, as far as 256 bytes go.
 pub fn string(kernel: &mut Kernel<'_>, at: u64) -> Result<String> {
+    bytes(kernel, at, 256).map(|raw| plain(&raw))
+}
+
+/// The bytes at an address up to a NUL, `most` of them.
+pub fn bytes(kernel: &mut Kernel<'_>, at: u64, most: usize) -> Result<Vec<u8>> {
     let mut raw = Vec::new();
-    while raw.len() < 256 {
+    while raw.len() < most {
         let byte = kernel.reader.u8("a text", at.wrapping_add(raw.len() as u64));
         match kernel.table(byte)? {
             0 => break,
             byte => raw.push(byte),
         }
     }
-    Ok(plain(&raw))
+    Ok(raw)
 }
 
 /// A text that ends with a NUL, in an array of so many bytes.

@@ -6,9 +6,9 @@ use crate::about::facts::{Facts, level_words};
 use crate::about::findings::Verdict;
 use crate::about::log::log;
 use crate::about::notes::{cpu_notes, notes};
-use crate::about::panic::end_of_life;
+use crate::about::panic::{PANIC, end_of_life};
 use crate::about::registers::registers;
-use crate::about::system::{duration, taint_words};
+use crate::about::system::taint_words;
 use crate::about::verify::verify;
 use crate::args::level::levels;
 use crate::classes::Class;
@@ -19,7 +19,7 @@ use crate::fail::Result;
 use crate::kernel::lists::modules;
 use crate::kernel::stack::{Which, stacks};
 use crate::render::progress::Progress;
-use crate::render::text::{number, percent, plain, size, time};
+use crate::render::text::{number, percent, plain, size};
 use anstream::adapter::strip_str;
 use html::Page;
 use sha2::{Digest, Sha256};
@@ -68,8 +68,7 @@ fn pair(label: &str, value: impl Into<String>) -> (String, String) {
 /// What died, when, and doing what.
 fn died(facts: &Facts) -> Vec<(String, String)> {
     let (kernel, machine) = (&facts.kernel, &facts.machine);
-    let unknown = || "unknown".to_owned();
-    let release = kernel.release.clone().unwrap_or_else(unknown);
+    let release = kernel.release.as_deref().unwrap_or("unknown");
     let version = kernel.version.as_ref().map_or(String::new(), |version| format!(" {version}"));
     let mut rows = vec![pair("kernel", format!("Linux {release}{version}"))];
     if let Some(host) = &kernel.host {
@@ -80,8 +79,7 @@ fn died(facts: &Facts) -> Vec<(String, String)> {
         "machine",
         format!("{}, {cpus}, {} of memory", machine.name, size(facts.bytes.memory)),
     ));
-    let up = kernel.uptime.map_or(String::new(), |s| format!(", up {}", duration(s)));
-    rows.push(pair("crashed", kernel.crash_time.map_or_else(unknown, time) + &up));
+    rows.push(pair("crashed", kernel.crashed()));
     let why = match (&kernel.panic, &kernel.log_error) {
         (Some(line), _) => line.clone(),
         (None, None) => "not in the kernel log".into(),
@@ -119,7 +117,7 @@ fn log_part(page: &mut Page, opened: &mut Opened) {
         return page.words(&fail.line());
     }
     let lines = end_of_life(&String::from_utf8_lossy(&text));
-    let marks = ["Kernel panic - not syncing", "BUG: ", "RIP: ", "Oops: "];
+    let marks = [PANIC, "BUG: ", "RIP: ", "Oops: "];
     page.lines(&lines, |line| marks.iter().any(|mark| line.contains(mark)));
 }
 
