@@ -21,8 +21,8 @@ GONE = {"GUEST-C": 6144}
 
 MEMORY_MIB = 768
 
-DOM0_INIT = """#!/bin/busybox sh
-export PATH=/bin LD_LIBRARY_PATH=/bin
+BOTH_INITS = """#!/bin/busybox sh
+export PATH=/bin
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
@@ -32,6 +32,10 @@ fail() { echo "VM: failed: $*"; sync; reboot -f; sleep 60; }
 for module in $(cat /modules/order); do
     insmod /modules/$module.ko || fail "insmod $module"
 done
+"""
+
+DOM0_INIT = BOTH_INITS + """
+export LD_LIBRARY_PATH=/bin
 mkdir -p /proc/xen && mount -t xenfs xenfs /proc/xen || fail "xenfs"
 KEXEC -p /boot/vmlinuz --initrd=/boot/crash.cpio --append='LINE' || fail "kexec"
 echo "VM: crash kernel loaded"
@@ -40,17 +44,8 @@ echo "VM: panic now"
 echo c > /proc/sysrq-trigger
 """
 
-CRASH_INIT = """#!/bin/busybox sh
-export PATH=/bin
-/bin/busybox --install -s /bin
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev
+CRASH_INIT = BOTH_INITS + """
 echo "VM: crash kernel runs"
-fail() { echo "VM: failed: $*"; sync; reboot -f; sleep 60; }
-for module in $(cat /modules/order); do
-    insmod /modules/$module.ko || fail "insmod $module"
-done
 for try in 1 2 3 4 5 6 7 8 9 10; do [ -b /dev/vdb ] && break; sleep 0.5; done
 mkdir -p /out
 mount -t ext4 /dev/vdb /out || fail "mount"
